@@ -1,0 +1,74 @@
+//! Where a transform puts what it makes of a batch, and says what it did not pass on.
+
+use super::Port;
+use crate::{
+    ack::Receipts,
+    batch::{Batch, Watermark},
+    metrics::Meter,
+    record::Records,
+};
+
+/// A transform's outgoing batches of one call, in order, and its account of the rest.
+#[derive(Debug)]
+pub struct Outbox<'a> {
+    ready: &'a mut Vec<(Port, Batch)>,
+    connected: &'a [bool],
+    meter: &'a Meter,
+    receipts: &'a Receipts,
+}
+
+impl<'a> Outbox<'a> {
+    /// An outbox that fills `ready`; `connected` says which ports anybody reads.
+    pub fn new(
+        ready: &'a mut Vec<(Port, Batch)>,
+        connected: &'a [bool],
+        meter: &'a Meter,
+        receipts: &'a Receipts,
+    ) -> Self {
+        Self {
+            ready,
+            connected,
+            meter,
+            receipts,
+        }
+    }
+
+    /// Whether anybody reads this port: if not, what would go there need not be made.
+    pub fn wants(&self, port: Port) -> bool {
+        self.connected.get(port.0).copied().unwrap_or(false)
+    }
+
+    /// Passes on records that came in, with their share.
+    pub fn push(&mut self, port: Port, batch: Batch) {
+        self.meter.passed(batch.records.len() as u64);
+        self.ready.push((port, batch));
+    }
+
+    /// Sends new records, made here of others, under a receipt of their own.
+    pub fn emit(&mut self, port: Port, records: Records, watermark: Option<Watermark>) {
+        self.meter.made(records.len() as u64);
+        self.ready.push((
+            port,
+            Batch {
+                records,
+                ack: self.receipts.open(),
+                watermark,
+            },
+        ));
+    }
+
+    /// `records` entered an aggregate.
+    pub fn absorbed(&mut self, records: u64) {
+        self.meter.absorbed(records);
+    }
+
+    /// `records` are of no interest to what the config asks for.
+    pub fn filtered(&mut self, records: u64) {
+        self.meter.filtered(records);
+    }
+
+    /// `records` could not be used, for this reason (one of few).
+    pub fn dropped(&mut self, reason: &'static str, records: u64) {
+        self.meter.dropped(reason, records);
+    }
+}

@@ -1,0 +1,125 @@
+//! A component's fan-out: each port feeds its edges, which share the records.
+
+use std::sync::Arc;
+
+use super::{
+    Port,
+    edge::{EdgeSender, Gone},
+};
+use crate::{
+    ack::{End, Receipts},
+    batch::{Batch, Watermark},
+    metrics::Meter,
+    record::Records,
+};
+
+/// What flows out of a component.
+#[derive(Debug)]
+pub struct Outputs {
+    ports: Vec<Vec<EdgeSender>>,
+    meter: Arc<Meter>,
+    receipts: Receipts,
+}
+
+/// A consumer has gone, so nothing more can be sent on this port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a component downstream has ended early")]
+pub struct Closed;
+
+impl Outputs {
+    /// Outputs with `ports` ports and no edges yet.
+    pub fn new(ports: usize, meter: Arc<Meter>, receipts: Receipts) -> Self {
+        Self {
+            ports: (0..ports).map(|_| Vec::new()).collect(),
+            meter,
+            receipts,
+        }
+    }
+
+    /// Adds an edge to a port.
+    pub fn connect(&mut self, port: Port, edge: EdgeSender) {
+        self.ports[port.0].push(edge);
+    }
+
+    /// Which ports have a reader.
+    pub fn connected(&self) -> Vec<bool> {
+        self.ports.iter().map(|edges| !edges.is_empty()).collect()
+    }
+
+    /// Whether anybody reads this port.
+    pub fn wants(&self, port: Port) -> bool {
+        self.ports
+            .get(port.0)
+            .is_some_and(|edges| !edges.is_empty())
+    }
+
+    /// Counts what the component does.
+    pub fn meter(&self) -> &Arc<Meter> {
+        &self.meter
+    }
+
+    /// The run's ledger.
+    pub fn receipts(&self) -> &Receipts {
+        &self.receipts
+    }
+
+    /// Passes on records that came in, with their share, and waits for room.
+    ///
+    /// # Errors
+    /// [`Closed`] if a consumer has gone; its share of the batch ends as lost.
+    pub async fn pass(&self, port: Port, batch: Batch) -> Result<(), Closed> {
+        self.meter.passed(batch.records.len() as u64);
+        self.send(port, batch).await
+    }
+
+    /// Sends new records under a receipt of their own, and waits for room.
+    ///
+    /// # Errors
+    /// [`Closed`] if a consumer has gone.
+    pub async fn emit(
+        &self,
+        port: Port,
+        records: Records,
+        watermark: Option<Watermark>,
+    ) -> Result<(), Closed> {
+        self.meter.made(records.len() as u64);
+        self.send(
+            port,
+            Batch {
+                records,
+                ack: self.receipts.open(),
+                watermark,
+            },
+        )
+        .await
+    }
+
+    /// Sends a batch that is already counted, to every edge of the port. An edge with room gets it
+    /// at once, so a full one holds up the others by no more than this one batch.
+    ///
+    /// # Errors
+    /// [`Closed`] if a consumer has gone; its share of the batch ends as lost.
+    pub async fn send(&self, port: Port, batch: Batch) -> Result<(), Closed> {
+        let Some((last, others)) = self.ports[port.0].split_last() else {
+            batch.ack.settle(End::Delivered);
+            return Ok(());
+        };
+        let mut waiting = Vec::new();
+        for edge in others {
+            if let Some(batch) = edge.offer(batch.share()).map_err(closed)? {
+                waiting.push((edge, batch));
+            }
+        }
+        if let Some(batch) = last.offer(batch).map_err(closed)? {
+            waiting.push((last, batch));
+        }
+        for (edge, batch) in waiting {
+            edge.send(batch).await.map_err(closed)?;
+        }
+        Ok(())
+    }
+}
+
+fn closed(_: Gone) -> Closed {
+    Closed
+}

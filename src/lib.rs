@@ -1,0 +1,8 @@
+//! Tidegate: a network-flow shipper that acknowledges or accounts for every record.
+
+pub mod ack;
+pub mod batch;
+pub mod component;
+pub mod ek;
+pub mod metrics;
+pub mod record;

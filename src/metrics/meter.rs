@@ -1,0 +1,402 @@
+//! What one component counts, and the balance it must come to.
+#![expect(
+    clippy::disallowed_macros,
+    reason = "this is the module that names metrics"
+)]
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU8, AtomicU64, Ordering},
+    },
+};
+
+use super::{
+    ACKNOWLEDGED, BUFFER_BYTES, BUFFER_EVENTS, CAPTURE_LOST, CAPTURE_UNKNOWN_LOSS, DEAD_LETTERED,
+    DISCARDED, DUPLICATED, ERRORS, Metric, RECEIVED, SENT,
+};
+
+/// Counts what one component takes in, hands on and doesn't.
+#[derive(Debug)]
+pub struct Meter {
+    id: String,
+    kind: &'static str,
+    state: AtomicU8,
+    received: Count,
+    passed: AtomicU64,
+    made: AtomicU64,
+    sent: metrics::Counter,
+    absorbed: AtomicU64,
+    filtered: Count,
+    delivered: Count,
+    duplicated: Count,
+    dead_lettered: Count,
+    unknown_losses: Count,
+    dropped: Reasons,
+    lost: Reasons,
+    errors: Reasons,
+    level: Level,
+}
+
+/// A component's state, for `/health` and `/ready`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum State {
+    /// Built, not running yet.
+    Starting = 0,
+    /// At work.
+    Running = 1,
+    /// At work, but its other end is not: it holds what it has and tries again.
+    Holding = 2,
+    /// Done.
+    Ended = 3,
+    /// Ended by an error.
+    Failed = 4,
+}
+
+/// A component's account of the records it saw:
+/// `received = passed + delivered + dead_lettered + absorbed + filtered + dropped + held`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Balance {
+    /// Taken in.
+    pub received: u64,
+    /// Of these, handed on.
+    pub passed: u64,
+    /// New records, made of others; not part of the equation.
+    pub made: u64,
+    /// Entered an aggregate.
+    pub absorbed: u64,
+    /// Of no interest to what the config asks for.
+    pub filtered: u64,
+    /// Confirmed by the destination.
+    pub delivered: u64,
+    /// Of these, there already (or possibly twice).
+    pub duplicated: u64,
+    /// In the dead-letter file.
+    pub dead_lettered: u64,
+    /// Could not be used or were refused, by reason.
+    pub dropped: BTreeMap<&'static str, u64>,
+    /// Packets lost before there was a record of them, by cause; not part of the equation.
+    pub lost: BTreeMap<&'static str, u64>,
+    /// Intervals with losses nobody counted.
+    pub unknown_losses: u64,
+    /// Errors, by type.
+    pub errors: BTreeMap<&'static str, u64>,
+    /// Taken in and not accounted for yet: what the component still holds.
+    pub held: u64,
+}
+
+/// How full the buffer before a component is.
+#[derive(Debug, Clone)]
+pub struct Level {
+    events: metrics::Gauge,
+    bytes: metrics::Gauge,
+}
+
+#[derive(Debug)]
+struct Count {
+    value: AtomicU64,
+    exported: metrics::Counter,
+}
+
+/// Counts by a label of few values.
+#[derive(Debug, Default)]
+struct Reasons(Mutex<BTreeMap<&'static str, Count>>);
+
+// === impl Meter ===
+
+impl Meter {
+    /// The meter of component `id` of type `kind` (`file`, `tshark`…).
+    pub fn new(id: impl Into<String>, kind: &'static str) -> Arc<Self> {
+        let id = id.into();
+        let count = |metric: Metric| Count::new(labelled(metric, &id, kind));
+        Arc::new(Self {
+            state: AtomicU8::new(State::Starting as u8),
+            received: count(RECEIVED),
+            passed: AtomicU64::new(0),
+            made: AtomicU64::new(0),
+            sent: labelled(SENT, &id, kind),
+            absorbed: AtomicU64::new(0),
+            filtered: Count::new(discarded(&id, kind, true, "filtered")),
+            delivered: count(ACKNOWLEDGED),
+            duplicated: count(DUPLICATED),
+            dead_lettered: count(DEAD_LETTERED),
+            unknown_losses: count(CAPTURE_UNKNOWN_LOSS),
+            dropped: Reasons::default(),
+            lost: Reasons::default(),
+            errors: Reasons::default(),
+            level: Level {
+                events: metrics::gauge!(BUFFER_EVENTS.name, "component_id" => id.clone(), "component_type" => kind),
+                bytes: metrics::gauge!(BUFFER_BYTES.name, "component_id" => id.clone(), "component_type" => kind),
+            },
+            id,
+            kind,
+        })
+    }
+
+    /// The component's id in the config.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The component's type.
+    pub fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    /// Its state.
+    pub fn state(&self) -> State {
+        State::from_bits(self.state.load(Ordering::Acquire))
+    }
+
+    /// Moves it to another state.
+    pub fn set_state(&self, state: State) {
+        self.state.store(state as u8, Ordering::Release);
+    }
+
+    /// The gauges of the buffer before it.
+    pub fn level(&self) -> Level {
+        self.level.clone()
+    }
+
+    /// `n` records were taken in.
+    pub fn received(&self, n: u64) {
+        self.received.add(n);
+    }
+
+    /// `n` of them were handed on.
+    pub fn passed(&self, n: u64) {
+        self.passed.fetch_add(n, Ordering::Relaxed);
+        self.sent.increment(n);
+    }
+
+    /// `n` new records were made and handed on.
+    pub fn made(&self, n: u64) {
+        self.made.fetch_add(n, Ordering::Relaxed);
+        self.sent.increment(n);
+    }
+
+    /// `n` entered an aggregate.
+    pub fn absorbed(&self, n: u64) {
+        self.absorbed.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// `n` are of no interest to what the config asks for.
+    pub fn filtered(&self, n: u64) {
+        self.filtered.add(n);
+    }
+
+    /// The destination confirmed `n`.
+    pub fn delivered(&self, n: u64) {
+        self.delivered.add(n);
+        self.sent.increment(n);
+    }
+
+    /// `n` of the delivered were there already, or may be there twice.
+    pub fn duplicated(&self, n: u64) {
+        self.duplicated.add(n);
+    }
+
+    /// `n` are in the dead-letter file.
+    pub fn dead_lettered(&self, n: u64) {
+        self.dead_lettered.add(n);
+        self.sent.increment(n);
+    }
+
+    /// `n` could not be used, were refused, or met a full buffer that was told to drop.
+    pub fn dropped(&self, reason: &'static str, n: u64) {
+        let intentional = reason == "buffer_full";
+        self.dropped.add(reason, n, || {
+            discarded(&self.id, self.kind, intentional, reason)
+        });
+    }
+
+    /// `n` packets were lost before there was a record of them.
+    pub fn lost(&self, cause: &'static str, n: u64) {
+        self.lost.add(cause, n, || {
+            metrics::counter!(CAPTURE_LOST.name, "component_id" => self.id.clone(), "component_type" => self.kind, "cause" => cause)
+        });
+    }
+
+    /// An interval began in which packets may have been lost uncounted.
+    pub fn unknown_loss(&self) {
+        self.unknown_losses.add(1);
+    }
+
+    /// An error happened; the caller logs it.
+    pub fn error(&self, error_type: &'static str) {
+        self.errors.add(error_type, 1, || {
+            metrics::counter!(ERRORS.name, "component_id" => self.id.clone(), "component_type" => self.kind, "error_type" => error_type)
+        });
+    }
+
+    /// The account so far.
+    pub fn balance(&self) -> Balance {
+        let mut balance = Balance {
+            received: self.received.get(),
+            passed: self.passed.load(Ordering::Relaxed),
+            made: self.made.load(Ordering::Relaxed),
+            absorbed: self.absorbed.load(Ordering::Relaxed),
+            filtered: self.filtered.get(),
+            delivered: self.delivered.get(),
+            duplicated: self.duplicated.get(),
+            dead_lettered: self.dead_lettered.get(),
+            dropped: self.dropped.get(),
+            lost: self.lost.get(),
+            unknown_losses: self.unknown_losses.get(),
+            errors: self.errors.get(),
+            held: 0,
+        };
+        balance.held = balance.received.saturating_sub(balance.accounted());
+        balance
+    }
+}
+
+// === impl Balance ===
+
+impl Balance {
+    /// Records out of all that were taken in: handed on, delivered or dead-lettered.
+    pub fn out(&self) -> u64 {
+        self.passed + self.delivered + self.dead_lettered
+    }
+
+    /// Records dropped, whatever the reason.
+    pub fn dropped_total(&self) -> u64 {
+        self.dropped.values().sum()
+    }
+
+    /// Whether the equation holds: it fails if more was accounted for than was taken in.
+    pub fn holds(&self) -> bool {
+        self.received == self.accounted() + self.held
+    }
+
+    fn accounted(&self) -> u64 {
+        self.out() + self.absorbed + self.filtered + self.dropped_total()
+    }
+}
+
+// === impl State ===
+
+impl State {
+    const fn from_bits(bits: u8) -> Self {
+        match bits {
+            0 => Self::Starting,
+            1 => Self::Running,
+            2 => Self::Holding,
+            3 => Self::Ended,
+            _ => Self::Failed,
+        }
+    }
+
+    /// The name in `/health`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Holding => "holding",
+            Self::Ended => "ended",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+// === impl Level ===
+
+impl Level {
+    /// A batch entered the buffer.
+    pub fn add(&self, events: u32, bytes: u32) {
+        self.events.increment(f64::from(events));
+        self.bytes.increment(f64::from(bytes));
+    }
+
+    /// A batch left it.
+    pub fn remove(&self, events: u32, bytes: u32) {
+        self.events.decrement(f64::from(events));
+        self.bytes.decrement(f64::from(bytes));
+    }
+}
+
+// === impl Count ===
+
+impl Count {
+    fn new(exported: metrics::Counter) -> Self {
+        Self {
+            value: AtomicU64::new(0),
+            exported,
+        }
+    }
+
+    fn add(&self, n: u64) {
+        self.value.fetch_add(n, Ordering::Relaxed);
+        self.exported.increment(n);
+    }
+
+    fn get(&self) -> u64 {
+        self.value.load(Ordering::Relaxed)
+    }
+}
+
+// === impl Reasons ===
+
+impl Reasons {
+    fn add(&self, reason: &'static str, n: u64, export: impl FnOnce() -> metrics::Counter) {
+        if n > 0 {
+            let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            counts
+                .entry(reason)
+                .or_insert_with(|| Count::new(export()))
+                .add(n);
+        }
+    }
+
+    fn get(&self) -> BTreeMap<&'static str, u64> {
+        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        counts
+            .iter()
+            .map(|(reason, count)| (*reason, count.get()))
+            .collect()
+    }
+}
+
+fn labelled(metric: Metric, id: &str, kind: &'static str) -> metrics::Counter {
+    metrics::counter!(metric.name, "component_id" => id.to_owned(), "component_type" => kind)
+}
+
+fn discarded(
+    id: &str,
+    kind: &'static str,
+    intentional: bool,
+    reason: &'static str,
+) -> metrics::Counter {
+    let intentional = if intentional { "true" } else { "false" };
+    metrics::counter!(
+        DISCARDED.name,
+        "component_id" => id.to_owned(), "component_type" => kind, "intentional" => intentional, "reason" => reason
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_accounted_for_is_held() {
+        let meter = Meter::new("packets", "extract");
+        meter.received(10);
+        meter.passed(6);
+        meter.filtered(1);
+        meter.dropped("line_not_json", 2);
+        let balance = meter.balance();
+        assert_eq!((balance.out(), balance.held), (6, 1));
+        assert!(balance.holds());
+    }
+
+    #[test]
+    fn an_account_of_more_than_was_taken_in_does_not_balance() {
+        let meter = Meter::new("packets", "extract");
+        meter.received(1);
+        meter.passed(2);
+        assert!(!meter.balance().holds());
+    }
+}

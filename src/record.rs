@@ -1,0 +1,259 @@
+//! The six kinds of record that flow through a pipeline, and the batches' payload.
+//!
+//! `Raw` lines become `Packet`s, packets become `Contact`s (what the judge feeds on) and `Flow`s,
+//! the judge adds `Alert`s, and each minute a `Health` record says how the sensor itself is.
+//! A consumer matches on the kind once a batch, never once a record.
+
+mod alert;
+mod contact;
+mod flow;
+mod health;
+mod id;
+mod packet;
+mod time;
+mod transport;
+
+use std::{fmt, sync::Arc};
+
+use bytes::Bytes;
+
+pub use self::{
+    alert::{Action, Alert},
+    contact::{Contact, Outcome},
+    flow::{EndReason, Endpoint, Flow},
+    health::Health,
+    id::{Id, IdBuilder},
+    packet::{
+        Checksum, Extra, Fragment, Header, Icmp, Layer4, MacAddress, Packet, Ports, Tcp, TcpFlags,
+        Vlans,
+    },
+    time::{Rfc3339, Timestamp},
+    transport::Transport,
+};
+
+/// What a record is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Kind {
+    /// One untouched line of `tshark -T ek`.
+    Raw,
+    /// One frame with an IP layer.
+    Packet,
+    /// The first contact of a source with a (destination, port), and how it ended.
+    Contact,
+    /// A bidirectional flow, or the part of it since its last report.
+    Flow,
+    /// A detection or a verdict, with its reasons.
+    Alert,
+    /// The minute's self-report of the sensor.
+    Health,
+}
+
+/// A set of kinds: what an edge of the pipeline carries, or a component accepts.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub struct Kinds(u8);
+
+/// One untouched line of `tshark -T ek` and where it came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Raw {
+    /// The line, without its newline.
+    pub line: Bytes,
+    /// Which start of the capturer, or which file of a replay, it belongs to (from 0).
+    pub epoch: u32,
+    /// What to add to the line's `frame.number`: packets of the epoch read by earlier children.
+    pub first: u64,
+}
+
+/// The records of a batch: all of one kind, shared between the branches of a fan-out.
+///
+/// A transform that changes records takes them with [`Arc::unwrap_or_clone`] or [`Arc::make_mut`].
+#[derive(Debug, Clone)]
+pub enum Records {
+    /// Lines.
+    Raw(Arc<Vec<Raw>>),
+    /// Packets.
+    Packets(Arc<Vec<Packet>>),
+    /// Contacts.
+    Contacts(Arc<Vec<Contact>>),
+    /// Flows.
+    Flows(Arc<Vec<Flow>>),
+    /// Alerts.
+    Alerts(Arc<Vec<Alert>>),
+    /// Health records.
+    Health(Arc<Vec<Health>>),
+}
+
+// === impl Kind ===
+
+impl Kind {
+    /// All kinds, in the order data passes through them.
+    pub const ALL: [Self; 6] = [
+        Self::Raw,
+        Self::Packet,
+        Self::Contact,
+        Self::Flow,
+        Self::Alert,
+        Self::Health,
+    ];
+
+    /// The kind's name in messages, data sets and source types.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Packet => "packet",
+            Self::Contact => "contact",
+            Self::Flow => "flow",
+            Self::Alert => "alert",
+            Self::Health => "health",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+// === impl Kinds ===
+
+impl Kinds {
+    /// No kind.
+    pub const NONE: Self = Self(0);
+    /// What leaves the pipeline through a sink: all but raw lines and contacts.
+    pub const REPORTS: Self = Self::of(&[Kind::Packet, Kind::Flow, Kind::Alert, Kind::Health]);
+    /// Every kind.
+    pub const ALL: Self = Self::of(&Kind::ALL);
+
+    /// The set of these kinds.
+    pub const fn of(kinds: &[Kind]) -> Self {
+        let mut bits = 0;
+        let mut at = 0;
+        while at < kinds.len() {
+            bits |= 1 << kinds[at] as u8;
+            at += 1;
+        }
+        Self(bits)
+    }
+
+    /// The kinds of both sets.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// The kinds of `self` that are not in `other`.
+    #[must_use]
+    pub const fn minus(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// Whether the set has no kind.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Whether `kind` is in the set.
+    pub const fn contains(self, kind: Kind) -> bool {
+        self.0 & (1 << kind as u8) != 0
+    }
+
+    /// The kinds, in order.
+    pub fn iter(self) -> impl Iterator<Item = Kind> {
+        Kind::ALL
+            .into_iter()
+            .filter(move |kind| self.contains(*kind))
+    }
+}
+
+impl From<Kind> for Kinds {
+    fn from(kind: Kind) -> Self {
+        Self::of(&[kind])
+    }
+}
+
+impl fmt::Display for Kinds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.iter().map(Kind::name).collect();
+        f.write_str(&names.join(", "))
+    }
+}
+
+impl fmt::Debug for Kinds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.iter()).finish()
+    }
+}
+
+// === impl Records ===
+
+impl Records {
+    /// The kind all of them are of.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Raw(_) => Kind::Raw,
+            Self::Packets(_) => Kind::Packet,
+            Self::Contacts(_) => Kind::Contact,
+            Self::Flows(_) => Kind::Flow,
+            Self::Alerts(_) => Kind::Alert,
+            Self::Health(_) => Kind::Health,
+        }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Raw(records) => records.len(),
+            Self::Packets(records) => records.len(),
+            Self::Contacts(records) => records.len(),
+            Self::Flows(records) => records.len(),
+            Self::Alerts(records) => records.len(),
+            Self::Health(records) => records.len(),
+        }
+    }
+
+    /// Whether there are none: such a batch only carries its watermark.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// No records of `kind`.
+    pub fn none(kind: Kind) -> Self {
+        match kind {
+            Kind::Raw => Self::Raw(Arc::default()),
+            Kind::Packet => Self::Packets(Arc::default()),
+            Kind::Contact => Self::Contacts(Arc::default()),
+            Kind::Flow => Self::Flows(Arc::default()),
+            Kind::Alert => Self::Alerts(Arc::default()),
+            Kind::Health => Self::Health(Arc::default()),
+        }
+    }
+
+    /// About how many bytes of memory they hold, for the bounds of buffers.
+    pub fn memory_bytes(&self) -> usize {
+        match self {
+            Self::Raw(records) => records
+                .iter()
+                .map(|raw| size_of::<Raw>() + raw.line.len())
+                .sum(),
+            Self::Packets(records) => records.iter().map(Packet::memory_bytes).sum(),
+            Self::Contacts(records) => records.len() * size_of::<Contact>(),
+            Self::Flows(records) => records.iter().map(Flow::memory_bytes).sum(),
+            Self::Alerts(records) => records.iter().map(Alert::memory_bytes).sum(),
+            Self::Health(records) => records.len() * size_of::<Health>(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_of_kinds_names_its_members_in_the_order_of_the_pipeline() {
+        let kinds = Kinds::of(&[Kind::Flow, Kind::Raw]);
+        assert_eq!(kinds.to_string(), "raw, flow");
+        assert!(kinds.contains(Kind::Flow) && !kinds.contains(Kind::Packet));
+        assert_eq!(kinds.minus(Kind::Raw.into()), Kind::Flow.into());
+    }
+}

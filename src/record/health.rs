@@ -1,0 +1,14 @@
+//! A health record: a silent sensor must be visible in the SIEM.
+
+use super::Timestamp;
+
+/// The minute's self-report of a sensor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// When it was written.
+    pub time: Timestamp,
+    /// Packets received since the last report.
+    pub packets: u64,
+    /// Packets known to be lost since the last report, whatever the cause.
+    pub lost_packets: u64,
+}

@@ -1,0 +1,241 @@
+//! A packet: what one captured frame said, header by header.
+
+use std::{fmt, net::IpAddr, sync::Arc};
+
+use super::{Id, Timestamp, Transport};
+
+/// One frame with an IP layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Packet {
+    /// When the frame was captured.
+    pub time: Timestamp,
+    /// Which start of the capturer, or which file of a replay, it belongs to (from 0).
+    pub epoch: u32,
+    /// Number of the frame within the epoch, from 1.
+    pub number: u64,
+    /// Length of the frame on the wire, in bytes.
+    pub frame_bytes: u32,
+    /// Bytes of it that were captured.
+    pub captured_bytes: u32,
+    /// Sender of the frame, if the link layer has addresses.
+    pub source_mac: Option<MacAddress>,
+    /// Receiver of the frame, if the link layer has addresses.
+    pub destination_mac: Option<MacAddress>,
+    /// VLAN tags, outermost first.
+    pub vlans: Vlans,
+    /// The outermost IP header and what follows it.
+    pub outer: Header,
+    /// Further IP headers, from the outside in: of tunnels, or quoted by an ICMP error.
+    pub inner: Vec<Header>,
+    /// The application protocol as tshark names it (`dns`, `tls`…), if it knew one.
+    pub protocol: Option<Arc<str>>,
+    /// Whether the dissector found the frame malformed or cut short.
+    pub damaged: bool,
+    /// The values of the extra fields the config asks for, in the config's order.
+    pub extra: Vec<Extra>,
+}
+
+/// An extra field's name and its values, outermost first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Extra {
+    /// The name as tshark writes it in `-T ek`: with `_` for `.`.
+    pub name: Arc<str>,
+    /// The values, as text.
+    pub values: Vec<Box<str>>,
+}
+
+/// One IP header, and the transport header behind it if it is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Header {
+    /// Sender.
+    pub source: IpAddr,
+    /// Receiver.
+    pub destination: IpAddr,
+    /// What the header carries, after any IPv6 extension headers.
+    pub transport: Transport,
+    /// Length of the IP packet, header and payload, in bytes; 0 where offloading left none.
+    pub ip_bytes: u32,
+    /// Set for every part of a fragmented packet.
+    pub fragment: Option<Fragment>,
+    /// What follows.
+    pub layer4: Layer4,
+}
+
+/// Where a fragment belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fragment {
+    /// The packet's identification, the same in all its fragments.
+    pub id: u32,
+    /// Offset of this fragment in the payload, in bytes; 0 for the first.
+    pub offset: u32,
+    /// Whether more fragments follow.
+    pub more: bool,
+}
+
+/// What follows an IP header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layer4 {
+    /// Nothing that has ports or types, a later fragment, or a header that was cut off.
+    Opaque,
+    /// TCP.
+    Tcp(Tcp),
+    /// UDP, with the bytes of payload its header claims.
+    Udp(Ports, u32),
+    /// SCTP.
+    Sctp(Ports),
+    /// ICMP or ICMPv6.
+    Icmp(Icmp),
+}
+
+/// Source and destination port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ports {
+    /// The sender's.
+    pub source: u16,
+    /// The receiver's.
+    pub destination: u16,
+}
+
+/// A TCP header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tcp {
+    /// Ports.
+    pub ports: Ports,
+    /// Control bits.
+    pub flags: TcpFlags,
+    /// Raw sequence number.
+    pub sequence: u32,
+    /// Raw acknowledgement number.
+    pub acknowledgement: u32,
+    /// Window as written in the header, not scaled.
+    pub window: u16,
+    /// Bytes of payload.
+    pub payload_bytes: u32,
+    /// What is known of the checksum.
+    pub checksum: Checksum,
+}
+
+/// The control bits of a TCP header, as in its 13th and 14th byte (RFC 9293).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TcpFlags(pub u16);
+
+/// What is known of a checksum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Checksum {
+    /// It was not checked, or the capture is too short to check it.
+    #[default]
+    Unverified,
+    /// It is right.
+    Good,
+    /// It is wrong: damage, or a capture taken before the network card filled it in.
+    Bad,
+}
+
+/// An ICMP or ICMPv6 header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Icmp {
+    /// Message type.
+    pub kind: u8,
+    /// Message code.
+    pub code: u8,
+}
+
+/// An Ethernet address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MacAddress(pub [u8; 6]);
+
+/// Up to two VLAN ids, outermost first; deeper tags are not told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Vlans([Option<u16>; 2]);
+
+// === impl Packet ===
+
+impl Packet {
+    /// The id: the same whenever `observer` reads the same frame of the same epoch again.
+    pub fn id(&self, observer: &str) -> Id {
+        Id::of("packet", observer)
+            .number(u64::from(self.epoch))
+            .number(self.number)
+            .time(self.time)
+            .finish()
+    }
+
+    /// About how many bytes of memory it holds.
+    pub fn memory_bytes(&self) -> usize {
+        let values = self.extra.iter().flat_map(|extra| &extra.values);
+        size_of::<Self>()
+            + self.inner.len() * size_of::<Header>()
+            + self.extra.len() * size_of::<Extra>()
+            + values
+                .map(|value| size_of::<Box<str>>() + value.len())
+                .sum::<usize>()
+    }
+}
+
+// === impl Layer4 ===
+
+impl Layer4 {
+    /// The ports, if there are any.
+    pub const fn ports(&self) -> Option<Ports> {
+        match self {
+            Self::Tcp(tcp) => Some(tcp.ports),
+            Self::Udp(ports, _) | Self::Sctp(ports) => Some(*ports),
+            Self::Opaque | Self::Icmp(_) => None,
+        }
+    }
+}
+
+// === impl TcpFlags ===
+
+impl TcpFlags {
+    /// No more data from the sender.
+    pub const FIN: u16 = 0x01;
+    /// Synchronise sequence numbers.
+    pub const SYN: u16 = 0x02;
+    /// Reset the connection.
+    pub const RST: u16 = 0x04;
+    /// Push.
+    pub const PSH: u16 = 0x08;
+    /// The acknowledgement field counts.
+    pub const ACK: u16 = 0x10;
+    /// The urgent pointer counts.
+    pub const URG: u16 = 0x20;
+
+    /// Whether all of `bits` are set.
+    pub const fn has(self, bits: u16) -> bool {
+        self.0 & bits == bits
+    }
+}
+
+// === impl MacAddress ===
+
+/// As ECS writes it (RFC 7042): `00-16-47-9D-F2-C2`.
+impl fmt::Display for MacAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, byte) in self.0.iter().enumerate() {
+            write!(f, "{}{byte:02X}", if at == 0 { "" } else { "-" })?;
+        }
+        Ok(())
+    }
+}
+
+// === impl Vlans ===
+
+impl Vlans {
+    /// Adds the next tag inwards; a third and later one is ignored.
+    pub fn push(&mut self, id: u16) {
+        if let Some(slot) = self.0.iter_mut().find(|slot| slot.is_none()) {
+            *slot = Some(id);
+        }
+    }
+
+    /// The outermost tag.
+    pub const fn outer(&self) -> Option<u16> {
+        self.0[0]
+    }
+
+    /// The tag inside it.
+    pub const fn inner(&self) -> Option<u16> {
+        self.0[1]
+    }
+}
