@@ -6,3 +6,4 @@ pub mod component;
 pub mod ek;
 pub mod metrics;
 pub mod record;
+pub mod topology;

@@ -93,11 +93,7 @@ pub trait Configure {
 impl Problem {
     /// A problem with the value of `key`.
     pub fn new(key: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            key: key.into(),
-            message: message.into(),
-            hint: None,
-        }
+        Self { key: key.into(), message: message.into(), hint: None }
     }
 
     /// Adds how to mend it.

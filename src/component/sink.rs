@@ -159,9 +159,7 @@ impl<'a, M> Items<'a, M> {
     /// Each item's bytes and `Meta`, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], &'a M)> {
         let body = self.body;
-        self.items
-            .iter()
-            .map(move |item| (&body[item.range.clone()], &item.meta))
+        self.items.iter().map(move |item| (&body[item.range.clone()], &item.meta))
     }
 
     /// What the first item needs; the same for all where [`Sink::may_share`] is not overridden.
@@ -171,10 +169,7 @@ impl<'a, M> Items<'a, M> {
 
     /// All the bytes in one slice, if there is no gap.
     pub fn contiguous(&self) -> Option<&'a [u8]> {
-        let gapless = self
-            .items
-            .windows(2)
-            .all(|pair| pair[0].range.end == pair[1].range.start);
+        let gapless = self.items.windows(2).all(|pair| pair[0].range.end == pair[1].range.start);
         let (first, last) = (self.items.first()?, self.items.last()?);
         gapless.then(|| &self.body[first.range.start..last.range.end])
     }
