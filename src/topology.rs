@@ -16,3 +16,6 @@ pub use self::{
     running::{Ended, Failure, Running},
     summary::{Account, Observed, Role, Summary, Totals},
 };
+
+#[cfg(test)]
+mod tests;

@@ -79,6 +79,11 @@ impl Running {
         self.abort.clone()
     }
 
+    /// How many tasks are at work.
+    pub fn tasks(&self) -> usize {
+        self.tasks.len()
+    }
+
     /// All components, in the plan's order.
     pub fn components(&self) -> &[Observed] {
         &self.components
