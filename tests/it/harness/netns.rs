@@ -12,7 +12,10 @@ use std::{
 
 use libtest_mimic::Failed;
 
-use super::{Case, Outcome, Scene, process::output};
+use super::{
+    Case, Outcome, Scene,
+    process::{Process, output},
+};
 
 /// What the interface is called on both sides.
 pub(crate) const INTERFACE: &str = "wire";
@@ -40,32 +43,43 @@ impl Wire {
     /// # Errors
     /// When `ip` or `ethtool` refuses: with its words.
     pub(crate) fn lay() -> Result<Self, Failed> {
-        let wire = Self {
-            far: Namespace::new("far")?,
-            near: Namespace::new("near")?,
-        };
+        let wire = Self { far: Namespace::new("far")?, near: Namespace::new("near")? };
+        wire.join()?;
+        Ok(wire)
+    }
+
+    /// Puts a fresh pair of interfaces in, both ends up.
+    ///
+    /// # Errors
+    /// As for [`Self::lay`].
+    pub(crate) fn join(&self) -> Outcome {
         ip(&[
             "link",
             "add",
             INTERFACE,
             "netns",
-            &wire.far.name,
+            &self.far.name,
             "type",
             "veth",
             "peer",
             "name",
             INTERFACE,
             "netns",
-            &wire.near.name,
+            &self.near.name,
         ])?;
-        for side in [&wire.far, &wire.near] {
-            side.run(
-                "ethtool",
-                &["-K", INTERFACE, "gro", "off", "gso", "off", "tso", "off"],
-            )?;
+        for side in [&self.far, &self.near] {
+            side.run("ethtool", &["-K", INTERFACE, "gro", "off", "gso", "off", "tso", "off"])?;
             side.run("ip", &["link", "set", INTERFACE, "up"])?;
         }
-        Ok(wire)
+        Ok(())
+    }
+
+    /// Takes the interfaces away on both sides.
+    ///
+    /// # Errors
+    /// As for [`Self::lay`].
+    pub(crate) fn cut(&self) -> Outcome {
+        self.far.run("ip", &["link", "delete", INTERFACE]).map(|_| ())
     }
 
     /// Sends a capture from the far side, `loops` times over, at this rate; answers how many packets
@@ -117,10 +131,7 @@ impl Namespace {
         let namespace = Self { name };
         for scope in ["all", "default"] {
             let path = format!("/proc/sys/net/ipv6/conf/{scope}/disable_ipv6");
-            namespace.run(
-                "sh",
-                &["-c", &format!("test ! -e {path} || echo 1 > {path}")],
-            )?;
+            namespace.run("sh", &["-c", &format!("test ! -e {path} || echo 1 > {path}")])?;
         }
         namespace.run("ip", &["link", "set", "lo", "up"])?;
         Ok(namespace)
@@ -141,6 +152,15 @@ impl Namespace {
         output(self.command(program).args(arguments))
     }
 
+    /// The processes that live in it, with their names.
+    ///
+    /// # Errors
+    /// When `ip` refuses: with its words.
+    pub(crate) fn processes(&self) -> Result<Vec<Process>, Failed> {
+        let pids = ip(&["netns", "pids", &self.name])?;
+        Ok(pids.lines().filter_map(|pid| super::process::get(pid.trim().parse().ok()?)).collect())
+    }
+
     /// Fetches a page from a server on this namespace's loopback; answers status and body.
     ///
     /// # Errors
@@ -151,9 +171,8 @@ impl Namespace {
              printf 'GET {path} HTTP/1.0\\r\\nHost: localhost\\r\\n\\r\\n' >&3 && timeout 10 cat <&3"
         );
         let answer = self.run("bash", &["-c", &script])?;
-        let (head, body) = answer
-            .split_once("\r\n\r\n")
-            .ok_or_else(|| format!("not an HTTP answer: {answer}"))?;
+        let (head, body) =
+            answer.split_once("\r\n\r\n").ok_or_else(|| format!("not an HTTP answer: {answer}"))?;
         let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
         Ok((status.ok_or("no HTTP status")?, body.to_owned()))
     }
@@ -162,11 +181,7 @@ impl Namespace {
 impl Drop for Namespace {
     fn drop(&mut self) {
         if let Err(failed) = ip(&["netns", "delete", &self.name]) {
-            eprintln!(
-                "namespace {} is left over: {:?}",
-                self.name,
-                failed.message()
-            );
+            eprintln!("namespace {} is left over: {:?}", self.name, failed.message());
         }
     }
 }
@@ -191,10 +206,7 @@ fn only_what_a_case_sends_is_on_its_wire_and_nothing_is_left_of_it(scene: &Scene
     let names = [wire.far.name.clone(), wire.near.name.clone()];
     drop(wire);
     for name in names {
-        assert!(
-            !fs::exists(Path::new("/run/netns").join(&name))?,
-            "{name} is left"
-        );
+        assert!(!fs::exists(Path::new("/run/netns").join(&name))?, "{name} is left");
     }
     Ok(())
 }

@@ -7,6 +7,9 @@ use std::{
 
 use libtest_mimic::Failed;
 
+/// How long what should happen soon may take on a busy machine.
+pub(crate) const SOON: Duration = Duration::from_mins(1);
+
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Asks until there is an answer.
@@ -40,10 +43,7 @@ pub(crate) fn until_true(
 }
 
 /// The time, for deadlines and for measuring how long something took.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the test is a runner: it lives in real time"
-)]
+#[expect(clippy::disallowed_methods, reason = "the test is a runner: it lives in real time")]
 pub(crate) fn now() -> Instant {
     Instant::now()
 }

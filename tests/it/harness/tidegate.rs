@@ -1,6 +1,7 @@
 //! The built program, run to its end or beside the case.
 
 use std::{
+    ffi::OsStr,
     fs::{self, File},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -46,7 +47,7 @@ pub(crate) struct Ended {
 
 impl Tidegate {
     /// The program with these arguments, started in the case's folder, where its output is kept.
-    pub(crate) fn new<A: AsRef<std::ffi::OsStr>>(
+    pub(crate) fn new<A: AsRef<OsStr>>(
         scene: &Scene,
         arguments: impl IntoIterator<Item = A>,
     ) -> Self {
@@ -54,7 +55,7 @@ impl Tidegate {
     }
 
     /// The same inside a network namespace.
-    pub(crate) fn inside<A: AsRef<std::ffi::OsStr>>(
+    pub(crate) fn inside<A: AsRef<OsStr>>(
         scene: &Scene,
         namespace: &Namespace,
         arguments: impl IntoIterator<Item = A>,
@@ -62,7 +63,7 @@ impl Tidegate {
         Self::from(scene, namespace.command(program()), arguments)
     }
 
-    fn from<A: AsRef<std::ffi::OsStr>>(
+    fn from<A: AsRef<OsStr>>(
         scene: &Scene,
         mut command: Command,
         arguments: impl IntoIterator<Item = A>,
@@ -80,8 +81,14 @@ impl Tidegate {
         }
     }
 
+    /// Adds an argument.
+    pub(crate) fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
+        self.command.arg(argument);
+        self
+    }
+
     /// Sets a variable of its environment.
-    pub(crate) fn env(mut self, name: &str, value: impl AsRef<std::ffi::OsStr>) -> Self {
+    pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.command.env(name, value);
         self
     }
@@ -103,11 +110,7 @@ impl Tidegate {
             .stderr(File::create(&self.stderr)?)
             .spawn()
             .map_err(|error| format!("can't start {:?}: {error}", self.command))?;
-        Ok(Running {
-            child,
-            stdout: self.stdout,
-            stderr: self.stderr,
-        })
+        Ok(Running { child, stdout: self.stdout, stderr: self.stderr })
     }
 
     /// Runs it to its end.
@@ -146,8 +149,21 @@ impl Running {
     ///
     /// # Errors
     /// When it goes on for longer than `limit`; it is killed then.
-    pub(crate) fn wait(mut self, limit: Duration) -> Result<Ended, Failed> {
+    pub(crate) fn wait(self, limit: Duration) -> Result<Ended, Failed> {
+        self.wait_watching(limit, || ())
+    }
+
+    /// The same, calling `watch` many times a second meanwhile.
+    ///
+    /// # Errors
+    /// As for [`Self::wait`].
+    pub(crate) fn wait_watching(
+        mut self,
+        limit: Duration,
+        mut watch: impl FnMut(),
+    ) -> Result<Ended, Failed> {
         let status = poll::until("tidegate to end", limit, || {
+            watch();
             self.child.try_wait().ok().flatten()
         });
         let ended = Ended {
@@ -179,10 +195,7 @@ impl Drop for Running {
             return;
         }
         let children = process::descendants(self.pid());
-        for pid in [self.pid()]
-            .into_iter()
-            .chain(children.iter().map(|child| child.pid))
-        {
+        for pid in [self.pid()].into_iter().chain(children.iter().map(|child| child.pid)) {
             process::signal(pid, Signal::KILL);
         }
         if let Err(error) = self.child.wait() {
@@ -199,14 +212,8 @@ impl Ended {
         if self.code == Some(code) {
             return Ok(self);
         }
-        let got = self
-            .code
-            .map_or("a signal".to_owned(), |code| code.to_string());
-        Err(format!(
-            "exit code {code} expected, got {got}; its stderr:\n{}",
-            self.stderr
-        )
-        .into())
+        let got = self.code.map_or("a signal".to_owned(), |code| code.to_string());
+        Err(format!("exit code {code} expected, got {got}; its stderr:\n{}", self.stderr).into())
     }
 
     /// Fails unless stderr has every one of these words.
