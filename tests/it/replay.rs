@@ -203,7 +203,7 @@ fn two_million_packets_fit_into_bounded_memory(scene: &Scene) -> Outcome {
         let records = BufReader::new(File::open(&out)?).lines().count();
         assert_eq!(records, 2_000_000, "{workers} workers");
         let limit = megabytes * 1_024;
-        println!("{workers} workers: peak of {peak_kilobytes} KiB");
+        eprintln!("{workers} workers: peak of {peak_kilobytes} KiB");
         assert!((1..=limit).contains(&peak_kilobytes), "{workers} workers: {peak_kilobytes} KiB");
     }
     Ok(())
