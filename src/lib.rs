@@ -9,3 +9,4 @@ pub mod metrics;
 pub mod record;
 pub mod retry;
 pub mod topology;
+pub mod transforms;
