@@ -6,3 +6,5 @@ pub mod component;
 pub mod ek;
 pub mod metrics;
 pub mod record;
+pub mod retry;
+pub mod sources;
