@@ -8,5 +8,6 @@ pub mod ek;
 pub mod metrics;
 pub mod record;
 pub mod retry;
+pub mod sources;
 pub mod topology;
 pub mod transforms;
