@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap};
 
 use self::fields::Filter;
 use crate::{
-    component::Problem,
+    component::{self, Problem},
     record::{Kind, Records, Timestamp},
 };
 
@@ -180,6 +180,14 @@ impl Encoder {
             }
         }
         Ok(())
+    }
+}
+
+// === impl Error ===
+
+impl From<Error> for component::Error {
+    fn from(error: Error) -> Self {
+        Self::failure(error.to_string())
     }
 }
 
