@@ -7,6 +7,7 @@ mod compression;
 pub mod console;
 pub mod dead_letter;
 pub mod driver;
+pub mod file;
 pub mod options;
 
 pub use self::compression::Compression;
