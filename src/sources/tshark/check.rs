@@ -85,10 +85,7 @@ pub(super) fn values(config: &Config) -> Vec<Problem> {
     unless(
         config.snaplen == 0 || (64..=MAX_SNAPLEN).contains(&config.snaplen),
         "snaplen",
-        format!(
-            "snaplen is {}, not 0 or 64 to {MAX_SNAPLEN}",
-            config.snaplen
-        ),
+        format!("snaplen is {}, not 0 or 64 to {MAX_SNAPLEN}", config.snaplen),
         "128 holds the headers; 0 keeps whole packets",
     );
     unless(
@@ -106,10 +103,7 @@ pub(super) fn values(config: &Config) -> Vec<Problem> {
     unless(
         (1_000_000..=10_000_000_000).contains(&segment.max_bytes),
         "segment.max_bytes",
-        format!(
-            "segment.max_bytes is {}, not 1000000 to 10000000000",
-            segment.max_bytes
-        ),
+        format!("segment.max_bytes is {}, not 1000000 to 10000000000", segment.max_bytes),
         "30000000 suits most",
     );
     unless(
@@ -131,18 +125,13 @@ pub(super) fn values(config: &Config) -> Vec<Problem> {
     unless(
         (1..=restart.max_secs).contains(&restart.initial_secs) && restart.max_secs <= 3600,
         "restart",
-        format!(
-            "restart goes from {} to {} seconds",
-            restart.initial_secs, restart.max_secs
-        ),
+        format!("restart goes from {} to {} seconds", restart.initial_secs, restart.max_secs),
         "1 <= initial_secs <= max_secs <= 3600",
     );
     for (place, field) in config.fields.iter().enumerate() {
         let is_name = !field.is_empty()
             && !field.starts_with('-')
-            && field
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
+            && field.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
         if !is_name {
             problems.push(
                 Problem::new(
@@ -213,11 +202,7 @@ pub(super) fn environment(config: &Config) -> Vec<Problem> {
 /// Has tshark read nothing, for what it says about its command line.
 fn fields(config: &Config, tshark: &Path) -> Option<Problem> {
     let words = complaint(tshark, Privilege::None, &arguments::tshark(config, false))?;
-    let key = if words.contains("fields") {
-        "fields"
-    } else {
-        ""
-    };
+    let key = if words.contains("fields") { "fields" } else { "" };
     Some(problem(key, &refused("tshark", &words)))
 }
 
@@ -227,11 +212,7 @@ fn capture(config: &Config, dumpcap: &Path, interface: &str) -> Option<Problem> 
     let filter = config.capture_filter.clone().unwrap_or_default();
     arguments.extend(["-f".to_owned(), filter]);
     let words = complaint(dumpcap, Privilege::Capture, &arguments)?;
-    let key = if words.contains("filter") {
-        "capture_filter"
-    } else {
-        "interface"
-    };
+    let key = if words.contains("filter") { "capture_filter" } else { "interface" };
     Some(problem(key, &refused("dumpcap", &words)))
 }
 
@@ -273,10 +254,7 @@ mod tests {
 
     #[test]
     fn each_value_out_of_range_is_named() {
-        let good = Config {
-            interface: Some("eth0".to_owned()),
-            ..Config::default()
-        };
+        let good = Config { interface: Some("eth0".to_owned()), ..Config::default() };
         assert_eq!(keys(&good), [""; 0]);
         let bad = |change: fn(&mut Config)| {
             let mut config = good.clone();
@@ -285,37 +263,22 @@ mod tests {
         };
         let table: [(fn(&mut Config), &[&str]); 13] = [
             (|c| c.interface = None, &["interface"]),
-            (
-                |c| c.interface = Some("-w/etc/x".to_owned()),
-                &["interface"],
-            ),
-            (
-                |c| c.interface = Some("TCP@host:1".to_owned()),
-                &["interface"],
-            ),
+            (|c| c.interface = Some("-w/etc/x".to_owned()), &["interface"]),
+            (|c| c.interface = Some("TCP@host:1".to_owned()), &["interface"]),
             (|c| c.files = vec!["a.pcap".into()], &["files"]),
             (|c| c.workers = 0, &["workers"]),
             (|c| c.workers = 65, &["workers"]),
             (|c| c.snaplen = 63, &["snaplen"]),
             (|c| c.max_line_bytes = 10, &["max_line_bytes"]),
             (|c| c.segment.max_secs = 0, &["segment.max_secs"]),
-            (
-                |c| c.segment.disk_budget_bytes = 1,
-                &["segment.disk_budget_bytes"],
-            ),
+            (|c| c.segment.disk_budget_bytes = 1, &["segment.disk_budget_bytes"]),
             (|c| c.restart.initial_secs = 31, &["restart"]),
-            (
-                |c| c.fields = vec!["dns.a".to_owned(), "-w".to_owned()],
-                &["fields[1]"],
-            ),
+            (|c| c.fields = vec!["dns.a".to_owned(), "-w".to_owned()], &["fields[1]"]),
             (
                 |c| {
                     c.mode = Mode::Pipe;
                     c.workers = 2;
-                    c.segment = Segment {
-                        max_bytes: 1,
-                        ..Segment::default()
-                    };
+                    c.segment = Segment { max_bytes: 1, ..Segment::default() };
                 },
                 &["workers", "segment.max_bytes"],
             ),
@@ -327,11 +290,8 @@ mod tests {
 
     #[test]
     fn a_file_mode_without_files_and_with_an_interface_has_two_problems() {
-        let config = Config {
-            mode: Mode::File,
-            interface: Some("eth0".to_owned()),
-            ..Config::default()
-        };
+        let config =
+            Config { mode: Mode::File, interface: Some("eth0".to_owned()), ..Config::default() };
         assert_eq!(keys(&config), ["files", "interface"]);
     }
 
@@ -354,11 +314,8 @@ mod tests {
 
     #[test]
     fn a_field_that_tshark_does_not_know_is_a_problem_of_fields() {
-        let config = Config {
-            fields: vec!["no.such.field".to_owned()],
-            ..Config::default()
-        }
-        .replay(vec![PathBuf::from("/dev/null")]);
+        let config = Config { fields: vec!["no.such.field".to_owned()], ..Config::default() }
+            .replay(vec![PathBuf::from("/dev/null")]);
         let problems = environment(&config);
         assert_eq!(problems.len(), 1, "{problems:?}");
         assert_eq!(problems[0].key, "fields");

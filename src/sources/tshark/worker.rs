@@ -157,11 +157,7 @@ async fn read(
         child.signal(Signal::KILL);
     }
     let ended = end(&mut child).await;
-    Finish {
-        ended,
-        stalled,
-        cut: framer.is_cut(),
-    }
+    Finish { ended, stalled, cut: framer.is_cut() }
 }
 
 /// The output has ended, so the child ends at once or not at all.

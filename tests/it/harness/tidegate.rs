@@ -71,6 +71,7 @@ impl Tidegate {
         command
             .args(arguments)
             .current_dir(&scene.folder)
+            .env("TMPDIR", &scene.folder)
             .env_remove("RUST_LOG")
             .stdin(Stdio::null());
         let number = fs::read_dir(&scene.folder).map_or(0, Iterator::count);
@@ -116,9 +117,17 @@ impl Tidegate {
     /// Runs it to its end.
     ///
     /// # Errors
-    /// When it can't be started, or doesn't end in time.
+    /// When it can't be started, doesn't end in time, or leaves a temporary folder behind.
     pub(crate) fn run(self) -> Result<Ended, Failed> {
-        self.start()?.wait(LIMIT)
+        let folder = self.stdout.parent().map(Path::to_owned).unwrap_or_default();
+        let ended = self.start()?.wait(LIMIT)?;
+        for entry in fs::read_dir(folder)? {
+            let name = entry?.file_name();
+            if name.to_string_lossy().starts_with("tidegate-") {
+                return Err(format!("{} is left over:\n{}", name.display(), ended.stderr).into());
+            }
+        }
+        Ok(ended)
     }
 }
 
