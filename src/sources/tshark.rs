@@ -12,17 +12,23 @@
 //! [`order`] hands the lines on.
 
 mod arguments;
+mod backlog;
+mod capture;
 mod check;
 mod child;
 mod chunks;
 mod file;
 mod lines;
 mod order;
+mod pcap;
 mod private;
 mod programs;
 mod reading;
 mod refusal;
+mod segments;
 mod spawn;
+mod statistics;
+mod supervise;
 mod version;
 mod worker;
 
@@ -238,10 +244,8 @@ impl Source for Sidecar {
         let _version = version::warn_unless_tested(&reader.program);
         match config.mode {
             Mode::File => file::run(&config, reader, &out, stop).await,
-            Mode::Segments | Mode::Pipe => {
-                let _ = context;
-                Err(Error::configuration("not here yet"))
-            }
+            Mode::Segments => segments::run(&config, &context, reader, &out, stop).await,
+            Mode::Pipe => Err(Error::configuration("not here yet")),
         }
     }
 }

@@ -126,14 +126,14 @@ const KERNEL_BUFFER_MIB: u32 = 64;
 /// packets silently.
 const PIPE_BUFFER: (u32, u32) = (500_000_000, 2_000_000);
 
-/// dumpcap that writes segment after segment, and the name of each once it is closed.
+/// dumpcap that writes segment after segment. Their number is not bounded here (`-b files`), or it
+/// would overwrite those not yet read.
 pub(super) fn dumpcap_segments(config: &Config, prefix: &str) -> Vec<String> {
     let mut arguments = dumpcap(config);
     let kilobytes = (config.segment.max_bytes / 1000).max(1);
     for ring in [
         format!("filesize:{kilobytes}"),
         format!("duration:{}", config.segment.max_secs),
-        "printname:stdout".to_owned(),
     ] {
         arguments.extend(["-b".to_owned(), ring]);
     }

@@ -1,10 +1,6 @@
 //! What is wrong with a config: by its values alone, and on this machine.
 
-use std::{
-    fs,
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::{fs, io, path::Path, process::Command};
 
 use super::{
     Config, Mode, arguments,
@@ -19,7 +15,7 @@ const MAX_WORKERS: u16 = 64;
 /// The longest lines that may be asked for.
 const MAX_LINE_BYTES: std::ops::RangeInclusive<usize> = 64 << 10..=64 << 20;
 
-/// libpcap's own maximum (MAXIMUM_SNAPLEN).
+/// libpcap's own maximum (`MAXIMUM_SNAPLEN`).
 const MAX_SNAPLEN: u32 = 262_144;
 
 /// Values out of range, and keys that don't go with the mode.
@@ -219,6 +215,9 @@ fn capture(config: &Config, dumpcap: &Path, interface: &str) -> Option<Problem> 
 /// What a program says on stderr if it fails.
 fn complaint(program: &Path, privilege: Privilege, arguments: &[String]) -> Option<String> {
     let setpriv = programs::find(&"setpriv".into()).ok()?;
+    // What is read is an empty capture: a pipe that ends at once.
+    let (nothing, end) = io::pipe().ok()?;
+    drop(end);
     let output = Command::new(setpriv)
         .args(programs::setpriv(privilege, "KILL"))
         .arg(program)
@@ -227,7 +226,7 @@ fn complaint(program: &Path, privilege: Privilege, arguments: &[String]) -> Opti
         .env("PATH", CHILD_PATH)
         .env("LC_ALL", "C")
         .env("HOME", "/nonexistent")
-        .stdin(Stdio::null())
+        .stdin(nothing)
         .output()
         .ok()?;
     (!output.status.success()).then(|| super::child::words(&output.stderr))

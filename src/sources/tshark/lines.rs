@@ -1,16 +1,15 @@
 //! Cuts a child's output into lines.
 //!
-//! The lines are slices of the buffer they were read into, which is given back once the last of
-//! them is dropped: whoever keeps one line keeps up to [`BUFFER_BYTES`].
+//! The lines that one read completed are slices of one allocation, which is given back once the last
+//! of them is dropped: whoever keeps one line keeps up to [`BUFFER_BYTES`].
 
-use bytes::{Bytes, BytesMut};
-use memchr::{memchr, memchr_iter, memmem, memrchr};
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+use memchr::{memchr, memchr_iter, memmem::Finder, memrchr};
 
 /// Room for one read from a child.
 pub(super) const BUFFER_BYTES: usize = 256 << 10;
-
-/// Below this much room a new buffer is begun.
-const LEAST_ROOM_BYTES: usize = 64 << 10;
 
 /// Every packet has a line before it that is meant for Elasticsearch's bulk API.
 const INDEX_PREFIX: &[u8] = b"{\"index\"";
@@ -21,7 +20,7 @@ const NUMBER_WITHIN_BYTES: usize = 96;
 /// Collects what is read, and gives whole lines.
 #[derive(Debug)]
 pub(super) struct Framer {
-    buffer: BytesMut,
+    buffer: Vec<u8>,
     max_line_bytes: usize,
     /// In the middle of an over-long line.
     skipping: bool,
@@ -38,9 +37,9 @@ pub(super) struct Block {
 
 /// The number of the line's packet, counted by tshark from 1; `None` where the line has none.
 pub(super) fn frame_number(line: &[u8]) -> Option<u64> {
-    const KEY: &[u8] = b"\"frame_number\":[\"";
+    static KEY: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"frame_number\":[\""));
     let head = line.get(..NUMBER_WITHIN_BYTES).unwrap_or(line);
-    let start = memmem::find(head, KEY)? + KEY.len();
+    let start = KEY.find(head)? + KEY.needle().len();
     let digits = head.get(start..)?;
     let end = memchr(b'"', digits)?;
     str::from_utf8(digits.get(..end)?).ok()?.parse().ok()
@@ -51,14 +50,16 @@ pub(super) fn frame_number(line: &[u8]) -> Option<u64> {
 impl Framer {
     /// A framer that leaves out lines of more than `max_line_bytes`.
     pub(super) fn new(max_line_bytes: usize) -> Self {
-        Self { buffer: BytesMut::new(), max_line_bytes, skipping: false }
+        Self {
+            buffer: Vec::new(),
+            max_line_bytes,
+            skipping: false,
+        }
     }
 
     /// Where to append what is read next: never without room.
-    pub(super) fn room(&mut self) -> &mut BytesMut {
-        if self.buffer.capacity() - self.buffer.len() < LEAST_ROOM_BYTES {
-            self.buffer.reserve(BUFFER_BYTES);
-        }
+    pub(super) fn room(&mut self) -> &mut Vec<u8> {
+        self.buffer.reserve(BUFFER_BYTES / 2);
         &mut self.buffer
     }
 
@@ -70,11 +71,12 @@ impl Framer {
                 self.buffer.clear();
                 return block;
             };
-            drop(self.buffer.split_to(end + 1));
+            self.buffer.drain(..=end);
             self.skipping = false;
         }
         if let Some(end) = memrchr(b'\n', &self.buffer) {
-            let complete = self.buffer.split_to(end + 1).freeze();
+            let complete = Bytes::copy_from_slice(self.buffer.get(..=end).unwrap_or_default());
+            self.buffer.drain(..=end);
             let mut start = 0;
             for end in memchr_iter(b'\n', &complete) {
                 self.line(complete.slice(start..end), &mut block);
@@ -147,7 +149,7 @@ mod tests {
         let mut framer = Framer::new(1 << 20);
         let mut too_long = 0;
         for _ in 0..1000 {
-            framer.room().extend_from_slice(&[b'x'; 65_536]);
+            framer.room().extend_from_slice(&vec![b'x'; 65_536]);
             too_long += framer.take().too_long;
             assert!(framer.buffer.capacity() <= (1 << 20) + 2 * BUFFER_BYTES);
         }
@@ -158,9 +160,15 @@ mod tests {
     #[test]
     fn the_frame_number_is_read_without_parsing_the_line() {
         for (line, number) in [
-            (r#"{"timestamp":"1","layers":{"frame_number":["17"],"a":["b"]}}"#, Some(17)),
+            (
+                r#"{"timestamp":"1","layers":{"frame_number":["17"],"a":["b"]}}"#,
+                Some(17),
+            ),
             (r#"{"layers":{"frame_number":["x"]}}"#, None),
-            (r#"{"layers":{"frame_number":["99999999999999999999999"]}}"#, None),
+            (
+                r#"{"layers":{"frame_number":["99999999999999999999999"]}}"#,
+                None,
+            ),
             (r#"{"layers":{"frame_number":["1"#, None),
             ("", None),
         ] {

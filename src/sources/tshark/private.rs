@@ -14,10 +14,11 @@ use rustix::fs::{FlockOperation, flock, statvfs};
 
 const PREFIX: &str = "tidegate-";
 
-/// A folder that is removed with all in it when dropped.
+/// A folder that is removed with all in it when dropped, unless it is kept.
 #[derive(Debug)]
 pub(super) struct PrivateFolder {
     path: PathBuf,
+    kept: bool,
     _lock: File,
 }
 
@@ -64,12 +65,21 @@ impl PrivateFolder {
                 Ok(()) => {
                     let lock = File::open(&path)?;
                     flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
-                    return Ok(Self { path, _lock: lock });
+                    return Ok(Self {
+                        path,
+                        kept: false,
+                        _lock: lock,
+                    });
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Whether it stays, for a later run's [`sweep`], when it is dropped.
+    pub(super) fn keep(&mut self, kept: bool) {
+        self.kept = kept;
     }
 
     /// Where it is.
@@ -80,7 +90,9 @@ impl PrivateFolder {
 
 impl Drop for PrivateFolder {
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.path) {
+        if !self.kept
+            && let Err(error) = fs::remove_dir_all(&self.path)
+        {
             tracing::warn!(folder = %self.path.display(), %error, "a private folder stays");
         }
     }

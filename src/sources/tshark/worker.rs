@@ -1,20 +1,33 @@
 //! One tshark at work on one capture: its lines as they come, then how it ended.
 
-use std::{os::fd::AsFd, path::PathBuf, process::Stdio, sync::Arc, time::Duration};
+use std::{
+    io::{self, PipeReader},
+    path::PathBuf,
+    process::Stdio,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
 
-use rustix::process::Signal;
+use rustix::{
+    buffer::spare_capacity,
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::Signal,
+};
 use tokio::{
-    io::AsyncReadExt,
-    process::ChildStdout,
     sync::mpsc,
-    task::JoinHandle,
-    time::{sleep, timeout},
+    task::{JoinHandle, spawn_blocking},
+    time::timeout,
 };
 
 use super::{
-    child::{Child, Ended, Launch},
+    child::{Child, Ended, Exit, Launch},
     lines::{BUFFER_BYTES, Block, Framer},
     programs::Privilege,
+    refusal::refused,
 };
 use crate::{component::Error, metrics::Meter};
 
@@ -26,10 +39,16 @@ const BLOCKS_AHEAD: usize = (32 << 20) / BUFFER_BYTES;
 const PIPE_BYTES: usize = 1 << 20;
 
 /// tshark writes 4 KiB at a time; this much later they are fetched together.
-const GATHER: Duration = Duration::from_millis(10);
+const GATHER: Duration = Duration::from_millis(20);
+
+/// How often it is looked whether there is still somebody at either end.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How long to wait for the end of a child whose output has ended.
+const EXIT_DEADLINE: Duration = Duration::from_secs(10);
 
 /// A reader of a file that says nothing for so long is stuck.
-const STALLED_AFTER: Duration = Duration::from_secs(120);
+const STALLED_AFTER: Duration = Duration::from_mins(2);
 
 /// How to start a tshark, the same for all of a source.
 #[derive(Debug, Clone)]
@@ -73,24 +92,50 @@ impl Reader {
     /// # Errors
     /// If it can't be started.
     pub(super) async fn start(&self, input: Stdio) -> Result<Worker, Error> {
-        let mut child = Child::start(
+        let (output, stdout) = io::pipe()
+            .map_err(|error| Error::failure("no pipe for tshark could be made").because(error))?;
+        // A small pipe only costs wake-ups.
+        if let Err(error) = rustix::pipe::fcntl_setpipe_size(&output, PIPE_BYTES) {
+            tracing::debug!(%error, "the pipe from tshark keeps its size");
+        }
+        let child = Child::start(
             Launch {
                 program: self.program.clone(),
                 arguments: self.arguments.to_vec(),
                 stdin: input,
-                stdout: Stdio::piped(),
+                stdout: stdout.into(),
                 privilege: Privilege::None,
                 death_signal: "KILL",
             },
             &self.meter,
         )
         .await?;
-        let stdout = child.stdout.take();
         let (sender, blocks) = mpsc::channel(BLOCKS_AHEAD);
-        let framer = Framer::new(self.max_line_bytes);
-        let patience = (!self.live).then_some(STALLED_AFTER);
-        let task = tokio::spawn(read(child, stdout, framer, sender, patience));
+        let abandoned = Arc::new(AtomicBool::new(false));
+        let pump = Pump {
+            output,
+            framer: Framer::new(self.max_line_bytes),
+            sender,
+            patience: (!self.live).then_some(STALLED_AFTER),
+            abandoned: Arc::clone(&abandoned),
+        };
+        let task = tokio::spawn(accompany(child, pump, abandoned));
         Ok(Worker { blocks, task })
+    }
+
+    /// Has tshark read an empty capture, for what it says about its command line.
+    ///
+    /// # Errors
+    /// If it refuses it.
+    pub(super) async fn try_out(&self) -> Result<(), Error> {
+        let (nothing, end) = io::pipe()
+            .map_err(|error| Error::failure("no pipe for tshark could be made").because(error))?;
+        drop(end);
+        let finish = self.start(nothing.into()).await?.finish().await?;
+        match finish.ended.exit {
+            Exit::Code(0) => Ok(()),
+            _ => Err(refused("tshark", &finish.ended.words)),
+        }
     }
 }
 
@@ -118,54 +163,97 @@ impl Drop for Worker {
     }
 }
 
-async fn read(
-    mut child: Child,
-    stdout: Option<ChildStdout>,
-    mut framer: Framer,
+/// Fetches what tshark prints, on a thread of its own: the runtime would be woken by each 4 KiB.
+struct Pump {
+    output: PipeReader,
+    framer: Framer,
     sender: mpsc::Sender<Block>,
     patience: Option<Duration>,
-) -> Finish {
-    let mut stalled = false;
-    if let Some(mut stdout) = stdout {
-        // A small pipe only costs wake-ups.
-        if let Err(error) = rustix::pipe::fcntl_setpipe_size(stdout.as_fd(), PIPE_BYTES) {
-            tracing::debug!(%error, "the pipe from tshark keeps its size");
-        }
-        loop {
-            let read = stdout.read_buf(framer.room());
-            let read = match patience {
-                Some(patience) => timeout(patience, read).await,
-                None => Ok(read.await),
-            };
-            match read {
-                Ok(Ok(0) | Err(_)) => break,
-                Ok(Ok(_)) => {}
-                Err(_) => {
-                    stalled = true;
-                    break;
-                }
-            }
-            let block = framer.take();
-            if (!block.lines.is_empty() || block.too_long > 0) && sender.send(block).await.is_err()
-            {
-                break;
-            }
-            sleep(GATHER).await;
-        }
-    }
-    if stalled || sender.is_closed() {
-        child.signal(Signal::KILL);
-    }
-    let ended = end(&mut child).await;
-    Finish { ended, stalled, cut: framer.is_cut() }
+    /// The child has gone: what it left in the pipe is all there is.
+    abandoned: Arc<AtomicBool>,
 }
 
-/// The output has ended, so the child ends at once or not at all.
-async fn end(child: &mut Child) -> Ended {
-    const DEADLINE: Duration = Duration::from_secs(10);
-    if let Ok(ended) = timeout(DEADLINE, child.ended()).await {
-        return ended;
+/// How the fetching ended.
+#[derive(Debug, Default)]
+struct Pumped {
+    stalled: bool,
+    cut: bool,
+}
+
+/// Stays with a child until it has ended and its output is fetched, whichever comes first.
+async fn accompany(mut child: Child, pump: Pump, abandoned: Arc<AtomicBool>) -> Finish {
+    let mut pumping = spawn_blocking(|| pump.run());
+    let pumped = tokio::select! {
+        pumped = &mut pumping => {
+            if pumped.as_ref().is_ok_and(|pumped| pumped.stalled) {
+                child.signal(Signal::KILL);
+            }
+            pumped
+        }
+        _ = child.ended() => {
+            abandoned.store(true, Ordering::Release);
+            pumping.await
+        }
+    };
+    let pumped = pumped.unwrap_or_default();
+    // Without its output read it either ends at once or not at all.
+    let ended = match timeout(EXIT_DEADLINE, child.ended()).await {
+        Ok(ended) => ended,
+        Err(_) => {
+            child.signal(Signal::KILL);
+            child.ended().await
+        }
+    };
+    Finish {
+        ended,
+        stalled: pumped.stalled,
+        cut: pumped.cut,
     }
-    child.signal(Signal::KILL);
-    child.ended().await
+}
+
+// === impl Pump ===
+
+impl Pump {
+    fn run(mut self) -> Pumped {
+        let mut silence = Duration::ZERO;
+        let mut stalled = false;
+        loop {
+            match self.fetch() {
+                Ok(Some(0)) | Err(_) => break,
+                Ok(Some(_)) => silence = Duration::ZERO,
+                Ok(None) => {
+                    silence += LOOK_EVERY;
+                    stalled = self.patience.is_some_and(|patience| silence >= patience);
+                    let abandoned = self.abandoned.load(Ordering::Acquire);
+                    if stalled || abandoned || self.sender.is_closed() {
+                        break;
+                    }
+                    continue;
+                }
+            }
+            let block = self.framer.take();
+            let is_empty = block.lines.is_empty() && block.too_long == 0;
+            if !is_empty && self.sender.blocking_send(block).is_err() {
+                break;
+            }
+            thread::sleep(GATHER);
+        }
+        Pumped {
+            stalled,
+            cut: self.framer.is_cut(),
+        }
+    }
+
+    /// One read: 0 at the end, `None` if nothing came for [`LOOK_EVERY`].
+    fn fetch(&mut self) -> io::Result<Option<usize>> {
+        let wait = Timespec::try_from(LOOK_EVERY).map_err(io::Error::other)?;
+        let mut ready = [PollFd::new(&self.output, PollFlags::IN)];
+        match poll(&mut ready, Some(&wait)) {
+            Ok(0) | Err(rustix::io::Errno::INTR) => return Ok(None),
+            Ok(_) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let read = rustix::io::read(&self.output, spare_capacity(self.framer.room()))?;
+        Ok(Some(read))
+    }
 }
