@@ -3,6 +3,7 @@
 pub mod ack;
 pub mod batch;
 pub mod component;
+pub mod config;
 pub mod ek;
 pub mod metrics;
 pub mod record;
