@@ -5,6 +5,7 @@ pub mod api;
 pub mod batch;
 pub mod codec;
 pub mod component;
+pub mod config;
 pub mod ek;
 pub mod metrics;
 pub mod record;
