@@ -13,6 +13,7 @@ mod graph;
 mod inputs;
 mod interpolate;
 mod load;
+mod registry;
 mod report;
 mod schema;
 mod secrets;
@@ -34,6 +35,7 @@ pub use self::{
     graph::mermaid,
     interpolate::Surroundings,
     load::{Loaded, load, load_file},
+    registry::{Product, SinkConfig, SourceConfig, TransformConfig},
     report::{Diagnostic, Report, Severity},
     schema::schema,
     text::Span,
