@@ -107,13 +107,13 @@ fn pipeline<F: Families>(root: &Node, problems: &mut Vec<Diagnostic>) -> Option<
     let transforms = declare::<F::Transform>(root, Role::Transform, &mut drafts, problems);
     let sinks = declare::<F::Sink>(root, Role::Sink, &mut drafts, problems);
 
-    let wiring = inputs::resolve(&drafts, problems);
+    let mut wiring = inputs::resolve(&drafts, problems);
     let order = edges::circles(&drafts, &wiring, problems);
     let flowing = edges::kinds(&drafts, &wiring, &order, problems);
     edges::needs(&drafts, &wiring, &flowing, problems);
+    usage::references(&drafts, &mut wiring, problems);
     usage::unused(&drafts, &wiring, problems);
     usage::claims(&drafts, problems);
-    usage::references(&drafts, problems);
     usage::ends(root, &drafts, problems);
 
     let mut finisher = Finisher { drafts: &drafts, wiring: &wiring, flowing: &flowing, next: 0 };

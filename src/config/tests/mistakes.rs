@@ -66,7 +66,7 @@ fn every_kind_of_mistake_has_its_words() {
 #[test]
 fn mistakes_between_components_are_found_at_the_reader() {
     let cases = [
-        ("wire: {", "archive: {", vec!["sinks.archive: the id is taken by a sink"]),
+        ("wire: {", "archive: {", vec!["sinks.archive: the id is taken by a source"]),
         ("inputs: wire", "inputs: wir", vec!["there is no `wir`"]),
         ("inputs: wire", "inputs: []", vec!["there is no input", "sources.wire: nobody reads"]),
         ("inputs: wire", "inputs: [wire, wire]", vec!["`wire` is listed twice"]),
