@@ -4,6 +4,7 @@
 //! component read for itself ([`de`]) → inputs resolved to edges → the pipeline checked as a whole.
 //! Problems are gathered in a [`Report`], which quotes the lines but never a secret.
 
+mod components;
 mod de;
 mod declare;
 mod edges;
@@ -13,6 +14,7 @@ mod graph;
 mod inputs;
 mod interpolate;
 mod load;
+mod reference;
 mod report;
 mod schema;
 mod secrets;
@@ -29,11 +31,13 @@ use crate::{
 };
 
 pub use self::{
+    components::{Components, SinkConfig, SourceConfig, TransformConfig},
     family::{Facts, Families, Family, NoKeys, Role},
     globals::{Api, Globals, Observer},
     graph::mermaid,
     interpolate::Surroundings,
     load::{Loaded, load, load_file},
+    reference::reference,
     report::{Diagnostic, Report, Severity},
     schema::schema,
     text::Span,
@@ -41,7 +45,7 @@ pub use self::{
 
 /// A config without errors.
 #[derive(Debug)]
-pub struct Config<F: Families> {
+pub struct Config<F: Families = Components> {
     /// What holds for the whole process.
     pub globals: Globals,
     /// The sources, in the order of the file.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Config, Declared, Edge,
+    Components, Config, Declared, Edge,
     declare::{Draft, Typed, declare},
     edges::{self, Flowing},
     family::{Families, Family, Role},
@@ -27,7 +27,7 @@ const MAX_READ: u64 = 4 << 20;
 
 /// A config without errors, and what is still to be said about it.
 #[derive(Debug)]
-pub struct Loaded<F: Families> {
+pub struct Loaded<F: Families = Components> {
     /// The config.
     pub config: Config<F>,
     /// Warnings.
