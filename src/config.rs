@@ -4,6 +4,7 @@
 //! component read for itself ([`de`]) → inputs resolved to edges → the pipeline checked as a whole.
 //! Problems are gathered in a [`Report`], which quotes the lines but never a secret.
 
+mod components;
 mod de;
 mod declare;
 mod edges;
@@ -13,7 +14,7 @@ mod graph;
 mod inputs;
 mod interpolate;
 mod load;
-mod registry;
+mod reference;
 mod report;
 mod schema;
 mod secrets;
@@ -30,12 +31,13 @@ use crate::{
 };
 
 pub use self::{
+    components::{Components, SinkConfig, SourceConfig, TransformConfig},
     family::{Facts, Families, Family, NoKeys, Role},
     globals::{Api, Globals, Observer},
     graph::mermaid,
     interpolate::Surroundings,
     load::{Loaded, load, load_file},
-    registry::{Product, SinkConfig, SourceConfig, TransformConfig},
+    reference::reference,
     report::{Diagnostic, Report, Severity},
     schema::schema,
     text::Span,
@@ -43,7 +45,7 @@ pub use self::{
 
 /// A config without errors.
 #[derive(Debug)]
-pub struct Config<F: Families> {
+pub struct Config<F: Families = Components> {
     /// What holds for the whole process.
     pub globals: Globals,
     /// The sources, in the order of the file.
@@ -62,7 +64,7 @@ pub struct Declared<F: Family> {
     /// Where the id stands in the text.
     pub span: Span,
     /// Its `type`.
-    pub kind: String,
+    pub kind: &'static str,
     /// Its ports.
     pub signature: Signature,
     /// What it reads; nothing for a source.

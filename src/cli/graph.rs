@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{exit::Exit, output};
-use crate::config::{Product, load_file, mermaid};
+use crate::config::{Components, load_file, mermaid};
 
 /// Draw a config's pipeline as a mermaid flowchart.
 #[derive(Debug, clap::Args)]
@@ -14,7 +14,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Exit {
-    match load_file::<Product>(&args.file, true) {
+    match load_file::<Components>(&args.file, true) {
         Ok(loaded) => output::data(&mermaid(&loaded.config)),
         Err(report) => {
             output::report(report.render(output::colours()));

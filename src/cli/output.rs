@@ -10,13 +10,13 @@ use std::{
 use super::exit::Exit;
 use crate::{
     component::Error,
-    config::{Loaded, Product, load_file},
+    config::{Loaded, Components, load_file},
     topology::{Ended, Unbuilt},
 };
 
 /// Loads a config; prints its problems, and gives `None` if it can't be used.
-pub(super) fn load(path: &Path) -> Option<Loaded<Product>> {
-    match load_file::<Product>(path, false) {
+pub(super) fn load(path: &Path) -> Option<Loaded<Components>> {
+    match load_file::<Components>(path, false) {
         Ok(loaded) => {
             if !loaded.warnings.is_empty() {
                 report(loaded.warnings.render(colours()));

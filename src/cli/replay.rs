@@ -11,7 +11,7 @@ use tokio::{sync::watch, time::Instant};
 use super::{exit::Exit, output, pipeline, progress::Progress};
 use crate::{
     component::{Clock, Error},
-    config::{Config, Product, SourceConfig},
+    config::{Config, Components, SourceConfig},
     topology::{Ended, Unbuilt, build},
 };
 
@@ -60,7 +60,7 @@ pub(super) fn run(args: &Args, quiet: bool) -> Exit {
     Exit::of(&ended)
 }
 
-async fn replay(config: &Config<Product>, quiet: bool) -> Result<(Ended, Duration), Unbuilt> {
+async fn replay(config: &Config<Components>, quiet: bool) -> Result<(Ended, Duration), Unbuilt> {
     let started = Instant::now();
     let (reload, reloaded) = watch::channel(0);
     let plan = build(config, Clock::Event, reloaded)?;
@@ -74,7 +74,7 @@ async fn replay(config: &Config<Product>, quiet: bool) -> Result<(Ended, Duratio
 }
 
 /// Lets the config's tshark source read the captures, and takes the other sources out.
-fn replace_source(config: &mut Config<Product>, args: &Args) -> Result<(), Error> {
+fn replace_source(config: &mut Config<Components>, args: &Args) -> Result<(), Error> {
     let ids: Vec<_> = config.sources.iter().map(|source| source.id.clone()).collect();
     let replaced = match (&args.source, ids.as_slice()) {
         (Some(id), ids) if ids.contains(id) => id.clone(),
@@ -92,7 +92,7 @@ fn replace_source(config: &mut Config<Product>, args: &Args) -> Result<(), Error
     config.sources.retain(|source| source.id == replaced);
     for source in &mut config.sources {
         let SourceConfig::Tshark(tshark) = &source.config;
-        source.config = SourceConfig::Tshark(Box::new(tshark.replay(args.captures.clone())));
+        source.config = SourceConfig::Tshark(tshark.replay(args.captures.clone()));
     }
     for declared in &mut config.transforms {
         declared.inputs.retain(|edge| edge.from == replaced || !ids.contains(&edge.from));

@@ -8,7 +8,7 @@ use super::{exit::Exit, output, pipeline};
 use crate::{
     api::Api,
     component::Clock,
-    config::{Config, Product},
+    config::{Config, Components},
     topology::{Ended, Unbuilt, build},
 };
 
@@ -34,7 +34,7 @@ pub(super) fn run(args: &Args, quiet: bool) -> Exit {
     }
 }
 
-async fn serve(config: &Config<Product>) -> Result<Ended, Unbuilt> {
+async fn serve(config: &Config<Components>) -> Result<Ended, Unbuilt> {
     let metrics = pipeline::record_metrics()?;
     let (reload, reloaded) = watch::channel(0);
     let plan = build(config, Clock::Wall, reloaded)?;

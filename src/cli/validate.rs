@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{exit::Exit, output};
-use crate::config::{Product, load_file};
+use crate::config::{Components, load_file};
 
 /// Check config files, and what they need on this machine.
 #[derive(Debug, clap::Args)]
@@ -20,7 +20,7 @@ pub(super) fn run(args: &Args) -> Exit {
     let mut valid = true;
     for file in &args.files {
         let colours = output::colours();
-        let loaded = match load_file::<Product>(file, args.no_environment) {
+        let loaded = match load_file::<Components>(file, args.no_environment) {
             Ok(loaded) => loaded,
             Err(report) => {
                 output::report(report.render(colours));

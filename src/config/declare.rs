@@ -148,7 +148,7 @@ impl Draft<'_> {
             more.push("inputs");
         }
         for error in &config.errors {
-            let wrong_type = error.key == self.kind && error.span == Some(kind);
+            let wrong_type = error.key.is_empty() && error.span == Some(kind);
             let key = match error.key.split_once('.') {
                 _ if wrong_type => "type",
                 Some((_, key)) => key,

@@ -7,10 +7,10 @@ use std::{
 };
 
 use super::{
-    Config, Declared, Edge,
+    Components, Config, Declared, Edge,
     declare::{Draft, Typed, declare},
     edges::{self, Flowing},
-    family::{Families, Family, Role},
+    family::{Families, Family, Role, types},
     globals::Globals,
     inputs::{self, Wiring},
     interpolate::{Surroundings, interpolate},
@@ -27,7 +27,7 @@ const MAX_READ: u64 = 4 << 20;
 
 /// A config without errors, and what is still to be said about it.
 #[derive(Debug)]
-pub struct Loaded<F: Families> {
+pub struct Loaded<F: Families = Components> {
     /// The config.
     pub config: Config<F>,
     /// Warnings.
@@ -107,13 +107,13 @@ fn pipeline<F: Families>(root: &Node, problems: &mut Vec<Diagnostic>) -> Option<
     let transforms = declare::<F::Transform>(root, Role::Transform, &mut drafts, problems);
     let sinks = declare::<F::Sink>(root, Role::Sink, &mut drafts, problems);
 
-    let wiring = inputs::resolve(&drafts, problems);
+    let mut wiring = inputs::resolve(&drafts, problems);
     let order = edges::circles(&drafts, &wiring, problems);
     let flowing = edges::kinds(&drafts, &wiring, &order, problems);
     edges::needs(&drafts, &wiring, &flowing, problems);
+    usage::references(&drafts, &mut wiring, problems);
     usage::unused(&drafts, &wiring, problems);
     usage::claims(&drafts, problems);
-    usage::references(&drafts, problems);
     usage::ends(root, &drafts, problems);
 
     let mut finisher = Finisher { drafts: &drafts, wiring: &wiring, flowing: &flowing, next: 0 };
@@ -146,7 +146,7 @@ impl Finisher<'_> {
             Some(Declared {
                 id: draft.id.to_owned(),
                 span: draft.span,
-                kind: draft.kind.to_owned(),
+                kind: types::<F>().iter().find(|kind| **kind == draft.kind)?,
                 signature: draft.facts.as_ref()?.signature.clone(),
                 inputs: self.edges(at),
                 config,

@@ -10,6 +10,8 @@ use super::{
 const MASK: &str = "********";
 /// Shorter secrets are hidden at their own place only: anywhere else they would hide plain words.
 const SHORTEST: usize = 4;
+/// So many secrets are also looked for elsewhere in the text.
+const MAX_SEARCHED: usize = 100;
 /// Parts of key names that hold credentials.
 const NAMES: [&str; 8] =
     ["password", "passwd", "passphrase", "token", "secret", "api_key", "apikey", "credential"];
@@ -28,9 +30,14 @@ pub struct Secrets {
 pub(super) fn mark(root: &mut Node, text: &Text, values: Vec<String>) -> Secrets {
     let mut secrets = Secrets { spans: Vec::new(), values };
     secrets.values.retain(|value| value.len() >= SHORTEST);
-    secrets.visit(root, false, text);
+    secrets.visit(root, false, 0, text);
     secrets.values.sort_by_key(|value| std::cmp::Reverse(value.len()));
     secrets.values.dedup();
+    // They may stand in a comment as well, or where they don't belong.
+    for value in secrets.values.iter().take(MAX_SEARCHED) {
+        let found = text.content.match_indices(value.as_str());
+        secrets.spans.extend(found.map(|(at, _)| Span::new(at, at + value.len())));
+    }
     secrets.spans.sort();
     secrets
 }
@@ -59,13 +66,15 @@ impl Secrets {
         let mut hidden_below = None;
         for line in text.content.split_inclusive('\n') {
             let indent = line.len() - line.trim_start().len();
+            let userinfo = line.split_whitespace().any(has_userinfo);
             let end = offset + line.trim_end().len();
-            if hidden_below.is_some_and(|above| indent > above) {
+            let tabs = line.bytes().take(indent).any(|byte| byte == b'\t');
+            if hidden_below.is_some_and(|above| indent > above || tabs) {
                 secrets.spans.push(Span::new(offset + indent, end));
             } else if let Some(colon) = line
                 .match_indices(':')
                 .map(|(colon, _)| colon)
-                .find(|colon| names_a_secret(key_before(line, *colon)) || line_has_userinfo(line))
+                .find(|colon| userinfo || names_a_secret(key_before(line, *colon)))
             {
                 hidden_below = Some(indent);
                 secrets.spans.push(Span::new((offset + colon + 1).min(end), end));
@@ -78,17 +87,18 @@ impl Secrets {
         secrets
     }
 
-    fn visit(&mut self, node: &mut Node, named: bool, text: &Text) {
+    fn visit(&mut self, node: &mut Node, named: bool, depth: usize, text: &Text) {
         match &mut node.value {
             Value::Mapping(entries) => {
                 for entry in entries {
-                    let named = names_a_secret(&entry.key);
-                    self.visit(&mut entry.value, named, text);
+                    let is_id = depth == 1 && entry.value.entries().is_some();
+                    let named = named || (names_a_secret(&entry.key) && !is_id);
+                    self.visit(&mut entry.value, named, depth + 1, text);
                 }
             }
             Value::Sequence(items) => {
                 for item in items {
-                    self.visit(item, named, text);
+                    self.visit(item, named, depth + 1, text);
                 }
             }
             Value::Scalar(scalar) => {
@@ -167,8 +177,4 @@ fn key_before(line: &str, colon: usize) -> &str {
     let before = before.trim_end_matches(['"', '\'']);
     let word = |c: char| !(c.is_alphanumeric() || matches!(c, '_' | '-' | '.'));
     before.rsplit(word).next().unwrap_or_default()
-}
-
-fn line_has_userinfo(line: &str) -> bool {
-    line.split_whitespace().any(has_userinfo)
 }

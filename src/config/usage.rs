@@ -69,7 +69,11 @@ pub(super) fn claims(drafts: &[Draft<'_>], problems: &mut Vec<Diagnostic>) {
 }
 
 /// Sources that others act through have to exist.
-pub(super) fn references(drafts: &[Draft<'_>], problems: &mut Vec<Diagnostic>) {
+pub(super) fn references(
+    drafts: &[Draft<'_>],
+    wiring: &mut Wiring,
+    problems: &mut Vec<Diagnostic>,
+) {
     let sources = || drafts.iter().filter(|draft| draft.role == Role::Source);
     for draft in drafts {
         for reference in draft.facts.iter().flat_map(|facts| &facts.references) {
@@ -81,6 +85,8 @@ pub(super) fn references(drafts: &[Draft<'_>], problems: &mut Vec<Diagnostic>) {
             let message =
                 format!("{}: there is no source `{}`", draft.name(&reference.key), reference.id);
             let near = nearest(&reference.id, sources().map(|source| source.id));
+            let meant = |draft: &Draft<'_>| near == Some(draft.id);
+            wiring.meant.extend(drafts.iter().position(meant));
             let hint = near.map_or_else(
                 || "name a source of this config".to_owned(),
                 |near| format!("did you mean `{near}`?"),

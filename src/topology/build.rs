@@ -11,7 +11,7 @@ use crate::{
         Clock, Component, Context, Error, Signature,
         edge::{Bounds, WhenFull},
     },
-    config::{Config, Declared, Edge, Family, Product},
+    config::{Config, Declared, Edge, Family, Components},
     metrics::Meter,
 };
 
@@ -28,7 +28,7 @@ pub struct Unbuilt {
 
 /// Builds the components of a config.
 struct Builder<'a> {
-    config: &'a Config<Product>,
+    config: &'a Config<Components>,
     clock: Clock,
     receipts: Receipts,
     reload: watch::Receiver<u64>,
@@ -48,7 +48,7 @@ struct Intake {
 /// # Errors
 /// The first component that lacks something it needs to begin.
 pub fn build(
-    config: &Config<Product>,
+    config: &Config<Components>,
     clock: Clock,
     reload: watch::Receiver<u64>,
 ) -> Result<Plan, Unbuilt> {
@@ -65,27 +65,27 @@ pub fn build(
     };
     builder.within_budget()?;
     for source in &config.sources {
-        builder.add(source, source.config.kind(), &Intake::default(), |context| {
-            source.config.build(context)
+        builder.add(source, &Intake::default(), |context| {
+            source.config.configure().build(context)
         })?;
     }
     for transform in &config.transforms {
-        builder.add(transform, transform.config.kind(), &Intake::default(), |context| {
-            transform.config.build(context)
+        builder.add(transform, &Intake::default(), |context| {
+            transform.config.configure().build(context)
         })?;
     }
     for sink in &config.sinks {
         let buffer = &sink.common.buffer;
         let intake = Intake { bounds: buffer.bounds(), when_full: buffer.when_full.into() };
-        builder.add(sink, sink.config.kind(), &intake, |context| {
-            sink.config.build(&sink.common, context)
+        builder.add(sink, &intake, |context| {
+            sink.config.configure().build(&sink.common, context)
         })?;
     }
     Ok(Plan { parts: builder.parts, clock, receipts: builder.receipts })
 }
 
 /// The sensor's name: as configured, else the host's (proc_sys_kernel(5)).
-fn observer(config: &Config<Product>) -> Result<Arc<str>, Error> {
+fn observer(config: &Config<Components>) -> Result<Arc<str>, Error> {
     if let Some(name) = &config.globals.observer.name {
         return Ok(name.as_str().into());
     }
@@ -103,12 +103,11 @@ impl<'a> Builder<'a> {
     fn add<F: Family>(
         &mut self,
         declared: &'a Declared<F>,
-        kind: &'static str,
         intake: &Intake,
         build: impl FnOnce(&Context) -> Result<Component, Error>,
     ) -> Result<(), Unbuilt> {
         let context = Context {
-            meter: Meter::new(&declared.id, kind),
+            meter: Meter::new(&declared.id, declared.kind),
             receipts: self.receipts.clone(),
             clock: self.clock,
             data_dir: self.config.globals.data_dir.clone(),

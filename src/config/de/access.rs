@@ -294,7 +294,7 @@ impl<'de> EnumAccess<'de> for Choice<'de> {
         let word: StrDeserializer<'_, Error> = word.into_deserializer();
         let value = seed.deserialize(word).map_err(|error| match &self {
             Self::Word(..) => error,
-            Self::Entry(entry) => error.at_key(entry, 0),
+            Self::Entry(entry) => error.within_variant(entry.key_span),
         })?;
         Ok((value, self))
     }
@@ -310,7 +310,7 @@ impl<'de> Choice<'de> {
         match self {
             Self::Word(node, word) => Err(Error::mismatch(node, format!("`{word}: {expected}`"))),
             Self::Entry(entry) => read(Deserializer(&entry.value))
-                .map_err(|error| error.within(Step::Entry(0), entry.value_span())),
+                .map_err(|error| error.within_variant(entry.value_span())),
         }
     }
 }
@@ -323,7 +323,7 @@ impl<'de> VariantAccess<'de> for Choice<'de> {
             Self::Word(..) => Ok(()),
             Self::Entry(entry) if entry.value.is_null() => Ok(()),
             Self::Entry(entry) => Err(Error::mismatch(&entry.value, "nothing behind this word")
-                .within(Step::Entry(0), entry.value_span())),
+                .within_variant(entry.value_span())),
         }
     }
 

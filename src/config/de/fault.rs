@@ -62,6 +62,16 @@ impl Error {
         self
     }
 
+    /// Notes that it came from behind the name of an enum's variant. An empty mapping is no enum, so
+    /// what can be left out is the enum as a whole, or something deeper.
+    pub(super) fn within_variant(mut self, span: Span) -> Self {
+        self.span.get_or_insert(span);
+        if !self.steps.is_empty() {
+            self.steps.push(Step::Entry(0));
+        }
+        self
+    }
+
     /// Notes that a key itself is wrong.
     pub(super) fn at_key(self, entry: &Entry, at: usize) -> Self {
         self.within(Step::Entry(at), entry.key_span)

@@ -1,6 +1,7 @@
 //! Mistakes, each found at its place, and nothing said twice.
 
-use super::{GOOD, report, try_load};
+use super::{GOOD, report, surroundings, try_load};
+use crate::config::{Components, load};
 
 /// The headlines and places of a report.
 fn headlines(text: &str) -> Vec<String> {
@@ -12,7 +13,7 @@ fn headlines(text: &str) -> Vec<String> {
 #[test]
 fn eight_mistakes_are_printed_at_once() {
     insta::assert_snapshot!(report(
-        r#"
+        r"
 sources:
   wire: { type: capture, interfce: eth0, workers: 100 }
   lost: { type: gate }
@@ -25,7 +26,7 @@ sinks:
   one: { type: file, inputs: [flows], path: /var/log/a.ndjson }
   two: { type: file, inputs: [wire], path: /var/log/a.ndjson }
   three: { type: blackhole, inputs: [nothing] }
-"#
+"
     ));
 }
 
@@ -66,7 +67,7 @@ fn every_kind_of_mistake_has_its_words() {
 #[test]
 fn mistakes_between_components_are_found_at_the_reader() {
     let cases = [
-        ("wire: {", "archive: {", vec!["sinks.archive: the id is taken by a sink"]),
+        ("wire: {", "archive: {", vec!["sinks.archive: the id is taken by a source"]),
         ("inputs: wire", "inputs: wir", vec!["there is no `wir`"]),
         ("inputs: wire", "inputs: []", vec!["there is no input", "sources.wire: nobody reads"]),
         ("inputs: wire", "inputs: [wire, wire]", vec!["`wire` is listed twice"]),
@@ -155,4 +156,21 @@ fn a_side_port_alone_gives_only_a_warning() {
         warnings.to_string().contains("transforms.flows: nobody reads its main output"),
         "{warnings}"
     );
+}
+
+#[test]
+fn the_components_of_the_product_are_checked_as_well() {
+    let text = r"
+sources:
+  wire: { type: tshark, interfce: eth0, snaplen: -1 }
+  spare: { type: tshark, interface: eth1 }
+transforms:
+  packets: { type: extract, inputs: [wire], fields: [dns.a], on_error: cuont }
+sinks:
+  one: { type: file, inputs: [packets], path: /var/log/a.ndjson, mode: 0640, batch: { max_event: 1 } }
+  two: { type: file, inputs: [packets], path: /var/log/a.ndjson, compression: zip }
+  three: { type: consol, inputs: [packet] }
+";
+    let report = load::<Components>("t", text.as_bytes(), surroundings(false)).unwrap_err();
+    insta::assert_snapshot!(report);
 }
