@@ -190,9 +190,10 @@ impl Baseline {
         self.copy.extend_from_slice(line);
         self.copy.resize(line.len() + INPUT_PADDING, 0);
         let mut tape = std::mem::replace(&mut self.tape, Tape(Vec::new())).reset();
-        fill_tape_padded(&mut self.copy, line.len(), &mut self.buffers, &mut tape).unwrap();
+        fill_tape_padded(&mut self.copy, line.len(), &mut self.buffers, &mut tape)
+            .expect("a line above");
         let mut deserializer = simd_json::Deserializer::from_tape(tape);
-        black_box(Line::<V>::deserialize(&mut deserializer).unwrap());
+        black_box(Line::<V>::deserialize(&mut deserializer).expect("a line above"));
         self.tape = deserializer.into_tape().reset();
     }
 }
@@ -211,7 +212,7 @@ fn decode(criterion: &mut Criterion) {
         });
         let mut parser = Parser::new(&[]);
         group.bench_function("packet", |bencher| {
-            bencher.iter(|| parser.parse(black_box(&raw)).unwrap());
+            bencher.iter(|| parser.parse(black_box(&raw)).expect("a line above"));
         });
         group.finish();
     }

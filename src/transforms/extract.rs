@@ -296,8 +296,9 @@ mod tests {
         }
     }
 
-    fn mark(epoch: u32, nanos: i64) -> Option<Watermark> {
-        Some(Watermark { epoch, time: Timestamp::from_nanos(nanos) })
+    fn mark(epoch: u32, nanos: i64) -> Watermark {
+        let time = Timestamp::from_nanos(nanos);
+        Watermark { epoch, time }
     }
 
     #[test]
@@ -308,15 +309,15 @@ mod tests {
         assert_eq!(batches.len(), 1);
         assert_eq!(batches[0].0, Port::MAIN);
         assert_eq!(batches[0].1.records.len(), 1);
-        assert_eq!(batches[0].1.watermark, mark(0, 7_500_000_000));
+        assert_eq!(batches[0].1.watermark, Some(mark(0, 7_500_000_000)));
         assert_eq!(bench.settle(batches), End::Delivered);
         let balance = bench.extract.meter.balance();
         assert_eq!((balance.passed, balance.filtered, balance.held), (1, 2, 0));
 
         let earlier = bench.apply(0, &[IGMP.as_bytes()]);
-        assert_eq!(earlier[0].1.watermark, mark(0, 7_500_000_000));
+        assert_eq!(earlier[0].1.watermark, Some(mark(0, 7_500_000_000)));
         let next_file = bench.apply(1, &[IGMP.as_bytes()]);
-        assert_eq!(next_file[0].1.watermark, mark(1, 6_500_000_000));
+        assert_eq!(next_file[0].1.watermark, Some(mark(1, 6_500_000_000)));
     }
 
     #[test]
@@ -325,7 +326,7 @@ mod tests {
         bench.apply(0, &[ARP.as_bytes()]);
         let batches = bench.apply(0, &[]);
         assert_eq!(batches[0].1.records.kind(), Kind::Packet);
-        assert_eq!(batches[0].1.watermark, mark(0, 7_500_000_000));
+        assert_eq!(batches[0].1.watermark, Some(mark(0, 7_500_000_000)));
     }
 
     #[test]
