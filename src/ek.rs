@@ -9,6 +9,8 @@ mod headers;
 mod layout;
 mod number;
 mod parser;
+#[cfg(test)]
+mod tests;
 mod values;
 
 pub use self::{

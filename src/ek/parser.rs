@@ -14,8 +14,9 @@ use super::{
 };
 use crate::record::{Extra, Packet, Raw, Timestamp};
 
-/// Deepest nesting of a line: an object, `layers`, a field's values, and one to spare.
-const MAX_DEPTH: usize = 4;
+/// Deepest nesting of a line: an object, `layers`, a field's values, and some to spare for fields
+/// that are skipped.
+const MAX_DEPTH: usize = 8;
 /// A line longer than this gets buffers of its own, so that one long line doesn't hold memory.
 const MAX_KEPT_BYTES: usize = 64 << 10;
 /// Values kept of an extra field.
