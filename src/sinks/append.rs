@@ -186,10 +186,15 @@ impl AppendFile {
         Ok(())
     }
 
-    /// Whether its path still leads to it: it was neither moved nor deleted.
-    pub(super) fn is_current(&self) -> bool {
-        fs::metadata(&self.path)
-            .is_ok_and(|meta| self.identity == Identity { device: meta.dev(), inode: meta.ino() })
+    /// Whether its path still leads to it: it was neither moved nor deleted. Notes if somebody has
+    /// emptied it.
+    pub(super) fn is_current(&mut self) -> bool {
+        let Ok(meta) = fs::metadata(&self.path) else { return false };
+        let is_current = self.identity == Identity { device: meta.dev(), inode: meta.ino() };
+        if is_current {
+            self.whole_bytes = self.whole_bytes.min(meta.len());
+        }
+        is_current
     }
 
     /// Closes it.

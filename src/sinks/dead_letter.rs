@@ -87,7 +87,10 @@ impl DeadLetter {
 
 impl Letters {
     fn append(&mut self, line: &[u8]) -> Result<(), Error> {
-        self.file = self.file.take().filter(AppendFile::is_current);
+        if !self.file.as_mut().is_some_and(AppendFile::is_current) {
+            // Closed first: its lock would keep us out.
+            self.file = None;
+        }
         let file = match &mut self.file {
             Some(file) => file,
             None => self.file.insert(AppendFile::open(&self.path, OPENING, &[])?),
@@ -162,7 +165,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_full_file_refuses_until_it_is_moved_away() {
+    async fn a_full_file_refuses_until_it_is_moved_away_or_emptied() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("dead.ndjson");
         let dead_letter = open(path.clone(), 150);
@@ -174,6 +177,9 @@ mod tests {
         fs::rename(&path, directory.path().join("dead.old")).unwrap();
         dead_letter.write("siem", "too large", b"{\"second\":true}").await.unwrap();
         assert_eq!(read(&path)[0]["document"], json!({"second": true}));
+        fs::write(&path, "").unwrap();
+        dead_letter.write("siem", "too large", b"{\"third\":true}").await.unwrap();
+        assert_eq!(read(&path)[0]["document"], json!({"third": true}));
     }
 
     #[tokio::test]

@@ -13,6 +13,7 @@ mod harness;
 mod live;
 mod project;
 mod replay;
+mod sinks;
 mod supervision;
 
 use harness::Settings;
@@ -28,6 +29,7 @@ fn main() {
         live::cases(),
         project::cases(),
         replay::cases(),
+        sinks::cases(),
         supervision::cases(),
     ];
     let trials = cases.into_iter().flatten().filter_map(|case| case.trial(&settings)).collect();

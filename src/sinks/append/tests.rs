@@ -166,3 +166,65 @@ proptest! {
         }
     }
 }
+
+/// Set in the process that is to be killed: content and path.
+const VICTIM: &str = "TIDEGATE_TEST_VICTIM";
+const VICTIM_TEST: &str =
+    "sinks::append::tests::a_writer_killed_at_any_moment_leaves_whole_records_behind";
+
+/// A record that takes the disk long enough to be killed in; its text begins with its number.
+fn long_record(content: Content, number: usize) -> Vec<u8> {
+    record(content, &format!("{number} {}", "x".repeat(2 << 20)))
+}
+
+fn write_until_killed(content: Content, path: &Path) -> ! {
+    let mut file = AppendFile::open(path, Opening { content, ..LINES }, &[]).unwrap();
+    for number in 0.. {
+        file.append(&long_record(content, number), false).unwrap();
+        assert!(number < 100, "nobody killed this process");
+    }
+    unreachable!()
+}
+
+#[test]
+fn a_writer_killed_at_any_moment_leaves_whole_records_behind() {
+    if let Ok(victim) = std::env::var(VICTIM) {
+        let (content, path) = victim.split_once(' ').unwrap();
+        let content = if content == "lines" { Content::Lines } else { Content::Gzip };
+        write_until_killed(content, Path::new(path));
+    }
+    for (content, name) in [(Content::Lines, "lines"), (Content::Gzip, "gzip")] {
+        for round in 0..6_u64 {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("file");
+            let mut victim = std::process::Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", VICTIM_TEST])
+                .env(VICTIM, format!("{name} {}", path.display()))
+                .stdout(std::process::Stdio::null())
+                .spawn()
+                .unwrap();
+            // Between the first record and the last, another moment each round.
+            while fs::metadata(&path).map_or(0, |meta| meta.len()) == 0 {
+                assert!(victim.try_wait().unwrap().is_none(), "the victim ended by itself");
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            std::thread::sleep(std::time::Duration::from_micros(700 * round));
+            victim.kill().unwrap();
+            victim.wait().unwrap();
+
+            let mut file = AppendFile::open(&path, Opening { content, ..LINES }, &[]).unwrap();
+            file.append(&record(content, "next"), false).unwrap();
+            let mut expected = Vec::new();
+            let found = contents(&path);
+            for number in 0.. {
+                let next = record(content, "next");
+                if found.len() <= expected.len() + next.len() {
+                    expected.extend_from_slice(&next);
+                    break;
+                }
+                expected.extend_from_slice(&long_record(content, number));
+            }
+            assert!(found == expected, "{name}, round {round}");
+        }
+    }
+}

@@ -3,7 +3,6 @@ use std::{
     io::Read,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 use proptest::prelude::*;
@@ -34,11 +33,8 @@ fn context(reload: watch::Receiver<u64>) -> Context {
 }
 
 impl Bench {
-    fn new(file: &str, config: Value) -> Self {
-        Self::within(tempfile::tempdir().unwrap(), file, config)
-    }
-
-    fn within(directory: tempfile::TempDir, file: &str, mut config: Value) -> Self {
+    fn new(file: &str, mut config: Value) -> Self {
+        let directory = tempfile::tempdir().unwrap();
         config["path"] = directory.path().join(file).to_str().unwrap().into();
         let config: Config = serde_json::from_value(config).unwrap();
         assert_eq!(config.check(&Options::default()), []);
@@ -212,74 +208,6 @@ async fn a_path_that_cannot_be_written_is_tried_again_until_it_can() {
     assert!(matches!(sent, Err(SendError::Retry { .. })), "{sent:?}");
     fs::remove_file(bench.path("logs")).unwrap();
     bench.sent("one\n").await;
-}
-
-/// A file system of 64 KiB in a directory; it goes with the value.
-struct SmallDisk(tempfile::TempDir);
-
-impl SmallDisk {
-    fn mount() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=64k", "tidegate-test"])
-            .arg(directory.path())
-            .status();
-        assert!(mounted.is_ok_and(|status| status.success()), "mounting a tmpfs needs root");
-        Self(directory)
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let unmounted = Command::new("umount").arg("-l").arg(self.0.path()).status();
-        assert!(unmounted.is_ok_and(|status| status.success()));
-    }
-}
-
-#[tokio::test]
-async fn a_full_disk_keeps_the_request_whole_and_out_of_the_file_until_there_is_room() {
-    for (compression, sync) in [("none", "none"), ("none", "batch"), ("gzip", "none")] {
-        let disk = SmallDisk::mount();
-        let directory = tempfile::tempdir_in(disk.0.path()).unwrap();
-        let bench = Bench::within(
-            directory,
-            "flows.ndjson",
-            json!({"compression": compression, "sync": sync}),
-        );
-        fs::write(bench.path("ballast"), vec![0; 40_000]).unwrap();
-        // Random digits, so that gzip can't make them fit.
-        let mut state = 1_u64;
-        let mut line = || -> String {
-            let mut digits = String::new();
-            while digits.len() < 10_000 {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                digits.push(char::from(b' ' + ((state >> 33) % 90) as u8));
-            }
-            digits + "\n"
-        };
-        let mut expected = String::new();
-        let refused = loop {
-            let request = line();
-            match bench.send(request.as_bytes()).await {
-                Ok(_) => expected.push_str(&request),
-                Err(error) => {
-                    assert!(matches!(error, SendError::Retry { .. }), "{error:?}");
-                    assert!(error.to_string().contains("No space left"), "{error}");
-                    break request;
-                }
-            }
-        };
-        assert!(!expected.is_empty());
-        let read = || fs::read(bench.path("flows.ndjson")).unwrap();
-        assert!(unpacked(compression, &read()) == expected.as_bytes(), "torn while full");
-
-        fs::remove_file(bench.path("ballast")).unwrap();
-        bench.sent(&refused).await;
-        expected.push_str(&refused);
-        assert!(unpacked(compression, &read()) == expected.as_bytes(), "torn or lost afterwards");
-        assert_eq!(bench.names(), ["flows.ndjson"]);
-        bench.sink.close().await.unwrap();
-    }
 }
 
 #[test]

@@ -84,27 +84,31 @@ impl Writer {
         Ok(written?)
     }
 
-    /// Does what is due without a request: reopen, rotate by age, sync by interval.
+    /// Does what is due without a request: reopen, rotate by age, sync by interval. One file's
+    /// error does not keep the others waiting; the last one is given back.
     pub(super) fn maintain(&mut self, now: Timestamp) -> Result<(), Error> {
         self.reload()?;
-        for mut open in std::mem::take(&mut self.open) {
-            if !open.file.is_current() {
-                self.close(open)?;
-            } else if self.is_too_old(&open, now) {
-                self.rotate(open)?;
-            } else {
-                let is_due = now.since(open.synced) >= self.sync_interval_nanos;
-                let synced = if self.sync == Sync::Interval && is_due {
-                    open.synced = now;
-                    open.file.sync()
-                } else {
-                    Ok(())
-                };
-                self.open.push(open);
-                synced?;
-            }
+        let mut maintained = Ok(());
+        for open in std::mem::take(&mut self.open) {
+            maintained = self.maintain_file(open, now).and(maintained);
         }
-        Ok(())
+        maintained
+    }
+
+    fn maintain_file(&mut self, mut open: Open, now: Timestamp) -> Result<(), Error> {
+        if !open.file.is_current() {
+            return self.close(open);
+        }
+        if self.is_too_old(&open, now) {
+            return self.rotate(open);
+        }
+        let mut synced = Ok(());
+        if self.sync == Sync::Interval && now.since(open.synced) >= self.sync_interval_nanos {
+            synced = open.file.sync();
+            open.synced = now;
+        }
+        self.open.push(open);
+        Ok(synced?)
     }
 
     /// Closes all files.
@@ -126,7 +130,7 @@ impl Writer {
     /// The file at `path`: the open one, unless it was moved or deleted behind our back.
     fn take_or_open(&mut self, path: &Path, now: Timestamp) -> Result<Open, Error> {
         if let Some(at) = self.open.iter().position(|open| open.file.path() == path) {
-            let open = self.open.remove(at);
+            let mut open = self.open.remove(at);
             if open.file.is_current() {
                 return Ok(open);
             }
