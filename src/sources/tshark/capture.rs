@@ -20,11 +20,11 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Config, arguments,
     backlog::{Backlog, Item, Segment},
-    child::{Child, Exit, Launch},
+    child::{Child, Launch},
     pcap,
     private::free_bytes,
     programs::Privilege,
-    supervise::Supervisor,
+    supervise::{Supervisor, was_stopped},
 };
 use crate::{component::Error, metrics::Meter};
 
@@ -132,7 +132,7 @@ impl Capturer {
             Reason::Ended => dumpcap.ended().await,
             Reason::Stopped | Reason::DiskFull => dumpcap.finish(END_DEADLINE).await,
         };
-        let clean = matches!(ended.exit, Exit::Code(0));
+        let clean = was_stopped(ended.exit);
         self.take_closed(&folder, &mut taken, Some(!clean));
         let statistics = supervisor.ended(&ended, reason != Reason::Ended)?;
         if reason == Reason::DiskFull {
@@ -198,7 +198,7 @@ impl Capturer {
         for (place, (number, mut segment)) in segments.into_iter().enumerate() {
             *taken = number;
             segment.may_be_cut = ended == Some(true) && place + 1 == count;
-            if segment.bytes <= pcap::HEADER_BYTES {
+            if segment.bytes <= pcap::HEADER_BYTES as u64 {
                 remove(&segment.path);
             } else {
                 self.backlog.push(Item::Segment(segment));

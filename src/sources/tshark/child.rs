@@ -13,7 +13,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
-    process::{ChildStdin, ChildStdout, Command},
+    process::Command,
     task::JoinHandle,
     time::{MissedTickBehavior, interval, timeout},
 };
@@ -68,10 +68,6 @@ pub(super) struct Child {
     group: Arc<Mutex<Option<Pid>>>,
     watch: JoinHandle<Ended>,
     end: Option<Ended>,
-    /// What it writes, if that was asked to be piped.
-    pub(super) stdout: Option<ChildStdout>,
-    /// What it reads, if that was asked to be piped.
-    pub(super) stdin: Option<ChildStdin>,
 }
 
 /// How a child ended.
@@ -124,7 +120,6 @@ impl Child {
             .and_then(|pid| i32::try_from(pid).ok())
             .and_then(Pid::from_raw);
         let group = Arc::new(Mutex::new(pid));
-        let (stdin, stdout) = (process.stdin.take(), process.stdout.take());
         let words = process.stderr.take().map(|stderr| {
             let name = short_name(&launch.program);
             tokio::spawn(listen(stderr, name))
@@ -140,8 +135,6 @@ impl Child {
             group,
             watch,
             end: None,
-            stdout,
-            stdin,
         })
     }
 

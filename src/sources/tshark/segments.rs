@@ -97,7 +97,7 @@ pub(super) async fn run(
         read = readers.run() => read,
         () = deadline => Ok(()),
     };
-    let captured = if read.is_ok() {
+    let stopped = if read.is_ok() {
         (&mut capture).await.unwrap_or_else(|error| {
             Err(Error::failure("the supervisor of dumpcap has failed").because(error))
         })
@@ -114,7 +114,7 @@ pub(super) async fn run(
         );
     }
     private.keep(false);
-    read.and(captured)
+    read.and(stopped)
 }
 
 /// Where segments go.

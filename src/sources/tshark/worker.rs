@@ -197,13 +197,10 @@ async fn accompany(mut child: Child, pump: Pump, abandoned: Arc<AtomicBool>) -> 
     };
     let pumped = pumped.unwrap_or_default();
     // Without its output read it either ends at once or not at all.
-    let ended = match timeout(EXIT_DEADLINE, child.ended()).await {
-        Ok(ended) => ended,
-        Err(_) => {
-            child.signal(Signal::KILL);
-            child.ended().await
-        }
-    };
+    if timeout(EXIT_DEADLINE, child.ended()).await.is_err() {
+        child.signal(Signal::KILL);
+    }
+    let ended = child.ended().await;
     Finish {
         ended,
         stalled: pumped.stalled,
