@@ -58,12 +58,7 @@ pub struct Receipt(oneshot::Receiver<End>);
 
 impl End {
     /// All ends, from good to bad.
-    pub const ALL: [Self; 4] = [
-        Self::Delivered,
-        Self::DeadLettered,
-        Self::Dropped,
-        Self::Lost,
-    ];
+    pub const ALL: [Self; 4] = [Self::Delivered, Self::DeadLettered, Self::Dropped, Self::Lost];
 
     const fn from_bits(bits: u8) -> Self {
         match bits {

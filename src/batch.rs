@@ -34,21 +34,13 @@ pub struct Watermark {
 impl Batch {
     /// A batch that nobody waits for.
     pub fn unacknowledged(records: Records) -> Self {
-        Self {
-            records,
-            ack: Ack::none(),
-            watermark: None,
-        }
+        Self { records, ack: Ack::none(), watermark: None }
     }
 
     /// A second batch of the same records with a share of its own, for a further consumer.
     #[must_use]
     pub fn share(&self) -> Self {
-        Self {
-            records: self.records.clone(),
-            ack: self.ack.share(),
-            watermark: self.watermark,
-        }
+        Self { records: self.records.clone(), ack: self.ack.share(), watermark: self.watermark }
     }
 
     /// The same share and watermark with other records.

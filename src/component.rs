@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::{
     clock::Clock,
-    configure::{Claim, Configure, Context, Need, Problem},
+    configure::{Claim, Configure, Context, Need, Problem, Reference},
     error::Error,
     input::Input,
     outbox::Outbox,
@@ -61,7 +61,7 @@ pub enum Carries {
 }
 
 /// An output port by its place in [`Signature::ports`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Port(pub usize);
 
 /// Brings records in from outside. Only sources see `stop`.
@@ -115,10 +115,7 @@ type RunStage = Box<dyn FnOnce(Input, Outputs) -> Run + Send>;
 type RunSink = Box<dyn FnOnce(Input) -> Run + Send>;
 
 /// A component that is ready to run.
-#[expect(
-    missing_debug_implementations,
-    reason = "it is a closure over a run loop"
-)]
+#[expect(missing_debug_implementations, reason = "it is a closure over a run loop")]
 pub enum Component {
     /// Brings records in.
     Source(RunSource),
@@ -135,26 +132,17 @@ pub enum Component {
 impl Signature {
     /// A source's: one main port of `kind`.
     pub fn source(kind: Kind) -> Self {
-        Self {
-            accepts: Kinds::NONE,
-            ports: vec![PortSpec::main(Carries::Only(kind))],
-        }
+        Self { accepts: Kinds::NONE, ports: vec![PortSpec::main(Carries::Only(kind))] }
     }
 
     /// A transform's: takes `accepts`, gives `carries` on its main port.
     pub fn transform(accepts: Kinds, carries: Carries) -> Self {
-        Self {
-            accepts,
-            ports: vec![PortSpec::main(carries)],
-        }
+        Self { accepts, ports: vec![PortSpec::main(carries)] }
     }
 
     /// A sink's.
     pub fn sink(accepts: Kinds) -> Self {
-        Self {
-            accepts,
-            ports: Vec::new(),
-        }
+        Self { accepts, ports: Vec::new() }
     }
 
     /// Adds a further port.
@@ -167,10 +155,7 @@ impl Signature {
     /// The port of this name; the main one for `None`.
     pub fn port(&self, name: Option<&str>) -> Option<Port> {
         let name = name.unwrap_or_default();
-        self.ports
-            .iter()
-            .position(|port| port.name == name)
-            .map(Port)
+        self.ports.iter().position(|port| port.name == name).map(Port)
     }
 }
 
@@ -178,20 +163,12 @@ impl Signature {
 
 impl PortSpec {
     fn main(carries: Carries) -> Self {
-        Self {
-            name: Cow::Borrowed(""),
-            carries,
-            sheds: false,
-        }
+        Self { name: Cow::Borrowed(""), carries, sheds: false }
     }
 
     /// A named port.
     pub fn named(name: impl Into<Cow<'static, str>>, carries: Carries) -> Self {
-        Self {
-            name: name.into(),
-            carries,
-            sheds: false,
-        }
+        Self { name: name.into(), carries, sheds: false }
     }
 
     /// Lets the port's edges shed rather than wait.

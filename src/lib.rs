@@ -1,10 +1,16 @@
 //! Tidegate: a network-flow shipper that acknowledges or accounts for every record.
 
 pub mod ack;
+pub mod api;
 pub mod batch;
+pub mod codec;
 pub mod component;
+pub mod config;
 pub mod ek;
 pub mod metrics;
 pub mod record;
 pub mod retry;
+pub mod sinks;
 pub mod sources;
+pub mod topology;
+pub mod transforms;

@@ -25,21 +25,11 @@ const fn counter(
     labels: &'static [&'static str],
     help: &'static str,
 ) -> Metric {
-    Metric {
-        name,
-        kind: "counter",
-        labels,
-        help,
-    }
+    Metric { name, kind: "counter", labels, help }
 }
 
 const fn gauge(name: &'static str, help: &'static str) -> Metric {
-    Metric {
-        name,
-        kind: "gauge",
-        labels: &[],
-        help,
-    }
+    Metric { name, kind: "gauge", labels: &[], help }
 }
 
 /// Records taken in.
@@ -79,15 +69,11 @@ pub const CAPTURE_UNKNOWN_LOSS: Metric = counter(
     "Intervals in which packets may have been lost uncounted (a capturer was killed).",
 );
 /// Records waiting before a component.
-pub const BUFFER_EVENTS: Metric = gauge(
-    "tidegate_buffer_events",
-    "Records that wait in the buffer before the component.",
-);
+pub const BUFFER_EVENTS: Metric =
+    gauge("tidegate_buffer_events", "Records that wait in the buffer before the component.");
 /// Bytes waiting before a component.
-pub const BUFFER_BYTES: Metric = gauge(
-    "tidegate_buffer_bytes",
-    "Bytes of memory that those records take.",
-);
+pub const BUFFER_BYTES: Metric =
+    gauge("tidegate_buffer_bytes", "Bytes of memory that those records take.");
 /// Records a destination confirmed.
 pub const ACKNOWLEDGED: Metric = counter(
     "tidegate_sink_acknowledged_events_total",
@@ -131,10 +117,7 @@ pub const ALL: &[Metric] = &[
 ];
 
 /// Tells the installed recorder what each metric is, and of which build they come.
-#[expect(
-    clippy::disallowed_macros,
-    reason = "this is the module that names metrics"
-)]
+#[expect(clippy::disallowed_macros, reason = "this is the module that names metrics")]
 pub fn describe() {
     for metric in ALL {
         match metric.kind {

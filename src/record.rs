@@ -87,14 +87,8 @@ pub enum Records {
 
 impl Kind {
     /// All kinds, in the order data passes through them.
-    pub const ALL: [Self; 6] = [
-        Self::Raw,
-        Self::Packet,
-        Self::Contact,
-        Self::Flow,
-        Self::Alert,
-        Self::Health,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Raw, Self::Packet, Self::Contact, Self::Flow, Self::Alert, Self::Health];
 
     /// The kind's name in messages, data sets and source types.
     pub const fn name(self) -> &'static str {
@@ -160,9 +154,7 @@ impl Kinds {
 
     /// The kinds, in order.
     pub fn iter(self) -> impl Iterator<Item = Kind> {
-        Kind::ALL
-            .into_iter()
-            .filter(move |kind| self.contains(*kind))
+        Kind::ALL.into_iter().filter(move |kind| self.contains(*kind))
     }
 }
 
@@ -232,10 +224,7 @@ impl Records {
     /// About how many bytes of memory they hold, for the bounds of buffers.
     pub fn memory_bytes(&self) -> usize {
         match self {
-            Self::Raw(records) => records
-                .iter()
-                .map(|raw| size_of::<Raw>() + raw.line.len())
-                .sum(),
+            Self::Raw(records) => records.iter().map(|raw| size_of::<Raw>() + raw.line.len()).sum(),
             Self::Packets(records) => records.iter().map(Packet::memory_bytes).sum(),
             Self::Contacts(records) => records.len() * size_of::<Contact>(),
             Self::Flows(records) => records.iter().map(Flow::memory_bytes).sum(),

@@ -53,6 +53,15 @@ pub struct Need {
     pub field: String,
 }
 
+/// A source that a component acts through, beside the edges (`block.via`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reference {
+    /// The key within the component that names it.
+    pub key: String,
+    /// The source's id.
+    pub id: String,
+}
+
 /// The config of a source or a transform.
 pub trait Configure {
     /// Its ports.
@@ -83,6 +92,11 @@ pub trait Configure {
         Vec::new()
     }
 
+    /// Sources it acts through; such a source counts as used.
+    fn references(&self) -> Vec<Reference> {
+        Vec::new()
+    }
+
     /// Builds the component.
     ///
     /// # Errors
@@ -93,11 +107,7 @@ pub trait Configure {
 impl Problem {
     /// A problem with the value of `key`.
     pub fn new(key: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            key: key.into(),
-            message: message.into(),
-            hint: None,
-        }
+        Self { key: key.into(), message: message.into(), hint: None }
     }
 
     /// Adds how to mend it.

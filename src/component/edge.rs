@@ -82,13 +82,7 @@ pub fn edge(
         when_full,
         consumer: Arc::clone(consumer),
     };
-    (
-        sender,
-        EdgeReceiver {
-            queue: receiver,
-            level: consumer.level(),
-        },
-    )
+    (sender, EdgeReceiver { queue: receiver, level: consumer.level() })
 }
 
 // === impl Bounds ===
@@ -96,10 +90,7 @@ pub fn edge(
 impl Default for Bounds {
     /// 16,384 records or 16 MiB: what edges between stages hold where the config says nothing.
     fn default() -> Self {
-        Self {
-            max_events: 16_384,
-            max_bytes: 16 << 20,
-        }
+        Self { max_events: 16_384, max_bytes: 16 << 20 }
     }
 }
 
@@ -119,15 +110,11 @@ impl EdgeSender {
             (Ok(events), Ok(bytes)) => (events, bytes),
             _ => return Ok(self.full(batch)),
         };
-        let held = Held {
-            batch,
-            events,
-            bytes,
-            _room: Some(room),
-        };
+        let records = batch.records.len() as u64;
+        let held = Held { batch, events, bytes, _room: Some(room) };
         match self.queue.try_send(held) {
             Ok(()) => {
-                self.consumer.level().add(events, bytes);
+                self.entered(records, events, bytes);
                 Ok(None)
             }
             Err(mpsc::error::TrySendError::Full(held)) => Ok(self.full(held.batch)),
@@ -145,27 +132,16 @@ impl EdgeSender {
         };
         let (events, bytes) = self.size(&batch);
         let wait = async {
-            let events = Arc::clone(&self.events)
-                .acquire_many_owned(events)
-                .await
-                .ok()?;
-            let bytes = Arc::clone(&self.bytes)
-                .acquire_many_owned(bytes)
-                .await
-                .ok()?;
+            let events = Arc::clone(&self.events).acquire_many_owned(events).await.ok()?;
+            let bytes = Arc::clone(&self.bytes).acquire_many_owned(bytes).await.ok()?;
             Some((events, bytes))
         };
         let room = tokio::select! {
             room = wait => room,
             () = self.queue.closed() => return Err(Gone),
         };
-        let held = Held {
-            batch,
-            events,
-            bytes,
-            _room: room,
-        };
-        self.consumer.level().add(events, bytes);
+        self.entered(batch.records.len() as u64, events, bytes);
+        let held = Held { batch, events, bytes, _room: room };
         self.queue.send(held).await.map_err(|_| Gone)
     }
 
@@ -173,10 +149,13 @@ impl EdgeSender {
     fn size(&self, batch: &Batch) -> (u32, u32) {
         let events = u32::try_from(batch.records.len()).unwrap_or(u32::MAX);
         let bytes = u32::try_from(batch.records.memory_bytes()).unwrap_or(u32::MAX);
-        (
-            events.min(self.bounds.max_events),
-            bytes.min(self.bounds.max_bytes),
-        )
+        (events.min(self.bounds.max_events), bytes.min(self.bounds.max_bytes))
+    }
+
+    /// From here on the consumer holds the records, and answers for them.
+    fn entered(&self, records: u64, events: u32, bytes: u32) {
+        self.consumer.received(records);
+        self.consumer.level().add(events, bytes);
     }
 
     fn full(&self, batch: Batch) -> Option<Batch> {

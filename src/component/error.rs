@@ -2,33 +2,42 @@
 
 use std::error::Error as StdError;
 
+use super::Closed;
+
 /// A component's failure: what failed and with which value, how to mend it, and the cause.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct Error {
     message: String,
     hint: Option<String>,
-    configuration: bool,
+    fault: Fault,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
+
+/// Whose fault a failure is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    Configuration,
+    Downstream,
+    Other,
+}
+
+// === impl Error ===
 
 impl Error {
     /// It can't go on; trying again later may help.
     pub fn failure(message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            hint: None,
-            configuration: false,
-            source: None,
-        }
+        Self { message: message.into(), hint: None, fault: Fault::Other, source: None }
     }
 
     /// What the config asks for can't be had: the run ends with exit code 78.
     pub fn configuration(message: impl Into<String>) -> Self {
-        Self {
-            configuration: true,
-            ..Self::failure(message)
-        }
+        Self { fault: Fault::Configuration, ..Self::failure(message) }
+    }
+
+    /// It had to stop because a component downstream ended early; that one says why.
+    pub fn downstream(closed: Closed) -> Self {
+        Self { fault: Fault::Downstream, ..Self::failure(closed.to_string()) }
     }
 
     /// Adds how to mend it.
@@ -52,6 +61,17 @@ impl Error {
 
     /// Whether the config, rather than the weather, is at fault.
     pub fn is_configuration(&self) -> bool {
-        self.configuration
+        self.fault == Fault::Configuration
+    }
+
+    /// Whether it only stopped because a component downstream had ended early.
+    pub fn is_downstream(&self) -> bool {
+        self.fault == Fault::Downstream
+    }
+}
+
+impl From<Closed> for Error {
+    fn from(closed: Closed) -> Self {
+        Self::downstream(closed)
     }
 }

@@ -35,21 +35,12 @@ struct Edge {
 impl Input {
     /// An input of a component that `meter` counts for.
     pub fn new(clock: Clock, meter: Arc<Meter>) -> Self {
-        Self {
-            edges: Vec::new(),
-            clock,
-            next: 0,
-            meter,
-        }
+        Self { edges: Vec::new(), clock, next: 0, meter }
     }
 
     /// Adds an edge that carries `kinds`.
     pub fn add(&mut self, receiver: EdgeReceiver, carries: Kinds) {
-        self.edges.push(Edge {
-            receiver,
-            carries,
-            watermark: None,
-        });
+        self.edges.push(Edge { receiver, carries, watermark: None });
     }
 
     /// Counts what the component takes in and does.
@@ -66,9 +57,8 @@ impl Input {
     #[must_use]
     pub fn split_off(&mut self, kind: Kind) -> Self {
         let mut apart = Self::new(self.clock, Arc::clone(&self.meter));
-        let (matching, rest) = std::mem::take(&mut self.edges)
-            .into_iter()
-            .partition(|e| e.carries == kind.into());
+        let (matching, rest) =
+            std::mem::take(&mut self.edges).into_iter().partition(|e| e.carries == kind.into());
         (apart.edges, self.edges) = (matching, rest);
         self.next = 0;
         apart
@@ -81,13 +71,11 @@ impl Input {
 
     /// The next batch; `None` once all edges have ended. Dropping the future loses nothing.
     pub async fn recv(&mut self) -> Option<Batch> {
-        let batch = poll_fn(|cx| match self.clock {
+        poll_fn(|cx| match self.clock {
             Clock::Wall => self.poll_in_turn(cx),
             Clock::Event => self.poll_in_order(cx),
         })
-        .await?;
-        self.meter.received(batch.records.len() as u64);
-        Some(batch)
+        .await
     }
 
     fn poll_in_turn(&mut self, cx: &mut task::Context<'_>) -> Poll<Option<Batch>> {
@@ -105,20 +93,12 @@ impl Input {
                 Poll::Pending => at += 1,
             }
         }
-        if self.edges.is_empty() {
-            Poll::Ready(None)
-        } else {
-            Poll::Pending
-        }
+        if self.edges.is_empty() { Poll::Ready(None) } else { Poll::Pending }
     }
 
     fn poll_in_order(&mut self, cx: &mut task::Context<'_>) -> Poll<Option<Batch>> {
         loop {
-            let behind = self
-                .edges
-                .iter()
-                .enumerate()
-                .min_by_key(|(_, edge)| edge.watermark);
+            let behind = self.edges.iter().enumerate().min_by_key(|(_, edge)| edge.watermark);
             let Some((edge, _)) = behind else {
                 return Poll::Ready(None);
             };

@@ -25,12 +25,7 @@ impl<'a> Outbox<'a> {
         meter: &'a Meter,
         receipts: &'a Receipts,
     ) -> Self {
-        Self {
-            ready,
-            connected,
-            meter,
-            receipts,
-        }
+        Self { ready, connected, meter, receipts }
     }
 
     /// Whether anybody reads this port: if not, what would go there need not be made.
@@ -47,14 +42,7 @@ impl<'a> Outbox<'a> {
     /// Sends new records, made here of others, under a receipt of their own.
     pub fn emit(&mut self, port: Port, records: Records, watermark: Option<Watermark>) {
         self.meter.made(records.len() as u64);
-        self.ready.push((
-            port,
-            Batch {
-                records,
-                ack: self.receipts.open(),
-                watermark,
-            },
-        ));
+        self.ready.push((port, Batch { records, ack: self.receipts.open(), watermark }));
     }
 
     /// `records` entered an aggregate.

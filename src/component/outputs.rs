@@ -29,11 +29,7 @@ pub struct Closed;
 impl Outputs {
     /// Outputs with `ports` ports and no edges yet.
     pub fn new(ports: usize, meter: Arc<Meter>, receipts: Receipts) -> Self {
-        Self {
-            ports: (0..ports).map(|_| Vec::new()).collect(),
-            meter,
-            receipts,
-        }
+        Self { ports: (0..ports).map(|_| Vec::new()).collect(), meter, receipts }
     }
 
     /// Adds an edge to a port.
@@ -48,9 +44,7 @@ impl Outputs {
 
     /// Whether anybody reads this port.
     pub fn wants(&self, port: Port) -> bool {
-        self.ports
-            .get(port.0)
-            .is_some_and(|edges| !edges.is_empty())
+        self.ports.get(port.0).is_some_and(|edges| !edges.is_empty())
     }
 
     /// Counts what the component does.
@@ -83,15 +77,7 @@ impl Outputs {
         watermark: Option<Watermark>,
     ) -> Result<(), Closed> {
         self.meter.made(records.len() as u64);
-        self.send(
-            port,
-            Batch {
-                records,
-                ack: self.receipts.open(),
-                watermark,
-            },
-        )
-        .await
+        self.send(port, Batch { records, ack: self.receipts.open(), watermark }).await
     }
 
     /// Sends a batch that is already counted, to every edge of the port. An edge with room gets it

@@ -8,6 +8,10 @@ use crate::record::Records;
 
 /// Takes records out of the pipeline.
 pub trait Sink: Send + Sync + 'static {
+    /// Whether requests must reach the destination in the order of the records: then one is in
+    /// flight at a time, whatever the config says.
+    const IN_ORDER: bool = false;
+
     /// What a record needs beside its bytes (an index, a path, a key).
     type Meta: Send + Sync + PartialEq;
     /// What to ask for later where a request is confirmed apart (an ackId).
@@ -50,7 +54,7 @@ pub trait Sink: Send + Sync + 'static {
         async { Ok(true) }
     }
 
-    /// Called about once a second while no request is under way: rotate, flush, reopen.
+    /// Called about once a second, also while requests are under way: rotate, flush, reopen.
     ///
     /// # Errors
     /// What went wrong is logged and tried again a second later.
@@ -74,6 +78,8 @@ pub struct Item<M> {
     pub range: Range<usize>,
     /// What it needs beside its bytes.
     pub meta: M,
+    /// Which of the request's batches it came with.
+    pub batch: usize,
 }
 
 /// The items of one request: slices of a body that was encoded once. A partial retry or a half of a
@@ -131,6 +137,12 @@ pub enum SendError {
         /// What happened.
         reason: String,
     },
+    /// The destination is gone for good (the reader of a pipe): the run ends.
+    #[error("{reason}")]
+    Gone {
+        /// What happened.
+        reason: String,
+    },
 }
 
 // === impl Items ===
@@ -159,9 +171,16 @@ impl<'a, M> Items<'a, M> {
     /// Each item's bytes and `Meta`, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], &'a M)> {
         let body = self.body;
-        self.items
-            .iter()
-            .map(move |item| (&body[item.range.clone()], &item.meta))
+        self.items.iter().map(move |item| (&body[item.range.clone()], &item.meta))
+    }
+
+    /// All the bytes in one buffer of their own.
+    pub fn concat(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.bytes());
+        for (item, _) in self.iter() {
+            bytes.extend_from_slice(item);
+        }
+        bytes
     }
 
     /// What the first item needs; the same for all where [`Sink::may_share`] is not overridden.
@@ -171,10 +190,7 @@ impl<'a, M> Items<'a, M> {
 
     /// All the bytes in one slice, if there is no gap.
     pub fn contiguous(&self) -> Option<&'a [u8]> {
-        let gapless = self
-            .items
-            .windows(2)
-            .all(|pair| pair[0].range.end == pair[1].range.start);
+        let gapless = self.items.windows(2).all(|pair| pair[0].range.end == pair[1].range.start);
         let (first, last) = (self.items.first()?, self.items.last()?);
         gapless.then(|| &self.body[first.range.start..last.range.end])
     }

@@ -1,8 +1,5 @@
 //! What one component counts, and the balance it must come to.
-#![expect(
-    clippy::disallowed_macros,
-    reason = "this is the module that names metrics"
-)]
+#![expect(clippy::disallowed_macros, reason = "this is the module that names metrics")]
 
 use std::{
     collections::BTreeMap,
@@ -207,9 +204,7 @@ impl Meter {
     /// `n` could not be used, were refused, or met a full buffer that was told to drop.
     pub fn dropped(&self, reason: &'static str, n: u64) {
         let intentional = reason == "buffer_full";
-        self.dropped.add(reason, n, || {
-            discarded(&self.id, self.kind, intentional, reason)
-        });
+        self.dropped.add(reason, n, || discarded(&self.id, self.kind, intentional, reason));
     }
 
     /// `n` packets were lost before there was a record of them.
@@ -321,10 +316,7 @@ impl Level {
 
 impl Count {
     fn new(exported: metrics::Counter) -> Self {
-        Self {
-            value: AtomicU64::new(0),
-            exported,
-        }
+        Self { value: AtomicU64::new(0), exported }
     }
 
     fn add(&self, n: u64) {
@@ -343,19 +335,13 @@ impl Reasons {
     fn add(&self, reason: &'static str, n: u64, export: impl FnOnce() -> metrics::Counter) {
         if n > 0 {
             let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            counts
-                .entry(reason)
-                .or_insert_with(|| Count::new(export()))
-                .add(n);
+            counts.entry(reason).or_insert_with(|| Count::new(export())).add(n);
         }
     }
 
     fn get(&self) -> BTreeMap<&'static str, u64> {
         let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        counts
-            .iter()
-            .map(|(reason, count)| (*reason, count.get()))
-            .collect()
+        counts.iter().map(|(reason, count)| (*reason, count.get())).collect()
     }
 }
 

@@ -56,10 +56,7 @@ impl Alert {
     /// About how many bytes of memory it holds.
     pub fn memory_bytes(&self) -> usize {
         let reasons = self.reasons.iter();
-        size_of::<Self>()
-            + reasons
-                .map(|r| size_of::<Box<str>>() + r.len())
-                .sum::<usize>()
+        size_of::<Self>() + reasons.map(|r| size_of::<Box<str>>() + r.len()).sum::<usize>()
     }
 }
 

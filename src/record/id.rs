@@ -22,9 +22,7 @@ pub struct IdBuilder(blake3::Hasher);
 impl Id {
     /// Starts an id of the given kind (`packet`, `flow`, `alert`) seen by `observer`.
     pub fn of(kind: &str, observer: &str) -> IdBuilder {
-        IdBuilder(blake3::Hasher::new())
-            .bytes(kind.as_bytes())
-            .bytes(observer.as_bytes())
+        IdBuilder(blake3::Hasher::new()).bytes(kind.as_bytes()).bytes(observer.as_bytes())
     }
 
     /// The 16 bytes.
@@ -51,9 +49,7 @@ impl IdBuilder {
     /// Adds a byte string.
     #[must_use]
     pub fn bytes(mut self, bytes: &[u8]) -> Self {
-        self.0
-            .update(&(bytes.len() as u64).to_be_bytes())
-            .update(bytes);
+        self.0.update(&(bytes.len() as u64).to_be_bytes()).update(bytes);
         self
     }
 
@@ -92,10 +88,7 @@ mod tests {
 
     #[test]
     fn an_id_is_stable_across_releases() {
-        let id = Id::of("packet", "sensor")
-            .number(1)
-            .time(Timestamp::from_nanos(2))
-            .finish();
+        let id = Id::of("packet", "sensor").number(1).time(Timestamp::from_nanos(2)).finish();
         insta::assert_snapshot!(id.to_string());
     }
 }

@@ -166,9 +166,7 @@ impl Packet {
         size_of::<Self>()
             + self.inner.len() * size_of::<Header>()
             + self.extra.len() * size_of::<Extra>()
-            + values
-                .map(|value| size_of::<Box<str>>() + value.len())
-                .sum::<usize>()
+            + values.map(|value| size_of::<Box<str>>() + value.len()).sum::<usize>()
     }
 }
 

@@ -32,10 +32,7 @@ impl Timestamp {
     /// From whole seconds and nanoseconds (0 to 999,999,999) since the epoch; `None` outside the
     /// years 1677 to 2262.
     pub fn from_parts(seconds: i64, nanos: u32) -> Option<Self> {
-        seconds
-            .checked_mul(NANOS_PER_SECOND)?
-            .checked_add(i64::from(nanos))
-            .map(Self)
+        seconds.checked_mul(NANOS_PER_SECOND)?.checked_add(i64::from(nanos)).map(Self)
     }
 
     /// Nanoseconds since the epoch.
@@ -57,10 +54,7 @@ impl Timestamp {
     /// Whole seconds since the epoch, rounded down, and the nanoseconds above them.
     pub fn parts(self) -> (i64, u32) {
         let nanos = self.0.rem_euclid(NANOS_PER_SECOND);
-        (
-            self.0.div_euclid(NANOS_PER_SECOND),
-            u32::try_from(nanos).unwrap_or(0),
-        )
+        (self.0.div_euclid(NANOS_PER_SECOND), u32::try_from(nanos).unwrap_or(0))
     }
 
     /// RFC 3339 in UTC, with 0, 3, 6 or 9 fraction digits: the fewest that lose nothing.
@@ -68,10 +62,7 @@ impl Timestamp {
         let (seconds, nanos) = self.parts();
         let (year, month, day) = civil(seconds.div_euclid(SECONDS_PER_DAY));
         let of_day = seconds.rem_euclid(SECONDS_PER_DAY);
-        let mut text = Rfc3339 {
-            bytes: [0; Rfc3339::MAX],
-            len: 0,
-        };
+        let mut text = Rfc3339 { bytes: [0; Rfc3339::MAX], len: 0 };
         text.digits(year, 4);
         text.byte(b'-');
         text.digits(month, 2);
@@ -145,11 +136,7 @@ fn civil(day: i64) -> (i64, i64, i64) {
     let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * of_year + 2) / 153;
     let day_of_month = of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 {
-        shifted_month + 3
-    } else {
-        shifted_month - 9
-    };
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     (year, month, day_of_month)
 }

@@ -71,9 +71,9 @@ impl fmt::Display for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (*self, self.keyword()) {
             (Self::ICMPV6, _) => f.write_str("ICMPV6"),
-            (_, Some(keyword)) => keyword
-                .chars()
-                .try_for_each(|c| write!(f, "{}", c.to_ascii_uppercase())),
+            (_, Some(keyword)) => {
+                keyword.chars().try_for_each(|c| write!(f, "{}", c.to_ascii_uppercase()))
+            }
             (Self(number), None) => write!(f, "{number}"),
         }
     }
@@ -85,13 +85,8 @@ mod tests {
 
     #[test]
     fn the_name_is_the_keyword_in_upper_case_or_the_number() {
-        for (number, name) in [
-            (6, "TCP"),
-            (58, "ICMPV6"),
-            (132, "SCTP"),
-            (2, "IGMP"),
-            (253, "253"),
-        ] {
+        for (number, name) in [(6, "TCP"), (58, "ICMPV6"), (132, "SCTP"), (2, "IGMP"), (253, "253")]
+        {
             assert_eq!(Transport(number).to_string(), name);
         }
     }

@@ -157,13 +157,7 @@ impl Config {
     /// The same source reading `files` instead: what `replay` makes of it.
     #[must_use]
     pub fn replay(&self, files: Vec<PathBuf>) -> Self {
-        Self {
-            mode: Mode::File,
-            interface: None,
-            capture_filter: None,
-            files,
-            ..self.clone()
-        }
+        Self { mode: Mode::File, interface: None, capture_filter: None, files, ..self.clone() }
     }
 }
 
@@ -190,21 +184,13 @@ impl Default for Config {
 
 impl Default for Segment {
     fn default() -> Self {
-        Self {
-            max_bytes: 30_000_000,
-            max_secs: 10,
-            dir: None,
-            disk_budget_bytes: 1 << 30,
-        }
+        Self { max_bytes: 30_000_000, max_secs: 10, dir: None, disk_budget_bytes: 1 << 30 }
     }
 }
 
 impl Default for Restart {
     fn default() -> Self {
-        Self {
-            initial_secs: 1,
-            max_secs: 30,
-        }
+        Self { initial_secs: 1, max_secs: 30 }
     }
 }
 
@@ -247,11 +233,7 @@ impl Configure for Config {
             live: self.mode == Mode::Pipe,
             meter: Arc::clone(&context.meter),
         };
-        Ok(Component::source(Sidecar {
-            config: self.clone(),
-            reader,
-            context: context.clone(),
-        }))
+        Ok(Component::source(Sidecar { config: self.clone(), reader, context: context.clone() }))
     }
 }
 
@@ -259,11 +241,7 @@ impl Configure for Config {
 
 impl Source for Sidecar {
     async fn run(self, out: Outputs, stop: CancellationToken) -> Result<(), Error> {
-        let Self {
-            config,
-            reader,
-            context,
-        } = self;
+        let Self { config, reader, context } = self;
         let _version = version::warn_unless_tested(&reader.program);
         match config.mode {
             Mode::File => file::run(&config, reader, &out, stop).await,

@@ -1,2 +1,35 @@
-//! Tests.
-fn main() {}
+//! The integration tests: one binary, cases registered by module, real counterparts.
+//!
+//! `TIDEGATE_DATA` names the folder with captures whose answers are known (default
+//! `../shared/data`). `TIDEGATE_TESTS` is a list of `full` (slow cases too) and `unprivileged` (cases
+//! that need root are ignored rather than failed).
+
+#![expect(clippy::print_stderr, reason = "a test says what it could not clean up")]
+
+mod architecture;
+mod commands;
+mod damage;
+mod harness;
+mod live;
+mod project;
+mod replay;
+mod supervision;
+
+use harness::Settings;
+
+fn main() {
+    let arguments = libtest_mimic::Arguments::from_args();
+    let settings = Settings::from_environment();
+    let cases = [
+        architecture::cases(),
+        commands::cases(),
+        damage::cases(),
+        harness::cases(),
+        live::cases(),
+        project::cases(),
+        replay::cases(),
+        supervision::cases(),
+    ];
+    let trials = cases.into_iter().flatten().filter_map(|case| case.trial(&settings)).collect();
+    libtest_mimic::run(&arguments, trials).exit();
+}

@@ -67,17 +67,10 @@ const TRANSPORT: &[&str] = &[
 ];
 
 /// Without reassembly the ports stand on the first fragment, and nothing is held back.
-const NO_REASSEMBLY: &[&str] = &[
-    "ip.defragment:FALSE",
-    "ipv6.defragment:FALSE",
-    "tcp.desegment_tcp_streams:FALSE",
-];
+const NO_REASSEMBLY: &[&str] =
+    &["ip.defragment:FALSE", "ipv6.defragment:FALSE", "tcp.desegment_tcp_streams:FALSE"];
 
-const CHECKSUMS: &[&str] = &[
-    "ip.check_checksum",
-    "tcp.check_checksum",
-    "udp.check_checksum",
-];
+const CHECKSUMS: &[&str] = &["ip.check_checksum", "tcp.check_checksum", "udp.check_checksum"];
 
 /// tshark reading a capture from its standard input; `live` prints each packet at once.
 pub(super) fn tshark(config: &Config, live: bool) -> Vec<String> {
@@ -138,10 +131,7 @@ const PIPE_BUFFER: (u32, u32) = (500_000_000, 2_000_000);
 pub(super) fn dumpcap_segments(config: &Config, prefix: &str) -> Vec<String> {
     let mut arguments = dumpcap(config);
     let kilobytes = (config.segment.max_bytes / 1000).max(1);
-    for ring in [
-        format!("filesize:{kilobytes}"),
-        format!("duration:{}", config.segment.max_secs),
-    ] {
+    for ring in [format!("filesize:{kilobytes}"), format!("duration:{}", config.segment.max_secs)] {
         arguments.extend(["-b".to_owned(), ring]);
     }
     arguments.extend(["-w".to_owned(), prefix.to_owned()]);
@@ -160,9 +150,7 @@ pub(super) fn dumpcap_pipe(config: &Config) -> Vec<String> {
 
 /// editcap that cuts its standard input into chunks of `packets`.
 pub(super) fn editcap(packets: u64, prefix: &str) -> Vec<String> {
-    ["-c", &packets.to_string(), "-", prefix]
-        .map(str::to_owned)
-        .to_vec()
+    ["-c", &packets.to_string(), "-", prefix].map(str::to_owned).to_vec()
 }
 
 #[cfg(test)]
@@ -173,28 +161,17 @@ mod tests {
 
     #[test]
     fn tshark_knows_each_protocol_that_stays_on() {
-        let output = Command::new("tshark")
-            .args(["-G", "protocols"])
-            .output()
-            .unwrap();
+        let output = Command::new("tshark").args(["-G", "protocols"]).output().unwrap();
         let table = String::from_utf8_lossy(&output.stdout);
-        let known: HashSet<_> = table
-            .lines()
-            .filter_map(|line| line.split('\t').nth(2))
-            .collect();
-        let unknown: Vec<_> = TRANSPORT
-            .iter()
-            .filter(|name| !known.contains(*name))
-            .collect();
+        let known: HashSet<_> = table.lines().filter_map(|line| line.split('\t').nth(2)).collect();
+        let unknown: Vec<_> = TRANSPORT.iter().filter(|name| !known.contains(*name)).collect();
         assert!(unknown.is_empty(), "{unknown:?}");
     }
 
     #[test]
     fn a_field_that_is_asked_for_twice_is_printed_once() {
-        let config = Config {
-            fields: vec!["ip.src".to_owned(), "dns.a".to_owned()],
-            ..Config::default()
-        };
+        let config =
+            Config { fields: vec!["ip.src".to_owned(), "dns.a".to_owned()], ..Config::default() };
         let arguments = tshark(&config, false);
         let count = |field| arguments.iter().filter(|one| *one == field).count();
         assert_eq!((count("ip.src"), count("dns.a")), (1, 1));

@@ -125,9 +125,7 @@ impl Capturer {
         supervisor.started();
         self.backlog.push(Item::Begin(supervisor.epoch));
         let mut taken = 0;
-        let reason = self
-            .follow(&mut dumpcap, &folder, &mut taken, supervisor, stop)
-            .await;
+        let reason = self.follow(&mut dumpcap, &folder, &mut taken, supervisor, stop).await;
         let ended = match reason {
             Reason::Ended => dumpcap.ended().await,
             Reason::Stopped | Reason::DiskFull => dumpcap.finish(END_DEADLINE).await,
@@ -254,11 +252,7 @@ fn list(folder: &Path, after: u64) -> io::Result<Vec<(u64, Segment)>> {
         let Ok(meta) = entry.metadata() else {
             continue;
         };
-        let segment = Segment {
-            path: entry.path(),
-            bytes: meta.len(),
-            may_be_cut: false,
-        };
+        let segment = Segment { path: entry.path(), bytes: meta.len(), may_be_cut: false };
         segments.push((number, segment));
     }
     segments.sort_by_key(|(number, _)| *number);

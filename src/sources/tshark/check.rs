@@ -102,26 +102,17 @@ impl Findings {
         self.unless(
             config.snaplen == 0 || (64..=MAX_SNAPLEN).contains(&config.snaplen),
             "snaplen",
-            format!(
-                "snaplen is {}, not 0 or 64 to {MAX_SNAPLEN}",
-                config.snaplen
-            ),
+            format!("snaplen is {}, not 0 or 64 to {MAX_SNAPLEN}", config.snaplen),
             "128 holds the headers; 0 keeps whole packets",
         );
         let (least, most) = MAX_LINE_BYTES.into_inner();
         self.unless(
             MAX_LINE_BYTES.contains(&config.max_line_bytes),
             "max_line_bytes",
-            format!(
-                "max_line_bytes is {}, not {least} to {most}",
-                config.max_line_bytes
-            ),
+            format!("max_line_bytes is {}, not {least} to {most}", config.max_line_bytes),
             "1048576 is enough for all but whole payloads",
         );
-        let Restart {
-            initial_secs,
-            max_secs,
-        } = config.restart;
+        let Restart { initial_secs, max_secs } = config.restart;
         self.unless(
             (1..=max_secs).contains(&initial_secs) && max_secs <= 3600,
             "restart",
@@ -131,12 +122,7 @@ impl Findings {
     }
 
     fn segment(&mut self, config: &Config) {
-        let Segment {
-            max_bytes,
-            max_secs,
-            disk_budget_bytes,
-            ..
-        } = config.segment;
+        let Segment { max_bytes, max_secs, disk_budget_bytes, .. } = config.segment;
         self.unless(
             (1_000_000..=10_000_000_000).contains(&max_bytes),
             "segment.max_bytes",
@@ -163,9 +149,7 @@ impl Findings {
         for (place, field) in config.fields.iter().enumerate() {
             let is_name = !field.is_empty()
                 && !field.starts_with('-')
-                && field
-                    .chars()
-                    .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
+                && field.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
             self.unless(
                 is_name,
                 &format!("fields[{place}]"),
@@ -233,11 +217,7 @@ pub(super) fn environment(config: &Config) -> Vec<Problem> {
 /// Has tshark read nothing, for what it says about its command line.
 fn fields(config: &Config, tshark: &Path) -> Option<Problem> {
     let words = complaint(tshark, Privilege::None, &arguments::tshark(config, false))?;
-    let key = if words.contains("fields") {
-        "fields"
-    } else {
-        ""
-    };
+    let key = if words.contains("fields") { "fields" } else { "" };
     Some(problem(key, &refused("tshark", &words)))
 }
 
@@ -247,11 +227,7 @@ fn capture(config: &Config, dumpcap: &Path, interface: &str) -> Option<Problem> 
     let filter = config.capture_filter.clone().unwrap_or_default();
     arguments.extend(["-f".to_owned(), filter]);
     let words = complaint(dumpcap, Privilege::Capture, &arguments)?;
-    let key = if words.contains("filter") {
-        "capture_filter"
-    } else {
-        "interface"
-    };
+    let key = if words.contains("filter") { "capture_filter" } else { "interface" };
     Some(problem(key, &refused("dumpcap", &words)))
 }
 
@@ -297,10 +273,7 @@ mod tests {
 
     #[test]
     fn each_value_out_of_range_is_named() {
-        let good = Config {
-            interface: Some("eth0".to_owned()),
-            ..Config::default()
-        };
+        let good = Config { interface: Some("eth0".to_owned()), ..Config::default() };
         assert_eq!(keys(&good), [""; 0]);
         let bad = |change: fn(&mut Config)| {
             let mut config = good.clone();
@@ -309,37 +282,22 @@ mod tests {
         };
         let table: [Row; 13] = [
             (|c| c.interface = None, &["interface"]),
-            (
-                |c| c.interface = Some("-w/etc/x".to_owned()),
-                &["interface"],
-            ),
-            (
-                |c| c.interface = Some("TCP@host:1".to_owned()),
-                &["interface"],
-            ),
+            (|c| c.interface = Some("-w/etc/x".to_owned()), &["interface"]),
+            (|c| c.interface = Some("TCP@host:1".to_owned()), &["interface"]),
             (|c| c.files = vec!["a.pcap".into()], &["files"]),
             (|c| c.workers = 0, &["workers"]),
             (|c| c.workers = 65, &["workers"]),
             (|c| c.snaplen = 63, &["snaplen"]),
             (|c| c.max_line_bytes = 10, &["max_line_bytes"]),
             (|c| c.segment.max_secs = 0, &["segment.max_secs"]),
-            (
-                |c| c.segment.disk_budget_bytes = 1,
-                &["segment.disk_budget_bytes"],
-            ),
+            (|c| c.segment.disk_budget_bytes = 1, &["segment.disk_budget_bytes"]),
             (|c| c.restart.initial_secs = 31, &["restart"]),
-            (
-                |c| c.fields = vec!["dns.a".to_owned(), "-w".to_owned()],
-                &["fields[1]"],
-            ),
+            (|c| c.fields = vec!["dns.a".to_owned(), "-w".to_owned()], &["fields[1]"]),
             (
                 |c| {
                     c.mode = Mode::Pipe;
                     c.workers = 2;
-                    c.segment = Segment {
-                        max_bytes: 1,
-                        ..Segment::default()
-                    };
+                    c.segment = Segment { max_bytes: 1, ..Segment::default() };
                 },
                 &["workers", "segment.max_bytes"],
             ),
@@ -351,11 +309,8 @@ mod tests {
 
     #[test]
     fn a_file_mode_without_files_and_with_an_interface_has_two_problems() {
-        let config = Config {
-            mode: Mode::File,
-            interface: Some("eth0".to_owned()),
-            ..Config::default()
-        };
+        let config =
+            Config { mode: Mode::File, interface: Some("eth0".to_owned()), ..Config::default() };
         assert_eq!(keys(&config), ["files", "interface"]);
     }
 
@@ -378,11 +333,8 @@ mod tests {
 
     #[test]
     fn a_field_that_tshark_does_not_know_is_a_problem_of_fields() {
-        let config = Config {
-            fields: vec!["no.such.field".to_owned()],
-            ..Config::default()
-        }
-        .replay(vec![PathBuf::from("/dev/null")]);
+        let config = Config { fields: vec!["no.such.field".to_owned()], ..Config::default() }
+            .replay(vec![PathBuf::from("/dev/null")]);
         let problems = environment(&config);
         assert_eq!(problems.len(), 1, "{problems:?}");
         assert_eq!(problems[0].key, "fields");

@@ -37,12 +37,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const WORDS_DEADLINE: Duration = Duration::from_secs(1);
 
 /// What our children say on each success.
-const NOISE: &[&str] = &[
-    "Running as user ",
-    "Capturing on ",
-    "File: ",
-    "dumpcap: cap_set_proc() fail return",
-];
+const NOISE: &[&str] =
+    &["Running as user ", "Capturing on ", "File: ", "dumpcap: cap_set_proc() fail return"];
 
 /// What to start.
 #[derive(Debug)]
@@ -115,10 +111,7 @@ impl Child {
             Error::failure(format!("{} could not be started", name.display())).because(error)
         };
         let mut process = spawn(command).await.map_err(failed)?;
-        let pid = process
-            .id()
-            .and_then(|pid| i32::try_from(pid).ok())
-            .and_then(Pid::from_raw);
+        let pid = process.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
         let group = Arc::new(Mutex::new(pid));
         let words = process.stderr.take().map(|stderr| {
             let name = short_name(&launch.program);
@@ -131,11 +124,7 @@ impl Child {
             short_name(&launch.program),
             Arc::clone(meter),
         ));
-        Ok(Self {
-            group,
-            watch,
-            end: None,
-        })
+        Ok(Self { group, watch, end: None })
     }
 
     /// Sends a signal to the child and whatever it started.
@@ -148,10 +137,9 @@ impl Child {
         if let Some(ended) = &self.end {
             return ended.clone();
         }
-        let ended = (&mut self.watch).await.unwrap_or(Ended {
-            exit: Exit::Signal(Signal::KILL.as_raw()),
-            words: String::new(),
-        });
+        let ended = (&mut self.watch)
+            .await
+            .unwrap_or(Ended { exit: Exit::Signal(Signal::KILL.as_raw()), words: String::new() });
         self.end.insert(ended).clone()
     }
 
@@ -209,17 +197,13 @@ async fn watch(
             .map_or_else(|_| String::new(), Result::unwrap_or_default),
         None => String::new(),
     };
-    Ended {
-        exit: status.map_or(Exit::Signal(Signal::KILL.as_raw()), Exit::from),
-        words,
-    }
+    Ended { exit: status.map_or(Exit::Signal(Signal::KILL.as_raw()), Exit::from), words }
 }
 
 /// Whether the process is in the state `T` of proc(5).
 fn is_stopped(pid: u32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
-        stat.rsplit_once(')')
-            .is_some_and(|(_, rest)| rest.trim_start().starts_with('T'))
+        stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('T'))
     })
 }
 
@@ -292,11 +276,7 @@ fn is_noise(line: &str) -> bool {
 }
 
 fn short_name(program: &Path) -> String {
-    program
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned()
+    program.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 // === impl Exit ===

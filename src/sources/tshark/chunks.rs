@@ -101,10 +101,7 @@ impl Cutter {
     ) -> Option<PrivateFolder> {
         let mut folder = None;
         for (file, path) in files.iter().enumerate() {
-            let queue = Queue {
-                units: &units,
-                file,
-            };
+            let queue = Queue { units: &units, file };
             let done = match self.space(path, &mut folder) {
                 Ok(Some(into)) => {
                     let prefix = into.join(format!("{file}"));

@@ -103,10 +103,7 @@ impl Replay<'_> {
     }
 
     async fn begin(&mut self, unit: Unit) -> Result<(), Error> {
-        let mut job = Job {
-            reading: None,
-            unit,
-        };
+        let mut job = Job { reading: None, unit };
         match job.open(&self.files) {
             None => {}
             Some(Ok(capture)) => {
@@ -122,8 +119,7 @@ impl Replay<'_> {
     async fn finish(&mut self, mut job: Job) -> Result<(), Error> {
         if job.unit.file != self.file {
             self.file = job.unit.file;
-            self.emitter
-                .begin_epoch(u32::try_from(self.file).unwrap_or(u32::MAX));
+            self.emitter.begin_epoch(u32::try_from(self.file).unwrap_or(u32::MAX));
         }
         match &job.unit.work {
             Work::Rest => self.emitter.again_from_whole(),
@@ -165,9 +161,8 @@ impl Replay<'_> {
     fn ended(&mut self, unit: &Unit, end: ReadEnd) -> Result<(), Error> {
         match end {
             ReadEnd::Complete => {
-                if let Some(missing) = unit
-                    .packets()
-                    .and_then(|packets| packets.checked_sub(self.emitter.packets()))
+                if let Some(missing) =
+                    unit.packets().and_then(|packets| packets.checked_sub(self.emitter.packets()))
                 {
                     self.out.meter().lost("frame_gap", missing);
                 }
@@ -187,9 +182,8 @@ impl Replay<'_> {
     fn report(&self, error_type: &'static str, file: usize, words: &str) {
         let name = self.files.get(file).map(|path| path.display().to_string());
         let name = name.unwrap_or_default();
-        let words = words
-            .replace("The standard input", &format!("the file \"{name}\""))
-            .replace('\n', " ");
+        let words =
+            words.replace("The standard input", &format!("the file \"{name}\"")).replace('\n', " ");
         self.out.meter().error(error_type);
         tracing::error!(
             file = name,

@@ -41,12 +41,7 @@ struct Place {
 impl<'a> Emitter<'a> {
     /// At the beginning of epoch 0.
     pub(super) fn new(out: &'a Outputs) -> Self {
-        Self {
-            out,
-            epoch: 0,
-            first: 0,
-            place: Place::default(),
-        }
+        Self { out, epoch: 0, first: 0, place: Place::default() }
     }
 
     /// A new capturer, or a new file.
@@ -69,19 +64,13 @@ impl<'a> Emitter<'a> {
 
     /// The present capture is read again from its beginning.
     pub(super) fn again(&mut self) {
-        self.place = Place {
-            skip: self.packets(),
-            ..Place::default()
-        };
+        self.place = Place { skip: self.packets(), ..Place::default() };
     }
 
     /// The present capture is read on from the file it was cut out of, where it began after the
     /// packets of the epoch so far.
     pub(super) fn again_from_whole(&mut self) {
-        self.place = Place {
-            skip: self.first + self.packets(),
-            ..Place::default()
-        };
+        self.place = Place { skip: self.first + self.packets(), ..Place::default() };
         self.first = 0;
     }
 
@@ -111,11 +100,7 @@ impl<'a> Emitter<'a> {
             if missing > 0 {
                 self.out.meter().lost("frame_gap", missing);
             }
-            records.push(Raw {
-                line,
-                epoch: self.epoch,
-                first: self.first,
-            });
+            records.push(Raw { line, epoch: self.epoch, first: self.first });
             if records.len() == BATCH_LINES {
                 self.send(std::mem::take(&mut records)).await?;
             }
@@ -163,10 +148,7 @@ mod tests {
     use super::*;
 
     fn walk(mut place: Place, numbers: &[u64]) -> Vec<Option<u64>> {
-        numbers
-            .iter()
-            .map(|number| place.advance(Some(*number)))
-            .collect()
+        numbers.iter().map(|number| place.advance(Some(*number))).collect()
     }
 
     #[test]
@@ -177,19 +159,13 @@ mod tests {
     #[test]
     fn a_gap_is_missing_unless_an_over_long_line_explains_it() {
         assert_eq!(walk(Place::default(), &[1, 4]), [Some(0), Some(2)]);
-        let place = Place {
-            too_long: 1,
-            ..Place::default()
-        };
+        let place = Place { too_long: 1, ..Place::default() };
         assert_eq!(walk(place, &[1, 4]), [Some(0), Some(1)]);
     }
 
     #[test]
     fn what_an_earlier_try_handed_on_is_left_out() {
-        let place = Place {
-            skip: 2,
-            ..Place::default()
-        };
+        let place = Place { skip: 2, ..Place::default() };
         assert_eq!(walk(place, &[1, 2, 3]), [None, None, Some(0)]);
     }
 

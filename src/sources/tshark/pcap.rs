@@ -51,11 +51,7 @@ mod tests {
     fn file(magic: [u8; 4], lengths: &[u32], big: bool) -> Vec<u8> {
         let mut file = [magic.as_slice(), &[0; 20]].concat();
         for length in lengths {
-            let bytes = if big {
-                length.to_be_bytes()
-            } else {
-                length.to_le_bytes()
-            };
+            let bytes = if big { length.to_be_bytes() } else { length.to_le_bytes() };
             file.extend([[0; 4], [0; 4], bytes, bytes].concat());
             file.extend(vec![0; *length as usize]);
         }

@@ -50,12 +50,8 @@ pub(super) async fn run(
     stop: CancellationToken,
 ) -> Result<(), Error> {
     reader.try_out().await?;
-    let pair = Pair {
-        config,
-        dumpcap: programs::find(&config.programs.dumpcap)?,
-        reader: &reader,
-        out,
-    };
+    let pair =
+        Pair { config, dumpcap: programs::find(&config.programs.dumpcap)?, reader: &reader, out };
     let mut supervisor = Supervisor::new(&config.restart, Arc::clone(out.meter()));
     let mut emitter = Emitter::new(out);
     loop {
@@ -86,8 +82,7 @@ impl Pair<'_> {
             }
         };
         supervisor.started();
-        self.follow(dumpcap, worker, supervisor, emitter, stop)
-            .await
+        self.follow(dumpcap, worker, supervisor, emitter, stop).await
     }
 
     async fn start(&self, dumpcap: &Path) -> Result<(Child, Worker), Error> {
@@ -165,10 +160,9 @@ impl Pair<'_> {
 fn describe(finish: &Finish) -> (&'static str, String) {
     match finish.ended.exit {
         Exit::Signal(_) => ("tshark_killed", format!("tshark: {}", finish.ended.exit)),
-        Exit::Code(_) => (
-            "tshark_failed",
-            format!("tshark: {}: {}", finish.ended.exit, finish.ended.words),
-        ),
+        Exit::Code(_) => {
+            ("tshark_failed", format!("tshark: {}: {}", finish.ended.exit, finish.ended.words))
+        }
     }
 }
 

@@ -65,11 +65,7 @@ impl PrivateFolder {
                 Ok(()) => {
                     let lock = File::open(&path)?;
                     flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
-                    return Ok(Self {
-                        path,
-                        kept: false,
-                        _lock: lock,
-                    });
+                    return Ok(Self { path, kept: false, _lock: lock });
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),

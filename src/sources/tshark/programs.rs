@@ -83,19 +83,14 @@ fn has_net_raw(status: &str, set: &str) -> bool {
 }
 
 fn is_program(path: &Path) -> bool {
-    path.metadata()
-        .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+    path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
 // === impl Programs ===
 
 impl Default for Programs {
     fn default() -> Self {
-        Self {
-            tshark: "tshark".into(),
-            dumpcap: "dumpcap".into(),
-            editcap: "editcap".into(),
-        }
+        Self { tshark: "tshark".into(), dumpcap: "dumpcap".into(), editcap: "editcap".into() }
     }
 }
 

@@ -35,10 +35,7 @@ pub(super) enum ReadEnd {
 impl Reading {
     /// Of what `worker` prints.
     pub(super) fn new(worker: Worker) -> Self {
-        Self {
-            worker: Some(worker),
-            tries: 1,
-        }
+        Self { worker: Some(worker), tries: 1 }
     }
 
     /// Whether tshark is done, though perhaps not all of its lines are handed on.

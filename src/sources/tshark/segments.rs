@@ -129,11 +129,7 @@ fn prepare(base: &Path, out: &Outputs) -> Result<PrivateFolder, Error> {
             .hint("make the folder writable, or choose another with `segment.dir`")
             .because(error)
     };
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(base)
-        .map_err(unwritable)?;
+    DirBuilder::new().recursive(true).mode(0o700).create(base).map_err(unwritable)?;
     private::sweep(base, |folder| {
         let packets = left(folder);
         if packets > 0 {
@@ -261,26 +257,15 @@ impl Readers<'_> {
 }
 
 fn keep(segment: &Path, folder: &Path) -> std::io::Result<()> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)?;
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let mut kept: Vec<_> = fs::read_dir(folder)?
         .flatten()
-        .map(|entry| {
-            (
-                entry.metadata().and_then(|meta| meta.modified()).ok(),
-                entry.path(),
-            )
-        })
+        .map(|entry| (entry.metadata().and_then(|meta| meta.modified()).ok(), entry.path()))
         .collect();
     kept.sort();
     let surplus = (kept.len() + 1).saturating_sub(KEPT_DAMAGED);
     for (_, path) in kept.into_iter().take(surplus) {
         fs::remove_file(path)?;
     }
-    fs::rename(
-        segment,
-        folder.join(segment.file_name().unwrap_or_default()),
-    )
+    fs::rename(segment, folder.join(segment.file_name().unwrap_or_default()))
 }

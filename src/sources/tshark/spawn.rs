@@ -27,30 +27,23 @@ struct Request {
 
 static SPAWNER: LazyLock<io::Result<mpsc::SyncSender<Request>>> = LazyLock::new(|| {
     let (sender, requests) = mpsc::sync_channel::<Request>(QUEUE);
-    thread::Builder::new()
-        .name("spawner".to_owned())
-        .spawn(move || {
-            for mut request in requests {
-                let _runtime = request.runtime.enter();
-                let child = request.command.spawn();
-                // Nobody waits any more: the child is dropped, and killed by that.
-                drop(request.answer.send(child));
-            }
-        })?;
+    thread::Builder::new().name("spawner".to_owned()).spawn(move || {
+        for mut request in requests {
+            let _runtime = request.runtime.enter();
+            let child = request.command.spawn();
+            // Nobody waits any more: the child is dropped, and killed by that.
+            drop(request.answer.send(child));
+        }
+    })?;
     Ok(sender)
 });
 
 /// Starts `command` on the thread that lives as long as the process.
 pub(super) async fn spawn(command: Command) -> io::Result<Child> {
-    let spawner = SPAWNER
-        .as_ref()
-        .map_err(|error| io::Error::new(error.kind(), error.to_string()))?;
+    let spawner =
+        SPAWNER.as_ref().map_err(|error| io::Error::new(error.kind(), error.to_string()))?;
     let (answer, child) = oneshot::channel();
-    let request = Request {
-        command,
-        runtime: Handle::current(),
-        answer,
-    };
+    let request = Request { command, runtime: Handle::current(), answer };
     let gone = |_| io::Error::other("the thread that starts children has ended");
     spawner
         .send(request)

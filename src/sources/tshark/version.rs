@@ -44,10 +44,7 @@ mod tests {
     #[test]
     fn the_major_version_is_read_from_the_first_line() {
         for (line, expected) in [
-            (
-                "TShark (Wireshark) 4.0.17 (Git v4.0.17 packaged as …).",
-                Some(4),
-            ),
+            ("TShark (Wireshark) 4.0.17 (Git v4.0.17 packaged as …).", Some(4)),
             ("TShark 1.12.1 (Git Rev Unknown from unknown)", Some(1)),
             ("TShark (Wireshark) 10.2.0", Some(10)),
             ("dumpcap 4", None),

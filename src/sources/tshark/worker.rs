@@ -201,11 +201,7 @@ async fn accompany(mut child: Child, pump: Pump, abandoned: Arc<AtomicBool>) -> 
         child.signal(Signal::KILL);
     }
     let ended = child.ended().await;
-    Finish {
-        ended,
-        stalled: pumped.stalled,
-        cut: pumped.cut,
-    }
+    Finish { ended, stalled: pumped.stalled, cut: pumped.cut }
 }
 
 // === impl Pump ===
@@ -235,10 +231,7 @@ impl Pump {
             }
             thread::sleep(GATHER);
         }
-        Pumped {
-            stalled,
-            cut: self.framer.is_cut(),
-        }
+        Pumped { stalled, cut: self.framer.is_cut() }
     }
 
     /// One read: 0 at the end, `None` if nothing came for [`LOOK_EVERY`].

@@ -1,0 +1,280 @@
+//! The driver against a scripted destination, in paused time.
+
+use std::{
+    path::PathBuf,
+    sync::{Mutex, PoisonError},
+};
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use super::*;
+use crate::{
+    ack::{Receipt, Receipts},
+    component::{
+        Clock, Context, ItemEnd, Items, Outcome, SendError,
+        edge::{Bounds, EdgeSender, WhenFull, edge},
+    },
+    metrics::Meter,
+    record::{Kind, Kinds, Raw, Records},
+};
+
+/// A destination that answers as its script says, and delivers once the script is over.
+#[derive(Clone, Default)]
+struct Scripted {
+    answers: Arc<Mutex<VecDeque<Answer>>>,
+    requests: Arc<Mutex<Vec<Vec<String>>>>,
+    confirmations: Arc<Mutex<VecDeque<Result<bool, SendError>>>>,
+}
+
+type Answer = Result<Outcome<()>, SendError>;
+
+impl Sink for Scripted {
+    type Meta = char;
+    type Pending = ();
+
+    /// A record's text; its first letter is what neighbours must share.
+    fn encode(&self, records: &Records, index: usize, out: &mut Vec<u8>) -> Result<char, Error> {
+        let Records::Raw(records) = records else { return Err(Error::failure("not raw")) };
+        let line = &records[index].line;
+        out.extend_from_slice(line);
+        if line.starts_with(b"bad") {
+            return Err(Error::failure("it can't be written"));
+        }
+        Ok(char::from(line[0]))
+    }
+
+    async fn send(&self, items: &Items<'_, char>) -> Answer {
+        let texts = items.iter().map(|(bytes, _)| String::from_utf8_lossy(bytes).into_owned());
+        lock(&self.requests).push(texts.collect());
+        lock(&self.answers).pop_front().unwrap_or(Ok(Outcome::Delivered))
+    }
+
+    async fn confirm(&self, (): ()) -> Result<bool, SendError> {
+        lock(&self.confirmations).pop_front().unwrap_or(Ok(true))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A driver at work on a scripted destination.
+struct Bench {
+    destination: Scripted,
+    edge: EdgeSender,
+    meter: Arc<Meter>,
+    receipts: Receipts,
+    driver: tokio::task::JoinHandle<Result<(), Error>>,
+}
+
+impl Bench {
+    fn start(answers: impl IntoIterator<Item = Answer>, options: &Options) -> Self {
+        let destination = Scripted::default();
+        lock(&destination.answers).extend(answers);
+        let meter = Meter::new("siem", "scripted");
+        let receipts = Receipts::default();
+        let context = Context {
+            meter: Arc::clone(&meter),
+            receipts: receipts.clone(),
+            clock: Clock::Wall,
+            data_dir: PathBuf::new(),
+            observer: "test".into(),
+            reload: watch::channel(0).1,
+        };
+        let Ok(Component::Sink(run)) = component(destination.clone(), options, &context) else {
+            panic!("a driver is a sink");
+        };
+        let (edge, receiver) = edge(Bounds::default(), WhenFull::Block, &meter);
+        let mut input = Input::new(Clock::Wall, Arc::clone(&meter));
+        input.add(receiver, Kinds::of(&[Kind::Raw]));
+        Self { destination, edge, meter, receipts, driver: tokio::spawn(run(input)) }
+    }
+
+    async fn send(&self, lines: &[&str]) -> Receipt {
+        let raw =
+            |line: &&str| Raw { line: Bytes::copy_from_slice(line.as_bytes()), epoch: 0, first: 0 };
+        let (ack, receipt) = self.receipts.open_awaited();
+        let records = Records::Raw(Arc::new(lines.iter().map(raw).collect()));
+        self.edge.send(Batch { records, ack, watermark: None }).await.unwrap();
+        receipt
+    }
+
+    /// Ends the input and gives the requests the destination saw.
+    async fn requests(self) -> Vec<Vec<String>> {
+        drop(self.edge);
+        self.driver.await.unwrap().unwrap();
+        assert!(self.meter.balance().holds() && self.meter.balance().held == 0);
+        std::mem::take(&mut lock(&self.destination.requests))
+    }
+}
+
+fn options() -> Options {
+    let mut options = Options::default();
+    options.batch.max_events = 100;
+    options.batch.max_bytes = 1_000;
+    options.batch.timeout_secs = 1;
+    options.request.concurrency = 1;
+    options.request.retry_initial_secs = 1;
+    options.request.retry_max_secs = 30;
+    options
+}
+
+fn retry(after: Option<u64>) -> Answer {
+    Err(SendError::Retry { after: after.map(Duration::from_secs), reason: "busy".into() })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_goes_when_it_is_full_in_items() {
+    let mut options = options();
+    options.batch.max_events = 2;
+    let bench = Bench::start([], &options);
+    let receipt = bench.send(&["a1", "a2", "a3"]).await;
+    assert_eq!(receipt.ended().await, End::Delivered);
+    assert_eq!(bench.requests().await, [vec!["a1", "a2"], vec!["a3"]]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_goes_when_the_next_record_would_make_it_too_large() {
+    let mut options = options();
+    options.batch.max_bytes = 5;
+    let bench = Bench::start([], &options);
+    bench.send(&["a1", "a2", "a3", "a-long-one", "a4"]).await.ended().await;
+    assert_eq!(
+        bench.requests().await,
+        [vec!["a1", "a2"], vec!["a3"], vec!["a-long-one"], vec!["a4"]]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_goes_when_it_is_old_enough() {
+    let bench = Bench::start([], &options());
+    let started = Instant::now();
+    let receipt = bench.send(&["a1"]).await;
+    assert_eq!(receipt.ended().await, End::Delivered);
+    assert_eq!(started.elapsed().as_secs(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_that_may_not_share_a_request_do_not() {
+    let bench = Bench::start([], &options());
+    bench.send(&["a1", "b1", "b2", "a2"]).await.ended().await;
+    assert_eq!(bench.requests().await, [vec!["a1"], vec!["b1", "b2"], vec!["a2"]]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_cannot_be_encoded_is_dropped_alone_and_counted() {
+    let bench = Bench::start([], &options());
+    let receipt = bench.send(&["a1", "bad", "a2"]).await;
+    assert_eq!(receipt.ended().await, End::Dropped);
+    assert_eq!(bench.meter.balance().dropped["unencodable"], 1);
+    assert_eq!(bench.requests().await, [vec!["a1", "a2"]]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_items_that_were_not_taken_are_sent_again() {
+    let ends = vec![
+        ItemEnd::Delivered,
+        ItemEnd::Retry("429".into()),
+        ItemEnd::Duplicate,
+        ItemEnd::Retry("503".into()),
+    ];
+    let bench = Bench::start([Ok(Outcome::Items(ends))], &options());
+    let receipt = bench.send(&["a1", "a2", "a3", "a4"]).await;
+    assert_eq!(receipt.ended().await, End::Delivered);
+    let balance = bench.meter.balance();
+    assert_eq!((balance.delivered, balance.duplicated), (4, 1));
+    assert_eq!(bench.requests().await, [vec!["a1", "a2", "a3", "a4"], vec!["a2", "a4"]]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_short_answer_sends_the_items_it_leaves_out_again() {
+    let bench = Bench::start([Ok(Outcome::Items(vec![ItemEnd::Delivered]))], &options());
+    bench.send(&["a1", "a2"]).await.ended().await;
+    assert_eq!(bench.requests().await, [vec!["a1", "a2"], vec!["a2"]]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_item_is_dropped_and_counted_where_there_is_no_dead_letter() {
+    let ends = vec![ItemEnd::Delivered, ItemEnd::Refused("mapping".into())];
+    let bench = Bench::start([Ok(Outcome::Items(ends))], &options());
+    let receipt = bench.send(&["a1", "a2"]).await;
+    assert_eq!(receipt.ended().await, End::Dropped);
+    assert_eq!(bench.meter.balance().dropped["refused"], 1);
+    bench.requests().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_too_large_is_halved_down_to_the_record_that_is() {
+    let too_large = || Err(SendError::Split { reason: "413".into() });
+    // The whole, its second half, and the fourth alone are too large.
+    let answers =
+        [too_large(), Ok(Outcome::Delivered), too_large(), Ok(Outcome::Delivered), too_large()];
+    let bench = Bench::start(answers, &options());
+    let receipt = bench.send(&["a1", "a2", "a3", "a4"]).await;
+    assert_eq!(receipt.ended().await, End::Dropped);
+    let balance = bench.meter.balance();
+    assert_eq!((balance.delivered, balance.dropped["refused"]), (3, 1));
+    let sent = bench.requests().await;
+    assert_eq!(sent[1..], [vec!["a1", "a2"], vec!["a3", "a4"], vec!["a3"], vec!["a4"]]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn retry_after_is_honoured() {
+    let bench = Bench::start([retry(Some(20))], &options());
+    let started = Instant::now();
+    bench.send(&["a1"]).await.ended().await;
+    assert_eq!(started.elapsed().as_secs(), 21, "a second to fill, and what was asked for");
+    bench.requests().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_lost_while_the_destination_is_away() {
+    let bench = Bench::start((0..50).map(|_| retry(None)), &options());
+    let receipt = bench.send(&["a1", "a2"]).await;
+    assert_eq!(receipt.ended().await, End::Delivered);
+    assert_eq!(bench.meter.state(), crate::metrics::State::Running);
+    assert_eq!(bench.requests().await.len(), 51);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_destination_that_refuses_us_is_held_for_not_dropped_for() {
+    let hold = Err(SendError::Hold { reason: "401".into() });
+    let bench = Bench::start([hold], &options());
+    let receipt = bench.send(&["a1"]).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(bench.meter.state(), crate::metrics::State::Holding);
+    assert_eq!(receipt.ended().await, End::Delivered);
+    bench.requests().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unconfirmed_request_is_sent_again_and_may_be_there_twice() {
+    let bench = Bench::start([Ok(Outcome::Pending(()))], &options());
+    lock(&bench.destination.confirmations).push_back(Ok(false));
+    let receipt = bench.send(&["a1"]).await;
+    assert_eq!(receipt.ended().await, End::Delivered);
+    assert_eq!(bench.meter.balance().duplicated, 1);
+    assert_eq!(bench.requests().await, [vec!["a1"], vec!["a1"]]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_that_wait_for_confirmation_do_not_hold_up_others() {
+    let pending = || Ok(Outcome::Pending(()));
+    let mut options = options();
+    options.batch.max_events = 1;
+    let bench = Bench::start([pending(), pending(), pending()], &options);
+    let receipt = bench.send(&["a1", "a2", "a3"]).await;
+    assert_eq!(receipt.ended().await, End::Delivered);
+    assert_eq!(bench.requests().await.len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_is_cut_off_loses_what_was_not_delivered_and_says_so() {
+    let bench = Bench::start((0..1_000).map(|_| retry(None)), &options());
+    let receipt = bench.send(&["a1"]).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    bench.driver.abort();
+    assert_eq!(receipt.ended().await, End::Lost);
+    assert_eq!(bench.meter.balance().held, 1);
+}

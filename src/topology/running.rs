@@ -1,0 +1,171 @@
+//! A pipeline at work: its tasks, how it is stopped, and how it ended.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use tokio::{task::JoinSet, time::Instant};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::{
+    plan::{Part, Plan},
+    summary::{Observed, Role, Summary},
+    wire::wire,
+};
+use crate::{
+    ack::Receipts,
+    component::Error,
+    metrics::{Meter, State},
+};
+
+/// A pipeline at work.
+#[derive(Debug)]
+pub struct Running {
+    tasks: JoinSet<Result<(), Error>>,
+    members: HashMap<tokio::task::Id, Vec<Arc<Meter>>>,
+    components: Vec<Observed>,
+    receipts: Receipts,
+    stop: CancellationToken,
+    abort: CancellationToken,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// The components that failed, the cause first.
+    pub failures: Vec<Failure>,
+    /// Components that were cut off by the deadline or a second signal.
+    pub unfinished: Vec<String>,
+    /// The account of every component.
+    pub summary: Summary,
+}
+
+/// A component that failed.
+#[derive(Debug)]
+pub struct Failure {
+    /// Its id.
+    pub component: String,
+    /// Why.
+    pub error: Error,
+}
+
+// === impl Running ===
+
+impl Running {
+    /// Connects a plan and starts its tasks. Needs a tokio runtime.
+    pub fn start(plan: Plan) -> Self {
+        let stop = CancellationToken::new();
+        let receipts = plan.receipts.clone();
+        let observe =
+            |part: &Part| Observed { meter: Arc::clone(&part.meter), role: Role::of(part) };
+        let components = plan.parts.iter().map(observe).collect();
+        let (mut tasks, mut members) = (JoinSet::new(), HashMap::new());
+        for task in wire(plan, &stop) {
+            for meter in &task.members {
+                meter.set_state(State::Running);
+            }
+            let handle = tasks.spawn(task.run);
+            members.insert(handle.id(), task.members);
+        }
+        Self { tasks, members, components, receipts, stop, abort: CancellationToken::new() }
+    }
+
+    /// Cancelling it stops the sources; the rest drains.
+    pub fn stop_token(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
+    /// Cancelling it ends everything at once; what is unfinished is named.
+    pub fn abort_token(&self) -> CancellationToken {
+        self.abort.clone()
+    }
+
+    /// How many tasks are at work.
+    pub fn tasks(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// All components, in the plan's order.
+    pub fn components(&self) -> &[Observed] {
+        &self.components
+    }
+
+    /// Runs until every task has ended. Once stopped, or once a component has failed, the rest has
+    /// `deadline` to drain.
+    pub async fn ended(mut self, deadline: Duration) -> Ended {
+        let mut failures = Vec::new();
+        let mut cut_off_at = None;
+        loop {
+            let cut_off = async {
+                match cut_off_at {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = self.abort.cancelled() => break,
+                task = self.tasks.join_next_with_id() => {
+                    let Some(task) = task else { break };
+                    failures.extend(self.task_ended(task));
+                }
+                () = self.stop.cancelled(), if cut_off_at.is_none() => {
+                    cut_off_at = Some(after(deadline));
+                }
+                () = cut_off => break,
+            }
+        }
+        let unfinished = self.cut_off().await;
+        // A task that only stopped because its reader had gone is not the cause.
+        failures.sort_by_key(|failure| failure.error.is_downstream());
+        Ended { failures, unfinished, summary: Summary::of(&self.components, &self.receipts) }
+    }
+
+    fn task_ended(
+        &mut self,
+        task: Result<(tokio::task::Id, Result<(), Error>), tokio::task::JoinError>,
+    ) -> Option<Failure> {
+        let (id, result) = match task {
+            Ok((id, result)) => (id, result),
+            Err(join) => {
+                (join.id(), Err(Error::failure("it panicked: this is a bug").because(join)))
+            }
+        };
+        let members = self.members.remove(&id).unwrap_or_default();
+        let state = if result.is_ok() { State::Ended } else { State::Failed };
+        for meter in &members {
+            meter.set_state(state);
+        }
+        let error = result.err()?;
+        let component = members.iter().map(|meter| meter.id()).collect::<Vec<_>>().join(", ");
+        if error.is_downstream() {
+            info!(component, "stopped: {error}");
+        } else {
+            error!(component, "failed: {error}");
+        }
+        self.stop.cancel();
+        Some(Failure { component, error })
+    }
+
+    /// Ends what still runs and names it.
+    async fn cut_off(&mut self) -> Vec<String> {
+        self.tasks.shutdown().await;
+        let ids = self.members.values().flatten().map(|meter| meter.id().to_owned());
+        let mut unfinished: Vec<_> = ids.collect();
+        unfinished.sort_unstable();
+        for component in &unfinished {
+            warn!(component, "cut off before it had finished");
+        }
+        unfinished
+    }
+}
+
+fn after(deadline: Duration) -> Instant {
+    Instant::now() + deadline
+}
+
+impl Ended {
+    /// Whether nothing failed, was cut off, lost, dropped, dead-lettered or damaged.
+    pub fn is_clean(&self) -> bool {
+        self.failures.is_empty() && self.unfinished.is_empty() && self.summary.is_clean()
+    }
+}

@@ -1,0 +1,3 @@
+//! The transforms: each a config and a thin layer over pure logic.
+
+pub mod extract;

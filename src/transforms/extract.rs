@@ -1,0 +1,245 @@
+//! `extract`: lines of `tshark -T ek` become packets.
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::{
+    ack::End,
+    batch::{Batch, Watermark},
+    component::{
+        Carries, Component, Configure, Context, Error, Need, Outbox, Port, PortSpec, Problem,
+        Signature, Transform,
+    },
+    ek::{Line, Parser, fields},
+    metrics::Meter,
+    record::{Kind, Raw, Records, Timestamp},
+};
+
+/// The port of lines that are no packets, with `on_error: dead_letter`.
+const DROPPED: Port = Port(1);
+/// Extra fields at most.
+const MAX_FIELDS: usize = 64;
+/// Bytes of a bad line that the log shows: the frame's number and time, which tshark prints first,
+/// and nothing of its payload.
+const SAMPLE_BYTES: usize = 80;
+/// Nanoseconds between two log lines of one reason.
+const LOG_INTERVAL: u64 = 10_000_000_000;
+/// Reason under which lines with invalid UTF-8 are counted; they are not dropped.
+const INVALID_UTF8: &str = "invalid_utf8";
+/// Reason for records of another kind, which validation keeps away.
+const WRONG_KIND: &str = "wrong_kind";
+
+/// Turns the lines of a `tshark` source into packets.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Further fields to keep with each packet, in tshark's dotted names (`dns.qry.name`). None by
+    /// default, 64 at most; the `tshark` source upstream has to list them too. For a sink that
+    /// wants more than addresses and ports. Of each field, 64 values of 1,024 bytes are kept.
+    pub fields: Vec<String>,
+    /// What becomes of a line that is no packet (`count` by default). Either way it is counted by
+    /// its reason. For whoever wants to look into such lines.
+    pub on_error: OnError,
+}
+
+/// What becomes of a line that is no packet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnError {
+    /// It is counted and dropped.
+    #[default]
+    Count,
+    /// It leaves, untouched, through the port `dropped`.
+    DeadLetter,
+}
+
+#[derive(Debug)]
+struct Extract {
+    parser: Parser,
+    on_error: OnError,
+    watermark: Option<Watermark>,
+    meter: Arc<Meter>,
+    logged: BTreeMap<&'static str, Logged>,
+}
+
+/// When a reason was last logged, and how often it was met since.
+#[derive(Debug)]
+struct Logged {
+    at: Timestamp,
+    since: u64,
+}
+
+// === impl Config ===
+
+impl Configure for Config {
+    fn signature(&self) -> Signature {
+        let signature = Signature::transform(Kind::Raw.into(), Carries::Only(Kind::Packet));
+        match self.on_error {
+            OnError::Count => signature,
+            OnError::DeadLetter => {
+                signature.and(PortSpec::named("dropped", Carries::Only(Kind::Raw)))
+            }
+        }
+    }
+
+    fn check(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        if self.fields.len() > MAX_FIELDS {
+            let message = format!("{} fields are too many", self.fields.len());
+            problems
+                .push(Problem::new("fields", message).hint(format!("name {MAX_FIELDS} at most")));
+        }
+        for (at, field) in self.fields.iter().enumerate() {
+            let problem = |message| Problem::new(format!("fields[{at}]"), message);
+            if !is_field(field) {
+                problems.push(
+                    problem(format!("{field:?} is no name of a tshark field"))
+                        .hint("`tshark -G fields` lists them, such as dns.qry.name"),
+                );
+            } else if self.fields.iter().take(at).any(|other| other == field) {
+                problems.push(problem(format!("{field} is named twice")).hint("name it once"));
+            }
+        }
+        problems
+    }
+
+    fn needs(&self) -> Vec<Need> {
+        let fields = self.fields.iter().enumerate();
+        fields
+            .filter(|(_, field)| !fields::BASE.contains(&field.as_str()))
+            .map(|(at, field)| Need { key: format!("fields[{at}]"), field: field.clone() })
+            .collect()
+    }
+
+    fn build(&self, context: &Context) -> Result<Component, Error> {
+        let meter = Arc::clone(&context.meter);
+        Ok(Component::transform(Extract::new(self, meter)))
+    }
+}
+
+fn is_field(name: &str) -> bool {
+    let part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    !name.is_empty() && name.bytes().all(part)
+}
+
+// === impl Extract ===
+
+impl Extract {
+    fn new(config: &Config, meter: Arc<Meter>) -> Self {
+        Self {
+            parser: Parser::new(&config.fields),
+            on_error: config.on_error,
+            watermark: None,
+            meter,
+            logged: BTreeMap::new(),
+        }
+    }
+
+    fn advance(&mut self, raw: &Raw, time: Timestamp) {
+        let mark = Watermark { epoch: raw.epoch, time };
+        self.watermark = self.watermark.max(Some(mark));
+    }
+
+    /// Whether a reason is to be logged: the first time, and then once an interval. Gives how many
+    /// went unlogged in between.
+    fn due(&mut self, reason: &'static str, now: Timestamp) -> Option<u64> {
+        match self.logged.get_mut(reason) {
+            Some(logged) if now.since(logged.at) < LOG_INTERVAL => {
+                logged.since += 1;
+                None
+            }
+            seen => {
+                let unlogged = seen.map_or(0, |logged| logged.since);
+                self.logged.insert(reason, Logged { at: now, since: 0 });
+                Some(unlogged)
+            }
+        }
+    }
+
+    fn report_mended(&mut self, now: Timestamp) {
+        for _ in 0..self.parser.take_mended() {
+            self.meter.error(INVALID_UTF8);
+            if let Some(unlogged) = self.due(INVALID_UTF8, now) {
+                tracing::warn!(
+                    component = self.meter.id(),
+                    reason = INVALID_UTF8,
+                    unlogged,
+                    "a line of tshark held invalid UTF-8: read with U+FFFD in its place"
+                );
+            }
+        }
+    }
+
+    /// The packets of a batch, and the lines that are none with their reasons.
+    fn packets(
+        &mut self,
+        lines: &[Raw],
+        now: Timestamp,
+        out: &mut Outbox<'_>,
+    ) -> (Records, Vec<(&'static str, Raw)>) {
+        let mut packets = Vec::with_capacity(lines.len());
+        let mut bad = Vec::new();
+        let mut filtered = 0;
+        for raw in lines {
+            match self.parser.parse(raw) {
+                Ok(Line::Packet(packet)) => {
+                    self.advance(raw, packet.time);
+                    packets.push(packet);
+                }
+                Ok(Line::NotIp(time)) => {
+                    self.advance(raw, time);
+                    filtered += 1;
+                }
+                Ok(Line::Index) => filtered += 1,
+                Err(error) => {
+                    let reason = error.reason();
+                    self.meter.error(reason);
+                    if let Some(unlogged) = self.due(reason, now) {
+                        tracing::error!(
+                            component = self.meter.id(),
+                            reason,
+                            %error,
+                            sample = %sample(raw),
+                            unlogged,
+                            "a line of tshark is no packet"
+                        );
+                    }
+                    bad.push((reason, raw.clone()));
+                }
+            }
+        }
+        out.filtered(filtered);
+        (Records::Packets(Arc::new(packets)), bad)
+    }
+}
+
+impl Transform for Extract {
+    fn apply(&mut self, batch: Batch, now: Timestamp, out: &mut Outbox<'_>) {
+        let Records::Raw(lines) = &batch.records else {
+            out.dropped(WRONG_KIND, batch.records.len() as u64);
+            batch.ack.settle(End::Dropped);
+            return;
+        };
+        let (packets, bad) = self.packets(lines, now, out);
+        self.report_mended(now);
+        let batch = Batch { watermark: self.watermark.max(batch.watermark), ..batch };
+        if self.on_error == OnError::DeadLetter && out.wants(DROPPED) {
+            let lines = bad.into_iter().map(|(_, raw)| raw).collect();
+            out.push(DROPPED, batch.share().with(Records::Raw(Arc::new(lines))));
+        } else if !bad.is_empty() {
+            for (reason, _) in bad {
+                out.dropped(reason, 1);
+            }
+            batch.ack.share().settle(End::Dropped);
+        }
+        out.push(Port::MAIN, batch.with(packets));
+    }
+}
+
+/// The beginning of a line, fit for a log.
+fn sample(raw: &Raw) -> impl fmt::Display {
+    let end = raw.line.len().min(SAMPLE_BYTES);
+    raw.line.slice(..end).escape_ascii().to_string()
+}

@@ -1,0 +1,207 @@
+//! How a case says what it needs, and what it is given to work with.
+
+pub(crate) mod captures;
+pub(crate) mod config;
+pub(crate) mod expected;
+pub(crate) mod frames;
+pub(crate) mod live;
+pub(crate) mod memory_disk;
+pub(crate) mod netns;
+pub(crate) mod poll;
+pub(crate) mod process;
+pub(crate) mod tidegate;
+pub(crate) mod tshark;
+
+use std::{
+    any::{Any, type_name},
+    env, fs,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    sync::{PoisonError, RwLock},
+};
+
+use libtest_mimic::{Completion, Failed, Trial};
+
+/// What a case ends with; any error with a text will do.
+pub(crate) type Outcome = Result<(), Failed>;
+
+/// Held for reading by ordinary cases, for writing by those that must have the machine alone.
+static MACHINE: RwLock<()> = RwLock::new(());
+
+/// One test: a function whose name is a sentence, and what it needs.
+pub(crate) struct Case {
+    name: String,
+    run: Box<dyn FnOnce(&Scene) -> Outcome + Send>,
+    needs: Vec<Need>,
+}
+
+/// What a case can't do without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Need {
+    Data,
+    Root,
+    FullRun,
+    Machine,
+}
+
+/// What this run may do, from the environment.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    data: PathBuf,
+    full: bool,
+    unprivileged: bool,
+    root: bool,
+}
+
+/// What a case works with.
+#[derive(Debug)]
+pub(crate) struct Scene {
+    /// A folder of its own, empty at the start, kept if the case fails.
+    pub(crate) folder: PathBuf,
+    /// The captures with known answers; there only for a case that said [`Case::needs_data`].
+    pub(crate) data: PathBuf,
+    /// Whether the slow matrix is wanted.
+    pub(crate) full: bool,
+}
+
+// === impl Case ===
+
+impl Case {
+    /// A case of this function, named by its path.
+    pub(crate) fn new<F: FnOnce(&Scene) -> Outcome + Send + 'static>(run: F) -> Self {
+        let path = type_name::<F>();
+        Self {
+            name: path.split_once("::").map_or(path, |(_, rest)| rest).to_owned(),
+            run: Box::new(run),
+            needs: Vec::new(),
+        }
+    }
+
+    /// It reads the captures of `TIDEGATE_DATA`: without them it is ignored, and says so.
+    pub(crate) fn needs_data(mut self) -> Self {
+        self.needs.push(Need::Data);
+        self
+    }
+
+    /// It captures or makes namespaces: without root it fails, unless that was expected.
+    pub(crate) fn needs_root(mut self) -> Self {
+        self.needs.push(Need::Root);
+        self
+    }
+
+    /// It is listed only with `TIDEGATE_TESTS=full`.
+    pub(crate) fn slow(mut self) -> Self {
+        self.needs.push(Need::FullRun);
+        self
+    }
+
+    /// Nothing else may run beside it: it measures, or fills the machine.
+    pub(crate) fn alone(mut self) -> Self {
+        self.needs.push(Need::Machine);
+        self
+    }
+
+    /// What the test runner takes; `None` for a slow case in a short run.
+    pub(crate) fn trial(self, settings: &Settings) -> Option<Trial> {
+        if self.needs(Need::FullRun) && !settings.full {
+            return None;
+        }
+        let settings = settings.clone();
+        let name = self.name.clone();
+        Some(Trial::ignorable_test(name, move || {
+            if self.needs(Need::Data) && !settings.data.is_dir() {
+                return Ok(Completion::ignored_with(format!(
+                    "ignored: no data in {}",
+                    settings.data.display()
+                )));
+            }
+            if self.needs(Need::Root) && !settings.root {
+                if settings.unprivileged {
+                    return Ok(Completion::ignored_with("ignored: needs root"));
+                }
+                return Err("needs root; TIDEGATE_TESTS=unprivileged leaves it out".into());
+            }
+            self.play(&settings).map(|()| Completion::Completed)
+        }))
+    }
+
+    fn needs(&self, need: Need) -> bool {
+        self.needs.contains(&need)
+    }
+
+    fn play(self, settings: &Settings) -> Outcome {
+        let (_shared, _alone);
+        if self.needs(Need::Machine) {
+            _alone = MACHINE.write().unwrap_or_else(PoisonError::into_inner);
+        } else {
+            _shared = MACHINE.read().unwrap_or_else(PoisonError::into_inner);
+        }
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(self.name.replace("::", "-"));
+        if folder.exists() {
+            fs::remove_dir_all(&folder)?;
+        }
+        fs::create_dir_all(&folder)?;
+        let scene = Scene { folder, data: settings.data.clone(), full: settings.full };
+        let outcome = catch_unwind(AssertUnwindSafe(|| (self.run)(&scene)))
+            .unwrap_or_else(|panic| Err(panic_text(panic.as_ref()).into()));
+        if let Err(failed) = outcome {
+            let reason = failed.message().unwrap_or("failed without a word");
+            let kept = scene.folder.display();
+            return Err(format!("{reason}\nits files and logs are kept in {kept}").into());
+        }
+        fs::remove_dir_all(&scene.folder)?;
+        Ok(())
+    }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("panicked without a word")
+}
+
+// === impl Settings ===
+
+impl Settings {
+    /// Reads `TIDEGATE_DATA` and `TIDEGATE_TESTS`.
+    pub(crate) fn from_environment() -> Self {
+        let tests = env::var("TIDEGATE_TESTS").unwrap_or_default();
+        let has = |word| tests.split(',').any(|one| one.trim() == word);
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        Self {
+            data: env::var_os("TIDEGATE_DATA")
+                .map_or_else(|| root.join("../shared/data"), |data| root.join(data)),
+            full: has("full"),
+            unprivileged: has("unprivileged"),
+            root: rustix::process::geteuid().is_root(),
+        }
+    }
+}
+
+// === impl Scene ===
+
+impl Scene {
+    /// The path of a file in the case's folder.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// Writes a file into the case's folder.
+    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        fs::write(&path, content).expect("the case's folder is writable");
+        path
+    }
+
+    /// A file of the project.
+    pub(crate) fn project(path: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+    }
+}
+
+/// The harness's own cases.
+pub(crate) fn cases() -> Vec<Case> {
+    [captures::cases(), netns::cases()].into_iter().flatten().collect()
+}

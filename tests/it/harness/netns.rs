@@ -1,0 +1,212 @@
+//! Two network namespaces with a wire between them, gone again when the case ends.
+//!
+//! Nothing but the case's own packets is on the wire: no addresses, no IPv6 autoconfiguration, and no
+//! offloading that would merge packets on their way.
+
+use std::{
+    fs,
+    path::Path,
+    process::{self, Command},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use libtest_mimic::Failed;
+
+use super::{
+    Case, Outcome, Scene,
+    process::{Process, output},
+};
+
+/// What the interface is called on both sides.
+pub(crate) const INTERFACE: &str = "wire";
+
+/// Two namespaces, joined by a veth pair called [`INTERFACE`] on both sides.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    /// The side that sends.
+    pub(crate) far: Namespace,
+    /// The side where Tidegate listens.
+    pub(crate) near: Namespace,
+}
+
+/// A network namespace of our own.
+#[derive(Debug)]
+pub(crate) struct Namespace {
+    name: String,
+}
+
+// === impl Wire ===
+
+impl Wire {
+    /// Lays it, both ends up.
+    ///
+    /// # Errors
+    /// When `ip` or `ethtool` refuses: with its words.
+    pub(crate) fn lay() -> Result<Self, Failed> {
+        let wire = Self { far: Namespace::new("far")?, near: Namespace::new("near")? };
+        wire.join()?;
+        Ok(wire)
+    }
+
+    /// Puts a fresh pair of interfaces in, both ends up.
+    ///
+    /// # Errors
+    /// As for [`Self::lay`].
+    pub(crate) fn join(&self) -> Outcome {
+        ip(&[
+            "link",
+            "add",
+            INTERFACE,
+            "netns",
+            &self.far.name,
+            "type",
+            "veth",
+            "peer",
+            "name",
+            INTERFACE,
+            "netns",
+            &self.near.name,
+        ])?;
+        for side in [&self.far, &self.near] {
+            side.run("ethtool", &["-K", INTERFACE, "gro", "off", "gso", "off", "tso", "off"])?;
+            side.run("ip", &["link", "set", INTERFACE, "up"])?;
+        }
+        Ok(())
+    }
+
+    /// Takes the interfaces away on both sides.
+    ///
+    /// # Errors
+    /// As for [`Self::lay`].
+    pub(crate) fn cut(&self) -> Outcome {
+        self.far.run("ip", &["link", "delete", INTERFACE]).map(|_| ())
+    }
+
+    /// Sends a capture from the far side, `loops` times over, at this rate; answers how many packets
+    /// went out.
+    ///
+    /// # Errors
+    /// When tcpreplay fails, or a packet didn't go out.
+    pub(crate) fn send(
+        &self,
+        capture: &Path,
+        packets_per_second: u32,
+        loops: u32,
+    ) -> Result<u64, Failed> {
+        let said = output(
+            self.far
+                .command("tcpreplay")
+                .args(["--intf1", INTERFACE, "--preload-pcap"])
+                .arg(format!("--pps={packets_per_second}"))
+                .arg(format!("--loop={loops}"))
+                .arg(capture),
+        )?;
+        let number = |label: &str| {
+            said.lines()
+                .find_map(|line| line.trim().strip_prefix(label)?.trim().parse::<u64>().ok())
+                .ok_or_else(|| format!("tcpreplay doesn't say `{label}`: {said}"))
+        };
+        let failed = number("Failed packets:")?;
+        if failed > 0 {
+            return Err(format!("tcpreplay could not send {failed} packets").into());
+        }
+        Ok(number("Successful packets:")?)
+    }
+
+    /// How many packets arrived on the near side since it was laid.
+    pub(crate) fn arrived(&self) -> Result<u64, Failed> {
+        let path = format!("/sys/class/net/{INTERFACE}/statistics/rx_packets");
+        Ok(self.near.run("cat", &[&path])?.trim().parse()?)
+    }
+}
+
+// === impl Namespace ===
+
+impl Namespace {
+    fn new(side: &str) -> Result<Self, Failed> {
+        static LAID: AtomicU32 = AtomicU32::new(0);
+        let number = LAID.fetch_add(1, Ordering::Relaxed);
+        let name = format!("tidegate-{}-{number}-{side}", process::id());
+        ip(&["netns", "add", &name])?;
+        let namespace = Self { name };
+        for scope in ["all", "default"] {
+            let path = format!("/proc/sys/net/ipv6/conf/{scope}/disable_ipv6");
+            namespace.run("sh", &["-c", &format!("test ! -e {path} || echo 1 > {path}")])?;
+        }
+        namespace.run("ip", &["link", "set", "lo", "up"])?;
+        Ok(namespace)
+    }
+
+    /// A program that will run inside. Its process id is the command's.
+    pub(crate) fn command(&self, program: &str) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.name, program]);
+        command
+    }
+
+    /// Runs a program inside, and answers what it printed.
+    ///
+    /// # Errors
+    /// When it fails: with its words.
+    pub(crate) fn run(&self, program: &str, arguments: &[&str]) -> Result<String, Failed> {
+        output(self.command(program).args(arguments))
+    }
+
+    /// The processes that live in it, with their names.
+    ///
+    /// # Errors
+    /// When `ip` refuses: with its words.
+    pub(crate) fn processes(&self) -> Result<Vec<Process>, Failed> {
+        let pids = ip(&["netns", "pids", &self.name])?;
+        Ok(pids.lines().filter_map(|pid| super::process::get(pid.trim().parse().ok()?)).collect())
+    }
+
+    /// Fetches a page from a server on this namespace's loopback; answers status and body.
+    ///
+    /// # Errors
+    /// When nobody answers.
+    pub(crate) fn get(&self, port: u16, path: &str) -> Result<(u16, String), Failed> {
+        let script = format!(
+            "exec 3<>/dev/tcp/127.0.0.1/{port} && \
+             printf 'GET {path} HTTP/1.0\\r\\nHost: localhost\\r\\n\\r\\n' >&3 && timeout 10 cat <&3"
+        );
+        let answer = self.run("bash", &["-c", &script])?;
+        let (head, body) =
+            answer.split_once("\r\n\r\n").ok_or_else(|| format!("not an HTTP answer: {answer}"))?;
+        let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
+        Ok((status.ok_or("no HTTP status")?, body.to_owned()))
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        if let Err(failed) = ip(&["netns", "delete", &self.name]) {
+            eprintln!("namespace {} is left over: {:?}", self.name, failed.message());
+        }
+    }
+}
+
+fn ip(arguments: &[&str]) -> Result<String, Failed> {
+    output(Command::new("ip").args(arguments))
+}
+
+// === cases ===
+
+/// The wire's own cases.
+pub(crate) fn cases() -> Vec<Case> {
+    vec![Case::new(only_what_a_case_sends_is_on_its_wire_and_nothing_is_left_of_it).needs_root()]
+}
+
+fn only_what_a_case_sends_is_on_its_wire_and_nothing_is_left_of_it(scene: &Scene) -> Outcome {
+    let capture = scene.path("ten.pcap");
+    super::captures::numbered(10).write(&capture);
+    let wire = Wire::lay()?;
+    assert_eq!(wire.send(&capture, 1_000, 3)?, 30);
+    assert_eq!(wire.arrived()?, 30);
+    let names = [wire.far.name.clone(), wire.near.name.clone()];
+    drop(wire);
+    for name in names {
+        assert!(!fs::exists(Path::new("/run/netns").join(&name))?, "{name} is left");
+    }
+    Ok(())
+}
