@@ -250,3 +250,6 @@ impl Source for Sidecar {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,7 +22,7 @@ use super::{
     backlog::{Backlog, Item, Segment},
     child::{Child, Launch},
     pcap,
-    private::free_bytes,
+    private::space,
     programs::Privilege,
     supervise::{Supervisor, was_stopped},
 };
@@ -157,7 +157,7 @@ impl Capturer {
                 _ = look.tick() => {}
             }
             if let Some(open_bytes) = self.take_closed(folder, taken, None) {
-                supervisor.seen();
+                supervisor.captures();
                 while self.backlog.bytes() + open_bytes > self.config.segment.disk_budget_bytes
                     || self.is_full()
                 {
@@ -172,9 +172,12 @@ impl Capturer {
         }
     }
 
-    /// Whether one more segment might not fit on the disk.
+    /// Whether what is written until the next look might not fit on the disk.
     fn is_full(&self) -> bool {
-        free_bytes(&self.folder).is_ok_and(|free| free < self.config.segment.max_bytes)
+        space(&self.folder).is_ok_and(|space| {
+            // A small disk is used up to three quarters rather than not at all.
+            space.free < self.config.segment.max_bytes.min(space.total / 4)
+        })
     }
 
     /// Appends the segments that were closed since. While dumpcap runs (`ended` is `None`) the last one

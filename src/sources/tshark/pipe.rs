@@ -117,8 +117,8 @@ impl Pair<'_> {
             tokio::select! {
                 block = worker.blocks.recv() => match block {
                     Some(block) => {
-                        supervisor.seen();
-                        emitter.emit(block).await.map_err(gone)?;
+                        supervisor.captures();
+                        emitter.emit(block).await?;
                     }
                     None => break (false, false),
                 },
@@ -133,7 +133,7 @@ impl Pair<'_> {
         while open {
             tokio::select! {
                 block = worker.blocks.recv() => match block {
-                    Some(block) => emitter.emit(block).await.map_err(gone)?,
+                    Some(block) => emitter.emit(block).await?,
                     None => open = false,
                 },
                 () = sleep_until(deadline) => {
@@ -164,8 +164,4 @@ fn describe(finish: &Finish) -> (&'static str, String) {
             ("tshark_failed", format!("tshark: {}: {}", finish.ended.exit, finish.ended.words))
         }
     }
-}
-
-fn gone(closed: crate::component::Closed) -> Error {
-    Error::failure("lines can't be handed on").because(closed)
 }

@@ -53,6 +53,8 @@ struct Readers<'a> {
     out: &'a Outputs,
     /// Where damaged segments go.
     damaged: PathBuf,
+    /// Cancelled when what is not read yet is given up.
+    overdue: CancellationToken,
 }
 
 /// Captures until `stop`, then reads what was captured.
@@ -68,9 +70,6 @@ pub(super) async fn run(
 ) -> Result<(), Error> {
     let base = folder(config, context);
     let mut private = prepare(&base, out)?;
-    reader.try_out().await?;
-    // Should we be dropped, the next run counts what lies there.
-    private.keep(true);
     let backlog = Arc::new(Backlog::default());
     let capturer = Capturer {
         config: config.clone(),
@@ -80,7 +79,11 @@ pub(super) async fn run(
         meter: Arc::clone(out.meter()),
     };
     let mut capture = AbortOnDropHandle::new(tokio::spawn(capturer.run(stop.clone())));
-    let readers = Readers {
+    reader.try_out().await?;
+    // Should we be dropped, the next run counts what lies there.
+    private.keep(true);
+    let overdue = CancellationToken::new();
+    let mut readers = Readers {
         backlog: &backlog,
         workers: config.workers.into(),
         reader: &reader,
@@ -88,15 +91,16 @@ pub(super) async fn run(
         emitter: Emitter::new(out),
         out,
         damaged: base.join("damaged"),
+        overdue: overdue.clone(),
     };
-    let deadline = async {
+    // Readers look at it between blocks: what they handed on stays handed on.
+    let deadline = AbortOnDropHandle::new(tokio::spawn(async move {
         stop.cancelled().await;
         sleep(DRAIN).await;
-    };
-    let read = tokio::select! {
-        read = readers.run() => read,
-        () = deadline => Ok(()),
-    };
+        overdue.cancel();
+    }));
+    let read = readers.run().await;
+    drop(deadline);
     let stopped = if read.is_ok() {
         (&mut capture).await.unwrap_or_else(|error| {
             Err(Error::failure("the supervisor of dumpcap has failed").because(error))
@@ -104,7 +108,7 @@ pub(super) async fn run(
     } else {
         Ok(())
     };
-    let left = left(private.path());
+    let left = left(private.path()).saturating_sub(readers.emitter.packets());
     if left > 0 {
         out.meter().error("segment_unread");
         out.meter().lost("shutdown", left);
@@ -159,8 +163,8 @@ fn left(folder: &Path) -> u64 {
 // === impl Readers ===
 
 impl Readers<'_> {
-    async fn run(mut self) -> Result<(), Error> {
-        loop {
+    async fn run(&mut self) -> Result<(), Error> {
+        while !self.overdue.is_cancelled() {
             while self.jobs.len() < self.workers {
                 let Some(item) = (if self.jobs.is_empty() {
                     self.backlog.next().await
@@ -176,6 +180,7 @@ impl Readers<'_> {
             };
             self.finish(job).await?;
         }
+        Ok(())
     }
 
     async fn begin(&mut self, item: Item) -> Result<(), Error> {
@@ -221,6 +226,9 @@ impl Readers<'_> {
             let open = || open(&segment.path);
             if let Some(end) = reading.step(self.reader, open, &mut self.emitter).await? {
                 break end;
+            }
+            if self.overdue.is_cancelled() {
+                return Ok(());
             }
             if self.jobs.len() + 1 < self.workers
                 && let Some(item) = self.backlog.try_next()

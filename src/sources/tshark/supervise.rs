@@ -42,6 +42,7 @@ pub(super) struct Supervisor {
 impl Supervisor {
     /// Before the first start.
     pub(super) fn new(restart: &Restart, meter: Arc<Meter>) -> Self {
+        meter.set_state(State::Holding);
         Self {
             delays: Delays::new(
                 Duration::from_secs(restart.initial_secs),
@@ -58,13 +59,13 @@ impl Supervisor {
     /// A capturer was started.
     pub(super) fn started(&mut self) {
         self.began = Instant::now();
-        self.meter.set_state(State::Running);
     }
 
-    /// Packets have come: from now on an end is not the config's fault.
-    pub(super) fn seen(&mut self) {
+    /// It captures: from now on an end is not the config's fault.
+    pub(super) fn captures(&mut self) {
         self.has_begun = true;
         self.is_down = false;
+        self.meter.set_state(State::Running);
     }
 
     /// dumpcap has ended, because we `asked` it to or not: counts and says what that means.
