@@ -21,6 +21,7 @@ mod file;
 mod lines;
 mod order;
 mod pcap;
+mod pipe;
 mod private;
 mod programs;
 mod reading;
@@ -245,7 +246,10 @@ impl Source for Sidecar {
         match config.mode {
             Mode::File => file::run(&config, reader, &out, stop).await,
             Mode::Segments => segments::run(&config, &context, reader, &out, stop).await,
-            Mode::Pipe => Err(Error::configuration("not here yet")),
+            Mode::Pipe => pipe::run(&config, reader, &out, stop).await,
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

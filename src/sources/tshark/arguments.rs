@@ -131,10 +131,7 @@ const PIPE_BUFFER: (u32, u32) = (500_000_000, 2_000_000);
 pub(super) fn dumpcap_segments(config: &Config, prefix: &str) -> Vec<String> {
     let mut arguments = dumpcap(config);
     let kilobytes = (config.segment.max_bytes / 1000).max(1);
-    for ring in [
-        format!("filesize:{kilobytes}"),
-        format!("duration:{}", config.segment.max_secs),
-    ] {
+    for ring in [format!("filesize:{kilobytes}"), format!("duration:{}", config.segment.max_secs)] {
         arguments.extend(["-b".to_owned(), ring]);
     }
     arguments.extend(["-w".to_owned(), prefix.to_owned()]);

@@ -145,11 +145,7 @@ mod tests {
     use super::*;
 
     fn segment(name: &str, bytes: u64) -> Segment {
-        Segment {
-            path: name.into(),
-            bytes,
-            may_be_cut: false,
-        }
+        Segment { path: name.into(), bytes, may_be_cut: false }
     }
 
     #[tokio::test]

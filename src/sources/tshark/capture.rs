@@ -20,11 +20,11 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Config, arguments,
     backlog::{Backlog, Item, Segment},
-    child::{Child, Exit, Launch},
+    child::{Child, Launch},
     pcap,
-    private::free_bytes,
+    private::space,
     programs::Privilege,
-    supervise::Supervisor,
+    supervise::{Supervisor, was_stopped},
 };
 use crate::{component::Error, metrics::Meter};
 
@@ -125,14 +125,12 @@ impl Capturer {
         supervisor.started();
         self.backlog.push(Item::Begin(supervisor.epoch));
         let mut taken = 0;
-        let reason = self
-            .follow(&mut dumpcap, &folder, &mut taken, supervisor, stop)
-            .await;
+        let reason = self.follow(&mut dumpcap, &folder, &mut taken, supervisor, stop).await;
         let ended = match reason {
             Reason::Ended => dumpcap.ended().await,
             Reason::Stopped | Reason::DiskFull => dumpcap.finish(END_DEADLINE).await,
         };
-        let clean = matches!(ended.exit, Exit::Code(0));
+        let clean = was_stopped(ended.exit);
         self.take_closed(&folder, &mut taken, Some(!clean));
         let statistics = supervisor.ended(&ended, reason != Reason::Ended)?;
         if reason == Reason::DiskFull {
@@ -159,7 +157,7 @@ impl Capturer {
                 _ = look.tick() => {}
             }
             if let Some(open_bytes) = self.take_closed(folder, taken, None) {
-                supervisor.seen();
+                supervisor.captures();
                 while self.backlog.bytes() + open_bytes > self.config.segment.disk_budget_bytes
                     || self.is_full()
                 {
@@ -174,9 +172,12 @@ impl Capturer {
         }
     }
 
-    /// Whether one more segment might not fit on the disk.
+    /// Whether what is written until the next look might not fit on the disk.
     fn is_full(&self) -> bool {
-        free_bytes(&self.folder).is_ok_and(|free| free < self.config.segment.max_bytes)
+        space(&self.folder).is_ok_and(|space| {
+            // A small disk is used up to three quarters rather than not at all.
+            space.free < self.config.segment.max_bytes.min(space.total / 4)
+        })
     }
 
     /// Appends the segments that were closed since. While dumpcap runs (`ended` is `None`) the last one
@@ -198,7 +199,7 @@ impl Capturer {
         for (place, (number, mut segment)) in segments.into_iter().enumerate() {
             *taken = number;
             segment.may_be_cut = ended == Some(true) && place + 1 == count;
-            if segment.bytes <= pcap::HEADER_BYTES {
+            if segment.bytes <= pcap::HEADER_BYTES as u64 {
                 remove(&segment.path);
             } else {
                 self.backlog.push(Item::Segment(segment));
@@ -254,11 +255,7 @@ fn list(folder: &Path, after: u64) -> io::Result<Vec<(u64, Segment)>> {
         let Ok(meta) = entry.metadata() else {
             continue;
         };
-        let segment = Segment {
-            path: entry.path(),
-            bytes: meta.len(),
-            may_be_cut: false,
-        };
+        let segment = Segment { path: entry.path(), bytes: meta.len(), may_be_cut: false };
         segments.push((number, segment));
     }
     segments.sort_by_key(|(number, _)| *number);

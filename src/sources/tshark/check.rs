@@ -3,7 +3,7 @@
 use std::{fs, io, path::Path, process::Command};
 
 use super::{
-    Config, Mode, arguments,
+    Config, Mode, Restart, Segment, arguments,
     programs::{self, CHILD_PATH, Privilege},
     refusal::{interfaces, refused},
 };
@@ -20,125 +20,144 @@ const MAX_SNAPLEN: u32 = 262_144;
 
 /// Values out of range, and keys that don't go with the mode.
 pub(super) fn values(config: &Config) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    let mut unless = |fine: bool, key: &str, message: String, hint: &str| {
+    let mut findings = Findings::default();
+    match config.mode {
+        Mode::File => findings.replaying(config),
+        Mode::Segments | Mode::Pipe => findings.capturing(config),
+    }
+    findings.ranges(config);
+    findings.segment(config);
+    findings.fields(config);
+    findings.0
+}
+
+#[derive(Default)]
+struct Findings(Vec<Problem>);
+
+impl Findings {
+    fn unless(&mut self, fine: bool, key: &str, message: impl Into<String>, hint: &str) {
         if !fine {
-            problems.push(Problem::new(key, message).hint(hint));
+            self.0.push(Problem::new(key, message).hint(hint));
         }
-    };
-    let interface = config.interface.as_deref();
-    if config.mode == Mode::File {
-        unless(
+    }
+
+    fn replaying(&mut self, config: &Config) {
+        self.unless(
             !config.files.is_empty(),
             "files",
-            "`mode: file` needs `files`".to_owned(),
+            "`mode: file` needs `files`",
             "name at least one capture file",
         );
-        unless(
-            interface.is_none(),
+        self.unless(
+            config.interface.is_none(),
             "interface",
-            "`interface` does not go with `mode: file`".to_owned(),
+            "`interface` does not go with `mode: file`",
             "leave it out, or capture with `mode: segments`",
         );
-        unless(
+        self.unless(
             config.capture_filter.is_none(),
             "capture_filter",
-            "`capture_filter` does not go with `mode: file`".to_owned(),
+            "`capture_filter` does not go with `mode: file`",
             "leave it out: files are read as they are",
         );
-    } else {
-        unless(
-            interface.is_some_and(|name| !name.is_empty()),
+    }
+
+    fn capturing(&mut self, config: &Config) {
+        let interface = config.interface.as_deref().unwrap_or_default();
+        // dumpcap would take others for options, pipes or remote machines.
+        let is_name = !interface.starts_with('-') && !interface.contains(['/', '|', '@']);
+        self.unless(
+            !interface.is_empty(),
             "interface",
-            "capturing needs an `interface`".to_owned(),
+            "capturing needs an `interface`",
             "name one of those `ip link` lists, or read files with `mode: file`",
         );
-        unless(
-            interface.is_none_or(|name| !name.starts_with('-') && !name.contains(['/', '|', '@'])),
+        self.unless(
+            is_name,
             "interface",
-            format!("`{}` is no interface", interface.unwrap_or_default()),
+            format!("`{interface}` is no interface"),
             "name one of those `ip link` lists",
         );
-        unless(
+        self.unless(
             config.files.is_empty(),
             "files",
-            "`files` does not go with capturing".to_owned(),
+            "`files` does not go with capturing",
             "leave it out, or read files with `mode: file`",
         );
+        self.unless(
+            config.mode != Mode::Pipe || config.workers <= 1,
+            "workers",
+            format!("`mode: pipe` has one worker, not {}", config.workers),
+            "leave it out, or use `mode: segments`",
+        );
     }
-    unless(
-        (1..=MAX_WORKERS).contains(&config.workers),
-        "workers",
-        format!("workers is {}, not 1 to {MAX_WORKERS}", config.workers),
-        "one for each core that tshark may have",
-    );
-    unless(
-        config.mode != Mode::Pipe || config.workers <= 1,
-        "workers",
-        format!("`mode: pipe` has one worker, not {}", config.workers),
-        "leave it out, or use `mode: segments`",
-    );
-    unless(
-        config.snaplen == 0 || (64..=MAX_SNAPLEN).contains(&config.snaplen),
-        "snaplen",
-        format!("snaplen is {}, not 0 or 64 to {MAX_SNAPLEN}", config.snaplen),
-        "128 holds the headers; 0 keeps whole packets",
-    );
-    unless(
-        MAX_LINE_BYTES.contains(&config.max_line_bytes),
-        "max_line_bytes",
-        format!(
-            "max_line_bytes is {}, not {} to {}",
-            config.max_line_bytes,
-            MAX_LINE_BYTES.start(),
-            MAX_LINE_BYTES.end()
-        ),
-        "1048576 is enough for all but whole payloads",
-    );
-    let segment = &config.segment;
-    unless(
-        (1_000_000..=10_000_000_000).contains(&segment.max_bytes),
-        "segment.max_bytes",
-        format!("segment.max_bytes is {}, not 1000000 to 10000000000", segment.max_bytes),
-        "30000000 suits most",
-    );
-    unless(
-        (1..=3600).contains(&segment.max_secs),
-        "segment.max_secs",
-        format!("segment.max_secs is {}, not 1 to 3600", segment.max_secs),
-        "packets come so many seconds late",
-    );
-    unless(
-        segment.disk_budget_bytes / 3 >= segment.max_bytes,
-        "segment.disk_budget_bytes",
-        format!(
-            "segment.disk_budget_bytes is {}, less than three segments of {}",
-            segment.disk_budget_bytes, segment.max_bytes
-        ),
-        "one segment is written and one is read while a third waits",
-    );
-    let restart = &config.restart;
-    unless(
-        (1..=restart.max_secs).contains(&restart.initial_secs) && restart.max_secs <= 3600,
-        "restart",
-        format!("restart goes from {} to {} seconds", restart.initial_secs, restart.max_secs),
-        "1 <= initial_secs <= max_secs <= 3600",
-    );
-    for (place, field) in config.fields.iter().enumerate() {
-        let is_name = !field.is_empty()
-            && !field.starts_with('-')
-            && field.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
-        if !is_name {
-            problems.push(
-                Problem::new(
-                    format!("fields[{place}]"),
-                    format!("`{field}` is not a field's name"),
-                )
-                .hint("names are those of `tshark -G fields`, such as dns.qry.name"),
+
+    fn ranges(&mut self, config: &Config) {
+        self.unless(
+            (1..=MAX_WORKERS).contains(&config.workers),
+            "workers",
+            format!("workers is {}, not 1 to {MAX_WORKERS}", config.workers),
+            "one for each core that tshark may have",
+        );
+        self.unless(
+            config.snaplen == 0 || (64..=MAX_SNAPLEN).contains(&config.snaplen),
+            "snaplen",
+            format!("snaplen is {}, not 0 or 64 to {MAX_SNAPLEN}", config.snaplen),
+            "128 holds the headers; 0 keeps whole packets",
+        );
+        let (least, most) = MAX_LINE_BYTES.into_inner();
+        self.unless(
+            MAX_LINE_BYTES.contains(&config.max_line_bytes),
+            "max_line_bytes",
+            format!("max_line_bytes is {}, not {least} to {most}", config.max_line_bytes),
+            "1048576 is enough for all but whole payloads",
+        );
+        let Restart { initial_secs, max_secs } = config.restart;
+        self.unless(
+            (1..=max_secs).contains(&initial_secs) && max_secs <= 3600,
+            "restart",
+            format!("restart goes from {initial_secs} to {max_secs} seconds"),
+            "1 <= initial_secs <= max_secs <= 3600",
+        );
+    }
+
+    fn segment(&mut self, config: &Config) {
+        let Segment { max_bytes, max_secs, disk_budget_bytes, .. } = config.segment;
+        self.unless(
+            (1_000_000..=10_000_000_000).contains(&max_bytes),
+            "segment.max_bytes",
+            format!("segment.max_bytes is {max_bytes}, not 1000000 to 10000000000"),
+            "30000000 suits most",
+        );
+        self.unless(
+            (1..=3600).contains(&max_secs),
+            "segment.max_secs",
+            format!("segment.max_secs is {max_secs}, not 1 to 3600"),
+            "packets come so many seconds late",
+        );
+        self.unless(
+            disk_budget_bytes / 3 >= max_bytes,
+            "segment.disk_budget_bytes",
+            format!(
+                "segment.disk_budget_bytes is {disk_budget_bytes}, less than three segments of {max_bytes}"
+            ),
+            "one segment is written and one is read while a third waits",
+        );
+    }
+
+    fn fields(&mut self, config: &Config) {
+        for (place, field) in config.fields.iter().enumerate() {
+            let is_name = !field.is_empty()
+                && !field.starts_with('-')
+                && field.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
+            self.unless(
+                is_name,
+                &format!("fields[{place}]"),
+                format!("`{field}` is not a field's name"),
+                "names are those of `tshark -G fields`, such as dns.qry.name",
             );
         }
     }
-    problems
 }
 
 /// Files that are not there or can't be read.
@@ -245,7 +264,8 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::sources::tshark::Segment;
+
+    type Row = (fn(&mut Config), &'static [&'static str]);
 
     fn keys(config: &Config) -> Vec<String> {
         values(config).into_iter().map(|it| it.key).collect()
@@ -260,7 +280,7 @@ mod tests {
             change(&mut config);
             keys(&config)
         };
-        let table: [(fn(&mut Config), &[&str]); 13] = [
+        let table: [Row; 13] = [
             (|c| c.interface = None, &["interface"]),
             (|c| c.interface = Some("-w/etc/x".to_owned()), &["interface"]),
             (|c| c.interface = Some("TCP@host:1".to_owned()), &["interface"]),

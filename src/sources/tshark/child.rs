@@ -13,7 +13,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
-    process::{ChildStdin, ChildStdout, Command},
+    process::Command,
     task::JoinHandle,
     time::{MissedTickBehavior, interval, timeout},
 };
@@ -64,10 +64,6 @@ pub(super) struct Child {
     group: Arc<Mutex<Option<Pid>>>,
     watch: JoinHandle<Ended>,
     end: Option<Ended>,
-    /// What it writes, if that was asked to be piped.
-    pub(super) stdout: Option<ChildStdout>,
-    /// What it reads, if that was asked to be piped.
-    pub(super) stdin: Option<ChildStdin>,
 }
 
 /// How a child ended.
@@ -117,7 +113,6 @@ impl Child {
         let mut process = spawn(command).await.map_err(failed)?;
         let pid = process.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
         let group = Arc::new(Mutex::new(pid));
-        let (stdin, stdout) = (process.stdin.take(), process.stdout.take());
         let words = process.stderr.take().map(|stderr| {
             let name = short_name(&launch.program);
             tokio::spawn(listen(stderr, name))
@@ -129,7 +124,7 @@ impl Child {
             short_name(&launch.program),
             Arc::clone(meter),
         ));
-        Ok(Self { group, watch, end: None, stdout, stdin })
+        Ok(Self { group, watch, end: None })
     }
 
     /// Sends a signal to the child and whatever it started.

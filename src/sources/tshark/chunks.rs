@@ -18,7 +18,7 @@ use tokio::{
 use super::{
     arguments,
     child::{Child, Exit, Launch},
-    private::{PrivateFolder, free_bytes},
+    private::{self, PrivateFolder},
     programs::Privilege,
 };
 use crate::{component::Error, metrics::Meter};
@@ -141,7 +141,7 @@ impl Cutter {
         }
         // In pcapng, into which editcap writes, a packet's header is twice as long.
         let needed = bytes.saturating_mul(2).saturating_add(SPARE_BYTES);
-        match free_bytes(&self.base) {
+        match private::space(&self.base).map(|space| space.free) {
             Ok(free) if free >= needed => {}
             Ok(free) => {
                 tracing::warn!(

@@ -50,11 +50,7 @@ pub(super) fn frame_number(line: &[u8]) -> Option<u64> {
 impl Framer {
     /// A framer that leaves out lines of more than `max_line_bytes`.
     pub(super) fn new(max_line_bytes: usize) -> Self {
-        Self {
-            buffer: Vec::new(),
-            max_line_bytes,
-            skipping: false,
-        }
+        Self { buffer: Vec::new(), max_line_bytes, skipping: false }
     }
 
     /// Where to append what is read next: never without room.
@@ -160,15 +156,9 @@ mod tests {
     #[test]
     fn the_frame_number_is_read_without_parsing_the_line() {
         for (line, number) in [
-            (
-                r#"{"timestamp":"1","layers":{"frame_number":["17"],"a":["b"]}}"#,
-                Some(17),
-            ),
+            (r#"{"timestamp":"1","layers":{"frame_number":["17"],"a":["b"]}}"#, Some(17)),
             (r#"{"layers":{"frame_number":["x"]}}"#, None),
-            (
-                r#"{"layers":{"frame_number":["99999999999999999999999"]}}"#,
-                None,
-            ),
+            (r#"{"layers":{"frame_number":["99999999999999999999999"]}}"#, None),
             (r#"{"layers":{"frame_number":["1"#, None),
             ("", None),
         ] {

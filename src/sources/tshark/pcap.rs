@@ -10,7 +10,7 @@ use std::{
 };
 
 /// Bytes of a file without packets.
-pub(super) const HEADER_BYTES: u64 = 24;
+pub(super) const HEADER_BYTES: usize = 24;
 
 const RECORD_HEADER_BYTES: usize = 16;
 
@@ -20,7 +20,7 @@ pub(super) fn count_packets(path: &Path) -> io::Result<u64> {
 }
 
 fn count(mut file: impl Read) -> io::Result<u64> {
-    let mut header = [0; HEADER_BYTES as usize];
+    let mut header = [0; HEADER_BYTES];
     if file.read_exact(&mut header).is_err() {
         return Ok(0);
     }
@@ -51,11 +51,7 @@ mod tests {
     fn file(magic: [u8; 4], lengths: &[u32], big: bool) -> Vec<u8> {
         let mut file = [magic.as_slice(), &[0; 20]].concat();
         for length in lengths {
-            let bytes = if big {
-                length.to_be_bytes()
-            } else {
-                length.to_le_bytes()
-            };
+            let bytes = if big { length.to_be_bytes() } else { length.to_le_bytes() };
             file.extend([[0; 4], [0; 4], bytes, bytes].concat());
             file.extend(vec![0; *length as usize]);
         }

@@ -22,10 +22,20 @@ pub(super) struct PrivateFolder {
     _lock: File,
 }
 
-/// Bytes that a file of ours may still take in the file system of `folder`.
-pub(super) fn free_bytes(folder: &Path) -> io::Result<u64> {
+/// A file system's bytes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Space {
+    /// What files of ours may still take.
+    pub(super) free: u64,
+    /// All of it.
+    pub(super) total: u64,
+}
+
+/// The space of the file system that `folder` is in.
+pub(super) fn space(folder: &Path) -> io::Result<Space> {
     let space = statvfs(folder)?;
-    Ok(space.f_bavail.saturating_mul(space.f_frsize))
+    let bytes = |blocks: u64| blocks.saturating_mul(space.f_frsize);
+    Ok(Space { free: bytes(space.f_bavail), total: bytes(space.f_blocks) })
 }
 
 /// Removes the folders in `base` of runs that have died; `each` sees them before.
@@ -65,11 +75,7 @@ impl PrivateFolder {
                 Ok(()) => {
                     let lock = File::open(&path)?;
                     flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
-                    return Ok(Self {
-                        path,
-                        kept: false,
-                        _lock: lock,
-                    });
+                    return Ok(Self { path, kept: false, _lock: lock });
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),

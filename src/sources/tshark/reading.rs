@@ -57,10 +57,7 @@ impl Reading {
             return Ok(Some(ReadEnd::Complete));
         };
         if let Some(block) = worker.blocks.recv().await {
-            emitter
-                .emit(block)
-                .await
-                .map_err(|closed| Error::failure("lines can't be handed on").because(closed))?;
+            emitter.emit(block).await?;
             return Ok(None);
         }
         let finish = match self.worker.take() {

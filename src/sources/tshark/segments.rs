@@ -53,6 +53,8 @@ struct Readers<'a> {
     out: &'a Outputs,
     /// Where damaged segments go.
     damaged: PathBuf,
+    /// Cancelled when what is not read yet is given up.
+    overdue: CancellationToken,
 }
 
 /// Captures until `stop`, then reads what was captured.
@@ -68,9 +70,6 @@ pub(super) async fn run(
 ) -> Result<(), Error> {
     let base = folder(config, context);
     let mut private = prepare(&base, out)?;
-    reader.try_out().await?;
-    // Should we be dropped, the next run counts what lies there.
-    private.keep(true);
     let backlog = Arc::new(Backlog::default());
     let capturer = Capturer {
         config: config.clone(),
@@ -80,7 +79,11 @@ pub(super) async fn run(
         meter: Arc::clone(out.meter()),
     };
     let mut capture = AbortOnDropHandle::new(tokio::spawn(capturer.run(stop.clone())));
-    let readers = Readers {
+    reader.try_out().await?;
+    // Should we be dropped, the next run counts what lies there.
+    private.keep(true);
+    let overdue = CancellationToken::new();
+    let mut readers = Readers {
         backlog: &backlog,
         workers: config.workers.into(),
         reader: &reader,
@@ -88,23 +91,24 @@ pub(super) async fn run(
         emitter: Emitter::new(out),
         out,
         damaged: base.join("damaged"),
+        overdue: overdue.clone(),
     };
-    let deadline = async {
+    // Readers look at it between blocks: what they handed on stays handed on.
+    let deadline = AbortOnDropHandle::new(tokio::spawn(async move {
         stop.cancelled().await;
         sleep(DRAIN).await;
-    };
-    let read = tokio::select! {
-        read = readers.run() => read,
-        () = deadline => Ok(()),
-    };
-    let captured = if read.is_ok() {
+        overdue.cancel();
+    }));
+    let read = readers.run().await;
+    drop(deadline);
+    let stopped = if read.is_ok() {
         (&mut capture).await.unwrap_or_else(|error| {
             Err(Error::failure("the supervisor of dumpcap has failed").because(error))
         })
     } else {
         Ok(())
     };
-    let left = left(private.path());
+    let left = left(private.path()).saturating_sub(readers.emitter.packets());
     if left > 0 {
         out.meter().error("segment_unread");
         out.meter().lost("shutdown", left);
@@ -114,7 +118,7 @@ pub(super) async fn run(
         );
     }
     private.keep(false);
-    read.and(captured)
+    read.and(stopped)
 }
 
 /// Where segments go.
@@ -129,11 +133,7 @@ fn prepare(base: &Path, out: &Outputs) -> Result<PrivateFolder, Error> {
             .hint("make the folder writable, or choose another with `segment.dir`")
             .because(error)
     };
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(base)
-        .map_err(unwritable)?;
+    DirBuilder::new().recursive(true).mode(0o700).create(base).map_err(unwritable)?;
     private::sweep(base, |folder| {
         let packets = left(folder);
         if packets > 0 {
@@ -163,8 +163,8 @@ fn left(folder: &Path) -> u64 {
 // === impl Readers ===
 
 impl Readers<'_> {
-    async fn run(mut self) -> Result<(), Error> {
-        loop {
+    async fn run(&mut self) -> Result<(), Error> {
+        while !self.overdue.is_cancelled() {
             while self.jobs.len() < self.workers {
                 let Some(item) = (if self.jobs.is_empty() {
                     self.backlog.next().await
@@ -180,6 +180,7 @@ impl Readers<'_> {
             };
             self.finish(job).await?;
         }
+        Ok(())
     }
 
     async fn begin(&mut self, item: Item) -> Result<(), Error> {
@@ -226,6 +227,9 @@ impl Readers<'_> {
             if let Some(end) = reading.step(self.reader, open, &mut self.emitter).await? {
                 break end;
             }
+            if self.overdue.is_cancelled() {
+                return Ok(());
+            }
             if self.jobs.len() + 1 < self.workers
                 && let Some(item) = self.backlog.try_next()
             {
@@ -261,26 +265,15 @@ impl Readers<'_> {
 }
 
 fn keep(segment: &Path, folder: &Path) -> std::io::Result<()> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)?;
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let mut kept: Vec<_> = fs::read_dir(folder)?
         .flatten()
-        .map(|entry| {
-            (
-                entry.metadata().and_then(|meta| meta.modified()).ok(),
-                entry.path(),
-            )
-        })
+        .map(|entry| (entry.metadata().and_then(|meta| meta.modified()).ok(), entry.path()))
         .collect();
     kept.sort();
     let surplus = (kept.len() + 1).saturating_sub(KEPT_DAMAGED);
     for (_, path) in kept.into_iter().take(surplus) {
         fs::remove_file(path)?;
     }
-    fs::rename(
-        segment,
-        folder.join(segment.file_name().unwrap_or_default()),
-    )
+    fs::rename(segment, folder.join(segment.file_name().unwrap_or_default()))
 }

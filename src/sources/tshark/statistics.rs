@@ -34,9 +34,7 @@ impl Statistics {
             {
                 let counts = format!("pcap:{counts}");
                 for ((name, _), drops) in CAUSES.iter().zip(&mut statistics.drops) {
-                    let part = counts
-                        .split(['/', ')'])
-                        .find_map(|part| part.strip_prefix(name));
+                    let part = counts.split(['/', ')']).find_map(|part| part.strip_prefix(name));
                     *drops = part.and_then(|count| count.parse().ok()).unwrap_or(0);
                 }
             }
@@ -67,12 +65,7 @@ mod tests {
         let lost: Vec<_> = meter.balance().lost.into_iter().collect();
         assert_eq!(
             lost,
-            [
-                ("dumpcap_buffer", 2),
-                ("dumpcap_flushed", 3),
-                ("interface", 4),
-                ("kernel_buffer", 1)
-            ]
+            [("dumpcap_buffer", 2), ("dumpcap_flushed", 3), ("interface", 4), ("kernel_buffer", 1)]
         );
     }
 

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use rustix::process::Signal;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -32,6 +33,8 @@ pub(super) struct Supervisor {
     pub(super) epoch: u32,
     began: Instant,
     has_begun: bool,
+    /// The capture broke off, and nothing was captured since.
+    is_down: bool,
 }
 
 // === impl Supervisor ===
@@ -39,6 +42,7 @@ pub(super) struct Supervisor {
 impl Supervisor {
     /// Before the first start.
     pub(super) fn new(restart: &Restart, meter: Arc<Meter>) -> Self {
+        meter.set_state(State::Holding);
         Self {
             delays: Delays::new(
                 Duration::from_secs(restart.initial_secs),
@@ -48,18 +52,20 @@ impl Supervisor {
             epoch: 0,
             began: Instant::now(),
             has_begun: false,
+            is_down: false,
         }
     }
 
     /// A capturer was started.
     pub(super) fn started(&mut self) {
         self.began = Instant::now();
-        self.meter.set_state(State::Running);
     }
 
-    /// Packets have come: from now on an end is not the config's fault.
-    pub(super) fn seen(&mut self) {
+    /// It captures: from now on an end is not the config's fault.
+    pub(super) fn captures(&mut self) {
         self.has_begun = true;
+        self.is_down = false;
+        self.meter.set_state(State::Running);
     }
 
     /// dumpcap has ended, because we `asked` it to or not: counts and says what that means.
@@ -70,7 +76,7 @@ impl Supervisor {
         let lasted = self.began.elapsed();
         let statistics = Statistics::read(&ended.words);
         statistics.count(&self.meter);
-        if asked && ended.exit == Exit::Code(0) {
+        if asked && was_stopped(ended.exit) {
             return Ok(statistics);
         }
         if let Exit::Code(1 | 2 | 126 | 127) = ended.exit
@@ -79,35 +85,32 @@ impl Supervisor {
         {
             return Err(refused("dumpcap", &ended.words));
         }
-        self.has_begun = true;
-        if lasted >= STABLE {
-            self.delays.reset();
-        }
         let error_type = match ended.exit {
             // It ends well when its interface goes, and nobody asked it to.
             Exit::Code(0) => "interface_gone",
             Exit::Code(_) => "dumpcap_failed",
             Exit::Signal(_) => "dumpcap_killed",
         };
-        self.meter.error(error_type);
-        self.meter.unknown_loss();
-        tracing::error!(
-            error_type,
-            exit = %ended.exit,
-            says = ended.words,
-            epoch = self.epoch,
-            "the capture broke off: packets may be lost uncounted until it begins anew"
-        );
+        let said = if ended.words.is_empty() {
+            format!("dumpcap ended with {}", ended.exit)
+        } else {
+            ended.words.clone()
+        };
+        self.failed(error_type, &said);
         Ok(statistics)
     }
 
-    /// dumpcap, or the tshark behind it, could not be started, or the latter died.
+    /// The capture broke off: counts it, and says so.
     pub(super) fn failed(&mut self, error_type: &'static str, reason: &str) {
+        self.has_begun = true;
         if self.began.elapsed() >= STABLE {
             self.delays.reset();
         }
         self.meter.error(error_type);
-        self.meter.unknown_loss();
+        if !self.is_down {
+            self.is_down = true;
+            self.meter.unknown_loss();
+        }
         tracing::error!(
             error_type,
             reason,
@@ -130,4 +133,10 @@ impl Supervisor {
             () = stop.cancelled() => false,
         }
     }
+}
+
+/// Whether this is how dumpcap ends when it is asked to: by itself, or, where it had not yet begun,
+/// by the signal.
+pub(super) fn was_stopped(exit: Exit) -> bool {
+    matches!(exit, Exit::Code(0)) || exit == Exit::Signal(Signal::INT.as_raw())
 }

@@ -197,18 +197,11 @@ async fn accompany(mut child: Child, pump: Pump, abandoned: Arc<AtomicBool>) -> 
     };
     let pumped = pumped.unwrap_or_default();
     // Without its output read it either ends at once or not at all.
-    let ended = match timeout(EXIT_DEADLINE, child.ended()).await {
-        Ok(ended) => ended,
-        Err(_) => {
-            child.signal(Signal::KILL);
-            child.ended().await
-        }
-    };
-    Finish {
-        ended,
-        stalled: pumped.stalled,
-        cut: pumped.cut,
+    if timeout(EXIT_DEADLINE, child.ended()).await.is_err() {
+        child.signal(Signal::KILL);
     }
+    let ended = child.ended().await;
+    Finish { ended, stalled: pumped.stalled, cut: pumped.cut }
 }
 
 // === impl Pump ===
@@ -238,10 +231,7 @@ impl Pump {
             }
             thread::sleep(GATHER);
         }
-        Pumped {
-            stalled,
-            cut: self.framer.is_cut(),
-        }
+        Pumped { stalled, cut: self.framer.is_cut() }
     }
 
     /// One read: 0 at the end, `None` if nothing came for [`LOOK_EVERY`].
