@@ -22,7 +22,7 @@ fn a_good_config_is_typed_and_connected() {
         .collect();
     assert_eq!(inputs, ["flows/0 flow", "flows/1 contact", "gate/1 contact"]);
     let archive = &config.sinks[0];
-    assert_eq!((archive.id.as_str(), archive.kind.as_str()), ("archive", "file"));
+    assert_eq!((archive.id.as_str(), archive.kind), ("archive", "file"));
     assert_eq!(archive.common.batch.max_events, Some(100));
     assert!(
         matches!(&archive.config, Sink::File(file) if file.path == Path::new("/var/log/a.ndjson"))
