@@ -10,7 +10,7 @@ use std::{
 use super::exit::Exit;
 use crate::{
     component::Error,
-    config::{Loaded, Components, load_file},
+    config::{Components, Loaded, load_file},
     topology::{Ended, Unbuilt},
 };
 

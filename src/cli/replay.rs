@@ -11,7 +11,7 @@ use tokio::{sync::watch, time::Instant};
 use super::{exit::Exit, output, pipeline, progress::Progress};
 use crate::{
     component::{Clock, Error},
-    config::{Config, Components, SourceConfig},
+    config::{Components, Config, SourceConfig},
     topology::{Ended, Unbuilt, build},
 };
 

@@ -8,7 +8,7 @@ use super::{exit::Exit, output, pipeline};
 use crate::{
     api::Api,
     component::Clock,
-    config::{Config, Components},
+    config::{Components, Config},
     topology::{Ended, Unbuilt, build},
 };
 

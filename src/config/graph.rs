@@ -57,7 +57,7 @@ impl<'a> Shape<'a> {
         let ports = declared.signature.ports.iter();
         Self {
             id: &declared.id,
-            kind: &declared.kind,
+            kind: declared.kind,
             role,
             ports: ports.map(|port| port.name.to_string()).collect(),
             inputs: &declared.inputs,

@@ -11,7 +11,7 @@ use crate::{
         Clock, Component, Context, Error, Signature,
         edge::{Bounds, WhenFull},
     },
-    config::{Config, Declared, Edge, Family, Components},
+    config::{Components, Config, Declared, Edge, Family},
     metrics::Meter,
 };
 
@@ -65,9 +65,8 @@ pub fn build(
     };
     builder.within_budget()?;
     for source in &config.sources {
-        builder.add(source, &Intake::default(), |context| {
-            source.config.configure().build(context)
-        })?;
+        builder
+            .add(source, &Intake::default(), |context| source.config.configure().build(context))?;
     }
     for transform in &config.transforms {
         builder.add(transform, &Intake::default(), |context| {
@@ -77,14 +76,13 @@ pub fn build(
     for sink in &config.sinks {
         let buffer = &sink.common.buffer;
         let intake = Intake { bounds: buffer.bounds(), when_full: buffer.when_full.into() };
-        builder.add(sink, &intake, |context| {
-            sink.config.configure().build(&sink.common, context)
-        })?;
+        builder
+            .add(sink, &intake, |context| sink.config.configure().build(&sink.common, context))?;
     }
     Ok(Plan { parts: builder.parts, clock, receipts: builder.receipts })
 }
 
-/// The sensor's name: as configured, else the host's (proc_sys_kernel(5)).
+/// The sensor's name: as configured, else the host's (`proc_sys_kernel(5)`).
 fn observer(config: &Config<Components>) -> Result<Arc<str>, Error> {
     if let Some(name) = &config.globals.observer.name {
         return Ok(name.as_str().into());
