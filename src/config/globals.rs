@@ -102,13 +102,6 @@ impl Globals {
         globals
     }
 
-    /// The sensor's name: the one given, else the host's.
-    pub fn observer_name(&self) -> String {
-        let host = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
-        let name = self.observer.name.clone().or_else(host);
-        name.map_or_else(|| "localhost".to_owned(), |name| name.trim().to_owned())
-    }
-
     fn check(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         if !self.data_dir.is_absolute() {
