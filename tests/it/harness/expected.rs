@@ -67,12 +67,15 @@ fn line(row: &[String]) -> Result<Option<String>, Failed> {
         row[column.expect("asked for")].as_str()
     };
     let outermost = value("frame.protocols").split(':').find(|name| ["ip", "ipv6"].contains(name));
-    let Some(version) = outermost.filter(|version| !value(&format!("{version}.src")).is_empty())
-    else {
+    // A header that was cut off in its middle is no IP layer.
+    let whole = |version: &&&str| {
+        ["src", "dst"].iter().all(|end| !value(&format!("{version}.{end}")).is_empty())
+    };
+    let Some(version) = outermost.as_ref().filter(whole) else {
         return Ok(None);
     };
     let address = |end: &str| value(&format!("{version}.{end}")).parse::<IpAddr>();
-    let protocol = if version == "ip" {
+    let protocol = if *version == "ip" {
         value("ip.proto").parse()?
     } else {
         let mut next: u8 = value("ipv6.nxt").parse()?;
