@@ -26,19 +26,22 @@ const FIELDS: [&str; 16] = [
 ];
 
 /// Names of the protocols that occur in the captures (IANA, "Assigned Internet Protocol Numbers").
-const PROTOCOLS: [(u8, &str); 15] = [
+const PROTOCOLS: [(u8, &str); 18] = [
     (1, "ICMP"),
     (2, "IGMP"),
     (4, "IPV4"),
     (6, "TCP"),
     (17, "UDP"),
     (41, "IPV6"),
+    (43, "IPV6-ROUTE"),
+    (44, "IPV6-FRAG"),
     (46, "RSVP"),
     (47, "GRE"),
     (50, "ESP"),
     (51, "AH"),
     (58, "ICMPV6"),
     (59, "IPV6-NONXT"),
+    (60, "IPV6-OPTS"),
     (89, "OSPFIGP"),
     (103, "PIM"),
     (132, "SCTP"),
