@@ -182,6 +182,7 @@ impl<S: Sink> Delivery<S> {
     /// Waits before the next try. Says so at the first failure and then ever more rarely.
     async fn wait(&self, tries: &mut Tries, after: Option<Duration>, reason: &str) {
         tries.failed = tries.failed.saturating_add(1);
+        self.meter.error("not_delivered_yet");
         self.meter.set_state(State::Holding);
         let delay = after.unwrap_or_else(|| tries.delays.next_delay());
         if tries.failed.is_power_of_two() {
