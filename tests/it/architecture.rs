@@ -11,12 +11,7 @@ use crate::harness::{Case, Outcome, Scene};
 const LAYERS: &[(u8, &[&str])] = &[
     (0, &["record", "batch", "ack", "metrics"]),
     (1, &["retry", "component"]),
-    (
-        2,
-        &[
-            "decode", "ek", "flow", "score", "dns", "verdict", "codec", "bpf", "buffer",
-        ],
-    ),
+    (2, &["decode", "ek", "flow", "score", "dns", "verdict", "codec", "bpf", "buffer"]),
     (3, &["sources", "transforms", "sinks"]),
     (4, &["config"]),
     (5, &["topology"]),
@@ -40,14 +35,8 @@ const WITHIN: &[(&str, &[&str])] = &[
 const CONFINED: &[(&str, &str)] = &[("unsafe", "src/bpf"), ("backoff", "src/retry.rs")];
 
 /// Macros of the `metrics` package: each metric is named once.
-const METRIC_MACROS: &[&str] = &[
-    "counter",
-    "gauge",
-    "histogram",
-    "describe_counter",
-    "describe_gauge",
-    "describe_histogram",
-];
+const METRIC_MACROS: &[&str] =
+    &["counter", "gauge", "histogram", "describe_counter", "describe_gauge", "describe_histogram"];
 
 /// The architecture's cases.
 pub(crate) fn cases() -> Vec<Case> {
@@ -76,123 +65,41 @@ fn every_module_imports_only_lower_layers(_scene: &Scene) -> Outcome {
 
 fn a_file_that_breaks_a_rule_is_found(_scene: &Scene) -> Outcome {
     let cases = [
-        (
-            "src/ek.rs",
-            "use crate::sources::tshark;",
-            "ek imports sources",
-        ),
-        (
-            "src/ek.rs",
-            "fn f() { crate::config::load() }",
-            "ek imports config",
-        ),
-        (
-            "src/ek.rs",
-            "fn f() { log!(\"{}\", crate::sinks::X) }",
-            "ek imports sinks",
-        ),
-        (
-            "src/ek.rs",
-            "use crate::{record::Raw, flow::{self, Key}};",
-            "ek imports flow",
-        ),
-        (
-            "src/ek/walk.rs",
-            "use super::super::flow::Key;",
-            "ek imports flow",
-        ),
-        (
-            "src/ek/walk.rs",
-            "mod tests { use super::super::super::flow; }",
-            "ek imports flow",
-        ),
-        (
-            "src/record.rs",
-            "use crate::component::Port;",
-            "record imports component",
-        ),
-        (
-            "src/sources/tshark.rs",
-            "use crate::sinks::driver;",
-            "sources imports sinks",
-        ),
-        (
-            "src/transforms/flow.rs",
-            "use crate::sources::x;",
-            "transforms imports sources",
-        ),
-        (
-            "src/sinks/file.rs",
-            "use crate::config::Config;",
-            "sinks imports config",
-        ),
+        ("src/ek.rs", "use crate::sources::tshark;", "ek imports sources"),
+        ("src/ek.rs", "fn f() { crate::config::load() }", "ek imports config"),
+        ("src/ek.rs", "fn f() { log!(\"{}\", crate::sinks::X) }", "ek imports sinks"),
+        ("src/ek.rs", "use crate::{record::Raw, flow::{self, Key}};", "ek imports flow"),
+        ("src/ek/walk.rs", "use super::super::flow::Key;", "ek imports flow"),
+        ("src/ek/walk.rs", "mod tests { use super::super::super::flow; }", "ek imports flow"),
+        ("src/record.rs", "use crate::component::Port;", "record imports component"),
+        ("src/sources/tshark.rs", "use crate::sinks::driver;", "sources imports sinks"),
+        ("src/transforms/flow.rs", "use crate::sources::x;", "transforms imports sources"),
+        ("src/sinks/file.rs", "use crate::config::Config;", "sinks imports config"),
         ("src/score.rs", "use crate::bpf::maps;", "score imports bpf"),
-        (
-            "src/topology.rs",
-            "use crate::cli::run;",
-            "topology imports cli",
-        ),
-        (
-            "src/main.rs",
-            "use tidegate::nonsense::X;",
-            "`nonsense` is in no layer",
-        ),
+        ("src/topology.rs", "use crate::cli::run;", "topology imports cli"),
+        ("src/main.rs", "use tidegate::nonsense::X;", "`nonsense` is in no layer"),
         ("src/novel.rs", "", "`novel` is in no layer"),
         ("src/ek/mod.rs", "", "mod.rs"),
-        (
-            "src/ek.rs",
-            "fn f() { unsafe { g() } }",
-            "`unsafe` outside src/bpf",
-        ),
-        (
-            "src/sinks/http.rs",
-            "use backoff::ExponentialBackoff;",
-            "`backoff` outside src/retry.rs",
-        ),
-        (
-            "src/ek.rs",
-            "fn f() { metrics::counter!(\"x\"); }",
-            "`counter!` outside src/metrics",
-        ),
-        (
-            "src/ek.rs",
-            "fn f() { gauge!(\"x\"); }",
-            "`gauge!` outside src/metrics",
-        ),
+        ("src/ek.rs", "fn f() { unsafe { g() } }", "`unsafe` outside src/bpf"),
+        ("src/sinks/http.rs", "use backoff::ExponentialBackoff;", "`backoff` outside src/retry.rs"),
+        ("src/ek.rs", "fn f() { metrics::counter!(\"x\"); }", "`counter!` outside src/metrics"),
+        ("src/ek.rs", "fn f() { gauge!(\"x\"); }", "`gauge!` outside src/metrics"),
     ];
     for (file, source, expected) in cases {
         let broken = check(file, source)?.join("\n");
-        assert!(
-            broken.contains(expected),
-            "{file}: `{source}` gives `{broken}`"
-        );
+        assert!(broken.contains(expected), "{file}: `{source}` gives `{broken}`");
     }
     Ok(())
 }
 
 fn a_file_that_keeps_the_rules_passes(_scene: &Scene) -> Outcome {
     let cases = [
-        (
-            "src/ek.rs",
-            "// crate::sinks\nconst A: &str = \"crate::config::X unsafe backoff\";",
-        ),
-        (
-            "src/ek.rs",
-            "use super::record::Raw; use crate::{batch::Batch, ek::fields};",
-        ),
-        (
-            "src/ek/walk.rs",
-            "use super::fields; mod tests { use super::super::fields; }",
-        ),
-        (
-            "src/bpf/ring.rs",
-            "fn f() { unsafe { g() } } use crate::verdict::Store;",
-        ),
+        ("src/ek.rs", "// crate::sinks\nconst A: &str = \"crate::config::X unsafe backoff\";"),
+        ("src/ek.rs", "use super::record::Raw; use crate::{batch::Batch, ek::fields};"),
+        ("src/ek/walk.rs", "use super::fields; mod tests { use super::super::fields; }"),
+        ("src/bpf/ring.rs", "fn f() { unsafe { g() } } use crate::verdict::Store;"),
         ("src/retry.rs", "use backoff::ExponentialBackoff;"),
-        (
-            "src/metrics/meter.rs",
-            "fn f() { metrics::counter!(\"x\"); }",
-        ),
+        ("src/metrics/meter.rs", "fn f() { metrics::counter!(\"x\"); }"),
         ("src/lib.rs", "pub mod record; pub mod ek;"),
         ("src/main.rs", "fn main() { tidegate::cli::main() }"),
     ];
@@ -222,15 +129,10 @@ fn check(file: &str, source: &str) -> Result<Vec<String>, Failed> {
     let module = module_path(file);
     let top = module.first().map_or("", String::as_str).to_owned();
     let mut scan = Scan::default();
-    scan.tokens(
-        &tokens.into_iter().collect::<Vec<_>>(),
-        &module_depth(file, &module),
-    );
+    scan.tokens(&tokens.into_iter().collect::<Vec<_>>(), &module_depth(file, &module));
     let mut broken = Vec::new();
     if file.ends_with("/mod.rs") {
-        broken.push(format!(
-            "{file}: mod.rs; name it after its module, one folder up"
-        ));
+        broken.push(format!("{file}: mod.rs; name it after its module, one folder up"));
     }
     let Some(layer) = layer(&top) else {
         broken.push(format!("{file}: `{top}` is in no layer; add it to LAYERS"));
@@ -242,9 +144,7 @@ fn check(file: &str, source: &str) -> Result<Vec<String>, Failed> {
         match self::layer(import) {
             // The crate root re-exports nothing: a capital is a macro or a mistake rustc finds.
             None if !import.starts_with(char::is_lowercase) => {}
-            None => broken.push(format!(
-                "{file}: `{import}` is in no layer; add it to LAYERS"
-            )),
+            None => broken.push(format!("{file}: `{import}` is in no layer; add it to LAYERS")),
             Some(other) if other < layer => {}
             Some(other) if other == layer && within(&top, import) => {}
             Some(other) => broken.push(format!(
@@ -266,16 +166,11 @@ fn check(file: &str, source: &str) -> Result<Vec<String>, Failed> {
 }
 
 fn layer(module: &str) -> Option<u8> {
-    LAYERS
-        .iter()
-        .find(|(_, modules)| modules.contains(&module))
-        .map(|(layer, _)| *layer)
+    LAYERS.iter().find(|(_, modules)| modules.contains(&module)).map(|(layer, _)| *layer)
 }
 
 fn within(module: &str, import: &str) -> bool {
-    WITHIN
-        .iter()
-        .any(|(from, to)| *from == module && to.contains(&import))
+    WITHIN.iter().any(|(from, to)| *from == module && to.contains(&import))
 }
 
 /// `src/sources/tshark/pipe.rs` → sources, tshark, pipe.
@@ -287,11 +182,7 @@ fn module_path(file: &str) -> Vec<String> {
 
 /// The path that `super` is counted from: the crate root for `lib.rs` and `main.rs`.
 fn module_depth(file: &str, module: &[String]) -> Vec<String> {
-    if matches!(file, "src/lib.rs" | "src/main.rs") {
-        Vec::new()
-    } else {
-        module.to_vec()
-    }
+    if matches!(file, "src/lib.rs" | "src/main.rs") { Vec::new() } else { module.to_vec() }
 }
 
 /// What the tokens of a file name.

@@ -67,10 +67,7 @@ impl Case {
     pub(crate) fn new<F: FnOnce(&Scene) -> Outcome + Send + 'static>(run: F) -> Self {
         let path = type_name::<F>();
         Self {
-            name: path
-                .split_once("::")
-                .map_or(path, |(_, rest)| rest)
-                .to_owned(),
+            name: path.split_once("::").map_or(path, |(_, rest)| rest).to_owned(),
             run: Box::new(run),
             needs: Vec::new(),
         }
@@ -140,11 +137,7 @@ impl Case {
             fs::remove_dir_all(&folder)?;
         }
         fs::create_dir_all(&folder)?;
-        let scene = Scene {
-            folder,
-            data: settings.data.clone(),
-            full: settings.full,
-        };
+        let scene = Scene { folder, data: settings.data.clone(), full: settings.full };
         let outcome = catch_unwind(AssertUnwindSafe(|| (self.run)(&scene)))
             .unwrap_or_else(|panic| Err(panic_text(panic.as_ref()).into()));
         if let Err(failed) = outcome {
@@ -206,8 +199,5 @@ impl Scene {
 
 /// The harness's own cases.
 pub(crate) fn cases() -> Vec<Case> {
-    [captures::cases(), netns::cases()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [captures::cases(), netns::cases()].into_iter().flatten().collect()
 }

@@ -4,10 +4,7 @@
 //! `../shared/data`). `TIDEGATE_TESTS` is a list of `full` (slow cases too) and `unprivileged` (cases
 //! that need root are ignored rather than failed).
 
-#![expect(
-    clippy::print_stderr,
-    reason = "a test says what it could not clean up"
-)]
+#![expect(clippy::print_stderr, reason = "a test says what it could not clean up")]
 
 mod architecture;
 mod harness;
@@ -19,10 +16,6 @@ fn main() {
     let arguments = libtest_mimic::Arguments::from_args();
     let settings = Settings::from_environment();
     let cases = [architecture::cases(), harness::cases(), project::cases()];
-    let trials = cases
-        .into_iter()
-        .flatten()
-        .filter_map(|case| case.trial(&settings))
-        .collect();
+    let trials = cases.into_iter().flatten().filter_map(|case| case.trial(&settings)).collect();
     libtest_mimic::run(&arguments, trials).exit();
 }

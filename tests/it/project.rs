@@ -20,9 +20,7 @@ fn every_shipped_config_is_valid(scene: &Scene) -> Outcome {
     assert!(!configs.is_empty(), "no config is shipped");
     for config in configs {
         let shown = config.display().to_string();
-        Tidegate::new(scene, ["validate", "--no-environment", &shown])
-            .run()?
-            .expect(0)?;
+        Tidegate::new(scene, ["validate", "--no-environment", &shown]).run()?.expect(0)?;
     }
     Ok(())
 }
@@ -35,10 +33,7 @@ fn yaml_below(folder: &Path, found: &mut Vec<PathBuf>) -> Outcome {
         let path = entry?.path();
         if path.is_dir() {
             yaml_below(&path, found)?;
-        } else if path
-            .extension()
-            .is_some_and(|extension| extension == "yaml")
-        {
+        } else if path.extension().is_some_and(|extension| extension == "yaml") {
             found.push(path);
         }
     }

@@ -70,10 +70,7 @@ impl Capture {
         frame: &[u8],
         captured: usize,
     ) -> &mut Self {
-        assert!(
-            fraction < self.per_second,
-            "{fraction} is more than a second"
-        );
+        assert!(fraction < self.per_second, "{fraction} is more than a second");
         let kept = &frame[..captured];
         for number in [seconds, fraction, length(kept), length(frame)] {
             self.bytes.extend(number.to_le_bytes());
@@ -120,11 +117,7 @@ pub(crate) fn numbered(packets: u32) -> Capture {
         let mut payload = [0; 58];
         payload[..4].copy_from_slice(&number.to_be_bytes());
         let frame = frames::on_ethernet(&frames::udp(Way::There, [40_000, 9_999], &payload));
-        capture.frame(
-            EPOCH_SECONDS + number / 1_000,
-            number % 1_000 * 1_000,
-            &frame,
-        );
+        capture.frame(EPOCH_SECONDS + number / 1_000, number % 1_000 * 1_000, &frame);
     }
     capture
 }
@@ -138,11 +131,7 @@ pub(crate) fn one_to_443() -> Capture {
         payload: &[0x17; 1_280 - 54],
     };
     let mut capture = Capture::micros();
-    capture.frame(
-        EPOCH_SECONDS,
-        0,
-        &frames::on_ethernet(&frames::tcp(Way::There, segment)),
-    );
+    capture.frame(EPOCH_SECONDS, 0, &frames::on_ethernet(&frames::tcp(Way::There, segment)));
     capture
 }
 
@@ -151,12 +140,7 @@ pub(crate) fn every_kind() -> Capture {
     let request = frames::udp(Way::There, [40_001, 53], b"question");
     let [part4, rest4] = frames::udp_fragments([40_002, 514]);
     let [part6, rest6] = frames::udp6_fragments([40_003, 514]);
-    let syn = Segment {
-        ports: [40_004, 443],
-        numbers: [100, 0],
-        flags: flags::SYN,
-        payload: b"",
-    };
+    let syn = Segment { ports: [40_004, 443], numbers: [100, 0], flags: flags::SYN, payload: b"" };
     let whole = [
         frames::on_ethernet(&frames::tcp(Way::There, syn)),
         frames::on_ethernet(&frames::tcp6(Way::There, syn)),
@@ -171,11 +155,7 @@ pub(crate) fn every_kind() -> Capture {
         frames::on_ethernet(&rest4),
         frames::on_ethernet(&part6),
         frames::on_ethernet(&rest6),
-        frames::on_ethernet(&frames::six_in_four(&frames::udp6(
-            Way::There,
-            [1, 2],
-            b"in",
-        ))),
+        frames::on_ethernet(&frames::six_in_four(&frames::udp6(Way::There, [1, 2], b"in"))),
         frames::on_ethernet(&frames::ipv4(Way::There, 253, b"experimental")),
         frames::on_vlans(&[100], &request),
         frames::on_vlans(&[100, 200], &request),
@@ -224,12 +204,7 @@ fn first() -> Capture {
         (Way::There, flags::ACK, [1_322, 8_228], b""),
     ];
     for (way, flags, numbers, payload) in talk {
-        let segment = Segment {
-            ports: [51_234, 443],
-            numbers,
-            flags,
-            payload,
-        };
+        let segment = Segment { ports: [51_234, 443], numbers, flags, payload };
         add(&on(&frames::tcp(way, segment)));
     }
     add(&on(&frames::ping(1)));
@@ -282,9 +257,7 @@ pub(crate) fn below(folder: &Path) -> Result<Vec<PathBuf>, Failed> {
 fn is_capture(path: &Path) -> bool {
     let name = path.to_string_lossy();
     let plain = name.strip_suffix(".gz").unwrap_or(&name);
-    [".pcap", ".pcapng", ".cap", ".trace"]
-        .iter()
-        .any(|ending| plain.ends_with(ending))
+    [".pcap", ".pcapng", ".cap", ".trace"].iter().any(|ending| plain.ends_with(ending))
 }
 
 // === cases ===
@@ -300,16 +273,11 @@ pub(crate) fn cases() -> Vec<Case> {
 fn tshark_reads_what_the_tests_write(scene: &Scene) -> Outcome {
     let path = scene.path("every-kind.pcap");
     every_kind().write(&path);
-    let rows = tshark::fields(
-        &path,
-        &["frame.time_epoch", "frame.protocols", "ip.checksum.status"],
-    )?;
+    let rows =
+        tshark::fields(&path, &["frame.time_epoch", "frame.protocols", "ip.checksum.status"])?;
     assert_eq!(rows.len(), 24);
     assert_eq!(rows[3][0], format!("{}.000000001", EPOCH_SECONDS + 3));
-    assert_eq!(
-        rows[16][1],
-        "eth:ethertype:vlan:ethertype:vlan:ethertype:ip:udp:dns"
-    );
+    assert_eq!(rows[16][1], "eth:ethertype:vlan:ethertype:vlan:ethertype:ip:udp:dns");
     Ok(())
 }
 

@@ -169,11 +169,7 @@ pub(crate) fn udp6(way: Way, ports: [u16; 2], payload: &[u8]) -> Vec<u8> {
 /// UDP behind a chain of IPv6 extension headers.
 pub(crate) fn udp6_behind_extensions(ports: [u16; 2]) -> Vec<u8> {
     let datagram = udp_bytes(ports, b"behind", &v6_pseudo(UDP));
-    ipv6(
-        Way::There,
-        0,
-        &padding_options(60, &padding_options(UDP, &datagram)),
-    )
+    ipv6(Way::There, 0, &padding_options(60, &padding_options(UDP, &datagram)))
 }
 
 /// The two fragments of a UDP datagram over IPv6: only the first has ports.
@@ -182,11 +178,7 @@ pub(crate) fn udp6_fragments(ports: [u16; 2]) -> [Vec<u8>; 2] {
     let (first, second) = datagram.split_at(64);
     [
         ipv6(Way::There, FRAGMENT, &fragment_header(UDP, 0, true, first)),
-        ipv6(
-            Way::There,
-            FRAGMENT,
-            &fragment_header(UDP, 64, false, second),
-        ),
+        ipv6(Way::There, FRAGMENT, &fragment_header(UDP, 64, false, second)),
     ]
 }
 
@@ -194,10 +186,7 @@ pub(crate) fn udp6_fragments(ports: [u16; 2]) -> [Vec<u8>; 2] {
 pub(crate) fn udp_fragments(ports: [u16; 2]) -> [Vec<u8>; 2] {
     let datagram = udp_bytes(ports, &[7; 120], &v4_pseudo(UDP));
     let (first, second) = datagram.split_at(64);
-    [
-        ipv4_part(Way::There, UDP, 77, 0x2000, first),
-        ipv4_part(Way::There, UDP, 77, 8, second),
-    ]
+    [ipv4_part(Way::There, UDP, 77, 0x2000, first), ipv4_part(Way::There, UDP, 77, 8, second)]
 }
 
 /// An ICMP echo request.
@@ -282,9 +271,7 @@ fn v6_pseudo(protocol: u8) -> Vec<u8> {
 }
 
 fn length_bytes(bytes: &[u8]) -> [u8; 2] {
-    u16::try_from(bytes.len())
-        .expect("a frame is shorter than 64 KiB")
-        .to_be_bytes()
+    u16::try_from(bytes.len()).expect("a frame is shorter than 64 KiB").to_be_bytes()
 }
 
 /// The Internet checksum (RFC 1071) over parts of even length but the last.

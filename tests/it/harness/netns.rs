@@ -40,10 +40,7 @@ impl Wire {
     /// # Errors
     /// When `ip` or `ethtool` refuses: with its words.
     pub(crate) fn lay() -> Result<Self, Failed> {
-        let wire = Self {
-            far: Namespace::new("far")?,
-            near: Namespace::new("near")?,
-        };
+        let wire = Self { far: Namespace::new("far")?, near: Namespace::new("near")? };
         ip(&[
             "link",
             "add",
@@ -59,10 +56,7 @@ impl Wire {
             &wire.near.name,
         ])?;
         for side in [&wire.far, &wire.near] {
-            side.run(
-                "ethtool",
-                &["-K", INTERFACE, "gro", "off", "gso", "off", "tso", "off"],
-            )?;
+            side.run("ethtool", &["-K", INTERFACE, "gro", "off", "gso", "off", "tso", "off"])?;
             side.run("ip", &["link", "set", INTERFACE, "up"])?;
         }
         Ok(wire)
@@ -117,10 +111,7 @@ impl Namespace {
         let namespace = Self { name };
         for scope in ["all", "default"] {
             let path = format!("/proc/sys/net/ipv6/conf/{scope}/disable_ipv6");
-            namespace.run(
-                "sh",
-                &["-c", &format!("test ! -e {path} || echo 1 > {path}")],
-            )?;
+            namespace.run("sh", &["-c", &format!("test ! -e {path} || echo 1 > {path}")])?;
         }
         namespace.run("ip", &["link", "set", "lo", "up"])?;
         Ok(namespace)
@@ -151,9 +142,8 @@ impl Namespace {
              printf 'GET {path} HTTP/1.0\\r\\nHost: localhost\\r\\n\\r\\n' >&3 && timeout 10 cat <&3"
         );
         let answer = self.run("bash", &["-c", &script])?;
-        let (head, body) = answer
-            .split_once("\r\n\r\n")
-            .ok_or_else(|| format!("not an HTTP answer: {answer}"))?;
+        let (head, body) =
+            answer.split_once("\r\n\r\n").ok_or_else(|| format!("not an HTTP answer: {answer}"))?;
         let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
         Ok((status.ok_or("no HTTP status")?, body.to_owned()))
     }
@@ -162,11 +152,7 @@ impl Namespace {
 impl Drop for Namespace {
     fn drop(&mut self) {
         if let Err(failed) = ip(&["netns", "delete", &self.name]) {
-            eprintln!(
-                "namespace {} is left over: {:?}",
-                self.name,
-                failed.message()
-            );
+            eprintln!("namespace {} is left over: {:?}", self.name, failed.message());
         }
     }
 }
@@ -191,10 +177,7 @@ fn only_what_a_case_sends_is_on_its_wire_and_nothing_is_left_of_it(scene: &Scene
     let names = [wire.far.name.clone(), wire.near.name.clone()];
     drop(wire);
     for name in names {
-        assert!(
-            !fs::exists(Path::new("/run/netns").join(&name))?,
-            "{name} is left"
-        );
+        assert!(!fs::exists(Path::new("/run/netns").join(&name))?, "{name} is left");
     }
     Ok(())
 }

@@ -40,10 +40,7 @@ pub(crate) fn until_true(
 }
 
 /// The time, for deadlines and for measuring how long something took.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the test is a runner: it lives in real time"
-)]
+#[expect(clippy::disallowed_methods, reason = "the test is a runner: it lives in real time")]
 pub(crate) fn now() -> Instant {
     Instant::now()
 }

@@ -107,9 +107,7 @@ pub(crate) fn signal(pid: u32, signal: Signal) {
 /// # Errors
 /// When it can't be started or doesn't end well: with its words.
 pub(crate) fn output(command: &mut Command) -> Result<String, Failed> {
-    let output = command
-        .output()
-        .map_err(|error| format!("can't start {command:?}: {error}"))?;
+    let output = command.output().map_err(|error| format!("can't start {command:?}: {error}"))?;
     if !output.status.success() {
         let words = String::from_utf8_lossy(&output.stderr);
         return Err(format!("{command:?} ended with {}: {words}", output.status).into());

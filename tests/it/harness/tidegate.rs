@@ -103,11 +103,7 @@ impl Tidegate {
             .stderr(File::create(&self.stderr)?)
             .spawn()
             .map_err(|error| format!("can't start {:?}: {error}", self.command))?;
-        Ok(Running {
-            child,
-            stdout: self.stdout,
-            stderr: self.stderr,
-        })
+        Ok(Running { child, stdout: self.stdout, stderr: self.stderr })
     }
 
     /// Runs it to its end.
@@ -147,9 +143,7 @@ impl Running {
     /// # Errors
     /// When it goes on for longer than `limit`; it is killed then.
     pub(crate) fn wait(mut self, limit: Duration) -> Result<Ended, Failed> {
-        let status = poll::until("tidegate to end", limit, || {
-            self.child.try_wait().ok().flatten()
-        });
+        let status = poll::until("tidegate to end", limit, || self.child.try_wait().ok().flatten());
         let ended = Ended {
             code: status.as_ref().ok().and_then(ExitStatus::code),
             stdout: read(&self.stdout),
@@ -179,10 +173,7 @@ impl Drop for Running {
             return;
         }
         let children = process::descendants(self.pid());
-        for pid in [self.pid()]
-            .into_iter()
-            .chain(children.iter().map(|child| child.pid))
-        {
+        for pid in [self.pid()].into_iter().chain(children.iter().map(|child| child.pid)) {
             process::signal(pid, Signal::KILL);
         }
         if let Err(error) = self.child.wait() {
@@ -199,14 +190,8 @@ impl Ended {
         if self.code == Some(code) {
             return Ok(self);
         }
-        let got = self
-            .code
-            .map_or("a signal".to_owned(), |code| code.to_string());
-        Err(format!(
-            "exit code {code} expected, got {got}; its stderr:\n{}",
-            self.stderr
-        )
-        .into())
+        let got = self.code.map_or("a signal".to_owned(), |code| code.to_string());
+        Err(format!("exit code {code} expected, got {got}; its stderr:\n{}", self.stderr).into())
     }
 
     /// Fails unless stderr has every one of these words.

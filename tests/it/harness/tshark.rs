@@ -26,15 +26,7 @@ const EACH_PACKET_ALONE: [&str; 6] = [
 pub(crate) fn fields(capture: &Path, fields: &[&str]) -> Result<Vec<Vec<String>>, Failed> {
     let mut command = Command::new("tshark");
     command
-        .args([
-            "-n",
-            "-T",
-            "fields",
-            "-E",
-            "occurrence=f",
-            "-E",
-            "separator=/t",
-        ])
+        .args(["-n", "-T", "fields", "-E", "occurrence=f", "-E", "separator=/t"])
         .args(EACH_PACKET_ALONE)
         .arg("-r")
         .arg(capture)
@@ -42,9 +34,7 @@ pub(crate) fn fields(capture: &Path, fields: &[&str]) -> Result<Vec<Vec<String>>
     for field in fields {
         command.args(["-e", field]);
     }
-    let output = command
-        .output()
-        .map_err(|error| format!("can't start {command:?}: {error}"))?;
+    let output = command.output().map_err(|error| format!("can't start {command:?}: {error}"))?;
     if !output.status.success() && output.stdout.is_empty() {
         let words = String::from_utf8_lossy(&output.stderr);
         return Err(format!("{command:?} ended with {}: {words}", output.status).into());

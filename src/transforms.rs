@@ -1,0 +1,3 @@
+//! Transforms and stages: each a config and a call into the pure layers.
+
+pub mod reverse_dns;
