@@ -11,6 +11,8 @@ mod limits;
 mod passive;
 mod range;
 mod resolver;
+#[cfg(test)]
+pub(crate) mod scripted;
 mod server;
 
 pub use self::{

@@ -246,7 +246,9 @@ impl ReverseDns {
     }
 
     /// Takes a batch in, and asks for what is not known of its addresses.
-    fn take(&mut self, batch: Batch, now: Timestamp, input: &Input) {
+    fn take(&mut self, batch: Batch, input: &Input) {
+        // Names are as old as the data says, also when it is an old capture that is read live.
+        let now = Clock::Event.now(input.watermark());
         if let (Some(passive), Records::Packets(packets)) = (&mut self.passive, &batch.records) {
             packets.iter().for_each(|packet: &Packet| passive.learn(packet));
         }
@@ -326,8 +328,7 @@ impl Stage for ReverseDns {
             tokio::select! {
                 batch = input.recv(), if !ended && self.has_room() => match batch {
                     Some(batch) => {
-                        let now = self.clock.now(input.watermark());
-                        self.take(batch, now, &input);
+                        self.take(batch, &input);
                     }
                     None => ended = true,
                 },

@@ -20,7 +20,7 @@ pub(super) struct Waiting {
     pub(super) missing: Vec<IpAddr>,
     /// When it goes on all the same; never in a replay.
     pub(super) deadline: Option<Instant>,
-    /// When it came, by the run's clock.
+    /// When it came, in event time.
     pub(super) now: Timestamp,
 }
 
