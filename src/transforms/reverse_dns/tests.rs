@@ -307,25 +307,6 @@ async fn without_ptr_nothing_is_sent() {
     assert_eq!(server.asked(), Vec::<String>::new());
 }
 
-#[tokio::test]
-async fn live_a_silent_resolver_never_makes_the_input_wait_for_room() {
-    let server = Scripted::start(|_, _| Reply::Silence).await;
-    let mut rig = Rig::new(&Config { max_wait_ms: 60_000, ..config(&server) }, Clock::Wall);
-    // More than the queue may hold: the first ones must have gone long before their deadline.
-    let input = rig.input.take().unwrap();
-    let sender = tokio::spawn(async move {
-        for _ in 0..5000 {
-            input.send(Batch::unacknowledged(flow(1))).await.unwrap();
-        }
-        input
-    });
-    for _ in 0..900 {
-        assert_eq!(rig.named().await, [(None, None)]);
-    }
-    rig.input = Some(sender.await.unwrap());
-    rig.end().await;
-}
-
 #[test]
 fn what_a_config_gets_wrong_is_said_with_the_key() {
     let cases = [
