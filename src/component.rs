@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::{
     clock::Clock,
-    configure::{Claim, Configure, Context, Need, Problem},
+    configure::{Claim, Configure, Context, Need, Problem, Reference},
     error::Error,
     input::Input,
     outbox::Outbox,
@@ -61,7 +61,7 @@ pub enum Carries {
 }
 
 /// An output port by its place in [`Signature::ports`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Port(pub usize);
 
 /// Brings records in from outside. Only sources see `stop`.

@@ -1,3 +1,19 @@
 //! Lines of `tshark -T ek -e FIELD…`: which fields we ask for and, from them, packets.
+//!
+//! A line goes through simd-json into a tape, its values are found by name ([`values`]), and
+//! `frame.protocols` says which header each of them belongs to ([`layout`], [`headers`]).
 
+mod error;
 pub mod fields;
+mod headers;
+mod layout;
+mod number;
+mod parser;
+#[cfg(test)]
+mod tests;
+mod values;
+
+pub use self::{
+    error::Error,
+    parser::{Line, Parser},
+};

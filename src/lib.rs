@@ -3,11 +3,16 @@
 pub mod ack;
 pub mod api;
 pub mod batch;
+pub mod cli;
+pub mod codec;
 pub mod component;
+pub mod config;
 pub mod dns;
 pub mod ek;
 pub mod metrics;
 pub mod record;
 pub mod retry;
+pub mod sinks;
+pub mod sources;
 pub mod topology;
 pub mod transforms;

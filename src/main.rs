@@ -1,2 +1,7 @@
-//! The `tidegate` binary.
-fn main() {}
+//! The `tidegate` binary: see [`tidegate::cli`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tidegate::cli::main()
+}

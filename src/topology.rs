@@ -1,10 +1,11 @@
-//! From a plan to a running pipeline and its account: plan → wired → running → ended.
+//! From a config to a running pipeline and its account: config → plan → wired → running → ended.
 //!
 //! [`Plan`] lists components with resolved inputs. Wiring makes the bounded edges between them and
 //! fuses neighbouring transforms into chains; [`Running`] holds one task for each source, chain,
 //! stage and sink. Stopping cancels the sources; channels close in the direction of the data,
 //! transforms drain, sinks finish; what a deadline cuts off is named in [`Ended`].
 
+mod build;
 mod chain;
 mod plan;
 mod running;
@@ -12,6 +13,7 @@ mod summary;
 mod wire;
 
 pub use self::{
+    build::{Unbuilt, build},
     plan::{Link, Part, Plan},
     running::{Ended, Failure, Running},
     summary::{Account, Observed, Role, Summary, Totals},

@@ -1,3 +1,4 @@
-//! Transforms and stages: each a config and a call into the pure layers.
+//! The transforms: each a config and a thin layer over pure logic.
 
+pub mod extract;
 pub mod reverse_dns;

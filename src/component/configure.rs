@@ -53,6 +53,15 @@ pub struct Need {
     pub field: String,
 }
 
+/// A source that a component acts through, beside the edges (`block.via`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reference {
+    /// The key within the component that names it.
+    pub key: String,
+    /// The source's id.
+    pub id: String,
+}
+
 /// The config of a source or a transform.
 pub trait Configure {
     /// Its ports.
@@ -80,6 +89,11 @@ pub trait Configure {
 
     /// Fields it provides beyond the base fields.
     fn provides(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Sources it acts through; such a source counts as used.
+    fn references(&self) -> Vec<Reference> {
         Vec::new()
     }
 

@@ -94,6 +94,18 @@ impl Default for Bounds {
     }
 }
 
+impl Bounds {
+    /// The part of each of `edges` edges that together keep to these bounds.
+    #[must_use]
+    pub fn shared_by(self, edges: usize) -> Self {
+        let edges = u32::try_from(edges).unwrap_or(u32::MAX).max(1);
+        Self {
+            max_events: (self.max_events / edges).max(1),
+            max_bytes: (self.max_bytes / edges).max(1),
+        }
+    }
+}
+
 // === impl EdgeSender ===
 
 impl EdgeSender {

@@ -137,6 +137,12 @@ pub enum SendError {
         /// What happened.
         reason: String,
     },
+    /// The destination is gone for good (the reader of a pipe): the run ends.
+    #[error("{reason}")]
+    Gone {
+        /// What happened.
+        reason: String,
+    },
 }
 
 // === impl Items ===
@@ -166,6 +172,15 @@ impl<'a, M> Items<'a, M> {
     pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], &'a M)> {
         let body = self.body;
         self.items.iter().map(move |item| (&body[item.range.clone()], &item.meta))
+    }
+
+    /// All the bytes in one buffer of their own.
+    pub fn concat(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.bytes());
+        for (item, _) in self.iter() {
+            bytes.extend_from_slice(item);
+        }
+        bytes
     }
 
     /// What the first item needs; the same for all where [`Sink::may_share`] is not overridden.

@@ -13,6 +13,7 @@ pub const BASE: &[&str] = &[
     "eth.src",
     "eth.dst",
     "vlan.id",
+    "ieee8021ad.id",
     "ip.src",
     "ip.dst",
     "ip.proto",
@@ -24,6 +25,9 @@ pub const BASE: &[&str] = &[
     "ipv6.dst",
     "ipv6.nxt",
     "ipv6.plen",
+    "ipv6.hopopts.nxt",
+    "ipv6.dstopts.nxt",
+    "ipv6.routing.nxt",
     "ipv6.fraghdr.nxt",
     "ipv6.fraghdr.offset",
     "ipv6.fraghdr.more",
@@ -46,3 +50,41 @@ pub const BASE: &[&str] = &[
     "icmpv6.type",
     "icmpv6.code",
 ];
+
+/// The name as `-T ek` writes it: with `_` for `.`.
+pub fn printed(name: &str) -> String {
+    name.replace('.', "_")
+}
+
+/// The place of a base field in [`BASE`]; a name that is not there fails the build where it is
+/// asked for by a constant.
+pub(super) const fn base(name: &str) -> usize {
+    let mut at = 0;
+    while !equal(BASE[at].as_bytes(), name.as_bytes()) {
+        at += 1;
+    }
+    at
+}
+
+const fn equal(one: &[u8], other: &[u8]) -> bool {
+    if one.len() != other.len() {
+        return false;
+    }
+    let mut at = 0;
+    while at < one.len() && one[at] == other[at] {
+        at += 1;
+    }
+    at == one.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_base_field_is_found_at_its_place() {
+        for (at, name) in BASE.iter().enumerate() {
+            assert_eq!(base(name), at);
+        }
+    }
+}

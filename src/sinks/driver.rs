@@ -35,7 +35,7 @@ struct Driver<S: Sink> {
     limits: Limits,
     filling: Option<Filling<S::Meta>>,
     ready: VecDeque<Request<S::Meta>>,
-    under_way: JoinSet<()>,
+    under_way: JoinSet<Result<(), Error>>,
 }
 
 /// The bounds of a request.
@@ -195,8 +195,8 @@ impl<M> Filling<M> {
     }
 }
 
-fn finished(done: Result<(), tokio::task::JoinError>) -> Result<(), Error> {
-    done.map_err(|join| Error::failure("a request panicked: this is a bug").because(join))
+fn finished(done: Result<Result<(), Error>, tokio::task::JoinError>) -> Result<(), Error> {
+    done.map_err(|join| Error::failure("a request panicked: this is a bug").because(join))?
 }
 
 async fn sleep_until(due: Option<Instant>) {

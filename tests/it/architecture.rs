@@ -14,7 +14,7 @@ const LAYERS: &[(u8, &[&str])] = &[
     (2, &["decode", "ek", "flow", "score", "dns", "verdict", "codec", "bpf", "buffer"]),
     (3, &["sources", "transforms", "sinks"]),
     (4, &["config"]),
-    (5, &["topology"]),
+    (5, &["topology", "api"]),
     (6, &["cli", "main", "lib"]),
 ];
 
@@ -28,6 +28,7 @@ const WITHIN: &[(&str, &[&str])] = &[
     ("component", &["retry"]),
     ("score", &["verdict"]),
     ("bpf", &["verdict"]),
+    ("api", &["topology"]),
     ("main", &["cli"]),
 ];
 

@@ -1,7 +1,11 @@
 //! How a case says what it needs, and what it is given to work with.
 
 pub(crate) mod captures;
+pub(crate) mod config;
+pub(crate) mod expected;
 pub(crate) mod frames;
+pub(crate) mod live;
+pub(crate) mod memory_disk;
 pub(crate) mod netns;
 pub(crate) mod poll;
 pub(crate) mod process;

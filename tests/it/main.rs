@@ -7,15 +7,31 @@
 #![expect(clippy::print_stderr, reason = "a test says what it could not clean up")]
 
 mod architecture;
+mod commands;
+mod damage;
 mod harness;
+mod live;
 mod project;
+mod replay;
+mod sinks;
+mod supervision;
 
 use harness::Settings;
 
 fn main() {
     let arguments = libtest_mimic::Arguments::from_args();
     let settings = Settings::from_environment();
-    let cases = [architecture::cases(), harness::cases(), project::cases()];
+    let cases = [
+        architecture::cases(),
+        commands::cases(),
+        damage::cases(),
+        harness::cases(),
+        live::cases(),
+        project::cases(),
+        replay::cases(),
+        sinks::cases(),
+        supervision::cases(),
+    ];
     let trials = cases.into_iter().flatten().filter_map(|case| case.trial(&settings)).collect();
     libtest_mimic::run(&arguments, trials).exit();
 }

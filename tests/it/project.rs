@@ -5,11 +5,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::harness::{Case, Outcome, Scene, tidegate::Tidegate};
+use crate::harness::{Case, Outcome, Scene, expected, tidegate::Tidegate};
 
 /// The cases about shipped files.
 pub(crate) fn cases() -> Vec<Case> {
-    vec![Case::new(every_shipped_config_is_valid)]
+    vec![Case::new(every_shipped_config_is_valid), Case::new(the_first_example_runs)]
 }
 
 fn every_shipped_config_is_valid(scene: &Scene) -> Outcome {
@@ -22,6 +22,20 @@ fn every_shipped_config_is_valid(scene: &Scene) -> Outcome {
         let shown = config.display().to_string();
         Tidegate::new(scene, ["validate", "--no-environment", &shown]).run()?.expect(0)?;
     }
+    Ok(())
+}
+
+fn the_first_example_runs(scene: &Scene) -> Outcome {
+    let capture = Scene::project("examples/first/first.pcap");
+    Tidegate::new(scene, ["replay", "-c", "examples/first/tidegate.yaml"])
+        .arg(&capture)
+        .in_folder(&Scene::project(""))
+        .env("TIDEGATE_OUT", &scene.folder)
+        .run()?
+        .expect(0)?;
+    let records = fs::read_to_string(scene.path("records.ndjson"))?;
+    assert_eq!(records.lines().collect::<Vec<_>>(), expected::simple_json(&capture)?);
+    assert_eq!(records.lines().count(), 15);
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use tracing::{error, info, warn};
 use super::request::Request;
 use crate::{
     ack::End,
-    component::{Item, ItemEnd, Outcome, SendError, Sink},
+    component::{Error, Item, ItemEnd, Outcome, SendError, Sink},
     metrics::{Meter, State},
     retry::Delays,
     sinks::dead_letter::DeadLetter,
@@ -36,11 +36,14 @@ struct Tries {
 impl<S: Sink> Delivery<S> {
     /// Delivers a request. Holds a place among the requests in flight, except while it waits for a
     /// confirmation.
+    ///
+    /// # Errors
+    /// When the destination is gone for good: what is left of the request is lost.
     pub(super) async fn deliver(
         self: Arc<Self>,
         mut request: Request<S::Meta>,
         place: OwnedSemaphorePermit,
-    ) {
+    ) -> Result<(), Error> {
         let mut place = Some(place);
         let mut tries =
             Tries { delays: Delays::new(self.retry_initial, self.retry_max), failed: 0 };
@@ -86,8 +89,10 @@ impl<S: Sink> Delivery<S> {
                 Err(SendError::Split { reason }) => {
                     self.split(&mut request, part, &reason, &mut parts, &mut tries).await;
                 }
+                Err(SendError::Gone { reason }) => return Err(Error::failure(reason)),
             }
         }
+        Ok(())
     }
 
     fn delivered(

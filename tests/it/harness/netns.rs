@@ -12,7 +12,10 @@ use std::{
 
 use libtest_mimic::Failed;
 
-use super::{Case, Outcome, Scene, process::output};
+use super::{
+    Case, Outcome, Scene,
+    process::{Process, output},
+};
 
 /// What the interface is called on both sides.
 pub(crate) const INTERFACE: &str = "wire";
@@ -41,25 +44,42 @@ impl Wire {
     /// When `ip` or `ethtool` refuses: with its words.
     pub(crate) fn lay() -> Result<Self, Failed> {
         let wire = Self { far: Namespace::new("far")?, near: Namespace::new("near")? };
+        wire.join()?;
+        Ok(wire)
+    }
+
+    /// Puts a fresh pair of interfaces in, both ends up.
+    ///
+    /// # Errors
+    /// As for [`Self::lay`].
+    pub(crate) fn join(&self) -> Outcome {
         ip(&[
             "link",
             "add",
             INTERFACE,
             "netns",
-            &wire.far.name,
+            &self.far.name,
             "type",
             "veth",
             "peer",
             "name",
             INTERFACE,
             "netns",
-            &wire.near.name,
+            &self.near.name,
         ])?;
-        for side in [&wire.far, &wire.near] {
+        for side in [&self.far, &self.near] {
             side.run("ethtool", &["-K", INTERFACE, "gro", "off", "gso", "off", "tso", "off"])?;
             side.run("ip", &["link", "set", INTERFACE, "up"])?;
         }
-        Ok(wire)
+        Ok(())
+    }
+
+    /// Takes the interfaces away on both sides.
+    ///
+    /// # Errors
+    /// As for [`Self::lay`].
+    pub(crate) fn cut(&self) -> Outcome {
+        self.far.run("ip", &["link", "delete", INTERFACE]).map(|_| ())
     }
 
     /// Sends a capture from the far side, `loops` times over, at this rate; answers how many packets
@@ -130,6 +150,15 @@ impl Namespace {
     /// When it fails: with its words.
     pub(crate) fn run(&self, program: &str, arguments: &[&str]) -> Result<String, Failed> {
         output(self.command(program).args(arguments))
+    }
+
+    /// The processes that live in it, with their names.
+    ///
+    /// # Errors
+    /// When `ip` refuses: with its words.
+    pub(crate) fn processes(&self) -> Result<Vec<Process>, Failed> {
+        let pids = ip(&["netns", "pids", &self.name])?;
+        Ok(pids.lines().filter_map(|pid| super::process::get(pid.trim().parse().ok()?)).collect())
     }
 
     /// Fetches a page from a server on this namespace's loopback; answers status and body.

@@ -7,6 +7,9 @@ use std::{
 
 use libtest_mimic::Failed;
 
+/// How long what should happen soon may take on a busy machine.
+pub(crate) const SOON: Duration = Duration::from_mins(1);
+
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Asks until there is an answer.

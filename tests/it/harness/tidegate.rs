@@ -1,6 +1,7 @@
 //! The built program, run to its end or beside the case.
 
 use std::{
+    ffi::OsStr,
     fs::{self, File},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -46,7 +47,7 @@ pub(crate) struct Ended {
 
 impl Tidegate {
     /// The program with these arguments, started in the case's folder, where its output is kept.
-    pub(crate) fn new<A: AsRef<std::ffi::OsStr>>(
+    pub(crate) fn new<A: AsRef<OsStr>>(
         scene: &Scene,
         arguments: impl IntoIterator<Item = A>,
     ) -> Self {
@@ -54,7 +55,7 @@ impl Tidegate {
     }
 
     /// The same inside a network namespace.
-    pub(crate) fn inside<A: AsRef<std::ffi::OsStr>>(
+    pub(crate) fn inside<A: AsRef<OsStr>>(
         scene: &Scene,
         namespace: &Namespace,
         arguments: impl IntoIterator<Item = A>,
@@ -62,7 +63,7 @@ impl Tidegate {
         Self::from(scene, namespace.command(program()), arguments)
     }
 
-    fn from<A: AsRef<std::ffi::OsStr>>(
+    fn from<A: AsRef<OsStr>>(
         scene: &Scene,
         mut command: Command,
         arguments: impl IntoIterator<Item = A>,
@@ -70,6 +71,7 @@ impl Tidegate {
         command
             .args(arguments)
             .current_dir(&scene.folder)
+            .env("TMPDIR", &scene.folder)
             .env_remove("RUST_LOG")
             .stdin(Stdio::null());
         let number = fs::read_dir(&scene.folder).map_or(0, Iterator::count);
@@ -80,8 +82,14 @@ impl Tidegate {
         }
     }
 
+    /// Adds an argument.
+    pub(crate) fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
+        self.command.arg(argument);
+        self
+    }
+
     /// Sets a variable of its environment.
-    pub(crate) fn env(mut self, name: &str, value: impl AsRef<std::ffi::OsStr>) -> Self {
+    pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.command.env(name, value);
         self
     }
@@ -109,9 +117,17 @@ impl Tidegate {
     /// Runs it to its end.
     ///
     /// # Errors
-    /// When it can't be started, or doesn't end in time.
+    /// When it can't be started, doesn't end in time, or leaves a temporary folder behind.
     pub(crate) fn run(self) -> Result<Ended, Failed> {
-        self.start()?.wait(LIMIT)
+        let folder = self.stdout.parent().map(Path::to_owned).unwrap_or_default();
+        let ended = self.start()?.wait(LIMIT)?;
+        for entry in fs::read_dir(folder)? {
+            let name = entry?.file_name();
+            if name.to_string_lossy().starts_with("tidegate-") {
+                return Err(format!("{} is left over:\n{}", name.display(), ended.stderr).into());
+            }
+        }
+        Ok(ended)
     }
 }
 
@@ -142,8 +158,23 @@ impl Running {
     ///
     /// # Errors
     /// When it goes on for longer than `limit`; it is killed then.
-    pub(crate) fn wait(mut self, limit: Duration) -> Result<Ended, Failed> {
-        let status = poll::until("tidegate to end", limit, || self.child.try_wait().ok().flatten());
+    pub(crate) fn wait(self, limit: Duration) -> Result<Ended, Failed> {
+        self.wait_watching(limit, || ())
+    }
+
+    /// The same, calling `watch` many times a second meanwhile.
+    ///
+    /// # Errors
+    /// As for [`Self::wait`].
+    pub(crate) fn wait_watching(
+        mut self,
+        limit: Duration,
+        mut watch: impl FnMut(),
+    ) -> Result<Ended, Failed> {
+        let status = poll::until("tidegate to end", limit, || {
+            watch();
+            self.child.try_wait().ok().flatten()
+        });
         let ended = Ended {
             code: status.as_ref().ok().and_then(ExitStatus::code),
             stdout: read(&self.stdout),

@@ -1,0 +1,77 @@
+//! The command line: one file a subcommand. Data goes to stdout, everything else to stderr.
+
+mod exit;
+mod graph;
+mod log;
+mod output;
+mod pipeline;
+mod progress;
+mod replay;
+mod run;
+mod schema;
+mod validate;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use self::{
+    exit::Exit,
+    log::{LogFormat, LogLevel},
+};
+
+/// Ships network-flow records to a SIEM: every record acknowledged or accounted for.
+///
+/// Exit status: 0 all delivered; 1 failure; 2 usage; 3 ended, but something was refused, lost or
+/// dropped, or the input was damaged; 78 configuration.
+#[derive(Debug, Parser)]
+#[command(name = "tidegate", version, max_term_width = 100)]
+struct Cli {
+    /// How the log on stderr is written.
+    #[arg(long, global = true, value_enum, default_value_t)]
+    log_format: LogFormat,
+    /// The least severe events that are logged.
+    #[arg(long, global = true, value_enum, default_value_t)]
+    log_level: LogLevel,
+    /// Log errors only, and show no progress or summary.
+    #[arg(long, short, global = true)]
+    quiet: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the pipeline of a config file until it is stopped or its sources end.
+    Run(run::Args),
+    /// Run capture files through a config's pipeline, in their own time.
+    Replay(replay::Args),
+    /// Check config files, and what they need on this machine.
+    Validate(validate::Args),
+    /// Draw a config's pipeline as a mermaid flowchart.
+    Graph(graph::Args),
+    /// Print the JSON Schema of the config.
+    Schema,
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are data; usage errors go to stderr. clap knows which is which.
+            let printed = error.print();
+            return if error.use_stderr() || printed.is_err() { Exit::Usage } else { Exit::Clean }
+                .into();
+        }
+    };
+    log::start(cli.log_format, cli.log_level, cli.quiet);
+    let exit = match cli.command {
+        Command::Run(args) => run::run(&args, cli.quiet),
+        Command::Replay(args) => replay::run(&args, cli.quiet),
+        Command::Validate(args) => validate::run(&args),
+        Command::Graph(args) => graph::run(&args),
+        Command::Schema => schema::run(),
+    };
+    exit.into()
+}

@@ -1,0 +1,129 @@
+//! A pipeline's life as a process: built, running, stopped by signals, accounted for.
+
+use std::time::Duration;
+
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tokio::{
+    runtime,
+    signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::{
+    api::Api,
+    component::Error,
+    metrics,
+    topology::{Ended, Plan, Running},
+};
+
+/// How long the rest of a pipeline may take to drain once its sources were stopped.
+pub(super) const DRAIN_DEADLINE: Duration = Duration::from_mins(1);
+
+/// What a run's process reacts to.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hang_up: Signal,
+}
+
+/// A runtime for one run.
+///
+/// # Errors
+/// If the system gives no threads.
+pub(super) fn runtime() -> Result<runtime::Runtime, Error> {
+    runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::failure("cannot start the runtime's threads").because(error))
+}
+
+/// Installs the recorder that components' meters report to; to be called before they are built.
+///
+/// # Errors
+/// If there is one already.
+pub(super) fn record_metrics() -> Result<PrometheusHandle, Error> {
+    let handle = PrometheusBuilder::new()
+        .install_recorder()
+        .map_err(|error| Error::failure("cannot record metrics").because(error))?;
+    metrics::describe();
+    Ok(handle)
+}
+
+/// Runs a plan to its end. The first SIGINT or SIGTERM stops the sources and lets the rest drain,
+/// the second ends everything now; SIGHUP reopens files and reads lists again.
+///
+/// # Errors
+/// If signals can't be caught.
+pub(super) async fn run(
+    plan: Plan,
+    reload: watch::Sender<u64>,
+    api: Option<(Api, PrometheusHandle)>,
+    watch_progress: impl FnOnce(&Running),
+) -> Result<Ended, Error> {
+    let signals = Signals::catch()?;
+    let running = Running::start(plan);
+    watch_progress(&running);
+
+    let over = CancellationToken::new();
+    let reacting = tokio::spawn(signals.react(running.stop_token(), running.abort_token(), reload));
+    let serving = api.map(|(api, metrics)| {
+        info!(address = %api.address(), "metrics and health are served");
+        tokio::spawn(api.serve(running.components().to_vec(), metrics, over.clone()))
+    });
+
+    let ended = running.ended(DRAIN_DEADLINE).await;
+    over.cancel();
+    reacting.abort();
+    if let Some(serving) = serving {
+        // A client that keeps its connection open must not keep the process.
+        match tokio::time::timeout(Duration::from_secs(1), serving).await {
+            Ok(Ok(Ok(()))) | Err(_) => {}
+            Ok(Ok(Err(error))) => warn!("the metrics endpoint ended early: {error}"),
+            Ok(Err(join)) => warn!("the metrics endpoint ended early: {join}"),
+        }
+    }
+    Ok(ended)
+}
+
+// === impl Signals ===
+
+impl Signals {
+    fn catch() -> Result<Self, Error> {
+        let catch = |kind| {
+            signal(kind).map_err(|error| Error::failure("cannot catch signals").because(error))
+        };
+        Ok(Self {
+            interrupt: catch(SignalKind::interrupt())?,
+            terminate: catch(SignalKind::terminate())?,
+            hang_up: catch(SignalKind::hangup())?,
+        })
+    }
+
+    async fn react(
+        mut self,
+        stop: CancellationToken,
+        abort: CancellationToken,
+        reload: watch::Sender<u64>,
+    ) {
+        loop {
+            tokio::select! {
+                _ = self.interrupt.recv() => {}
+                _ = self.terminate.recv() => {}
+                _ = self.hang_up.recv() => {
+                    info!("SIGHUP: files are reopened");
+                    reload.send_modify(|generation| *generation += 1);
+                    continue;
+                }
+            }
+            if stop.is_cancelled() {
+                warn!("stopped a second time: ending now, what is on its way is lost");
+                abort.cancel();
+            } else {
+                info!("stopping: the sources end, the rest drains (signal again to end now)");
+                stop.cancel();
+            }
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! `tidegate replay`: capture files through a config's pipeline, in their own time.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use tokio::{sync::watch, time::Instant};
+
+use super::{exit::Exit, output, pipeline, progress::Progress};
+use crate::{
+    component::{Clock, Error},
+    config::{Components, Config, SourceConfig},
+    topology::{Ended, Unbuilt, build},
+};
+
+/// Run capture files through a config's pipeline, in their own time.
+///
+/// The captures replace the config's tshark source; other sources do not start. The sinks are the
+/// configured ones.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The config file, YAML or JSON.
+    #[arg(short, long, value_name = "FILE")]
+    config: PathBuf,
+    /// The capture files, in this order; any format tshark knows.
+    #[arg(required = true, value_name = "CAPTURE")]
+    captures: Vec<PathBuf>,
+    /// The tshark source to replace, where the config has several.
+    #[arg(long, value_name = "ID")]
+    source: Option<String>,
+    /// Write the summary to this file, as JSON.
+    #[arg(long, value_name = "FILE")]
+    summary: Option<PathBuf>,
+}
+
+pub(super) fn run(args: &Args, quiet: bool) -> Exit {
+    let Some(mut loaded) = output::load(&args.config) else { return Exit::Configuration };
+    if let Err(error) = replace_source(&mut loaded.config, args) {
+        output::error(&error);
+        return Exit::Configuration;
+    }
+    let sinks = loaded.config.sinks.iter().map(|sink| format!("{} ({})", sink.id, sink.kind));
+    output::say(quiet, format_args!("replaying into {}", sinks.collect::<Vec<_>>().join(", ")));
+    let ended = pipeline::runtime()
+        .map_err(Unbuilt::from)
+        .and_then(|runtime| runtime.block_on(replay(&loaded.config, quiet)));
+    let (ended, took) = match ended {
+        Ok(ended) => ended,
+        Err(unbuilt) => return output::unbuilt(&unbuilt),
+    };
+    output::ended(&ended, quiet);
+    if let Some(path) = &args.summary
+        && let Err(error) = write_summary(path, &ended, took)
+    {
+        output::error(&error);
+        return Exit::Failure;
+    }
+    Exit::of(&ended)
+}
+
+async fn replay(config: &Config<Components>, quiet: bool) -> Result<(Ended, Duration), Unbuilt> {
+    let started = Instant::now();
+    let (reload, reloaded) = watch::channel(0);
+    let plan = build(config, Clock::Event, reloaded)?;
+    let mut progress = None;
+    let ended = pipeline::run(plan, reload, None, |running| {
+        progress = Progress::start(running, quiet);
+    });
+    let ended = ended.await?;
+    drop(progress);
+    Ok((ended, started.elapsed()))
+}
+
+/// Lets the config's tshark source read the captures, and takes the other sources out.
+fn replace_source(config: &mut Config<Components>, args: &Args) -> Result<(), Error> {
+    let ids: Vec<_> = config.sources.iter().map(|source| source.id.clone()).collect();
+    let replaced = match (&args.source, ids.as_slice()) {
+        (Some(id), ids) if ids.contains(id) => id.clone(),
+        (Some(id), ids) => {
+            let message = format!("the config has no tshark source `{id}`");
+            return Err(Error::configuration(message).hint(format!("it has {}", ids.join(", "))));
+        }
+        (None, [only]) => only.clone(),
+        (None, ids) => {
+            let message = "the config has several tshark sources".to_owned();
+            let hint = format!("name one with --source: {}", ids.join(", "));
+            return Err(Error::configuration(message).hint(hint));
+        }
+    };
+    config.sources.retain(|source| source.id == replaced);
+    for source in &mut config.sources {
+        let SourceConfig::Tshark(tshark) = &source.config;
+        source.config = SourceConfig::Tshark(tshark.replay(args.captures.clone()));
+    }
+    for declared in &mut config.transforms {
+        declared.inputs.retain(|edge| edge.from == replaced || !ids.contains(&edge.from));
+    }
+    for declared in &mut config.sinks {
+        declared.inputs.retain(|edge| edge.from == replaced || !ids.contains(&edge.from));
+    }
+    Ok(())
+}
+
+fn write_summary(path: &Path, ended: &Ended, took: Duration) -> Result<(), Error> {
+    let cannot = |error: Box<dyn std::error::Error + Send + Sync>| {
+        Error::failure(format!("the summary can't be written to {}", path.display())).because(error)
+    };
+    let totals = ended.summary.totals(took.as_secs_f64());
+    let mut text = serde_json::to_string_pretty(&totals).map_err(|error| cannot(error.into()))?;
+    text.push('\n');
+    fs::write(path, text).map_err(|error| cannot(error.into()))
+}

@@ -1,0 +1,43 @@
+//! `tidegate run`: a config's pipeline, until it is stopped or its sources end.
+
+use std::path::PathBuf;
+
+use tokio::sync::watch;
+
+use super::{exit::Exit, output, pipeline};
+use crate::{
+    api::Api,
+    component::Clock,
+    config::{Components, Config},
+    topology::{Ended, Unbuilt, build},
+};
+
+/// Run the pipeline of a config file until it is stopped or its sources end.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The config file, YAML or JSON.
+    #[arg(short, long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+pub(super) fn run(args: &Args, quiet: bool) -> Exit {
+    let Some(loaded) = output::load(&args.config) else { return Exit::Configuration };
+    let ended = pipeline::runtime()
+        .map_err(Unbuilt::from)
+        .and_then(|runtime| runtime.block_on(serve(&loaded.config)));
+    match ended {
+        Ok(ended) => {
+            output::ended(&ended, quiet);
+            Exit::of(&ended)
+        }
+        Err(unbuilt) => output::unbuilt(&unbuilt),
+    }
+}
+
+async fn serve(config: &Config<Components>) -> Result<Ended, Unbuilt> {
+    let metrics = pipeline::record_metrics()?;
+    let (reload, reloaded) = watch::channel(0);
+    let plan = build(config, Clock::Wall, reloaded)?;
+    let api = Api::bind(config.globals.api.address).await?;
+    Ok(pipeline::run(plan, reload, Some((api, metrics)), |_| ()).await?)
+}

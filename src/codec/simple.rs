@@ -1,0 +1,98 @@
+//! The `simple` schema: few flat fields, in a fixed order.
+
+use serde::{Serialize, Serializer};
+
+use super::fields::{Fields, Visitor};
+use crate::record::{Alert, Flow, Health, Packet, Transport};
+
+const PACKET: [&str; 6] =
+    ["timestamp", "source_ip", "destination_ip", "protocol", "port", "packet_size"];
+const FLOW: [&str; 3] = ["packets", "duration_ns", "flow_id"];
+const ALERT: [&str; 3] = ["action", "risk_score", "reasons"];
+const HEALTH: [&str; 1] = ["lost_packets"];
+
+/// A packet: the outermost IP header and the frame's length.
+pub(super) struct PacketFields<'a>(pub(super) &'a Packet);
+
+/// A flow's report: a packet's keys at its start, `packet_size` being the bytes both ways.
+pub(super) struct FlowFields<'a>(pub(super) &'a Flow);
+
+/// An alert.
+pub(super) struct AlertFields<'a>(pub(super) &'a Alert);
+
+/// A health record.
+pub(super) struct HealthFields<'a>(pub(super) &'a Health);
+
+/// A transport by its upper-case name, without formatting it where it is a common one.
+struct Protocol(Transport);
+
+/// Every key that some kind of record has.
+pub(super) fn keys() -> impl Iterator<Item = &'static str> {
+    [&PACKET[..], &FLOW, &ALERT, &HEALTH].into_iter().flatten().copied()
+}
+
+// === impl PacketFields ===
+
+impl Fields for PacketFields<'_> {
+    fn visit<V: Visitor>(&self, visitor: &mut V) -> Result<(), V::Error> {
+        let Packet { time, outer, frame_bytes, .. } = self.0;
+        visitor.field("timestamp", time)?;
+        visitor.field("source_ip", &outer.source)?;
+        visitor.field("destination_ip", &outer.destination)?;
+        visitor.field("protocol", &Protocol(outer.transport))?;
+        visitor.optional("port", outer.layer4.ports().map(|ports| ports.destination))?;
+        visitor.field("packet_size", frame_bytes)
+    }
+}
+
+// === impl FlowFields ===
+
+impl Fields for FlowFields<'_> {
+    fn visit<V: Visitor>(&self, visitor: &mut V) -> Result<(), V::Error> {
+        let Flow { start, end, initiator, responder, transport, id, .. } = self.0;
+        visitor.field("timestamp", start)?;
+        visitor.field("source_ip", &initiator.address)?;
+        visitor.field("destination_ip", &responder.address)?;
+        visitor.field("protocol", &Protocol(*transport))?;
+        visitor.optional("port", responder.port)?;
+        visitor.field("packet_size", &initiator.bytes.saturating_add(responder.bytes))?;
+        visitor.field("packets", &initiator.packets.saturating_add(responder.packets))?;
+        visitor.field("duration_ns", &end.since(*start))?;
+        visitor.field("flow_id", id)
+    }
+}
+
+// === impl AlertFields ===
+
+impl Fields for AlertFields<'_> {
+    fn visit<V: Visitor>(&self, visitor: &mut V) -> Result<(), V::Error> {
+        visitor.field("timestamp", &self.0.time)?;
+        visitor.field("source_ip", &self.0.source)?;
+        visitor.field("action", self.0.action.name())?;
+        visitor.field("risk_score", &self.0.risk_score)?;
+        visitor.field("reasons", &self.0.reasons)
+    }
+}
+
+// === impl HealthFields ===
+
+impl Fields for HealthFields<'_> {
+    fn visit<V: Visitor>(&self, visitor: &mut V) -> Result<(), V::Error> {
+        visitor.field("timestamp", &self.0.time)?;
+        visitor.field("packets", &self.0.packets)?;
+        visitor.field("lost_packets", &self.0.lost_packets)
+    }
+}
+
+// === impl Protocol ===
+
+impl Serialize for Protocol {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Transport::TCP => serializer.serialize_str("TCP"),
+            Transport::UDP => serializer.serialize_str("UDP"),
+            Transport::ICMP => serializer.serialize_str("ICMP"),
+            other => serializer.collect_str(&other),
+        }
+    }
+}

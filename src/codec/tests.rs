@@ -1,0 +1,283 @@
+//! What is written is read back by readers that share no code with the writers.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    slice,
+    sync::Arc,
+};
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::record::{
+    Action, Alert, Endpoint, Flow, Header, Health, Id, Layer4, Names, Packet, Ports, Raw,
+    Transport, Vlans,
+};
+
+const NAMES: [&str; 3] = ["json", "yaml", "msgpack"];
+const CODECS: [Codec; 3] = [Codec::Json, Codec::Yaml, Codec::Msgpack];
+
+fn packet(transport: Transport, layer4: Layer4) -> Packet {
+    Packet {
+        time: Timestamp::from_nanos(1_697_554_523_000_000_000),
+        epoch: 0,
+        number: 1,
+        frame_bytes: 1280,
+        captured_bytes: 128,
+        source_mac: None,
+        destination_mac: None,
+        vlans: Vlans::default(),
+        outer: Header {
+            source: IpAddr::V4(Ipv4Addr::new(192, 168, 1, 1)),
+            destination: IpAddr::V4(Ipv4Addr::new(10, 0, 0, 5)),
+            transport,
+            ip_bytes: 1266,
+            fragment: None,
+            layer4,
+        },
+        inner: Vec::new(),
+        protocol: None,
+        damaged: false,
+        extra: Vec::new(),
+        names: Names::default(),
+    }
+}
+
+fn to_443() -> Records {
+    let ports = Ports { source: 50_000, destination: 443 };
+    Records::Packets(Arc::new(vec![packet(Transport::TCP, Layer4::Udp(ports, 0))]))
+}
+
+fn encoded(config: &EncodingConfig, records: &Records) -> Vec<u8> {
+    let encoder = Encoder::new(config);
+    let mut out = Vec::new();
+    for index in 0..records.len() {
+        encoder.encode(records, index, &mut out).unwrap();
+    }
+    out
+}
+
+fn text(config: &EncodingConfig, records: &Records) -> String {
+    String::from_utf8(encoded(config, records)).unwrap()
+}
+
+fn of(codec: Codec) -> EncodingConfig {
+    EncodingConfig { codec, ..EncodingConfig::default() }
+}
+
+fn read_back(codec: Codec, bytes: &[u8]) -> Vec<Value> {
+    match codec {
+        Codec::Json => {
+            let lines = bytes.split_inclusive(|byte| *byte == b'\n');
+            lines.map(|line| serde_json::from_slice(line).unwrap()).collect()
+        }
+        Codec::Yaml => serde_saphyr::from_multiple(std::str::from_utf8(bytes).unwrap()).unwrap(),
+        Codec::Msgpack => {
+            let mut rest = bytes;
+            let mut read = Vec::new();
+            while !rest.is_empty() {
+                read.push(rmp_serde::from_read(&mut rest).unwrap());
+            }
+            read
+        }
+    }
+}
+
+#[test]
+fn a_packet_to_443_has_exactly_the_keys_of_the_interface_in_their_order() {
+    assert_eq!(
+        text(&of(Codec::Json), &to_443()),
+        "{\"timestamp\":\"2023-10-17T14:55:23Z\",\"source_ip\":\"192.168.1.1\",\
+         \"destination_ip\":\"10.0.0.5\",\"protocol\":\"TCP\",\"port\":443,\"packet_size\":1280}\n"
+    );
+    assert_eq!(
+        text(&of(Codec::Yaml), &to_443()),
+        "---\ntimestamp: \"2023-10-17T14:55:23Z\"\nsource_ip: \"192.168.1.1\"\n\
+         destination_ip: \"10.0.0.5\"\nprotocol: \"TCP\"\nport: 443\npacket_size: 1280\n"
+    );
+}
+
+#[test]
+fn protocols_are_named_in_upper_case_and_only_headers_with_ports_have_a_port() {
+    for (number, name) in [(6, "TCP"), (17, "UDP"), (1, "ICMP"), (58, "ICMPV6"), (253, "253")] {
+        let records = Records::Packets(Arc::new(vec![packet(Transport(number), Layer4::Opaque)]));
+        let read = read_back(Codec::Json, &encoded(&of(Codec::Json), &records));
+        assert_eq!(read[0]["protocol"], name);
+        assert_eq!(read[0].get("port"), None, "{name}");
+    }
+}
+
+#[test]
+fn each_kind_of_record_has_its_own_fields() {
+    let end = |address: [u8; 4], port, packets, bytes| Endpoint {
+        address: address.into(),
+        port,
+        packets,
+        bytes,
+    };
+    let flow = Flow {
+        id: Id::of("flow", "sensor").number(1).finish(),
+        sequence: 0,
+        start: Timestamp::from_nanos(1_000_000_000),
+        end: Timestamp::from_nanos(3_000_000_001),
+        transport: Transport::UDP,
+        initiator: end([10, 0, 0, 1], Some(5353), 2, 200),
+        responder: end([10, 0, 0, 2], Some(53), 1, 300),
+        end_reason: None,
+        names: Names::default(),
+    };
+    let id = flow.id.to_string();
+    let alert = Alert {
+        time: Timestamp::from_nanos(5),
+        source: [10, 9, 8, 7].into(),
+        action: Action::WouldBlock,
+        risk_score: 87,
+        reasons: vec!["80 ports in 1 s".into()],
+        ordinal: 0,
+        names: Names::default(),
+    };
+    let health = Health { time: Timestamp::default(), packets: 7, lost_packets: 1 };
+    let cases = [
+        (
+            Records::Flows(Arc::new(vec![flow])),
+            json!({"timestamp": "1970-01-01T00:00:01Z", "source_ip": "10.0.0.1",
+                   "destination_ip": "10.0.0.2", "protocol": "UDP", "port": 53,
+                   "packet_size": 500, "packets": 3, "duration_ns": 2_000_000_001_u64,
+                   "flow_id": id}),
+        ),
+        (
+            Records::Alerts(Arc::new(vec![alert])),
+            json!({"timestamp": "1970-01-01T00:00:00.000000005Z", "source_ip": "10.9.8.7",
+                   "action": "would_block", "risk_score": 87, "reasons": ["80 ports in 1 s"]}),
+        ),
+        (
+            Records::Health(Arc::new(vec![health])),
+            json!({"timestamp": "1970-01-01T00:00:00Z", "packets": 7, "lost_packets": 1}),
+        ),
+    ];
+    for (records, expected) in cases {
+        for codec in CODECS {
+            let read = read_back(codec, &encoded(&of(codec), &records));
+            assert_eq!(read, slice::from_ref(&expected), "{codec:?}");
+        }
+    }
+}
+
+#[test]
+fn raw_lines_and_records_past_the_end_are_refused_and_leave_nothing_behind() {
+    let raw = Raw { line: bytes::Bytes::from_static(b"{}"), epoch: 0, first: 0 };
+    let mut out = b"before".to_vec();
+    let encoder = Encoder::new(&EncodingConfig::default());
+    let refused = encoder.encode(&Records::Raw(Arc::new(vec![raw])), 0, &mut out);
+    assert!(matches!(refused, Err(Error::Kind(Kind::Raw))));
+    let missing = encoder.encode(&to_443(), 1, &mut out);
+    assert!(matches!(missing, Err(Error::Index { index: 1, len: 1 })));
+    assert_eq!(out, b"before");
+}
+
+#[test]
+fn only_and_except_fields_filter_by_key_and_keep_the_order() {
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let cases = [
+        (
+            names(&["port", "source_ip"]),
+            names(&[]),
+            json!({"source_ip": "192.168.1.1", "port": 443}),
+        ),
+        (names(&["port", "source_ip"]), names(&["port"]), json!({"source_ip": "192.168.1.1"})),
+        (names(&["flow_id"]), names(&[]), json!({})),
+    ];
+    for (only_fields, except_fields, expected) in cases {
+        for codec in CODECS {
+            let config = EncodingConfig {
+                only_fields: only_fields.clone(),
+                except_fields: except_fields.clone(),
+                ..of(codec)
+            };
+            let read = read_back(codec, &encoded(&config, &to_443()));
+            assert_eq!(read, slice::from_ref(&expected), "{codec:?} {config:?}");
+        }
+    }
+}
+
+#[test]
+fn an_unknown_field_name_is_a_problem_with_its_place() {
+    let config =
+        EncodingConfig { except_fields: vec!["port".into(), "prot".into()], ..of(Codec::Json) };
+    let problems = config.check();
+    assert_eq!(problems.len(), 1);
+    assert_eq!(problems[0].key, "encoding.except_fields[1]");
+    assert!(problems[0].message.contains("\"prot\""));
+}
+
+#[test]
+fn codecs_are_named_in_lower_case() {
+    for (name, codec) in NAMES.into_iter().zip(CODECS) {
+        let config: EncodingConfig = serde_json::from_value(json!({"codec": name})).unwrap();
+        assert_eq!(config, of(codec));
+    }
+}
+
+fn any_text() -> impl Strategy<Value = String> {
+    prop_oneof![
+        any::<String>(),
+        prop::collection::vec(any::<char>(), 0..12).prop_map(|chars| chars.into_iter().collect()),
+        Just("---\n...\n: {[\"'\u{85}\u{2028}\u{feff}\u{0}\u{7f}\\u0041".to_owned()),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn packets_are_read_back_as_they_were(
+        frames in prop::collection::vec(
+            (any::<i64>(), any::<IpAddr>(), any::<IpAddr>(), any::<u8>(), any::<Option<u16>>(), any::<u32>()),
+            0..8,
+        ),
+    ) {
+        let (mut packets, mut expected) = (Vec::new(), Vec::new());
+        for (nanos, source, destination, number, port, frame_bytes) in frames {
+            let ports = port.map(|port| Ports { source: 1, destination: port });
+            let layer4 = ports.map_or(Layer4::Opaque, Layer4::Sctp);
+            let mut packet = packet(Transport(number), layer4);
+            packet.time = Timestamp::from_nanos(nanos);
+            (packet.outer.source, packet.outer.destination) = (source, destination);
+            packet.frame_bytes = frame_bytes;
+            let mut value = json!({
+                "timestamp": packet.time.to_string(), "source_ip": source.to_string(),
+                "destination_ip": destination.to_string(),
+                "protocol": Transport(number).to_string(), "packet_size": frame_bytes,
+            });
+            if let Some(port) = port {
+                value["port"] = port.into();
+            }
+            packets.push(packet);
+            expected.push(value);
+        }
+        let records = Records::Packets(Arc::new(packets));
+        for codec in CODECS {
+            prop_assert_eq!(&read_back(codec, &encoded(&of(codec), &records)), &expected);
+        }
+    }
+
+    #[test]
+    fn any_text_in_a_reason_is_read_back_as_it_was(reasons in prop::collection::vec(any_text(), 0..4)) {
+        let alert = Alert {
+            time: Timestamp::default(),
+            source: [127, 0, 0, 1].into(),
+            action: Action::Alert,
+            risk_score: 1,
+            reasons: reasons.iter().map(|reason| reason.as_str().into()).collect(),
+            ordinal: 0,
+            names: Names::default(),
+        };
+        let records = Records::Alerts(Arc::new(vec![alert.clone(), alert]));
+        for codec in CODECS {
+            let read = read_back(codec, &encoded(&of(codec), &records));
+            prop_assert_eq!(read.len(), 2);
+            for record in read {
+                prop_assert_eq!(&record["reasons"], &json!(reasons));
+            }
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! The config: a YAML or JSON file → a typed pipeline, or every problem it has at once.
+//!
+//! Text → one [`tree`] of nodes with their places → variables substituted ([`interpolate`]) → each
+//! component read for itself ([`de`]) → inputs resolved to edges → the pipeline checked as a whole.
+//! Problems are gathered in a [`Report`], which quotes the lines but never a secret.
+
+mod components;
+mod de;
+mod declare;
+mod edges;
+mod family;
+mod globals;
+mod graph;
+mod inputs;
+mod interpolate;
+mod load;
+mod reference;
+mod report;
+mod schema;
+mod secrets;
+mod suggest;
+#[cfg(test)]
+mod tests;
+mod text;
+mod tree;
+mod usage;
+
+use crate::{
+    component::{Port, Signature},
+    record::Kinds,
+};
+
+pub use self::{
+    components::{Components, SinkConfig, SourceConfig, TransformConfig},
+    family::{Facts, Families, Family, NoKeys, Role},
+    globals::{Api, Globals, Observer},
+    graph::mermaid,
+    interpolate::Surroundings,
+    load::{Loaded, load, load_file},
+    reference::reference,
+    report::{Diagnostic, Report, Severity},
+    schema::schema,
+    text::Span,
+};
+
+/// A config without errors.
+#[derive(Debug)]
+pub struct Config<F: Families = Components> {
+    /// What holds for the whole process.
+    pub globals: Globals,
+    /// The sources, in the order of the file.
+    pub sources: Vec<Declared<F::Source>>,
+    /// The transforms, in the order of the file.
+    pub transforms: Vec<Declared<F::Transform>>,
+    /// The sinks, in the order of the file.
+    pub sinks: Vec<Declared<F::Sink>>,
+}
+
+/// A component of a config.
+#[derive(Debug, Clone)]
+pub struct Declared<F: Family> {
+    /// Its id, unique over all sections.
+    pub id: String,
+    /// Where the id stands in the text.
+    pub span: Span,
+    /// Its `type`.
+    pub kind: &'static str,
+    /// Its ports.
+    pub signature: Signature,
+    /// What it reads; nothing for a source.
+    pub inputs: Vec<Edge>,
+    /// Its own keys.
+    pub config: F,
+    /// The keys it shares with others of its section.
+    pub common: F::Common,
+}
+
+/// One edge, seen from its reader.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Edge {
+    /// The id of the component it comes from.
+    pub from: String,
+    /// The port there.
+    pub port: Port,
+    /// The kinds that come over it.
+    pub carries: Kinds,
+}

@@ -1,0 +1,139 @@
+//! The registry: every component there is, by its `type`. Adding one is a variant and a line in the
+//! match below it.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::family::{Facts, Families, Family, NoKeys};
+use crate::{
+    component::{Configure, Problem},
+    sinks::{self, ConfigureSink, options::Options},
+    sources, transforms,
+};
+
+/// The components of the product.
+#[derive(Debug, Clone, Copy)]
+pub struct Components;
+
+/// The sources.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(tag = "type")]
+pub enum SourceConfig {
+    /// Packets from an interface or from capture files, dissected by tshark.
+    Tshark(sources::tshark::Config),
+}
+
+/// The transforms.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(tag = "type")]
+pub enum TransformConfig {
+    /// Lines of tshark to typed packets.
+    Extract(transforms::extract::Config),
+}
+
+/// The sinks.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(tag = "type")]
+pub enum SinkConfig {
+    /// Encodes records, counts them, and forgets them: for benchmarks, and for pipelines that run for
+    /// their verdicts alone.
+    Blackhole(sinks::blackhole::Config),
+    /// Records on standard output.
+    Console(sinks::console::Config),
+    /// Records in files.
+    File(sinks::file::Config),
+}
+
+// === impl Components ===
+
+impl Families for Components {
+    type Source = SourceConfig;
+    type Transform = TransformConfig;
+    type Sink = SinkConfig;
+}
+
+// === impl SourceConfig ===
+
+impl SourceConfig {
+    /// What it answers for itself.
+    pub fn configure(&self) -> &dyn Configure {
+        match self {
+            Self::Tshark(config) => config,
+        }
+    }
+}
+
+impl Family for SourceConfig {
+    type Common = NoKeys;
+
+    fn facts(&self, _common: &NoKeys) -> Facts {
+        Facts::of(self.configure())
+    }
+
+    fn check_environment(&self) -> Vec<Problem> {
+        self.configure().check_environment()
+    }
+}
+
+// === impl TransformConfig ===
+
+impl TransformConfig {
+    /// What it answers for itself.
+    pub fn configure(&self) -> &dyn Configure {
+        match self {
+            Self::Extract(config) => config,
+        }
+    }
+}
+
+impl Family for TransformConfig {
+    type Common = NoKeys;
+
+    fn facts(&self, _common: &NoKeys) -> Facts {
+        Facts::of(self.configure())
+    }
+
+    fn check_environment(&self) -> Vec<Problem> {
+        self.configure().check_environment()
+    }
+}
+
+// === impl SinkConfig ===
+
+impl SinkConfig {
+    /// What it answers for itself.
+    pub fn configure(&self) -> &dyn ConfigureSink {
+        match self {
+            Self::Blackhole(config) => config,
+            Self::Console(config) => config,
+            Self::File(config) => config,
+        }
+    }
+}
+
+impl Family for SinkConfig {
+    type Common = Options;
+
+    fn facts(&self, options: &Options) -> Facts {
+        let config = self.configure();
+        let mut problems = config.check(options);
+        problems.extend(options.check());
+        let mut claims = config.claims();
+        claims.extend(options.claims());
+        Facts {
+            signature: config.signature(),
+            problems,
+            claims,
+            needs: Vec::new(),
+            provides: Vec::new(),
+            references: Vec::new(),
+        }
+    }
+
+    fn check_environment(&self) -> Vec<Problem> {
+        self.configure().check_environment()
+    }
+}

@@ -1,0 +1,335 @@
+//! One section of the tree → drafts of its components, each read for itself.
+
+use serde::Deserialize;
+
+use super::{
+    de::{Deserializer, choose, read},
+    family::{Facts, Family, Role, types},
+    report::Diagnostic,
+    schema::keys_of,
+    text::Span,
+    tree::{Entry, Node, Origin, Value},
+};
+
+/// Components of one section at most.
+const MAX_COMPONENTS: usize = 250;
+/// Inputs of one component at most.
+const MAX_INPUTS: usize = 250;
+
+/// A component before it is connected.
+#[derive(Debug)]
+pub(super) struct Draft<'a> {
+    pub(super) role: Role,
+    pub(super) id: &'a str,
+    /// Where its id stands.
+    pub(super) span: Span,
+    /// Its `type`, as written.
+    pub(super) kind: &'a str,
+    pub(super) node: &'a Node,
+    /// `None` if its type is unknown.
+    pub(super) facts: Option<Facts>,
+    /// Dotted keys that could not be read: what is said of them would be a consequence.
+    pub(super) left_out: Vec<String>,
+    /// What it reads, as written, and where.
+    pub(super) inputs: Vec<(&'a str, Span)>,
+}
+
+/// A component's typed config, if it could be read.
+pub(super) type Typed<F> = Option<(F, <F as Family>::Common)>;
+
+/// Reads a section; the drafts and the typed configs are in the same order.
+pub(super) fn declare<'a, F: Family>(
+    root: &'a Node,
+    role: Role,
+    drafts: &mut Vec<Draft<'a>>,
+    problems: &mut Vec<Diagnostic>,
+) -> Vec<Typed<F>> {
+    let Some(section) = root.get(role.section()) else {
+        return Vec::new();
+    };
+    let Some(entries) = section.value.entries() else {
+        if !section.value.is_null() {
+            let found = section.value.describe();
+            let message = format!("{}: expected a mapping, found {found}", role.section());
+            problems.push(
+                Diagnostic::error(section.key_span, message)
+                    .hint("write each component as `id: { type: … }`"),
+            );
+        }
+        return Vec::new();
+    };
+    if entries.len() > MAX_COMPONENTS {
+        let message = format!("{}: more than {MAX_COMPONENTS} components", role.section());
+        problems.push(Diagnostic::error(section.key_span, message));
+    }
+    let common = keys_of::<F::Common>();
+    let mut typed = Vec::new();
+    for entry in entries.iter().take(MAX_COMPONENTS) {
+        check_id(entry, role, problems);
+        let mut draft = Draft {
+            role,
+            id: &entry.key,
+            span: entry.key_span,
+            kind: "",
+            node: &entry.value,
+            facts: None,
+            left_out: Vec::new(),
+            inputs: Vec::new(),
+        };
+        typed.push(draft.fill::<F>(&common, problems));
+        drafts.push(draft);
+    }
+    typed
+}
+
+fn check_id(entry: &Entry, role: Role, problems: &mut Vec<Diagnostic>) {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    if entry.key.is_empty() || !entry.key.chars().all(allowed) || entry.key.len() > 64 {
+        let message = format!("`{}` can't be the id of a {}", entry.key, role.name());
+        problems.push(
+            Diagnostic::error(entry.key_span, message)
+                .hint("an id is made of letters, digits, `_` and `-`, at most 64 of them"),
+        );
+    }
+}
+
+// === impl Draft ===
+
+impl Draft<'_> {
+    /// How messages name it, and a key of it.
+    pub(super) fn name(&self, key: &str) -> String {
+        let dot = if key.is_empty() { "" } else { "." };
+        format!("{}.{}{dot}{key}", self.role.section(), self.id)
+    }
+
+    /// Where a key of it stands, or the component itself.
+    pub(super) fn locate(&self, key: &str) -> Span {
+        self.node.locate(key).unwrap_or(self.span)
+    }
+
+    /// Whether what is said of `key` would only follow from an error already found.
+    pub(super) fn is_consequence(&self, key: &str) -> bool {
+        let below = |long: &str, short: &str| {
+            long.strip_prefix(short)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        };
+        self.left_out.iter().any(|out| below(out, key) || below(key, out) || key.is_empty())
+    }
+
+    fn error(&self, span: Span, key: &str, message: &str) -> Diagnostic {
+        Diagnostic::error(span, format!("{}: {message}", self.name(key)))
+    }
+
+    fn fill<F: Family>(&mut self, common: &[String], problems: &mut Vec<Diagnostic>) -> Typed<F> {
+        if self.node.entries().is_none() {
+            let message = format!("expected a mapping, found {}", self.node.describe());
+            problems.push(
+                self.error(self.span, "", &message).hint("write a component as `id: { type: … }`"),
+            );
+            return None;
+        }
+        self.read_inputs(problems);
+        let kind = self.read_type::<F>(problems)?;
+        let own = self.node.only(|key| {
+            !matches!(key, "type" | "inputs") && !common.iter().any(|name| name == key)
+        });
+        let tagged = Node {
+            span: own.span,
+            value: Value::Mapping(vec![Entry {
+                key: self.kind.to_owned(),
+                key_span: kind,
+                value: own,
+            }]),
+        };
+        let config = read::<F>(tagged, 1);
+        let mut more: Vec<&str> = common.iter().map(String::as_str).collect();
+        more.push("type");
+        if self.role != Role::Source {
+            more.push("inputs");
+        }
+        for error in &config.errors {
+            let wrong_type = error.key.is_empty() && error.span == Some(kind);
+            let key = match error.key.split_once('.') {
+                _ if wrong_type => "type",
+                Some((_, key)) => key,
+                None => "",
+            };
+            self.report(error, key, wrong_type, &more, problems);
+        }
+        let keys = config.left_out.iter().filter_map(|key| key.split_once('.'));
+        self.left_out.extend(keys.map(|(_, key)| key.to_owned()));
+
+        let shared =
+            read::<F::Common>(self.node.only(|key| common.iter().any(|name| name == key)), 0);
+        for error in &shared.errors {
+            self.report(error, &error.key, false, &[], problems);
+        }
+        self.left_out.extend(shared.left_out);
+        self.note_unset();
+
+        // With a type that is known, a component whose keys are beyond reading still has its ports.
+        let plain = config.value.is_none().then(|| self.defaults::<F>()).flatten();
+        let no_keys = Node { span: self.span, value: Value::Mapping(Vec::new()) };
+        let shared =
+            shared.value.or_else(|| F::Common::deserialize(Deserializer::new(&no_keys)).ok())?;
+        if let Some(config) = plain {
+            self.facts = Some(config.facts(&shared).ports_only());
+            return None;
+        }
+        let config = config.value?;
+        self.facts = Some(config.facts(&shared));
+        self.check_values(problems);
+        Some((config, shared))
+    }
+
+    fn report(
+        &mut self,
+        error: &super::de::Error,
+        key: &str,
+        wrong_type: bool,
+        more: &[&str],
+        problems: &mut Vec<Diagnostic>,
+    ) {
+        let more = if key.contains('.') { &[] } else { more };
+        let (message, hint) = error.explain(more);
+        let span = error.span.unwrap_or(self.span);
+        let unknown_key = matches!(error.fault, super::de::Fault::UnknownKey(..));
+        let message = if wrong_type {
+            format!("unknown {} type `{}`", self.role.name(), self.kind)
+        } else {
+            message
+        };
+        // An unknown key is named by the message already.
+        let key = match key.rsplit_once('.') {
+            _ if !unknown_key => key,
+            Some((parent, _)) => parent,
+            None => "",
+        };
+        if let Some(meant) = error.meant() {
+            let dot = if key.is_empty() { "" } else { "." };
+            self.left_out.push(format!("{key}{dot}{meant}"));
+        }
+        let mut problem = self.error(span, key, &message);
+        problem.hint = hint;
+        problems.push(problem);
+    }
+
+    /// The place of a `type` that can be looked up.
+    fn read_type<F: Family>(&mut self, problems: &mut Vec<Diagnostic>) -> Option<Span> {
+        let known = || types::<F>().iter().copied();
+        let Some(entry) = self.node.get("type") else {
+            let hint = choose("", known, "known types").unwrap_or_default();
+            problems.push(self.error(self.span, "", "the key `type` is missing").hint(hint));
+            return None;
+        };
+        match entry.value.scalar() {
+            Some(scalar) if !scalar.text.is_empty() && scalar.origin != Origin::Unset => {
+                self.kind = &scalar.text;
+                Some(entry.value.span)
+            }
+            Some(scalar) if scalar.origin == Origin::Unset => None,
+            _ => {
+                let message = format!("expected a name, found {}", entry.value.describe());
+                let hint = choose("", known, "known types").unwrap_or_default();
+                problems.push(self.error(entry.value_span(), "type", &message).hint(hint));
+                None
+            }
+        }
+    }
+
+    /// `inputs`: one name or a list of names.
+    fn read_inputs(&mut self, problems: &mut Vec<Diagnostic>) {
+        const HINT: &str = "name what it reads: `inputs: [ID]` or `inputs: [ID.PORT]`";
+        let entry = self.node.get("inputs");
+        let Some(entry) = entry.filter(|_| self.role != Role::Source) else {
+            let problem = match (self.role, entry) {
+                (Role::Source, None) => return,
+                (Role::Source, Some(entry)) => self
+                    .error(entry.key_span, "", "a source has no `inputs`")
+                    .hint("remove the key"),
+                _ => self.error(self.span, "", "the key `inputs` is missing").hint(HINT),
+            };
+            problems.push(problem);
+            return;
+        };
+        let items = match &entry.value.value {
+            Value::Sequence(items) => items.as_slice(),
+            _ if entry.value.is_null() => &[],
+            _ => std::slice::from_ref(&entry.value),
+        };
+        if items.is_empty() {
+            problems.push(self.error(entry.key_span, "inputs", "there is no input").hint(HINT));
+        }
+        if items.len() > MAX_INPUTS {
+            let message = format!("more than {MAX_INPUTS} inputs");
+            problems.push(
+                self.error(entry.key_span, "inputs", &message)
+                    .hint("name several at once with `*`"),
+            );
+        }
+        for item in items.iter().take(MAX_INPUTS) {
+            match item.scalar() {
+                Some(scalar) if scalar.origin == Origin::Unset => {}
+                Some(scalar) if !scalar.text.is_empty() => {
+                    if self.inputs.iter().any(|(earlier, _)| *earlier == scalar.text) {
+                        let message = format!("`{}` is listed twice", scalar.shown());
+                        problems.push(
+                            self.error(item.span, "inputs", &message)
+                                .hint("remove one: each record would arrive twice"),
+                        );
+                    } else {
+                        self.inputs.push((&scalar.text, item.span));
+                    }
+                }
+                _ => {
+                    let message = format!("expected a name, found {}", item.describe());
+                    let span = if item.scalar().is_some() { item.span } else { entry.key_span };
+                    problems.push(self.error(span, "inputs", &message).hint(HINT));
+                }
+            }
+        }
+    }
+
+    /// Values out of range, where the key could be read.
+    fn check_values(&mut self, problems: &mut Vec<Diagnostic>) {
+        let found = self.facts.as_mut().map(|facts| std::mem::take(&mut facts.problems));
+        for problem in found.unwrap_or_default() {
+            if self.is_consequence(&problem.key) {
+                continue;
+            }
+            let mut located = self.error(self.locate(&problem.key), &problem.key, &problem.message);
+            located.hint = problem.hint;
+            problems.push(located);
+        }
+    }
+
+    /// Keys whose variable is not set, where that is allowed, are not judged by their placeholder.
+    fn note_unset(&mut self) {
+        fn visit(node: &Node, key: &str, out: &mut Vec<String>) {
+            match &node.value {
+                Value::Scalar(scalar) if scalar.origin == Origin::Unset => out.push(key.to_owned()),
+                Value::Scalar(_) => {}
+                Value::Sequence(items) => items.iter().for_each(|item| visit(item, key, out)),
+                Value::Mapping(entries) => {
+                    for entry in entries {
+                        let dot = if key.is_empty() { "" } else { "." };
+                        visit(&entry.value, &format!("{key}{dot}{}", entry.key), out);
+                    }
+                }
+            }
+        }
+        visit(self.node, "", &mut self.left_out);
+    }
+
+    fn defaults<F: Family>(&self) -> Option<F> {
+        let empty = Node {
+            span: self.span,
+            value: Value::Mapping(vec![Entry {
+                key: self.kind.to_owned(),
+                key_span: self.span,
+                value: Node { span: self.span, value: Value::Mapping(Vec::new()) },
+            }]),
+        };
+        F::deserialize(Deserializer::new(&empty)).ok()
+    }
+}

@@ -1,0 +1,179 @@
+//! Checks of the pipeline as a whole: circles, kinds on edges, fields asked for upstream.
+
+use std::collections::BTreeSet;
+
+use super::{declare::Draft, family::Role, inputs::Wiring, report::Diagnostic};
+use crate::{
+    component::Carries,
+    record::{Kind, Kinds},
+};
+
+/// The kinds that come out of each draft's ports.
+pub(super) type Flowing = Vec<Vec<Kinds>>;
+
+/// Names each circle once; gives back the drafts outside of circles, writers before readers.
+pub(super) fn circles(
+    drafts: &[Draft<'_>],
+    wiring: &Wiring,
+    problems: &mut Vec<Diagnostic>,
+) -> Vec<usize> {
+    let mut order = Vec::new();
+    let mut left = vec![true; drafts.len()];
+    loop {
+        settle(wiring, &mut left, &mut order);
+        // What is left waits for itself: going upstream from anywhere leads round a circle.
+        let Some(mut at) = left.iter().position(|left| *left) else {
+            return order;
+        };
+        let mut way = Vec::new();
+        while !way.contains(&at) {
+            way.push(at);
+            let mut upstream = wiring.edges[at].iter().map(|wire| wire.from);
+            at = upstream
+                .find(|from| left[*from])
+                .expect("what is not settled waits for another that is not");
+        }
+        let start = way.iter().position(|seen| *seen == at).unwrap_or_default();
+        let circle: Vec<usize> = way.drain(start..).rev().collect();
+        problems.extend(describe(drafts, wiring, &circle));
+        for member in circle {
+            left[member] = false;
+        }
+    }
+}
+
+/// Moves every draft whose writers are settled from `left` to `order`.
+fn settle(wiring: &Wiring, left: &mut [bool], order: &mut Vec<usize>) {
+    loop {
+        let before = order.len();
+        for at in 0..left.len() {
+            if left[at] && wiring.edges[at].iter().all(|wire| !left[wire.from]) {
+                left[at] = false;
+                order.push(at);
+            }
+        }
+        if order.len() == before {
+            return;
+        }
+    }
+}
+
+/// The circle, beginning with the member that comes first in the file.
+fn describe(drafts: &[Draft<'_>], wiring: &Wiring, circle: &[usize]) -> Option<Diagnostic> {
+    let first = circle.iter().enumerate().min_by_key(|(_, at)| **at)?.0;
+    let mut members: Vec<usize> = circle.to_vec();
+    members.rotate_left(first);
+    let (reader, writer) = (*members.first()?, *members.last()?);
+    let wire = wiring.edges[reader].iter().find(|wire| wire.from == writer)?;
+    let names: Vec<_> =
+        members.iter().chain([&reader]).map(|at| format!("`{}`", drafts[*at].id)).collect();
+    let message = format!(
+        "{}: the data would run in a circle: {}",
+        drafts[reader].name("inputs"),
+        names.join(" → ")
+    );
+    Some(Diagnostic::error(wire.span, message).hint("take one of these inputs out"))
+}
+
+/// Follows the kinds along the edges and refuses what a reader doesn't take.
+pub(super) fn kinds(
+    drafts: &[Draft<'_>],
+    wiring: &Wiring,
+    order: &[usize],
+    problems: &mut Vec<Diagnostic>,
+) -> Flowing {
+    let mut flowing: Flowing = vec![Vec::new(); drafts.len()];
+    for at in order.iter().copied() {
+        let draft = &drafts[at];
+        let Some(facts) = &draft.facts else {
+            continue;
+        };
+        let accepts = facts.signature.accepts;
+        let mut arriving = Kinds::NONE;
+        for wire in &wiring.edges[at] {
+            let port = wire.port.map_or(usize::MAX, |port| port.0);
+            let Some(carried) = flowing[wire.from].get(port).copied() else {
+                continue;
+            };
+            arriving = arriving.union(carried);
+            let refused = carried.minus(accepts);
+            if !refused.is_empty() {
+                let writer = &drafts[wire.from];
+                let dot = super::graph::port_name(writer, port);
+                let message = format!(
+                    "{}: `{}{dot}` carries {refused} records, and `{}` takes {accepts}",
+                    draft.name("inputs"),
+                    writer.id,
+                    draft.kind,
+                );
+                problems.push(Diagnostic::error(wire.span, message).hint(remedy(refused)));
+            }
+        }
+        let passed = arriving.minus(arriving.minus(accepts));
+        let ports = facts.signature.ports.iter().map(|port| match port.carries {
+            Carries::Only(kind) => kind.into(),
+            Carries::Inputs => passed,
+        });
+        flowing[at] = ports.collect();
+    }
+    flowing
+}
+
+fn remedy(refused: Kinds) -> &'static str {
+    if refused.contains(Kind::Raw) {
+        "raw lines become packets in a transform of type `extract`"
+    } else {
+        "read another output, or put a transform between that makes what it takes"
+    }
+}
+
+/// Fields a component asks for have to come from every source of lines upstream of it.
+pub(super) fn needs(
+    drafts: &[Draft<'_>],
+    wiring: &Wiring,
+    flowing: &Flowing,
+    problems: &mut Vec<Diagnostic>,
+) {
+    for (at, draft) in drafts.iter().enumerate() {
+        let needs = draft.facts.as_ref().map_or(&[][..], |facts| &facts.needs);
+        let needs: Vec<_> = needs.iter().filter(|need| !draft.is_consequence(&need.key)).collect();
+        if needs.is_empty() {
+            continue;
+        }
+        for source in sources_above(drafts, wiring, at) {
+            let writer = &drafts[source];
+            let Some(facts) = &writer.facts else { continue };
+            let lines = flowing[source].first().is_some_and(|kinds| kinds.contains(Kind::Raw));
+            if !lines || writer.is_consequence("fields") {
+                continue;
+            }
+            for need in needs.iter().filter(|need| !facts.provides.contains(&need.field)) {
+                let message = format!(
+                    "{}: the field `{}` does not come from `{}`",
+                    draft.name(&need.key),
+                    need.field,
+                    writer.id
+                );
+                problems.push(
+                    Diagnostic::error(draft.locate(&need.key), message)
+                        .note(writer.span, "this source has to print it")
+                        .hint(format!("add it to `{}`", writer.name("fields"))),
+                );
+            }
+        }
+    }
+}
+
+fn sources_above(drafts: &[Draft<'_>], wiring: &Wiring, from: usize) -> BTreeSet<usize> {
+    let mut seen = BTreeSet::new();
+    let mut open = vec![from];
+    while let Some(at) = open.pop() {
+        for wire in &wiring.edges[at] {
+            if seen.insert(wire.from) {
+                open.push(wire.from);
+            }
+        }
+    }
+    seen.retain(|at| drafts[*at].role == Role::Source);
+    seen
+}

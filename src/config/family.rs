@@ -1,0 +1,143 @@
+//! What a section of the config can hold: an enum with one variant per `type`, which is the
+//! registry of its components.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, de::DeserializeOwned};
+
+use super::de::{Deserializer, Fault};
+use crate::{
+    component::{Claim, Configure, Need, Problem, Reference, Signature},
+    config::{
+        text::Span,
+        tree::{Node, Origin, Scalar, Value},
+    },
+};
+
+/// One section's components. Serde reads the enum as externally tagged, the tag being `type`; its
+/// schema says `#[schemars(tag = "type")]`.
+pub trait Family: Clone + fmt::Debug + DeserializeOwned + JsonSchema {
+    /// Keys that all of them take beside their own.
+    type Common: Clone + fmt::Debug + DeserializeOwned + JsonSchema;
+
+    /// What the checks of the whole pipeline look at.
+    fn facts(&self, common: &Self::Common) -> Facts;
+
+    /// What this machine lacks.
+    fn check_environment(&self) -> Vec<Problem>;
+}
+
+/// The three sections.
+pub trait Families: fmt::Debug {
+    /// `sources`.
+    type Source: Family;
+    /// `transforms`.
+    type Transform: Family;
+    /// `sinks`.
+    type Sink: Family;
+}
+
+/// A component as the checks of the whole pipeline see it.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// Its ports.
+    pub signature: Signature,
+    /// Values out of range.
+    pub problems: Vec<Problem>,
+    /// What nobody else may use.
+    pub claims: Vec<Claim>,
+    /// Fields it needs from upstream.
+    pub needs: Vec<Need>,
+    /// Fields it provides.
+    pub provides: Vec<String>,
+    /// Sources it acts through.
+    pub references: Vec<Reference>,
+}
+
+/// No keys beside a component's own.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NoKeys {}
+
+/// Which section a component stands in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Brings records in.
+    Source,
+    /// Turns records into records.
+    Transform,
+    /// Takes records out.
+    Sink,
+}
+
+// === impl Facts ===
+
+impl Facts {
+    /// What a component's config says of itself.
+    pub fn of(config: &dyn Configure) -> Self {
+        Self {
+            signature: config.signature(),
+            problems: config.check(),
+            claims: config.claims(),
+            needs: config.needs(),
+            provides: config.provides(),
+            references: config.references(),
+        }
+    }
+
+    /// Only the ports: all else would follow from defaults nobody chose.
+    pub(super) fn ports_only(self) -> Self {
+        Self {
+            signature: self.signature,
+            problems: Vec::new(),
+            claims: Vec::new(),
+            needs: Vec::new(),
+            provides: Vec::new(),
+            references: Vec::new(),
+        }
+    }
+}
+
+// === impl Role ===
+
+impl Role {
+    /// All sections, in the order of the data's way.
+    pub const ALL: [Self; 3] = [Self::Source, Self::Transform, Self::Sink];
+
+    /// The section's key.
+    pub const fn section(self) -> &'static str {
+        match self {
+            Self::Source => "sources",
+            Self::Transform => "transforms",
+            Self::Sink => "sinks",
+        }
+    }
+
+    /// One of its components, in a message.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Source => "source",
+            Self::Transform => "transform",
+            Self::Sink => "sink",
+        }
+    }
+}
+
+/// The names that `type` can have in a family.
+pub(super) fn types<F: Family>() -> &'static [&'static str] {
+    // Serde knows them and says so when none fits.
+    let none = Node {
+        span: Span::default(),
+        value: Value::Scalar(Scalar {
+            text: String::new(),
+            plain: false,
+            origin: Origin::Written,
+            secret: false,
+        }),
+    };
+    match F::deserialize(Deserializer::new(&none)).err().map(|error| error.fault) {
+        Some(Fault::UnknownWord(_, known)) => known,
+        _ => &[],
+    }
+}

@@ -1,0 +1,138 @@
+//! The keys beside `sources`, `transforms` and `sinks`.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{de::read, report::Diagnostic, tree::Node};
+use crate::component::Problem;
+
+/// The smallest memory budget that anything runs in: 16 MiB.
+const MIN_MEMORY_BYTES: u64 = 16 << 20;
+
+/// What holds for the whole process.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Globals {
+    /// Where buffers, capture segments, snapshots and the verdict log lie. An absolute path; made on start, readable by its owner only.
+    pub data_dir: PathBuf,
+    /// The HTTP endpoint for metrics and health.
+    pub api: Api,
+    /// Bytes of memory that all buffers of the pipeline may hold together (256 MiB); 16 MiB or more. Raise it together with the buffers of the sinks.
+    pub memory_budget_bytes: u64,
+    /// What this sensor is called.
+    pub observer: Observer,
+}
+
+/// The HTTP endpoint with `/metrics`, `/health` and `/ready`.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Api {
+    /// Address and port it listens on. It has no authentication: leave it on loopback, or restrict who reaches it.
+    pub address: SocketAddr,
+}
+
+/// The sensor's name.
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Observer {
+    /// The name in records and in their ids; the host's name if absent. Give each sensor its own, and keep it: another name makes other ids.
+    pub name: Option<String>,
+}
+
+// === impl Globals ===
+
+impl Default for Globals {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::from("/var/lib/tidegate"),
+            api: Api::default(),
+            memory_budget_bytes: 256 << 20,
+            observer: Observer::default(),
+        }
+    }
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        Self { address: SocketAddr::from((Ipv4Addr::LOCALHOST, 9598)) }
+    }
+}
+
+impl Globals {
+    /// Reads them; `others` are the top level's further keys.
+    pub(super) fn read(root: &Node, others: &[&str], problems: &mut Vec<Diagnostic>) -> Self {
+        let reading = read::<Self>(root.only(|key| !others.contains(&key)), 0);
+        for error in &reading.errors {
+            let span = error.span.unwrap_or(root.span);
+            let more = if error.key.contains('.') { &[] } else { others };
+            let (message, hint) = error.explain(more);
+            let mut problem = Diagnostic::error(span, format!("{}: {message}", error.key));
+            if matches!(error.fault, super::de::Fault::UnknownKey(..)) {
+                problem.message = message;
+            }
+            problem.hint = hint;
+            problems.push(problem);
+        }
+        let globals = reading.value.unwrap_or_default();
+        for problem in globals.check() {
+            if reading.left_out.iter().any(|key| problem.key.starts_with(key.as_str())) {
+                continue;
+            }
+            let span = root.locate(&problem.key).unwrap_or(root.span);
+            let mut located =
+                Diagnostic::error(span, format!("{}: {}", problem.key, problem.message));
+            located.hint = problem.hint;
+            problems.push(located);
+        }
+        if !globals.api.address.ip().is_loopback() {
+            let span = root.locate("api.address").unwrap_or(root.span);
+            problems.push(
+                Diagnostic::warning(
+                    span,
+                    "api.address: others than this host can reach the endpoint",
+                )
+                .hint("it has no authentication: use 127.0.0.1, or restrict who reaches it"),
+            );
+        }
+        globals
+    }
+
+    /// The sensor's name: the one given, else the host's.
+    pub fn observer_name(&self) -> String {
+        let host = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+        let name = self.observer.name.clone().or_else(host);
+        name.map_or_else(|| "localhost".to_owned(), |name| name.trim().to_owned())
+    }
+
+    fn check(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        if !self.data_dir.is_absolute() {
+            let message = format!("`{}` is not an absolute path", self.data_dir.display());
+            problems.push(Problem::new("data_dir", message).hint("begin it with `/`"));
+        }
+        if self.memory_budget_bytes < MIN_MEMORY_BYTES {
+            let message = format!("{} bytes are too few", self.memory_budget_bytes);
+            problems.push(
+                Problem::new("memory_budget_bytes", message)
+                    .hint(format!("give {MIN_MEMORY_BYTES} (16 MiB) or more")),
+            );
+        }
+        if self
+            .observer
+            .name
+            .as_ref()
+            .is_some_and(|name| name.trim().is_empty() || name.len() > 255)
+        {
+            problems.push(
+                Problem::new("observer.name", "the name is empty or longer than 255 bytes")
+                    .hint("remove the key to use the host's name"),
+            );
+        }
+        problems
+    }
+}

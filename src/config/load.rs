@@ -1,0 +1,229 @@
+//! From bytes to a config: every step's problems are gathered before the first is reported.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::Path,
+};
+
+use super::{
+    Components, Config, Declared, Edge,
+    declare::{Draft, Typed, declare},
+    edges::{self, Flowing},
+    family::{Families, Family, Role, types},
+    globals::Globals,
+    inputs::{self, Wiring},
+    interpolate::{Surroundings, interpolate},
+    report::{Diagnostic, Report, Severity},
+    secrets::{Secrets, mark},
+    text::{Span, Text},
+    tree::{Node, parse},
+    usage,
+};
+use crate::component::Problem;
+
+/// Bytes read of a file; one more than a config may have.
+const MAX_READ: u64 = 4 << 20;
+
+/// A config without errors, and what is still to be said about it.
+#[derive(Debug)]
+pub struct Loaded<F: Families = Components> {
+    /// The config.
+    pub config: Config<F>,
+    /// Warnings.
+    pub warnings: Report,
+    text: Text,
+    secrets: Secrets,
+    root: Node,
+}
+
+/// Loads a config file; variables come from the process's environment.
+///
+/// With `lenient`, a variable or a file for a value may be missing: its key is then not checked.
+///
+/// # Errors
+/// All problems of the config, if there is an error among them.
+pub fn load_file<F: Families>(path: &Path, lenient: bool) -> Result<Loaded<F>, Box<Report>> {
+    let name = path.display().to_string();
+    let mut bytes = Vec::new();
+    let read = |bytes: &mut Vec<u8>| -> io::Result<()> {
+        File::open(path)?.take(MAX_READ).read_to_end(bytes)?;
+        Ok(())
+    };
+    if let Err(error) = read(&mut bytes) {
+        return Err(Box::new(Report::unreadable(name, &error)));
+    }
+    let surroundings = Surroundings {
+        variable: &|name| std::env::var(name).ok(),
+        directory: path.parent().unwrap_or(Path::new(".")),
+        lenient,
+    };
+    load(name, &bytes, surroundings)
+}
+
+/// Loads a config from the bytes of a file called `name`.
+///
+/// # Errors
+/// All problems of the config, if there is an error among them.
+pub fn load<F: Families>(
+    name: impl Into<String>,
+    bytes: &[u8],
+    surroundings: Surroundings<'_>,
+) -> Result<Loaded<F>, Box<Report>> {
+    let (text, mut problems) = Text::decode(name, bytes);
+    let root = problems.is_empty().then(|| parse(&text, &mut problems)).flatten();
+    let Some(mut root) = root else {
+        let secrets = Secrets::guess(&text);
+        return Err(Box::new(Report::new(text, secrets, problems)));
+    };
+    let values = interpolate(&mut root, &text, surroundings, &mut problems);
+    let secrets = mark(&mut root, &text, values);
+    let config = pipeline::<F>(&root, &mut problems);
+    let failed = |problem: &Diagnostic| problem.severity == Severity::Error;
+    match config {
+        Some(config) if !problems.iter().any(failed) => Ok(Loaded {
+            config,
+            warnings: Report::new(text.clone(), secrets.clone(), problems),
+            text,
+            secrets,
+            root,
+        }),
+        _ => Err(Box::new(Report::new(text, secrets, problems))),
+    }
+}
+
+fn pipeline<F: Families>(root: &Node, problems: &mut Vec<Diagnostic>) -> Option<Config<F>> {
+    if root.entries().is_none() {
+        let message = format!("expected a mapping, found {}", root.describe());
+        problems.push(
+            Diagnostic::error(root.span, message)
+                .hint("a config has `sources`, `transforms` and `sinks`"),
+        );
+        return None;
+    }
+    let globals = Globals::read(root, &Role::ALL.map(Role::section), problems);
+    let mut drafts = Vec::new();
+    let sources = declare::<F::Source>(root, Role::Source, &mut drafts, problems);
+    let transforms = declare::<F::Transform>(root, Role::Transform, &mut drafts, problems);
+    let sinks = declare::<F::Sink>(root, Role::Sink, &mut drafts, problems);
+
+    let mut wiring = inputs::resolve(&drafts, problems);
+    let order = edges::circles(&drafts, &wiring, problems);
+    let flowing = edges::kinds(&drafts, &wiring, &order, problems);
+    edges::needs(&drafts, &wiring, &flowing, problems);
+    usage::references(&drafts, &mut wiring, problems);
+    usage::unused(&drafts, &wiring, problems);
+    usage::claims(&drafts, problems);
+    usage::ends(root, &drafts, problems);
+
+    let mut finisher = Finisher { drafts: &drafts, wiring: &wiring, flowing: &flowing, next: 0 };
+    Some(Config {
+        globals,
+        sources: finisher.finish(sources)?,
+        transforms: finisher.finish(transforms)?,
+        sinks: finisher.finish(sinks)?,
+    })
+}
+
+/// Joins drafts and typed configs, section by section.
+struct Finisher<'a> {
+    drafts: &'a [Draft<'a>],
+    wiring: &'a Wiring,
+    flowing: &'a Flowing,
+    next: usize,
+}
+
+// === impl Finisher ===
+
+impl Finisher<'_> {
+    /// The next section's components; `None` if one of them could not be read.
+    fn finish<F: Family>(&mut self, typed: Vec<Typed<F>>) -> Option<Vec<Declared<F>>> {
+        let declare = |typed: Typed<F>| {
+            let at = self.next;
+            self.next += 1;
+            let draft = &self.drafts[at];
+            let (config, common) = typed?;
+            Some(Declared {
+                id: draft.id.to_owned(),
+                span: draft.span,
+                kind: types::<F>().iter().find(|kind| **kind == draft.kind)?,
+                signature: draft.facts.as_ref()?.signature.clone(),
+                inputs: self.edges(at),
+                config,
+                common,
+            })
+        };
+        typed.into_iter().map(declare).collect()
+    }
+}
+
+impl Finisher<'_> {
+    fn edges(&self, at: usize) -> Vec<Edge> {
+        let wires = self.wiring.edges[at].iter().filter_map(|wire| {
+            let port = wire.port?;
+            Some(Edge {
+                from: self.drafts[wire.from].id.to_owned(),
+                port,
+                carries: *self.flowing[wire.from].get(port.0)?,
+            })
+        });
+        wires.collect()
+    }
+}
+
+// === impl Loaded ===
+
+impl<F: Families> Loaded<F> {
+    /// What this machine lacks for the config, each problem at the key that asks for it.
+    pub fn check_environment(&self) -> Report {
+        let mut problems = Vec::new();
+        for declared in &self.config.sources {
+            self.locate(
+                Role::Source,
+                &declared.id,
+                declared.span,
+                declared.config.check_environment(),
+                &mut problems,
+            );
+        }
+        for declared in &self.config.transforms {
+            self.locate(
+                Role::Transform,
+                &declared.id,
+                declared.span,
+                declared.config.check_environment(),
+                &mut problems,
+            );
+        }
+        for declared in &self.config.sinks {
+            self.locate(
+                Role::Sink,
+                &declared.id,
+                declared.span,
+                declared.config.check_environment(),
+                &mut problems,
+            );
+        }
+        Report::new(self.text.clone(), self.secrets.clone(), problems)
+    }
+
+    fn locate(
+        &self,
+        role: Role,
+        id: &str,
+        span: Span,
+        found: Vec<Problem>,
+        problems: &mut Vec<Diagnostic>,
+    ) {
+        let section = self.root.get(role.section());
+        let node = section.and_then(|section| section.value.get(id)).map(|entry| &entry.value);
+        for problem in found {
+            let span = node.and_then(|node| node.locate(&problem.key)).unwrap_or(span);
+            let dot = if problem.key.is_empty() { "" } else { "." };
+            let name = format!("{}.{id}{dot}{}", role.section(), problem.key);
+            let mut located = Diagnostic::error(span, format!("{name}: {}", problem.message));
+            located.hint = problem.hint;
+            problems.push(located);
+        }
+    }
+}

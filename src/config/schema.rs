@@ -1,0 +1,74 @@
+//! The JSON Schema of the config, for editors and for the reference.
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings, json_schema};
+use serde_json::{Map, Value, json};
+
+use super::{
+    family::{Families, Family, Role},
+    globals::Globals,
+};
+
+/// The schema of a whole config.
+pub fn schema<F: Families>() -> Schema {
+    let mut generator = SchemaSettings::draft2020_12()
+        .with(|settings| settings.inline_subschemas = true)
+        .into_generator();
+    let mut root = Globals::json_schema(&mut generator);
+    let sections = [
+        (Role::Source, section::<F::Source>(&mut generator, Role::Source)),
+        (Role::Transform, section::<F::Transform>(&mut generator, Role::Transform)),
+        (Role::Sink, section::<F::Sink>(&mut generator, Role::Sink)),
+    ];
+    let object = root.ensure_object();
+    object.insert("$schema".to_owned(), json!("https://json-schema.org/draft/2020-12/schema"));
+    object.insert("title".to_owned(), json!("Tidegate config"));
+    if let Some(Value::Object(properties)) = object.get_mut("properties") {
+        for (role, schema) in sections {
+            properties.insert(role.section().to_owned(), schema.to_value());
+        }
+    }
+    object.insert("required".to_owned(), json!(["sources", "sinks"]));
+    root
+}
+
+/// The keys a struct takes.
+pub(super) fn keys_of<T: JsonSchema>() -> Vec<String> {
+    let schema = SchemaGenerator::default().into_root_schema_for::<T>();
+    let properties = schema.get("properties").and_then(Value::as_object);
+    properties.map(|keys| keys.keys().cloned().collect()).unwrap_or_default()
+}
+
+fn section<F: Family>(generator: &mut SchemaGenerator, role: Role) -> Schema {
+    let mut components = F::json_schema(generator);
+    let common = F::Common::json_schema(generator);
+    let common = common.get("properties").and_then(Value::as_object).cloned();
+    if let Some(variants) = components.get_mut("oneOf").and_then(Value::as_array_mut) {
+        for variant in variants.iter_mut().filter_map(Value::as_object_mut) {
+            complete(variant, role, common.as_ref());
+        }
+    }
+    json_schema!({
+        "type": "object",
+        "description": format!("The {}s, each under an id of its own.", role.name()),
+        "propertyNames": { "pattern": "^[A-Za-z0-9_-]{1,64}$" },
+        "additionalProperties": components,
+    })
+}
+
+/// Adds the keys that are not the component's own.
+fn complete(variant: &mut Map<String, Value>, role: Role, common: Option<&Map<String, Value>>) {
+    if let Some(Value::Object(properties)) = variant.get_mut("properties") {
+        if role != Role::Source {
+            properties.insert("inputs".to_owned(), json!({
+                "description": "What it reads: `ID` for a main output, `ID.PORT` for a named one; `*` stands for any part of a name, not for the dot.",
+                "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" }, "minItems": 1 }],
+            }));
+        }
+        for (key, schema) in common.into_iter().flatten() {
+            properties.insert(key.clone(), schema.clone());
+        }
+    }
+    if role != Role::Source {
+        variant.insert("required".to_owned(), json!(["type", "inputs"]));
+    }
+}

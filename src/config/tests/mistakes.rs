@@ -1,0 +1,176 @@
+//! Mistakes, each found at its place, and nothing said twice.
+
+use super::{GOOD, report, surroundings, try_load};
+use crate::config::{Components, load};
+
+/// The headlines and places of a report.
+fn headlines(text: &str) -> Vec<String> {
+    let report = report(text);
+    let keep = |line: &&str| line.starts_with("error") || line.starts_with("warning");
+    report.lines().filter(keep).map(str::to_owned).collect()
+}
+
+#[test]
+fn eight_mistakes_are_printed_at_once() {
+    insta::assert_snapshot!(report(
+        r"
+sources:
+  wire: { type: capture, interfce: eth0, workers: 100 }
+  lost: { type: gate }
+transforms:
+  packets: { type: decod, inputs: [wire] }
+  flows: { type: track, inputs: [packets] }
+  a: { type: pass, inputs: [b, flows] }
+  b: { type: pass, inputs: [a] }
+sinks:
+  one: { type: file, inputs: [flows], path: /var/log/a.ndjson }
+  two: { type: file, inputs: [wire], path: /var/log/a.ndjson }
+  three: { type: blackhole, inputs: [nothing] }
+"
+    ));
+}
+
+#[test]
+fn every_kind_of_mistake_has_its_words() {
+    let cases = [
+        ("workers: two", "expected a whole number from 0 to 4294967295, found the text `two`"),
+        ("workers: 5000000000", "expected a whole number from 0 to 4294967295, found `5000000000`"),
+        ("workers: -1", "expected a whole number from 0 to 4294967295, found `-1`"),
+        ("workers: \"2\"", "expected a whole number from 0 to 4294967295, found the text `2`"),
+        ("workers: 010", "expected a whole number from 0 to 4294967295, found `010`"),
+        ("workers: [1]", "expected a whole number from 0 to 4294967295, found a list"),
+        ("workers: 0", "0 is not from 1 to 64"),
+        ("workers:", "expected a whole number from 0 to 4294967295, found nothing"),
+        ("promiscuous: yes", "expected true or false, found the text `yes`"),
+        ("promiscuous: \"true\"", "expected true or false, found the text `true`"),
+        ("mode: pip", "unknown value `pip`"),
+        ("mode: { pipe: 3 }", "expected nothing behind this word, found `3`"),
+        ("segment: 3", "expected a mapping, found `3`"),
+        ("segment: { max_byte: 3 }", "unknown key `max_byte`"),
+        ("segment: { share: .inf }", "expected a number, found the text `.inf`"),
+        ("fields: dns.a", "expected a list, found the text `dns.a`"),
+        ("fields: [[a]]", "expected text, found a list"),
+        ("fields: [~]", "expected text, found nothing"),
+        ("inputs: [wire]", "a source has no `inputs`"),
+    ];
+    for (line, expected) in cases {
+        let text = format!(
+            "sources:\n  wire:\n    type: capture\n    interface: eth0\n    {line}\nsinks:\n  out: {{ type: blackhole, inputs: same }}\ntransforms:\n  packets: {{ type: decode, inputs: wire }}\n  same: {{ type: pass, inputs: packets }}\n"
+        );
+        let found = headlines(&text);
+        assert_eq!(found.len(), 1, "{line}: {found:?}");
+        assert!(found[0].contains(expected), "{line}: {found:?}");
+        assert!(report(&text).contains("tidegate.yaml:5:"), "{}", report(&text));
+    }
+}
+
+#[test]
+fn mistakes_between_components_are_found_at_the_reader() {
+    let cases = [
+        ("wire: {", "archive: {", vec!["sinks.archive: the id is taken by a source"]),
+        ("inputs: wire", "inputs: wir", vec!["there is no `wir`"]),
+        ("inputs: wire", "inputs: []", vec!["there is no input", "sources.wire: nobody reads"]),
+        ("inputs: wire", "inputs: [wire, wire]", vec!["`wire` is listed twice"]),
+        ("inputs: wire", "inputs: [wire, archive]", vec!["`archive` is a sink"]),
+        ("inputs: wire", "inputs: [wire, 'x*']", vec!["`x*` matches no source"]),
+        ("inputs: [packets]", "inputs: [packets.x]", vec!["`packets` has no port `x`"]),
+        ("inputs: [packets]", "inputs: [packets.]", vec!["`packets` has no port ``"]),
+        (
+            "inputs: [packets]",
+            "inputs: [wire, packets]",
+            vec!["`wire` carries raw records, and `track` takes packet"],
+        ),
+        (
+            "inputs: [same]",
+            "inputs: [same, packets.dropped]",
+            vec!["`packets.dropped` carries raw records"],
+        ),
+        ("inputs: [scored]", "inputs: [scored, wire]", vec!["`same` carries raw records"]),
+        (
+            "fields: [dns.a] }",
+            "fields: [dns.b] }",
+            vec!["transforms.packets.fields[0]: the field `dns.a` does not come from `wire`"],
+        ),
+        ("via: gate", "via: gat", vec!["there is no source `gat`"]),
+        ("  rest:", "  re.st:", vec!["`re.st` can't be the id of a sink"]),
+        ("type: blackhole", "type: blackhol", vec!["unknown sink type `blackhol`"]),
+        ("type: blackhole, ", "", vec!["the key `type` is missing"]),
+        (
+            "max_events: 100",
+            "max_events: 70000",
+            vec!["sinks.archive.batch.max_events: expected a whole number from 0 to 65535"],
+        ),
+        (
+            "max_events: 100",
+            "max_events: 0",
+            vec!["sinks.archive.batch.max_events: 0 records are too few"],
+        ),
+        ("batch:", "bacth:", vec!["sinks.archive: unknown key `bacth`"]),
+        (
+            "data_dir: /var",
+            "data_dir: var",
+            vec!["data_dir: `var/lib/tidegate` is not an absolute path"],
+        ),
+        ("data_dir:", "datadir:", vec!["unknown key `datadir`"]),
+        ("sources:", "source:", vec!["unknown key `source`", "the config has no source"]),
+    ];
+    for (from, to, expected) in cases {
+        let text = GOOD.replacen(from, to, 1);
+        assert_ne!(text, GOOD, "{from}");
+        let found = headlines(&text);
+        for expected in &expected {
+            assert!(found.iter().any(|line| line.contains(expected)), "{to}: {found:#?}");
+        }
+        if !matches!(to, "archive: {" | "source:") {
+            assert_eq!(found.len(), expected.len(), "{to}: {found:#?}");
+        }
+    }
+}
+
+#[test]
+fn every_circle_is_named_once() {
+    let found = headlines(
+        "sources: { s: { type: gate } }
+transforms:
+  a: { type: pass, inputs: [s, c] }
+  b: { type: pass, inputs: [a] }
+  c: { type: pass, inputs: [b] }
+  d: { type: pass, inputs: [d, c] }
+sinks: { k: { type: blackhole, inputs: [c, d] } }",
+    );
+    assert_eq!(
+        found,
+        [
+            "error: transforms.a.inputs: the data would run in a circle: `a` → `b` → `c` → `a`",
+            "error: transforms.d.inputs: the data would run in a circle: `d` → `d`",
+        ]
+    );
+}
+
+#[test]
+fn a_side_port_alone_gives_only_a_warning() {
+    let text = GOOD.replace("inputs: [flows, 'flows.*'", "inputs: ['flows.*'");
+    let warnings = try_load(&text).unwrap().warnings;
+    assert_eq!(warnings.errors(), 0);
+    assert!(
+        warnings.to_string().contains("transforms.flows: nobody reads its main output"),
+        "{warnings}"
+    );
+}
+
+#[test]
+fn the_components_of_the_product_are_checked_as_well() {
+    let text = r"
+sources:
+  wire: { type: tshark, interfce: eth0, snaplen: -1 }
+  spare: { type: tshark, interface: eth1 }
+transforms:
+  packets: { type: extract, inputs: [wire], fields: [dns.a], on_error: cuont }
+sinks:
+  one: { type: file, inputs: [packets], path: /var/log/a.ndjson, mode: 0640, batch: { max_event: 1 } }
+  two: { type: file, inputs: [packets], path: /var/log/a.ndjson, compression: zip }
+  three: { type: consol, inputs: [packet] }
+";
+    let report = load::<Components>("t", text.as_bytes(), surroundings(false)).unwrap_err();
+    insta::assert_snapshot!(report);
+}

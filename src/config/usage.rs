@@ -1,0 +1,114 @@
+//! What nobody reads, what two want, and what a pipeline can't do without.
+
+use std::collections::HashMap;
+
+use super::{
+    declare::Draft,
+    family::Role,
+    inputs::{Wire, Wiring},
+    report::Diagnostic,
+    suggest::nearest,
+    tree::Node,
+};
+use crate::component::Port;
+
+/// Sources and transforms whose records go nowhere.
+pub(super) fn unused(drafts: &[Draft<'_>], wiring: &Wiring, problems: &mut Vec<Diagnostic>) {
+    let wires: Vec<&Wire> = wiring.edges.iter().flatten().collect();
+    let referred = |id: &str| {
+        let facts = drafts.iter().filter_map(|draft| draft.facts.as_ref());
+        facts.flat_map(|facts| &facts.references).any(|reference| reference.id == id)
+    };
+    for (at, draft) in drafts.iter().enumerate() {
+        let exempt = draft.role == Role::Sink || wiring.meant.contains(&at) || referred(draft.id);
+        if exempt {
+            continue;
+        }
+        let mut readers = wires.iter().filter(|wire| wire.from == at).peekable();
+        if readers.peek().is_none() {
+            let message = format!("{}: nobody reads this {}", draft.name(""), draft.role.name());
+            problems.push(Diagnostic::error(draft.span, message).hint(format!(
+                "name `{}` in the `inputs` of a transform or a sink, or remove it",
+                draft.id
+            )));
+        } else if readers.all(|wire| wire.port.is_some_and(|port| port != Port::MAIN)) {
+            let message = format!("{}: nobody reads its main output", draft.name(""));
+            problems.push(Diagnostic::warning(draft.span, message).hint(format!(
+                "name `{}` in the `inputs` of a sink, if its records are wanted",
+                draft.id
+            )));
+        }
+    }
+}
+
+/// Two components that want the same thing for themselves.
+pub(super) fn claims(drafts: &[Draft<'_>], problems: &mut Vec<Diagnostic>) {
+    let mut taken: HashMap<&str, (&Draft<'_>, &str)> = HashMap::new();
+    for draft in drafts {
+        for claim in draft.facts.iter().flat_map(|facts| &facts.claims) {
+            if draft.is_consequence(&claim.key) {
+                continue;
+            }
+            let Some((first, key)) = taken.get(claim.what.as_str()) else {
+                taken.insert(&claim.what, (draft, &claim.key));
+                continue;
+            };
+            let message = format!(
+                "{}: `{}` has the {} already",
+                draft.name(&claim.key),
+                first.id,
+                claim.what
+            );
+            problems.push(
+                Diagnostic::error(draft.locate(&claim.key), message)
+                    .note(first.locate(key), "it was given here")
+                    .hint("only one component can have it"),
+            );
+        }
+    }
+}
+
+/// Sources that others act through have to exist.
+pub(super) fn references(
+    drafts: &[Draft<'_>],
+    wiring: &mut Wiring,
+    problems: &mut Vec<Diagnostic>,
+) {
+    let sources = || drafts.iter().filter(|draft| draft.role == Role::Source);
+    for draft in drafts {
+        for reference in draft.facts.iter().flat_map(|facts| &facts.references) {
+            if draft.is_consequence(&reference.key)
+                || sources().any(|source| source.id == reference.id)
+            {
+                continue;
+            }
+            let message =
+                format!("{}: there is no source `{}`", draft.name(&reference.key), reference.id);
+            let near = nearest(&reference.id, sources().map(|source| source.id));
+            let meant = |draft: &Draft<'_>| near == Some(draft.id);
+            wiring.meant.extend(drafts.iter().position(meant));
+            let hint = near.map_or_else(
+                || "name a source of this config".to_owned(),
+                |near| format!("did you mean `{near}`?"),
+            );
+            problems.push(Diagnostic::error(draft.locate(&reference.key), message).hint(hint));
+        }
+    }
+}
+
+/// A pipeline begins and ends somewhere.
+pub(super) fn ends(root: &Node, drafts: &[Draft<'_>], problems: &mut Vec<Diagnostic>) {
+    for (role, does) in [(Role::Source, "brings records in"), (Role::Sink, "takes records out")] {
+        let section = root.get(role.section());
+        let unreadable =
+            section.is_some_and(|entry| entry.value.entries().is_none() && !entry.value.is_null());
+        if unreadable || drafts.iter().any(|draft| draft.role == role) {
+            continue;
+        }
+        let span = section.map_or(root.span, |entry| entry.key_span);
+        let message = format!("the config has no {}: nothing {does}", role.name());
+        problems.push(
+            Diagnostic::error(span, message).hint(format!("add one under `{}`", role.section())),
+        );
+    }
+}

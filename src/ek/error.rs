@@ -1,0 +1,79 @@
+//! Why a line is no packet.
+
+/// Bytes of a wrong value that a message quotes.
+const MAX_QUOTED: usize = 40;
+
+/// What is wrong with a line.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// It is no JSON, or was cut.
+    #[error("the line of {bytes} bytes is not JSON ({cause}): is its writer tshark?")]
+    NotJson {
+        /// Length of the line.
+        bytes: usize,
+        /// What simd-json says.
+        cause: String,
+    },
+    /// A field every line must have is not there.
+    #[error("{field} is missing: does the source ask tshark for it?")]
+    Missing {
+        /// The field, in tshark's dotted name.
+        field: &'static str,
+    },
+    /// Something is not what `-T ek` writes there.
+    #[error("{field} is no {expected}: was the line written by tshark -T ek -e?")]
+    WrongType {
+        /// The field, in tshark's name.
+        field: Box<str>,
+        /// What it has to be.
+        expected: &'static str,
+    },
+    /// The same field came twice.
+    #[error("{field} comes twice in one line: is each -e given once?")]
+    Duplicate {
+        /// The field, in tshark's name.
+        field: Box<str>,
+    },
+    /// A value can't be read.
+    #[error("{field} has the value {value:?}, which is no {expected}")]
+    Unreadable {
+        /// The field, in tshark's dotted name.
+        field: &'static str,
+        /// The beginning of the value.
+        value: Box<str>,
+        /// What it has to be.
+        expected: &'static str,
+    },
+    /// A number or a time is too large or too small.
+    #[error("{field} has the value {value:?}, outside {range}")]
+    OutOfRange {
+        /// The field, in tshark's dotted name.
+        field: &'static str,
+        /// The beginning of the value.
+        value: Box<str>,
+        /// What would do.
+        range: &'static str,
+    },
+}
+
+// === impl Error ===
+
+impl Error {
+    /// The reason as counters label it: one of six.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::NotJson { .. } => "not_json",
+            Self::Missing { .. } => "missing_field",
+            Self::WrongType { .. } => "wrong_type",
+            Self::Duplicate { .. } => "duplicate_key",
+            Self::Unreadable { .. } => "unreadable_value",
+            Self::OutOfRange { .. } => "out_of_range",
+        }
+    }
+}
+
+/// The beginning of a value, for a message.
+pub(super) fn quoted(value: &str) -> Box<str> {
+    let end = value.floor_char_boundary(MAX_QUOTED);
+    value.get(..end).unwrap_or_default().into()
+}

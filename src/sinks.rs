@@ -1,0 +1,49 @@
+//! Where records leave the pipeline. Each sink only encodes and sends; [`driver`] does what all of
+//! them have in common.
+
+mod append;
+pub mod blackhole;
+mod compression;
+pub mod console;
+pub mod dead_letter;
+pub mod driver;
+pub mod file;
+pub mod options;
+
+pub use self::compression::Compression;
+use self::options::Options;
+use crate::{
+    component::{Claim, Component, Context, Error, Problem, Signature},
+    record::Kinds,
+};
+
+/// The config of a sink: its own keys. What it shares with the others is in [`Options`], which
+/// checks and claims for itself.
+pub trait ConfigureSink {
+    /// What it takes.
+    fn signature(&self) -> Signature {
+        Signature::sink(Kinds::REPORTS)
+    }
+
+    /// What is wrong with the values, or with these options for this sink, seen without looking at
+    /// the machine.
+    fn check(&self, _options: &Options) -> Vec<Problem> {
+        Vec::new()
+    }
+
+    /// What this machine lacks.
+    fn check_environment(&self) -> Vec<Problem> {
+        Vec::new()
+    }
+
+    /// What nobody else may use.
+    fn claims(&self) -> Vec<Claim> {
+        Vec::new()
+    }
+
+    /// Builds the sink and what drives it.
+    ///
+    /// # Errors
+    /// When something it needs to begin is missing.
+    fn build(&self, options: &Options, context: &Context) -> Result<Component, Error>;
+}

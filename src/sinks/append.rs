@@ -1,0 +1,327 @@
+//! A file that grows by whole records only.
+//!
+//! What a failed write left is cut off before the next one; what a crash left is set aside when the
+//! file is opened. So a reader never meets a torn record with others behind it.
+
+mod tail;
+
+use std::{
+    error::Error as StdError,
+    fs::{self, DirBuilder, File, OpenOptions, Permissions},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{Access, FlockOperation, OFlags, access, flock},
+    io::Errno,
+};
+use tracing::warn;
+
+pub(super) use self::tail::Content;
+
+/// More than this behind the last whole record is no torn write of ours.
+const MAX_TORN_BYTES: u64 = 64 << 20;
+
+/// An open file and where its last whole record ends.
+#[derive(Debug)]
+pub(super) struct AppendFile {
+    path: PathBuf,
+    file: File,
+    identity: Identity,
+    whole_bytes: u64,
+    torn: bool,
+    unsynced: bool,
+}
+
+/// Which file it is, whatever its name is now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+/// A file that was closed, and how much of it was whole then.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Closed {
+    pub(super) identity: Identity,
+    whole_bytes: u64,
+}
+
+/// How a file is opened.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Opening {
+    /// What it holds.
+    pub(super) content: Content,
+    /// Permissions of a new one.
+    pub(super) mode: u32,
+    /// Whether a new one must survive a power loss: its directory is synced too.
+    pub(super) durable: bool,
+}
+
+/// Why a file can't be written.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    #[error("can't {action} {}", path.display())]
+    Io { action: &'static str, path: PathBuf, source: io::Error },
+    #[error("another process writes {}: stop it, or give each its own path", path.display())]
+    Busy { path: PathBuf },
+    #[error("{} is not a regular file: use another path, or the console sink", path.display())]
+    NotRegular { path: PathBuf },
+    #[error(
+        "{} holds something other than {content} from byte {offset} on: move it away, or use \
+         another path", path.display()
+    )]
+    Foreign { path: PathBuf, content: Content, offset: u64 },
+}
+
+/// Writes what `error` says and why, on one line.
+pub(super) fn with_causes(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+/// Syncs the directory of `path`, so that a new or moved name survives a power loss.
+pub(super) fn sync_directory(path: &Path) -> Result<(), Error> {
+    let directory = directory_of(path);
+    File::open(directory)
+        .and_then(|directory| directory.sync_all())
+        .map_err(failed("sync the directory", directory))
+}
+
+/// The directory `path` lies in.
+pub(super) fn directory_of(path: &Path) -> &Path {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    parent.unwrap_or(Path::new("."))
+}
+
+fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+    move |source| Error::Io { action, path: path.to_owned(), source }
+}
+
+// === impl AppendFile ===
+
+impl AppendFile {
+    /// Opens or creates a file, with its directories. A torn record at its end is moved to
+    /// `PATH.torn`. `closed` are files known to have been whole up to some length.
+    pub(super) fn open(path: &Path, opening: Opening, closed: &[Closed]) -> Result<Self, Error> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o750)
+            .create(directory_of(path))
+            .map_err(failed("create the directory of", path))?;
+        let (file, created) = open_or_create(path, opening.mode).map_err(failed("open", path))?;
+        let meta = file.metadata().map_err(failed("inspect", path))?;
+        if !meta.is_file() {
+            return Err(Error::NotRegular { path: path.to_owned() });
+        }
+        // Some network file systems have no locks; there, writers can't be told apart.
+        let locked = flock(&file, FlockOperation::NonBlockingLockExclusive);
+        if locked == Err(Errno::WOULDBLOCK) {
+            return Err(Error::Busy { path: path.to_owned() });
+        }
+        let identity = Identity { device: meta.dev(), inode: meta.ino() };
+        let mut opened = Self {
+            path: path.to_owned(),
+            file,
+            identity,
+            whole_bytes: 0,
+            torn: false,
+            unsynced: false,
+        };
+        if created {
+            let mode = Permissions::from_mode(opening.mode);
+            opened.file.set_permissions(mode).map_err(failed("set the mode of", path))?;
+            if opening.durable {
+                sync_directory(path)?;
+            }
+        } else {
+            let known = closed.iter().rev().find(|closed| closed.identity == identity);
+            let from = known.map_or(0, |closed| closed.whole_bytes);
+            opened.heal(from, opening)?;
+        }
+        Ok(opened)
+    }
+
+    /// Appends whole records; after an error the file is as it was, or will be before the next
+    /// write.
+    pub(super) fn append(&mut self, records: &[u8], sync: bool) -> Result<(), Error> {
+        self.cut_torn()?;
+        self.whole_bytes = self.bytes()?;
+        // Until the write is done, whatever stands behind the last whole record is torn.
+        self.torn = true;
+        self.unsynced = true;
+        let written = self
+            .file
+            .write_all(records)
+            .map_err(failed("write", &self.path))
+            .and_then(|()| if sync { self.sync() } else { Ok(()) });
+        match written {
+            Ok(()) => {
+                self.whole_bytes += records.len() as u64;
+                self.torn = false;
+                Ok(())
+            }
+            Err(error) => {
+                if let Err(cut) = self.cut_torn() {
+                    warn!("cut off before the next write: {}", with_causes(&cut));
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Makes what was appended survive a power loss.
+    pub(super) fn sync(&mut self) -> Result<(), Error> {
+        if self.unsynced {
+            self.file.sync_data().map_err(failed("sync", &self.path))?;
+            self.unsynced = false;
+        }
+        Ok(())
+    }
+
+    /// Whether its path still leads to it: it was neither moved nor deleted. Notes if somebody has
+    /// emptied it.
+    pub(super) fn is_current(&mut self) -> bool {
+        let Ok(meta) = fs::metadata(&self.path) else { return false };
+        let is_current = self.identity == Identity { device: meta.dev(), inode: meta.ino() };
+        if is_current {
+            self.whole_bytes = self.whole_bytes.min(meta.len());
+        }
+        is_current
+    }
+
+    /// Closes it.
+    pub(super) fn close(self) -> Closed {
+        Closed { identity: self.identity, whole_bytes: self.whole_bytes }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Bytes of whole records, as of the last write.
+    pub(super) fn whole_bytes(&self) -> u64 {
+        self.whole_bytes
+    }
+
+    /// When the file was created, as far as the file system knows.
+    pub(super) fn created(&self) -> Option<std::time::SystemTime> {
+        let meta = self.file.metadata().ok()?;
+        meta.created().or_else(|_| meta.modified()).ok()
+    }
+
+    fn bytes(&self) -> Result<u64, Error> {
+        self.file.metadata().map(|meta| meta.len()).map_err(failed("inspect", &self.path))
+    }
+
+    fn cut_torn(&mut self) -> Result<(), Error> {
+        if self.torn {
+            // Somebody else may have emptied it meanwhile; never make it longer.
+            if self.bytes()? > self.whole_bytes {
+                self.file.set_len(self.whole_bytes).map_err(failed("truncate", &self.path))?;
+            }
+            self.torn = false;
+        }
+        Ok(())
+    }
+
+    /// Moves what stands behind the last whole record to `PATH.torn`.
+    fn heal(&mut self, from: u64, opening: Opening) -> Result<(), Error> {
+        let bytes = self.bytes()?;
+        let from = if from <= bytes { from } else { 0 };
+        let content = opening.content;
+        let foreign = |offset| Error::Foreign { path: self.path.clone(), content, offset };
+        if bytes > 0 && !content.may_begin_with(&self.read(0, 4)?) {
+            return Err(foreign(0));
+        }
+        let whole = content.whole_bytes(&self.file, from).map_err(failed("read", &self.path))?;
+        let torn_bytes = bytes.saturating_sub(whole);
+        if torn_bytes > MAX_TORN_BYTES {
+            return Err(foreign(whole));
+        }
+        if torn_bytes > 0 {
+            let aside = self.set_aside(whole, torn_bytes, opening.mode)?;
+            self.file.set_len(whole).map_err(failed("truncate", &self.path))?;
+            warn!(
+                path = %self.path.display(),
+                torn_bytes,
+                "ended in a torn record; its bytes are now in {}",
+                aside.display(),
+            );
+        }
+        self.whole_bytes = whole;
+        Ok(())
+    }
+
+    fn set_aside(&self, offset: u64, bytes: u64, mode: u32) -> Result<PathBuf, Error> {
+        let mut name = self.path.clone().into_os_string();
+        name.push(".torn");
+        let aside = PathBuf::from(name);
+        let torn = self.read(offset, bytes)?;
+        let append = || {
+            let (mut file, _) = open_or_create(&aside, mode)?;
+            let before = file.metadata()?.len();
+            file.write_all(&torn).and_then(|()| file.sync_all()).inspect_err(|_| {
+                // The whole is tried again; a second copy of the same piece would mislead.
+                file.set_len(before).unwrap_or_default();
+            })
+        };
+        append().map_err(failed("set aside a torn record in", &aside))?;
+        Ok(aside)
+    }
+
+    /// Up to `bytes` (at most [`MAX_TORN_BYTES`]) from `offset`.
+    fn read(&self, offset: u64, bytes: u64) -> Result<Vec<u8>, Error> {
+        let available = self.bytes()?.saturating_sub(offset).min(bytes).min(MAX_TORN_BYTES);
+        let mut read = vec![0; usize::try_from(available).unwrap_or_default()];
+        self.file.read_exact_at(&mut read, offset).map_err(failed("read", &self.path))?;
+        Ok(read)
+    }
+}
+
+/// Opens a file to append, and says whether it is new.
+fn open_or_create(path: &Path, mode: u32) -> io::Result<(File, bool)> {
+    let mut options = OpenOptions::new();
+    // Opening a FIFO must not wait for its reader; regular files don't care.
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    options.read(true).append(true).mode(mode).custom_flags(flags.bits().cast_signed());
+    match options.clone().create_new(true).open(path) {
+        Ok(file) => Ok((file, true)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            Ok((options.open(path)?, false))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// What keeps `path` from being written by this process, if anything: seen without creating it.
+pub(super) fn unwritable(path: &Path) -> Option<String> {
+    let existing = path.ancestors().find_map(|path| {
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        fs::metadata(path).ok().map(|meta| (path, meta))
+    });
+    let (existing, meta) = existing?;
+    let needed = if existing == path {
+        if !meta.is_file() {
+            return Some(format!("{} is not a regular file", path.display()));
+        }
+        Access::READ_OK | Access::WRITE_OK
+    } else {
+        if !meta.is_dir() {
+            return Some(format!("{} is not a directory", existing.display()));
+        }
+        Access::WRITE_OK | Access::EXEC_OK
+    };
+    let refused = access(existing, needed).err()?;
+    Some(format!("{} can't be written: {}", existing.display(), io::Error::from(refused)))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,286 @@
+use std::{
+    fs,
+    io::Read,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use super::*;
+use crate::{ack::Receipts, component::Item, metrics::Meter, record::Health};
+
+const SECOND: u64 = 1_000_000_000;
+
+/// A sink in a directory of its own.
+struct Bench {
+    directory: tempfile::TempDir,
+    sink: FileSink,
+    reload: watch::Sender<u64>,
+}
+
+fn context(reload: watch::Receiver<u64>) -> Context {
+    Context {
+        meter: Meter::new("archive", "file"),
+        receipts: Receipts::default(),
+        clock: Clock::Wall,
+        data_dir: PathBuf::new(),
+        observer: "sensor".into(),
+        reload,
+    }
+}
+
+impl Bench {
+    fn new(file: &str, mut config: Value) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        config["path"] = directory.path().join(file).to_str().unwrap().into();
+        let config: Config = serde_json::from_value(config).unwrap();
+        assert_eq!(config.check(&Options::default()), []);
+        let (reload, reloads) = watch::channel(0);
+        let sink = config.sink(&Options::default(), &context(reloads)).unwrap();
+        Self { directory, sink, reload }
+    }
+
+    async fn send(&self, request: &[u8]) -> Result<Outcome<()>, SendError> {
+        let bucket = self.sink.template.bucket(Timestamp::default());
+        let item = Item { range: 0..request.len(), meta: bucket, batch: 0 };
+        self.sink.send(&Items::new(request, &[item])).await
+    }
+
+    async fn sent(&self, request: &str) {
+        assert_eq!(self.send(request.as_bytes()).await, Ok(Outcome::Delivered));
+    }
+
+    fn maintain(&self, now: Timestamp) {
+        self.sink.writer.lock().unwrap().maintain(now).unwrap();
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn text(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.directory.path()).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+}
+
+fn now() -> Timestamp {
+    Clock::Wall.now(None)
+}
+
+fn health(seconds: i64) -> Health {
+    Health { time: Timestamp::from_nanos(seconds * 1_000_000_000), packets: 1, lost_packets: 0 }
+}
+
+fn unpacked(compression: &str, bytes: &[u8]) -> Vec<u8> {
+    let mut text = Vec::new();
+    match compression {
+        "gzip" => flate2::read::MultiGzDecoder::new(bytes).read_to_end(&mut text).map(|_| ()),
+        "zstd" => zstd::stream::copy_decode(bytes, &mut text),
+        _ => bytes.to_owned().as_slice().read_to_end(&mut text).map(|_| ()),
+    }
+    .unwrap();
+    text
+}
+
+#[tokio::test]
+async fn records_go_to_the_file_of_their_own_time() {
+    let bench = Bench::new("%Y/flows-%m-%d.ndjson", json!({}));
+    let records = Records::Health(Arc::new(vec![health(0), health(86_399), health(86_400)]));
+    let (mut body, mut items) = (Vec::new(), Vec::new());
+    for index in 0..records.len() {
+        let start = body.len();
+        let meta = bench.sink.encode(&records, index, &mut body).unwrap();
+        items.push(Item { range: start..body.len(), meta, batch: 0 });
+    }
+    assert!(bench.sink.may_share(&items[0].meta, &items[1].meta));
+    assert!(!bench.sink.may_share(&items[1].meta, &items[2].meta));
+    for request in [&items[..2], &items[2..]] {
+        bench.sink.send(&Items::new(&body, request)).await.unwrap();
+    }
+    assert_eq!(bench.text("1970/flows-01-01.ndjson").lines().count(), 2);
+    assert_eq!(bench.text("1970/flows-01-02.ndjson").lines().count(), 1);
+}
+
+#[tokio::test]
+async fn more_files_than_may_be_open_are_all_written_in_turn() {
+    let bench = Bench::new("%Y-%m-%d", json!({"compression": "gzip", "sync": "batch"}));
+    for round in 0..3 {
+        for day in 0..40 {
+            let meta = bench.sink.template.bucket(health(day * 86_400).time);
+            let line = format!("{round}\n");
+            let item = Item { range: 0..line.len(), meta, batch: 0 };
+            bench.sink.send(&Items::new(line.as_bytes(), &[item])).await.unwrap();
+        }
+    }
+    assert!(bench.sink.writer.lock().unwrap().open.len() <= 16);
+    assert_eq!(bench.names().len(), 40);
+    for name in bench.names() {
+        assert_eq!(unpacked("gzip", &fs::read(bench.path(&name)).unwrap()), b"0\n1\n2\n");
+    }
+}
+
+#[tokio::test]
+async fn different_times_with_one_path_share_its_file() {
+    let bench = Bench::new("week-%V", json!({}));
+    for day in [4, 5, 4] {
+        let meta = bench.sink.template.bucket(health(day * 86_400).time);
+        let item = Item { range: 0..5, meta, batch: 0 };
+        bench.sink.send(&Items::new(b"line\n", &[item])).await.unwrap();
+    }
+    assert_eq!(bench.text("week-02").lines().count(), 3);
+}
+
+#[tokio::test]
+async fn a_file_is_rotated_before_it_would_be_too_large_and_the_oldest_are_deleted() {
+    let rotate = json!({"rotate": {"max_bytes": 1024, "keep": 2}, "sync": "batch"});
+    let bench = Bench::new("flows.ndjson", rotate);
+    for digit in ["1", "2", "3", "4", "5"] {
+        bench.sent(&format!("{}\n", digit.repeat(700))).await;
+    }
+    assert_eq!(bench.names(), ["flows.000003.ndjson", "flows.000004.ndjson", "flows.ndjson"]);
+    assert_eq!(bench.text("flows.000003.ndjson"), format!("{}\n", "3".repeat(700)));
+    assert_eq!(bench.text("flows.ndjson"), format!("{}\n", "5".repeat(700)));
+}
+
+#[tokio::test]
+async fn a_file_is_rotated_when_it_is_old_though_nothing_comes() {
+    let bench = Bench::new("flows.ndjson", json!({"rotate": {"max_age_secs": 60}}));
+    bench.sent("one\n").await;
+    bench.maintain(now().saturating_add(30 * SECOND));
+    assert_eq!(bench.names(), ["flows.ndjson"]);
+    bench.maintain(now().saturating_add(60 * SECOND));
+    assert_eq!(bench.names(), ["flows.000001.ndjson"]);
+    bench.sent("two\n").await;
+    assert_eq!(bench.text("flows.ndjson"), "two\n");
+}
+
+#[tokio::test]
+async fn a_file_moved_away_or_deleted_is_begun_anew_with_its_directory() {
+    let bench = Bench::new("logs/flows.ndjson", json!({"mode": "0604"}));
+    bench.sent("one\n").await;
+    fs::rename(bench.path("logs/flows.ndjson"), bench.path("logs/flows.1")).unwrap();
+    bench.sent("two\n").await;
+    assert_eq!(bench.text("logs/flows.1"), "one\n");
+    assert_eq!(bench.text("logs/flows.ndjson"), "two\n");
+    fs::remove_dir_all(bench.path("logs")).unwrap();
+    bench.sent("three\n").await;
+    assert_eq!(bench.text("logs/flows.ndjson"), "three\n");
+    let mode = fs::metadata(bench.path("logs/flows.ndjson")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o604);
+}
+
+#[tokio::test]
+async fn a_reload_closes_every_file() {
+    let bench = Bench::new("flows.ndjson", json!({}));
+    bench.sent("one\n").await;
+    bench.reload.send(1).unwrap();
+    bench.maintain(now());
+    assert!(bench.sink.writer.lock().unwrap().open.is_empty());
+    bench.sent("two\n").await;
+    assert_eq!(bench.text("flows.ndjson"), "one\ntwo\n");
+}
+
+#[tokio::test]
+async fn what_is_at_the_path_and_not_ours_is_held_and_left_alone() {
+    let bench = Bench::new("flows.ndjson.gz", json!({"compression": "gzip"}));
+    fs::write(bench.path("flows.ndjson.gz"), "a diary").unwrap();
+    let sent = bench.send(b"one\n").await;
+    assert!(matches!(sent, Err(SendError::Hold { .. })), "{sent:?}");
+    assert_eq!(bench.text("flows.ndjson.gz"), "a diary");
+}
+
+#[tokio::test]
+async fn a_path_that_cannot_be_written_is_tried_again_until_it_can() {
+    let bench = Bench::new("logs/flows.ndjson", json!({}));
+    fs::write(bench.path("logs"), "in the way").unwrap();
+    let sent = bench.send(b"one\n").await;
+    assert!(matches!(sent, Err(SendError::Retry { .. })), "{sent:?}");
+    fs::remove_file(bench.path("logs")).unwrap();
+    bench.sent("one\n").await;
+}
+
+#[test]
+fn every_value_out_of_range_is_named_at_once() {
+    let config = json!({
+        "path": "/log/%Q", "mode": "0440", "sync_interval_secs": 0,
+        "rotate": {"max_bytes": 1023, "max_age_secs": 0, "keep": 0},
+    });
+    let config: Config = serde_json::from_value(config).unwrap();
+    let problems = config.check(&Options::default());
+    let keys: Vec<_> = problems.iter().map(|problem| problem.key.as_str()).collect();
+    let expected = [
+        "path",
+        "rotate.max_bytes",
+        "rotate.max_age_secs",
+        "rotate.keep",
+        "sync_interval_secs",
+        "mode",
+    ];
+    assert_eq!(keys, expected);
+    assert!(problems.iter().all(|problem| problem.hint.is_some()));
+}
+
+#[test]
+fn keeping_rotated_files_without_a_rotation_is_a_problem() {
+    let config = json!({"path": "a", "rotate": {"keep": 3}});
+    let config: Config = serde_json::from_value(config).unwrap();
+    assert_eq!(config.check(&Options::default())[0].key, "rotate.keep");
+}
+
+#[test]
+fn the_environment_is_asked_about_the_nearest_directory_there_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let problems = |path: &Path| {
+        let path = path.to_str().unwrap().to_owned();
+        Config { path, ..Config::default() }.check_environment()
+    };
+    assert_eq!(problems(&directory.path().join("new/%Y/flows.ndjson")), []);
+    fs::write(directory.path().join("file"), "").unwrap();
+    assert_eq!(problems(&directory.path().join("file/flows.ndjson")).len(), 1);
+    assert_eq!(problems(directory.path()).len(), 1);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    #[test]
+    fn whatever_happens_to_the_files_their_requests_are_whole_and_in_order(
+        compression in prop::sample::select(vec!["none", "gzip", "zstd"]),
+        sync in prop::sample::select(vec!["none", "interval", "batch"]),
+        steps in prop::collection::vec((0..6_u8, 1..900_usize), 1..30),
+    ) {
+        let config = json!({
+            "compression": compression, "sync": sync,
+            "rotate": {"max_bytes": 1024, "max_age_secs": 3600},
+        });
+        let bench = Bench::new("flows.ndjson", config);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let mut expected = String::new();
+        for (number, (step, length)) in steps.into_iter().enumerate() {
+            match step {
+                0 => bench.reload.send_modify(|reload| *reload += 1),
+                1 => bench.maintain(now().saturating_add(3600 * SECOND)),
+                2 => bench.maintain(now()),
+                _ => {
+                    let line = format!("{number:0length$}\n");
+                    runtime.block_on(bench.sent(&line));
+                    expected.push_str(&line);
+                }
+            }
+        }
+        // The live file sorts after its numbered ones.
+        let files = bench.names().into_iter().map(|name| fs::read(bench.path(&name)).unwrap());
+        let found: Vec<u8> = files.flat_map(|bytes| unpacked(compression, &bytes)).collect();
+        prop_assert!(found == expected.as_bytes());
+    }
+}

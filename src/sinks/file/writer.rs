@@ -1,0 +1,212 @@
+//! The open files of one sink: which file a request goes to, when it is rotated and synced.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::UNIX_EPOCH,
+};
+
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use super::{
+    RotateConfig, Sync, rotation,
+    template::{Bucket, Template},
+};
+use crate::{
+    record::Timestamp,
+    sinks::{
+        Compression,
+        append::{self, AppendFile, Closed, Opening, sync_directory, with_causes},
+    },
+};
+
+/// Files open at once; the one written longest ago is closed for another.
+const MAX_OPEN: usize = 16;
+/// Closed files whose length is remembered, so that they need not be read again to be appended to.
+const MAX_CLOSED: usize = 64;
+const NANOS_PER_SECOND: u64 = 1_000_000_000;
+
+/// Writes requests to the files of one sink.
+#[derive(Debug)]
+pub(super) struct Writer {
+    pub(super) template: Template,
+    pub(super) opening: Opening,
+    pub(super) compression: Compression,
+    pub(super) rotate: RotateConfig,
+    pub(super) sync: Sync,
+    pub(super) sync_interval_nanos: u64,
+    pub(super) reload: watch::Receiver<u64>,
+    /// Most recently written last.
+    pub(super) open: Vec<Open>,
+    pub(super) closed: Vec<Closed>,
+}
+
+#[derive(Debug)]
+pub(super) struct Open {
+    file: AppendFile,
+    /// When it was created.
+    since: Timestamp,
+    synced: Timestamp,
+}
+
+/// Why a request was not written; nothing of it is in the file.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    #[error(transparent)]
+    Append(#[from] append::Error),
+    #[error("can't rotate {}", path.display())]
+    Rotate { path: PathBuf, source: io::Error },
+    #[error("can't compress")]
+    Compress(#[source] io::Error),
+}
+
+// === impl Writer ===
+
+impl Writer {
+    /// Writes one request, all of it or nothing.
+    pub(super) fn write(
+        &mut self,
+        bucket: Bucket,
+        request: &[u8],
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        self.reload()?;
+        let bytes = self.compression.compress(request).map_err(Error::Compress)?;
+        let path = self.template.path(bucket);
+        let mut open = self.take_or_open(&path, now)?;
+        if self.is_too_old(&open, now) || self.would_be_too_large(&open, bytes.len()) {
+            self.rotate(open)?;
+            open = self.take_or_open(&path, now)?;
+        }
+        let written = open.file.append(&bytes, self.sync == Sync::Batch);
+        self.open.push(open);
+        Ok(written?)
+    }
+
+    /// Does what is due without a request: reopen, rotate by age, sync by interval. One file's
+    /// error does not keep the others waiting; the last one is given back.
+    pub(super) fn maintain(&mut self, now: Timestamp) -> Result<(), Error> {
+        self.reload()?;
+        let mut maintained = Ok(());
+        for open in std::mem::take(&mut self.open) {
+            maintained = self.maintain_file(open, now).and(maintained);
+        }
+        maintained
+    }
+
+    fn maintain_file(&mut self, mut open: Open, now: Timestamp) -> Result<(), Error> {
+        if !open.file.is_current() {
+            return self.close(open);
+        }
+        if self.is_too_old(&open, now) {
+            return self.rotate(open);
+        }
+        let mut synced = Ok(());
+        if self.sync == Sync::Interval && now.since(open.synced) >= self.sync_interval_nanos {
+            synced = open.file.sync();
+            open.synced = now;
+        }
+        self.open.push(open);
+        Ok(synced?)
+    }
+
+    /// Closes all files.
+    pub(super) fn close_all(&mut self) -> Result<(), Error> {
+        while let Some(open) = self.open.pop() {
+            self.close(open)?;
+        }
+        Ok(())
+    }
+
+    fn reload(&mut self) -> Result<(), Error> {
+        if self.reload.has_changed().unwrap_or(false) {
+            self.close_all()?;
+            self.reload.mark_unchanged();
+        }
+        Ok(())
+    }
+
+    /// The file at `path`: the open one, unless it was moved or deleted behind our back.
+    fn take_or_open(&mut self, path: &Path, now: Timestamp) -> Result<Open, Error> {
+        if let Some(at) = self.open.iter().position(|open| open.file.path() == path) {
+            let mut open = self.open.remove(at);
+            if open.file.is_current() {
+                return Ok(open);
+            }
+            info!(path = %path.display(), "moved or deleted: opened anew");
+            self.close(open)?;
+        }
+        if self.open.len() >= MAX_OPEN {
+            let longest_ago = self.open.remove(0);
+            self.close(longest_ago)?;
+        }
+        let file = AppendFile::open(path, self.opening, &self.closed)?;
+        let since = file.created().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        let since = since
+            .and_then(|since| i64::try_from(since.as_nanos()).ok())
+            .map_or(now, Timestamp::from_nanos);
+        Ok(Open { file, since, synced: now })
+    }
+
+    fn is_too_old(&self, open: &Open, now: Timestamp) -> bool {
+        let age = self.rotate.max_age_secs.map(|secs| secs.saturating_mul(NANOS_PER_SECOND));
+        open.file.whole_bytes() > 0 && age.is_some_and(|age| now.since(open.since) >= age)
+    }
+
+    fn would_be_too_large(&self, open: &Open, more: usize) -> bool {
+        let bytes = open.file.whole_bytes();
+        let limit = self.rotate.max_bytes;
+        bytes > 0 && limit.is_some_and(|limit| bytes.saturating_add(more as u64) > limit)
+    }
+
+    fn rotate(&mut self, open: Open) -> Result<(), Error> {
+        let path = open.file.path().to_owned();
+        self.close(open)?;
+        let failed = |source| Error::Rotate { path: path.clone(), source };
+        let rotated = rotation::rotate(&path).map_err(failed)?;
+        if self.sync != Sync::None {
+            sync_directory(&path)?;
+        }
+        info!(path = %path.display(), rotated = %rotated.display(), "rotated");
+        if let Some(keep) = self.rotate.keep
+            && let Err(error) = rotation::prune(&path, keep)
+        {
+            // The records are safe; only the disk fills up, and the next rotation tries again.
+            warn!(path = %path.display(), "old rotated files not deleted: {error}");
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, mut open: Open) -> Result<(), Error> {
+        if self.sync != Sync::None
+            && let Err(error) = open.file.sync()
+        {
+            self.open.push(open);
+            return Err(error.into());
+        }
+        let closed = open.file.close();
+        self.closed.retain(|other| other.identity != closed.identity);
+        if self.closed.len() >= MAX_CLOSED {
+            self.closed.remove(0);
+        }
+        self.closed.push(closed);
+        Ok(())
+    }
+}
+
+// === impl Error ===
+
+impl Error {
+    /// Whether only a person can mend it: what lies at the path is not ours to write.
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::Append(append::Error::NotRegular { .. } | append::Error::Foreign { .. })
+        )
+    }
+
+    pub(super) fn text(&self) -> String {
+        with_causes(self)
+    }
+}

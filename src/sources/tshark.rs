@@ -1,0 +1,255 @@
+//! The TShark sidecar: packets from an interface or from capture files, as lines of `tshark -T ek`.
+//!
+//! dumpcap captures and tshark dissects, as children without privileges; we start them, read their
+//! lines, put these in order and account for what is missing. tshark costs some 70 µs a packet and
+//! we about 0.2, so the way to more packets is more tsharks ([`Config::workers`]).
+//!
+//! * `file`: [`chunks`] cuts files, [`file`] reads the chunks.
+//! * `segments`: [`segments`] reads what dumpcap closed, [`capture`] keeps dumpcap running.
+//! * `pipe`: [`pipe`].
+//!
+//! In all of them a [`worker`] is one tshark, a [`reading`] one capture with its retries, and
+//! [`order`] hands the lines on.
+
+mod arguments;
+mod backlog;
+mod capture;
+mod check;
+mod child;
+mod chunks;
+mod file;
+mod lines;
+mod order;
+mod pcap;
+mod pipe;
+mod private;
+mod programs;
+mod reading;
+mod refusal;
+mod segments;
+mod spawn;
+mod statistics;
+mod supervise;
+mod version;
+mod worker;
+
+use std::{path::PathBuf, sync::Arc};
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use tokio_util::sync::CancellationToken;
+
+use self::{programs::Programs, worker::Reader};
+use crate::component::{
+    Claim, Component, Configure, Context, Error, Outputs, Problem, Signature, Source,
+};
+use crate::record::Kind;
+
+/// Packets from an interface or from capture files, dissected by tshark.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// How packets come in: `segments` (the default) captures into short files and loses nothing
+    /// while their disk budget lasts; `pipe` captures with less than a second's delay; `file` reads
+    /// `files`.
+    pub mode: Mode,
+    /// The interface to capture on, for `segments` and `pipe`.
+    pub interface: Option<String>,
+    /// The capture files to read, in this order, for `mode: file`: all formats tshark knows,
+    /// compressed ones too.
+    pub files: Vec<PathBuf>,
+    /// Which packets to capture, in the syntax of pcap-filter(7); all by default. Leave out what
+    /// Tidegate itself sends (`not port 9200`).
+    pub capture_filter: Option<String>,
+    /// Further fields for tshark to print, in its dotted names (`dns.qry.name`); none by default. Each
+    /// costs tshark time.
+    pub fields: Vec<String>,
+    /// Bytes to keep of each packet, 128 by default: enough for the headers, little of the payload.
+    /// 0 keeps all of it.
+    pub snaplen: u32,
+    /// Whether to see packets that are not for this machine; off by default, on for a mirror port.
+    pub promiscuous: bool,
+    /// How many tsharks work at once, 1 by default, 64 at most. Each takes a core, some 200 MB, and
+    /// up to 32 MiB of ours for lines that wait for their turn; `pipe` always has one.
+    pub workers: u16,
+    /// How deep tshark looks: `application` (the default) names the application protocol,
+    /// `transport` stops at the ports and is up to a seventh faster.
+    pub dissect: Dissect,
+    /// Whether tshark verifies checksums; off by default, as a capture on the sending machine has
+    /// wrong ones before the card fills them in.
+    pub checksums: bool,
+    /// The short files of `mode: segments`.
+    pub segment: Segment,
+    /// How soon a capture that broke off begins anew.
+    pub restart: Restart,
+    /// The longest line taken from tshark, in bytes, 1,048,576 (1 MiB) by default, 64 KiB to 64 MiB;
+    /// a longer one is left out and counted.
+    pub max_line_bytes: usize,
+    #[serde(skip)]
+    #[schemars(skip)]
+    programs: Programs,
+}
+
+/// How packets come in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Captured into short files, each of which a tshark reads once it is closed.
+    #[default]
+    Segments,
+    /// Captured into a pipe to one tshark.
+    Pipe,
+    /// Read from capture files.
+    File,
+}
+
+/// How deep tshark looks into a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Dissect {
+    /// Up to the ports.
+    Transport,
+    /// All of it, so that the application protocol is known.
+    #[default]
+    Application,
+}
+
+/// The short files of `mode: segments`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Segment {
+    /// A segment is closed at this size, 30,000,000 bytes by default (some 200,000 packets of 128
+    /// bytes), 1,000,000 at least.
+    pub max_bytes: u64,
+    /// And at this age, 10 seconds by default, 1 to 3600: how late packets come at most, beside the
+    /// time tshark takes.
+    pub max_secs: u32,
+    /// The folder for segments, on a disk of this machine; by default `segments/ID` in `data_dir`.
+    /// They hold packets, so a folder of mode 0700 is made in it.
+    pub dir: Option<PathBuf>,
+    /// Bytes that segments may take on disk, 1 GiB by default. Beyond it, and where the disk fills
+    /// up, the newest segments are shed, and their packets counted.
+    pub disk_budget_bytes: u64,
+}
+
+/// How soon a capture that broke off begins anew.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Restart {
+    /// The longest first delay, 1 second by default, 1 at least. Delays are drawn at random and
+    /// double their bound from try to try.
+    pub initial_secs: u64,
+    /// The longest delay, 30 seconds by default.
+    pub max_secs: u64,
+}
+
+/// The source of one config.
+#[derive(Debug)]
+struct Sidecar {
+    config: Config,
+    reader: Reader,
+    context: Context,
+}
+
+// === impl Config ===
+
+impl Config {
+    /// The same source reading `files` instead: what `replay` makes of it.
+    #[must_use]
+    pub fn replay(&self, files: Vec<PathBuf>) -> Self {
+        Self { mode: Mode::File, interface: None, capture_filter: None, files, ..self.clone() }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            mode: Mode::default(),
+            interface: None,
+            files: Vec::new(),
+            capture_filter: None,
+            fields: Vec::new(),
+            snaplen: 128,
+            promiscuous: false,
+            workers: 1,
+            dissect: Dissect::default(),
+            checksums: false,
+            segment: Segment::default(),
+            restart: Restart::default(),
+            max_line_bytes: 1 << 20,
+            programs: Programs::default(),
+        }
+    }
+}
+
+impl Default for Segment {
+    fn default() -> Self {
+        Self { max_bytes: 30_000_000, max_secs: 10, dir: None, disk_budget_bytes: 1 << 30 }
+    }
+}
+
+impl Default for Restart {
+    fn default() -> Self {
+        Self { initial_secs: 1, max_secs: 30 }
+    }
+}
+
+impl Configure for Config {
+    fn signature(&self) -> Signature {
+        Signature::source(Kind::Raw)
+    }
+
+    fn check(&self) -> Vec<Problem> {
+        check::values(self)
+    }
+
+    fn check_environment(&self) -> Vec<Problem> {
+        check::environment(self)
+    }
+
+    fn claims(&self) -> Vec<Claim> {
+        let interface = self.interface.as_ref().filter(|_| self.mode != Mode::File);
+        interface
+            .map(|interface| Claim {
+                key: "interface".to_owned(),
+                what: format!("reports on interface {interface}"),
+            })
+            .into_iter()
+            .collect()
+    }
+
+    fn provides(&self) -> Vec<String> {
+        self.fields.clone()
+    }
+
+    fn build(&self, context: &Context) -> Result<Component, Error> {
+        if let Some(problem) = check::files(self).into_iter().next() {
+            return Err(Error::configuration(problem.message));
+        }
+        let reader = Reader {
+            program: programs::find(&self.programs.tshark)?,
+            arguments: arguments::tshark(self, self.mode == Mode::Pipe).into(),
+            max_line_bytes: self.max_line_bytes,
+            live: self.mode == Mode::Pipe,
+            meter: Arc::clone(&context.meter),
+        };
+        Ok(Component::source(Sidecar { config: self.clone(), reader, context: context.clone() }))
+    }
+}
+
+// === impl Sidecar ===
+
+impl Source for Sidecar {
+    async fn run(self, out: Outputs, stop: CancellationToken) -> Result<(), Error> {
+        let Self { config, reader, context } = self;
+        let _version = version::warn_unless_tested(&reader.program);
+        match config.mode {
+            Mode::File => file::run(&config, reader, &out, stop).await,
+            Mode::Segments => segments::run(&config, &context, reader, &out, stop).await,
+            Mode::Pipe => pipe::run(&config, reader, &out, stop).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,177 @@
+//! Segments that dumpcap closed and no tshark has read: what lies between them, in order, and which
+//! of them go where there are too many.
+
+use std::{
+    collections::VecDeque,
+    path::PathBuf,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::Notify;
+
+/// A thing to do, in the order of the capture.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Item {
+    /// A capturer was started.
+    Begin(u32),
+    /// It closed this segment.
+    Segment(Segment),
+    /// It had closed a segment of so many packets, which was shed.
+    Shed(u64),
+    /// It ended; it captured so many packets, if it came to say so.
+    End(Option<u64>),
+}
+
+/// A closed segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Segment {
+    /// Where it is.
+    pub(super) path: PathBuf,
+    /// Its size.
+    pub(super) bytes: u64,
+    /// The capturer was killed while it wrote this, so the last packet may be cut.
+    pub(super) may_be_cut: bool,
+}
+
+/// The queue between the capturer and the readers: bounded by the disk budget, for the capturer sheds
+/// what goes beyond.
+#[derive(Debug, Default)]
+pub(super) struct Backlog {
+    state: Mutex<State>,
+    change: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    items: VecDeque<Item>,
+    queued_bytes: u64,
+    reading_bytes: u64,
+    ended: bool,
+}
+
+// === impl Backlog ===
+
+impl Backlog {
+    /// Appends `item`.
+    pub(super) fn push(&self, item: Item) {
+        let mut state = self.state();
+        if let Item::Segment(segment) = &item {
+            state.queued_bytes += segment.bytes;
+        }
+        state.items.push_back(item);
+        drop(state);
+        self.change.notify_one();
+    }
+
+    /// Nothing will be appended any more.
+    pub(super) fn end(&self) {
+        self.state().ended = true;
+        self.change.notify_one();
+    }
+
+    /// The next item, once there is one; `None` after the last.
+    pub(super) async fn next(&self) -> Option<Item> {
+        loop {
+            if let Some(item) = self.try_next() {
+                return Some(item);
+            }
+            if self.state().ended {
+                return None;
+            }
+            self.change.notified().await;
+        }
+    }
+
+    /// The next item, if there is one.
+    pub(super) fn try_next(&self) -> Option<Item> {
+        let mut state = self.state();
+        let item = state.items.pop_front()?;
+        if let Item::Segment(segment) = &item {
+            state.queued_bytes -= segment.bytes;
+            state.reading_bytes += segment.bytes;
+        }
+        Some(item)
+    }
+
+    /// A segment was read, and is no longer on the disk.
+    pub(super) fn read(&self, segment: &Segment) {
+        self.state().reading_bytes -= segment.bytes;
+    }
+
+    /// Bytes on the disk: of segments that wait, and of those being read.
+    pub(super) fn bytes(&self) -> u64 {
+        let state = self.state();
+        state.queued_bytes + state.reading_bytes
+    }
+
+    /// The newest segment that waits.
+    pub(super) fn newest(&self) -> Option<Segment> {
+        let state = self.state();
+        state.items.iter().rev().find_map(|item| match item {
+            Item::Segment(segment) => Some(segment.clone()),
+            Item::Begin(_) | Item::Shed(_) | Item::End(_) => None,
+        })
+    }
+
+    /// Leaves the count of a segment's packets in its place, unless it is being read by now.
+    pub(super) fn shed(&self, segment: &Segment, packets: u64) -> bool {
+        let mut state = self.state();
+        let is_it = |item: &Item| matches!(item, Item::Segment(one) if one.path == segment.path);
+        let Some(place) = state.items.iter().rposition(is_it) else {
+            return false;
+        };
+        // Neighbours become one, so that a long shortage takes no memory.
+        let after = match state.items.get(place + 1) {
+            Some(Item::Shed(after)) => Some(*after),
+            _ => None,
+        };
+        if after.is_some() {
+            state.items.remove(place + 1);
+        }
+        if let Some(item) = state.items.get_mut(place) {
+            *item = Item::Shed(packets + after.unwrap_or(0));
+        }
+        state.queued_bytes -= segment.bytes;
+        true
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn segment(name: &str, bytes: u64) -> Segment {
+        Segment { path: name.into(), bytes, may_be_cut: false }
+    }
+
+    #[tokio::test]
+    async fn the_newest_waiting_segment_is_shed_and_leaves_its_count_in_its_place() {
+        let backlog = Backlog::default();
+        backlog.push(Item::Begin(0));
+        for (name, bytes) in [("a", 10), ("b", 20), ("c", 30)] {
+            backlog.push(Item::Segment(segment(name, bytes)));
+        }
+        backlog.push(Item::End(Some(6)));
+        assert_eq!(backlog.next().await, Some(Item::Begin(0)));
+        assert_eq!(backlog.next().await, Some(Item::Segment(segment("a", 10))));
+        assert_eq!(backlog.bytes(), 60);
+        for (name, bytes, packets) in [("c", 30, 3), ("b", 20, 2)] {
+            let newest = backlog.newest().unwrap();
+            assert_eq!(newest, segment(name, bytes));
+            assert!(backlog.shed(&newest, packets));
+        }
+        assert_eq!(backlog.newest(), None);
+        assert!(!backlog.shed(&segment("a", 10), 1));
+        assert_eq!(backlog.bytes(), 10);
+        backlog.read(&segment("a", 10));
+        backlog.end();
+        assert_eq!(backlog.next().await, Some(Item::Shed(5)));
+        assert_eq!(backlog.next().await, Some(Item::End(Some(6))));
+        assert_eq!(backlog.next().await, None);
+        assert_eq!(backlog.bytes(), 0);
+    }
+}

@@ -1,0 +1,263 @@
+//! Keeps dumpcap writing segments, hands on those it closed, and keeps within the disk's bounds.
+//!
+//! Looking into the folder rather than trusting `printname` serves for both: every segment but the
+//! newest is closed, and after dumpcap's end all are.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    task::spawn_blocking,
+    time::{MissedTickBehavior, interval, sleep},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Config, arguments,
+    backlog::{Backlog, Item, Segment},
+    child::{Child, Launch},
+    pcap,
+    private::space,
+    programs::Privilege,
+    supervise::{Supervisor, was_stopped},
+};
+use crate::{component::Error, metrics::Meter};
+
+/// How often it is looked for closed segments and for space.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// How long dumpcap may take to end.
+const END_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether a full disk has space again.
+const SPACE_EVERY: Duration = Duration::from_secs(1);
+
+/// dumpcap and the folder it writes into.
+#[derive(Debug)]
+pub(super) struct Capturer {
+    /// What it captures.
+    pub(super) config: Config,
+    /// Where it is.
+    pub(super) dumpcap: PathBuf,
+    /// A folder of ours alone.
+    pub(super) folder: PathBuf,
+    /// Where closed segments go.
+    pub(super) backlog: Arc<Backlog>,
+    /// Counts what is lost.
+    pub(super) meter: Arc<Meter>,
+}
+
+/// Why a capture ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reason {
+    /// By itself, or by somebody else.
+    Ended,
+    /// We were told to stop.
+    Stopped,
+    /// There is no space left for another segment.
+    DiskFull,
+}
+
+// === impl Capturer ===
+
+impl Capturer {
+    /// Captures until `stop`, and ends the backlog.
+    ///
+    /// # Errors
+    /// If dumpcap refuses its command line at the first start.
+    pub(super) async fn run(self, stop: CancellationToken) -> Result<(), Error> {
+        let captured = self.capture(&stop).await;
+        self.backlog.end();
+        captured
+    }
+
+    async fn capture(&self, stop: &CancellationToken) -> Result<(), Error> {
+        let mut supervisor = Supervisor::new(&self.config.restart, Arc::clone(&self.meter));
+        loop {
+            let reason = self.once(&mut supervisor, stop).await?;
+            if reason == Reason::Stopped || !supervisor.pause(stop).await {
+                return Ok(());
+            }
+            while self.is_full() {
+                tokio::select! {
+                    () = sleep(SPACE_EVERY) => {}
+                    () = stop.cancelled() => return Ok(()),
+                }
+            }
+        }
+    }
+
+    /// One dumpcap, from its start to its end.
+    async fn once(
+        &self,
+        supervisor: &mut Supervisor,
+        stop: &CancellationToken,
+    ) -> Result<Reason, Error> {
+        let folder = self.folder.join(supervisor.epoch.to_string());
+        fs::create_dir(&folder).map_err(|error| {
+            Error::failure(format!("{} can't be made", folder.display())).because(error)
+        })?;
+        let prefix = folder.join("segment.pcap");
+        let started = Child::start(
+            Launch {
+                program: self.dumpcap.clone(),
+                arguments: arguments::dumpcap_segments(&self.config, &prefix.to_string_lossy()),
+                stdin: Stdio::null(),
+                stdout: Stdio::null(),
+                privilege: Privilege::Capture,
+                death_signal: "TERM",
+            },
+            &self.meter,
+        );
+        let mut dumpcap = match started.await {
+            Ok(dumpcap) => dumpcap,
+            Err(error) if error.is_configuration() => return Err(error),
+            Err(error) => {
+                supervisor.failed("dumpcap_failed", &error.to_string());
+                return Ok(Reason::Ended);
+            }
+        };
+        supervisor.started();
+        self.backlog.push(Item::Begin(supervisor.epoch));
+        let mut taken = 0;
+        let reason = self.follow(&mut dumpcap, &folder, &mut taken, supervisor, stop).await;
+        let ended = match reason {
+            Reason::Ended => dumpcap.ended().await,
+            Reason::Stopped | Reason::DiskFull => dumpcap.finish(END_DEADLINE).await,
+        };
+        let clean = was_stopped(ended.exit);
+        self.take_closed(&folder, &mut taken, Some(!clean));
+        let statistics = supervisor.ended(&ended, reason != Reason::Ended)?;
+        if reason == Reason::DiskFull {
+            supervisor.failed("segment_disk_full", "the segments' disk is full");
+        }
+        self.backlog.push(Item::End(statistics.captured));
+        Ok(reason)
+    }
+
+    async fn follow(
+        &self,
+        dumpcap: &mut Child,
+        folder: &Path,
+        taken: &mut u64,
+        supervisor: &mut Supervisor,
+        stop: &CancellationToken,
+    ) -> Reason {
+        let mut look = interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = dumpcap.ended() => return Reason::Ended,
+                () = stop.cancelled() => return Reason::Stopped,
+                _ = look.tick() => {}
+            }
+            if let Some(open_bytes) = self.take_closed(folder, taken, None) {
+                supervisor.captures();
+                while self.backlog.bytes() + open_bytes > self.config.segment.disk_budget_bytes
+                    || self.is_full()
+                {
+                    if !self.shed_newest().await {
+                        break;
+                    }
+                }
+                if self.is_full() {
+                    return Reason::DiskFull;
+                }
+            }
+        }
+    }
+
+    /// Whether what is written until the next look might not fit on the disk.
+    fn is_full(&self) -> bool {
+        space(&self.folder).is_ok_and(|space| {
+            // A small disk is used up to three quarters rather than not at all.
+            space.free < self.config.segment.max_bytes.min(space.total / 4)
+        })
+    }
+
+    /// Appends the segments that were closed since. While dumpcap runs (`ended` is `None`) the last one
+    /// is open, and its size is returned.
+    fn take_closed(&self, folder: &Path, taken: &mut u64, ended: Option<bool>) -> Option<u64> {
+        let mut segments = match list(folder, *taken) {
+            Ok(segments) => segments,
+            Err(error) => {
+                self.meter.error("segment_unreadable");
+                tracing::error!(folder = %folder.display(), %error, "segments can't be listed");
+                return None;
+            }
+        };
+        let open = match ended {
+            None => Some(segments.pop()?),
+            Some(_) => None,
+        };
+        let count = segments.len();
+        for (place, (number, mut segment)) in segments.into_iter().enumerate() {
+            *taken = number;
+            segment.may_be_cut = ended == Some(true) && place + 1 == count;
+            if segment.bytes <= pcap::HEADER_BYTES as u64 {
+                remove(&segment.path);
+            } else {
+                self.backlog.push(Item::Segment(segment));
+            }
+        }
+        open.map(|(_, segment)| segment.bytes)
+    }
+
+    /// Gives up the newest segment that waits, and counts its packets; `false` if none waits.
+    async fn shed_newest(&self) -> bool {
+        let Some(segment) = self.backlog.newest() else {
+            return false;
+        };
+        let path = segment.path.clone();
+        let packets = spawn_blocking(move || pcap::count_packets(&path));
+        let packets = packets.await.map_err(io::Error::other).flatten();
+        let packets = packets.unwrap_or_default();
+        if self.backlog.shed(&segment, packets) {
+            self.meter.error("segment_shed");
+            self.meter.lost("disk_budget", packets);
+            tracing::error!(
+                packets,
+                bytes = segment.bytes,
+                "segments wait in vain and take too much disk: the newest was shed"
+            );
+            remove(&segment.path);
+        }
+        true
+    }
+}
+
+/// Deletes a segment.
+pub(super) fn remove(path: &Path) {
+    if let Err(error) = fs::remove_file(path) {
+        tracing::warn!(segment = %path.display(), %error, "a segment could not be deleted");
+    }
+}
+
+/// The segments with a number over `after`, by number: `segment_00001_20260101120000.pcap`.
+fn list(folder: &Path, after: u64) -> io::Result<Vec<(u64, Segment)>> {
+    let mut segments = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let number = name
+            .to_str()
+            .and_then(|name| name.split('_').nth(1))
+            .and_then(|number| number.parse().ok());
+        let Some(number) = number.filter(|number| *number > after) else {
+            continue;
+        };
+        // It may be read and deleted meanwhile.
+        let Ok(meta) = entry.metadata() else {
+            continue;
+        };
+        let segment = Segment { path: entry.path(), bytes: meta.len(), may_be_cut: false };
+        segments.push((number, segment));
+    }
+    segments.sort_by_key(|(number, _)| *number);
+    Ok(segments)
+}

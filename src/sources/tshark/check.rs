@@ -1,0 +1,343 @@
+//! What is wrong with a config: by its values alone, and on this machine.
+
+use std::{fs, io, path::Path, process::Command};
+
+use super::{
+    Config, Mode, Restart, Segment, arguments,
+    programs::{self, CHILD_PATH, Privilege},
+    refusal::{interfaces, refused},
+};
+use crate::component::{Error, Problem};
+
+/// The most tsharks at once.
+const MAX_WORKERS: u16 = 64;
+
+/// The longest lines that may be asked for.
+const MAX_LINE_BYTES: std::ops::RangeInclusive<usize> = 64 << 10..=64 << 20;
+
+/// libpcap's own maximum (`MAXIMUM_SNAPLEN`).
+const MAX_SNAPLEN: u32 = 262_144;
+
+/// Values out of range, and keys that don't go with the mode.
+pub(super) fn values(config: &Config) -> Vec<Problem> {
+    let mut findings = Findings::default();
+    match config.mode {
+        Mode::File => findings.replaying(config),
+        Mode::Segments | Mode::Pipe => findings.capturing(config),
+    }
+    findings.ranges(config);
+    findings.segment(config);
+    findings.fields(config);
+    findings.0
+}
+
+#[derive(Default)]
+struct Findings(Vec<Problem>);
+
+impl Findings {
+    fn unless(&mut self, fine: bool, key: &str, message: impl Into<String>, hint: &str) {
+        if !fine {
+            self.0.push(Problem::new(key, message).hint(hint));
+        }
+    }
+
+    fn replaying(&mut self, config: &Config) {
+        self.unless(
+            !config.files.is_empty(),
+            "files",
+            "`mode: file` needs `files`",
+            "name at least one capture file",
+        );
+        self.unless(
+            config.interface.is_none(),
+            "interface",
+            "`interface` does not go with `mode: file`",
+            "leave it out, or capture with `mode: segments`",
+        );
+        self.unless(
+            config.capture_filter.is_none(),
+            "capture_filter",
+            "`capture_filter` does not go with `mode: file`",
+            "leave it out: files are read as they are",
+        );
+    }
+
+    fn capturing(&mut self, config: &Config) {
+        let interface = config.interface.as_deref().unwrap_or_default();
+        // dumpcap would take others for options, pipes or remote machines.
+        let is_name = !interface.starts_with('-') && !interface.contains(['/', '|', '@']);
+        self.unless(
+            !interface.is_empty(),
+            "interface",
+            "capturing needs an `interface`",
+            "name one of those `ip link` lists, or read files with `mode: file`",
+        );
+        self.unless(
+            is_name,
+            "interface",
+            format!("`{interface}` is no interface"),
+            "name one of those `ip link` lists",
+        );
+        self.unless(
+            config.files.is_empty(),
+            "files",
+            "`files` does not go with capturing",
+            "leave it out, or read files with `mode: file`",
+        );
+        self.unless(
+            config.mode != Mode::Pipe || config.workers <= 1,
+            "workers",
+            format!("`mode: pipe` has one worker, not {}", config.workers),
+            "leave it out, or use `mode: segments`",
+        );
+    }
+
+    fn ranges(&mut self, config: &Config) {
+        self.unless(
+            (1..=MAX_WORKERS).contains(&config.workers),
+            "workers",
+            format!("workers is {}, not 1 to {MAX_WORKERS}", config.workers),
+            "one for each core that tshark may have",
+        );
+        self.unless(
+            config.snaplen == 0 || (64..=MAX_SNAPLEN).contains(&config.snaplen),
+            "snaplen",
+            format!("snaplen is {}, not 0 or 64 to {MAX_SNAPLEN}", config.snaplen),
+            "128 holds the headers; 0 keeps whole packets",
+        );
+        let (least, most) = MAX_LINE_BYTES.into_inner();
+        self.unless(
+            MAX_LINE_BYTES.contains(&config.max_line_bytes),
+            "max_line_bytes",
+            format!("max_line_bytes is {}, not {least} to {most}", config.max_line_bytes),
+            "1048576 is enough for all but whole payloads",
+        );
+        let Restart { initial_secs, max_secs } = config.restart;
+        self.unless(
+            (1..=max_secs).contains(&initial_secs) && max_secs <= 3600,
+            "restart",
+            format!("restart goes from {initial_secs} to {max_secs} seconds"),
+            "1 <= initial_secs <= max_secs <= 3600",
+        );
+    }
+
+    fn segment(&mut self, config: &Config) {
+        let Segment { max_bytes, max_secs, disk_budget_bytes, .. } = config.segment;
+        self.unless(
+            (1_000_000..=10_000_000_000).contains(&max_bytes),
+            "segment.max_bytes",
+            format!("segment.max_bytes is {max_bytes}, not 1000000 to 10000000000"),
+            "30000000 suits most",
+        );
+        self.unless(
+            (1..=3600).contains(&max_secs),
+            "segment.max_secs",
+            format!("segment.max_secs is {max_secs}, not 1 to 3600"),
+            "packets come so many seconds late",
+        );
+        self.unless(
+            disk_budget_bytes / 3 >= max_bytes,
+            "segment.disk_budget_bytes",
+            format!(
+                "segment.disk_budget_bytes is {disk_budget_bytes}, less than three segments of {max_bytes}"
+            ),
+            "one segment is written and one is read while a third waits",
+        );
+    }
+
+    fn fields(&mut self, config: &Config) {
+        for (place, field) in config.fields.iter().enumerate() {
+            let is_name = !field.is_empty()
+                && !field.starts_with('-')
+                && field.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
+            self.unless(
+                is_name,
+                &format!("fields[{place}]"),
+                format!("`{field}` is not a field's name"),
+                "names are those of `tshark -G fields`, such as dns.qry.name",
+            );
+        }
+    }
+}
+
+/// Files that are not there or can't be read.
+pub(super) fn files(config: &Config) -> Vec<Problem> {
+    if config.mode != Mode::File {
+        return Vec::new();
+    }
+    let files = config.files.iter().enumerate();
+    files
+        .filter_map(|(place, path)| {
+            let reason = unreadable(path)?;
+            let message = format!("{} can't be read: {reason}", path.display());
+            Some(Problem::new(format!("files[{place}]"), message))
+        })
+        .collect()
+}
+
+fn unreadable(path: &Path) -> Option<String> {
+    match fs::metadata(path) {
+        Err(error) => Some(error.to_string()),
+        Ok(meta) if meta.is_dir() => Some("it is a folder".to_owned()),
+        // Opening a named pipe would wait for its writer.
+        Ok(meta) if !meta.is_file() => None,
+        Ok(_) => fs::File::open(path).err().map(|error| error.to_string()),
+    }
+}
+
+/// What this machine lacks.
+pub(super) fn environment(config: &Config) -> Vec<Problem> {
+    let mut problems = files(config);
+    match programs::find(&config.programs.tshark) {
+        Err(error) => problems.push(problem("", &error)),
+        Ok(tshark) => problems.extend(fields(config, &tshark)),
+    }
+    if config.mode == Mode::File {
+        let editcap = programs::find(&config.programs.editcap);
+        problems.extend(editcap.err().map(|error| problem("", &error)));
+        return problems;
+    }
+    let Some(interface) = &config.interface else {
+        return problems;
+    };
+    if interface != "any" && !interfaces().contains(interface) {
+        problems.push(
+            Problem::new("interface", format!("there is no interface `{interface}`"))
+                .hint(format!("there are: {}", interfaces().join(", "))),
+        );
+        return problems;
+    }
+    match programs::find(&config.programs.dumpcap) {
+        Err(error) => problems.push(problem("", &error)),
+        Ok(dumpcap) => problems.extend(capture(config, &dumpcap, interface)),
+    }
+    problems
+}
+
+/// Has tshark read nothing, for what it says about its command line.
+fn fields(config: &Config, tshark: &Path) -> Option<Problem> {
+    let words = complaint(tshark, Privilege::None, &arguments::tshark(config, false))?;
+    let key = if words.contains("fields") { "fields" } else { "" };
+    Some(problem(key, &refused("tshark", &words)))
+}
+
+/// Has dumpcap open the interface, for what it says about permission and filter.
+fn capture(config: &Config, dumpcap: &Path, interface: &str) -> Option<Problem> {
+    let mut arguments = vec!["-i".to_owned(), interface.to_owned(), "-d".to_owned()];
+    let filter = config.capture_filter.clone().unwrap_or_default();
+    arguments.extend(["-f".to_owned(), filter]);
+    let words = complaint(dumpcap, Privilege::Capture, &arguments)?;
+    let key = if words.contains("filter") { "capture_filter" } else { "interface" };
+    Some(problem(key, &refused("dumpcap", &words)))
+}
+
+/// What a program says on stderr if it fails.
+fn complaint(program: &Path, privilege: Privilege, arguments: &[String]) -> Option<String> {
+    let setpriv = programs::find(&"setpriv".into()).ok()?;
+    // What is read is an empty capture: a pipe that ends at once.
+    let (nothing, end) = io::pipe().ok()?;
+    drop(end);
+    let output = Command::new(setpriv)
+        .args(programs::setpriv(privilege, "KILL"))
+        .arg(program)
+        .args(arguments)
+        .env_clear()
+        .env("PATH", CHILD_PATH)
+        .env("LC_ALL", "C")
+        .env("HOME", "/nonexistent")
+        .stdin(nothing)
+        .output()
+        .ok()?;
+    (!output.status.success()).then(|| super::child::words(&output.stderr))
+}
+
+fn problem(key: &str, error: &Error) -> Problem {
+    let problem = Problem::new(key, error.to_string());
+    match error.remedy() {
+        Some(remedy) => problem.hint(remedy),
+        None => problem,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    type Row = (fn(&mut Config), &'static [&'static str]);
+
+    fn keys(config: &Config) -> Vec<String> {
+        values(config).into_iter().map(|it| it.key).collect()
+    }
+
+    #[test]
+    fn each_value_out_of_range_is_named() {
+        let good = Config { interface: Some("eth0".to_owned()), ..Config::default() };
+        assert_eq!(keys(&good), [""; 0]);
+        let bad = |change: fn(&mut Config)| {
+            let mut config = good.clone();
+            change(&mut config);
+            keys(&config)
+        };
+        let table: [Row; 13] = [
+            (|c| c.interface = None, &["interface"]),
+            (|c| c.interface = Some("-w/etc/x".to_owned()), &["interface"]),
+            (|c| c.interface = Some("TCP@host:1".to_owned()), &["interface"]),
+            (|c| c.files = vec!["a.pcap".into()], &["files"]),
+            (|c| c.workers = 0, &["workers"]),
+            (|c| c.workers = 65, &["workers"]),
+            (|c| c.snaplen = 63, &["snaplen"]),
+            (|c| c.max_line_bytes = 10, &["max_line_bytes"]),
+            (|c| c.segment.max_secs = 0, &["segment.max_secs"]),
+            (|c| c.segment.disk_budget_bytes = 1, &["segment.disk_budget_bytes"]),
+            (|c| c.restart.initial_secs = 31, &["restart"]),
+            (|c| c.fields = vec!["dns.a".to_owned(), "-w".to_owned()], &["fields[1]"]),
+            (
+                |c| {
+                    c.mode = Mode::Pipe;
+                    c.workers = 2;
+                    c.segment = Segment { max_bytes: 1, ..Segment::default() };
+                },
+                &["workers", "segment.max_bytes"],
+            ),
+        ];
+        for (row, (change, expected)) in table.into_iter().enumerate() {
+            assert_eq!(bad(change), expected, "row {row}");
+        }
+    }
+
+    #[test]
+    fn a_file_mode_without_files_and_with_an_interface_has_two_problems() {
+        let config =
+            Config { mode: Mode::File, interface: Some("eth0".to_owned()), ..Config::default() };
+        assert_eq!(keys(&config), ["files", "interface"]);
+    }
+
+    #[test]
+    fn missing_files_and_folders_are_named_before_anything_starts() {
+        let config = Config {
+            mode: Mode::File,
+            files: vec![PathBuf::from("/no/such.pcap"), PathBuf::from("/")],
+            ..Config::default()
+        };
+        let messages: Vec<_> = files(&config).into_iter().map(|it| it.message).collect();
+        assert_eq!(
+            messages,
+            [
+                "/no/such.pcap can't be read: No such file or directory (os error 2)",
+                "/ can't be read: it is a folder",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_field_that_tshark_does_not_know_is_a_problem_of_fields() {
+        let config = Config { fields: vec!["no.such.field".to_owned()], ..Config::default() }
+            .replay(vec![PathBuf::from("/dev/null")]);
+        let problems = environment(&config);
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert_eq!(problems[0].key, "fields");
+        assert!(problems[0].message.contains("no.such.field"));
+    }
+}

@@ -1,0 +1,263 @@
+//! Cuts capture files into chunks of a fixed number of packets, so that several tsharks share a file
+//! and none grows without bound. Where the cuts are depends on the file alone.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    sync::mpsc,
+    time::{MissedTickBehavior, interval},
+};
+
+use super::{
+    arguments,
+    child::{Child, Exit, Launch},
+    private::{self, PrivateFolder},
+    programs::Privilege,
+};
+use crate::{component::Error, metrics::Meter};
+
+/// Packets in a chunk.
+pub(super) const CHUNK_PACKETS: u64 = 50_000;
+
+/// Files up to this size are read as they are.
+const WHOLE_BYTES: u64 = 4 << 20;
+
+/// What packets of a compressed file are taken to grow by, for [`WHOLE_BYTES`] and the space needed.
+const INFLATION: u64 = 10;
+
+/// Disk space that must remain beside the chunks.
+const SPARE_BYTES: u64 = 64 << 20;
+
+/// First bytes of compressed files: gzip, zstd, lz4.
+const COMPRESSED: &[&[u8]] = &[b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18"];
+
+/// How often it is looked for new chunks.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// The next thing to do.
+#[derive(Debug)]
+pub(super) struct Unit {
+    /// Which of the files.
+    pub(super) file: usize,
+    /// What to do with it.
+    pub(super) work: Work,
+}
+
+/// What to do with a file, or with a part of it.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// Read all of it that was not read in chunks.
+    Rest,
+    /// Read this chunk and delete it.
+    Chunk {
+        /// Where it is.
+        path: PathBuf,
+        /// How many packets it has, if that is known.
+        packets: Option<u64>,
+    },
+    /// Say that it is damaged, in these words.
+    Damaged(String),
+    /// Say that it can't be read, for this reason.
+    Unreadable(String),
+}
+
+/// Cuts files.
+#[derive(Debug)]
+pub(super) struct Cutter {
+    /// Where editcap is.
+    pub(super) editcap: PathBuf,
+    /// The folder to make the chunks' folder in.
+    pub(super) base: PathBuf,
+    /// Counts what happens to children.
+    pub(super) meter: Arc<Meter>,
+}
+
+/// The units of one file.
+struct Queue<'a> {
+    units: &'a mpsc::Sender<Unit>,
+    file: usize,
+}
+
+/// Nobody wants the units any more.
+#[derive(Debug)]
+struct Unwanted;
+
+// === impl Cutter ===
+
+impl Cutter {
+    /// Sends what there is to do for each of `files`, in order, until nobody wants it. The chunks are
+    /// there as long as the folder that is returned.
+    pub(super) async fn run(
+        self,
+        files: Arc<[PathBuf]>,
+        units: mpsc::Sender<Unit>,
+    ) -> Option<PrivateFolder> {
+        let mut folder = None;
+        for (file, path) in files.iter().enumerate() {
+            let queue = Queue { units: &units, file };
+            let done = match self.space(path, &mut folder) {
+                Ok(Some(into)) => {
+                    let prefix = into.join(format!("{file}"));
+                    self.cut(path, &prefix, queue).await
+                }
+                Ok(None) => queue.send(Work::Rest).await,
+                Err(reason) => queue.send(reason).await,
+            };
+            if done.is_err() {
+                break;
+            }
+        }
+        folder
+    }
+
+    /// The folder to cut `path` in; `None` to read it as it is.
+    fn space(
+        &self,
+        path: &Path,
+        folder: &mut Option<PrivateFolder>,
+    ) -> Result<Option<PathBuf>, Work> {
+        let unreadable = |error: io::Error| Work::Unreadable(error.to_string());
+        let meta = path.metadata().map_err(unreadable)?;
+        if !meta.is_file() {
+            return Ok(None);
+        }
+        if meta.len() == 0 {
+            return Err(Work::Damaged("it is empty (zero bytes)".to_owned()));
+        }
+        let bytes = if is_compressed(path).map_err(unreadable)? {
+            meta.len().saturating_mul(INFLATION)
+        } else {
+            meta.len()
+        };
+        if bytes <= WHOLE_BYTES {
+            return Ok(None);
+        }
+        // In pcapng, into which editcap writes, a packet's header is twice as long.
+        let needed = bytes.saturating_mul(2).saturating_add(SPARE_BYTES);
+        match private::space(&self.base).map(|space| space.free) {
+            Ok(free) if free >= needed => {}
+            Ok(free) => {
+                tracing::warn!(
+                    file = %path.display(), folder = %self.base.display(), free, needed,
+                    "too little space to cut the file into chunks: one tshark reads it alone; set TMPDIR to a roomier folder"
+                );
+                return Ok(None);
+            }
+            Err(error) => {
+                tracing::warn!(folder = %self.base.display(), %error, "no chunks can be written: one tshark reads the file alone");
+                return Ok(None);
+            }
+        }
+        if folder.is_none() {
+            match PrivateFolder::create(&self.base) {
+                Ok(created) => *folder = Some(created),
+                Err(error) => {
+                    tracing::warn!(folder = %self.base.display(), %error, "no chunks can be written: one tshark reads the file alone");
+                }
+            }
+        }
+        Ok(folder.as_ref().map(|folder| folder.path().to_owned()))
+    }
+
+    async fn cut(&self, path: &Path, prefix: &Path, queue: Queue<'_>) -> Result<(), Unwanted> {
+        let mut editcap = match self.editcap(path, prefix).await {
+            Ok(editcap) => editcap,
+            Err(error) => {
+                tracing::warn!(file = %path.display(), %error, "the file can't be cut: one tshark reads it alone");
+                return queue.send(Work::Rest).await;
+            }
+        };
+        let mut look = interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut next = 0;
+        let ended = loop {
+            tokio::select! {
+                ended = editcap.ended() => break ended,
+                _ = look.tick() => {}
+            }
+            // A chunk is complete once its successor is begun.
+            while chunk(prefix, next + 1).is_some()
+                && let Some(path) = chunk(prefix, next)
+            {
+                let packets = Some(CHUNK_PACKETS);
+                queue.send(Work::Chunk { path, packets }).await?;
+                next += 1;
+            }
+        };
+        let complete = ended.exit == Exit::Code(0);
+        while let Some(path) = chunk(prefix, next) {
+            let is_last = chunk(prefix, next + 1).is_none();
+            if is_last && !complete {
+                break;
+            }
+            let packets = (!is_last).then_some(CHUNK_PACKETS);
+            queue.send(Work::Chunk { path, packets }).await?;
+            next += 1;
+        }
+        if !complete {
+            tracing::warn!(file = %path.display(), says = ended.words, "the file can't be cut: one tshark reads the rest");
+            queue.send(Work::Rest).await
+        } else if ended.words.is_empty() {
+            Ok(())
+        } else {
+            queue.send(Work::Damaged(ended.words)).await
+        }
+    }
+
+    async fn editcap(&self, path: &Path, prefix: &Path) -> Result<Child, Error> {
+        let file = open(path)?;
+        Child::start(
+            Launch {
+                program: self.editcap.clone(),
+                arguments: arguments::editcap(CHUNK_PACKETS, &prefix.to_string_lossy()),
+                stdin: file,
+                stdout: Stdio::null(),
+                privilege: Privilege::None,
+                death_signal: "KILL",
+            },
+            &self.meter,
+        )
+        .await
+    }
+}
+
+// === impl Queue ===
+
+impl Queue<'_> {
+    async fn send(&self, work: Work) -> Result<(), Unwanted> {
+        let file = self.file;
+        let unit = Unit { file, work };
+        self.units.send(unit).await.map_err(|_| Unwanted)
+    }
+}
+
+/// Opens a capture for a child to read: a child may not itself be allowed to.
+pub(super) fn open(path: &Path) -> Result<Stdio, Error> {
+    File::open(path).map(Stdio::from).map_err(|error| {
+        Error::failure(format!("{} can't be opened", path.display())).because(error)
+    })
+}
+
+/// The chunk of this number, if it was begun: editcap puts a date after the number.
+fn chunk(prefix: &Path, number: u64) -> Option<PathBuf> {
+    let name = prefix.file_name()?.to_str()?;
+    let name = format!("{name}_{number:05}_");
+    fs::read_dir(prefix.parent()?)
+        .ok()?
+        .flatten()
+        .find(|entry| entry.file_name().to_string_lossy().starts_with(&name))
+        .map(|entry| entry.path())
+}
+
+fn is_compressed(path: &Path) -> io::Result<bool> {
+    let mut magic = Vec::new();
+    File::open(path)?.take(4).read_to_end(&mut magic)?;
+    Ok(COMPRESSED.iter().any(|known| magic.starts_with(known)))
+}

@@ -1,0 +1,223 @@
+//! `mode: file`: capture files, in order, read by several tsharks at once.
+//!
+//! Data passes: files → [`Cutter`] → chunks → tsharks → [`Emitter`], which takes the chunks' lines in
+//! the order of the files. A file is an epoch.
+
+use std::{collections::VecDeque, env, fs, path::PathBuf, process::Stdio, sync::Arc};
+
+use tokio::sync::mpsc;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+
+use super::{
+    Config,
+    chunks::{Cutter, Unit, Work, open},
+    order::Emitter,
+    private, programs,
+    reading::{ReadEnd, Reading},
+    refusal::refused,
+    worker::Reader,
+};
+use crate::component::{Error, Outputs};
+
+/// With so many packets to go, the next chunk's tshark is started: it takes about as long to begin.
+const HEAD_START_PACKETS: u64 = 8_000;
+
+/// A unit that is being worked on.
+struct Job {
+    unit: Unit,
+    /// `None` for units that only say something.
+    reading: Option<Reading>,
+}
+
+/// The files' replay.
+struct Replay<'a> {
+    files: Arc<[PathBuf]>,
+    workers: usize,
+    reader: &'a Reader,
+    units: mpsc::Receiver<Unit>,
+    jobs: VecDeque<Job>,
+    emitter: Emitter<'a>,
+    file: usize,
+    out: &'a Outputs,
+}
+
+/// Reads the configured files to their end, or until `stop`.
+///
+/// # Errors
+/// If a program is missing, or tshark refuses its command line.
+pub(super) async fn run(
+    config: &Config,
+    reader: Reader,
+    out: &Outputs,
+    stop: CancellationToken,
+) -> Result<(), Error> {
+    let base = env::temp_dir();
+    private::sweep(&base, |_| {});
+    let files: Arc<[PathBuf]> = config.files.clone().into();
+    let cutter = Cutter {
+        editcap: programs::find(&config.programs.editcap)?,
+        base,
+        meter: Arc::clone(out.meter()),
+    };
+    let (sender, units) = mpsc::channel(1);
+    let cutting = AbortOnDropHandle::new(tokio::spawn(cutter.run(Arc::clone(&files), sender)));
+    let replay = Replay {
+        files,
+        workers: config.workers.into(),
+        reader: &reader,
+        units,
+        jobs: VecDeque::new(),
+        emitter: Emitter::new(out),
+        file: 0,
+        out,
+    };
+    let done = tokio::select! {
+        done = replay.run() => done,
+        () = stop.cancelled() => Ok(()),
+    };
+    // The units are unwanted now, so this ends at once; with it goes the chunks' folder.
+    drop(cutting.await);
+    done
+}
+
+// === impl Replay ===
+
+impl Replay<'_> {
+    async fn run(mut self) -> Result<(), Error> {
+        loop {
+            while self.jobs.len() < self.workers {
+                let Some(unit) = (if self.jobs.is_empty() {
+                    self.units.recv().await
+                } else {
+                    self.units.try_recv().ok()
+                }) else {
+                    break;
+                };
+                self.begin(unit).await?;
+            }
+            let Some(job) = self.jobs.pop_front() else {
+                return Ok(());
+            };
+            self.finish(job).await?;
+        }
+    }
+
+    async fn begin(&mut self, unit: Unit) -> Result<(), Error> {
+        let mut job = Job { reading: None, unit };
+        match job.open(&self.files) {
+            None => {}
+            Some(Ok(capture)) => {
+                job.reading = Some(Reading::new(self.reader.start(capture).await?));
+            }
+            Some(Err(error)) => job.unit.work = Work::Unreadable(describe(&error)),
+        }
+        self.jobs.push_back(job);
+        Ok(())
+    }
+
+    /// Hands on all of a job's lines, and begins others meanwhile.
+    async fn finish(&mut self, mut job: Job) -> Result<(), Error> {
+        if job.unit.file != self.file {
+            self.file = job.unit.file;
+            self.emitter.begin_epoch(u32::try_from(self.file).unwrap_or(u32::MAX));
+        }
+        match &job.unit.work {
+            Work::Rest => self.emitter.again_from_whole(),
+            Work::Chunk { .. } => {}
+            Work::Damaged(words) => self.report("damaged_capture", job.unit.file, words),
+            Work::Unreadable(words) => self.report("unreadable_capture", job.unit.file, words),
+        }
+        let Some(mut reading) = job.reading.take() else {
+            return Ok(());
+        };
+        let end = loop {
+            let open = || job.open(&self.files).unwrap_or_else(|| Ok(Stdio::null()));
+            let step = reading.step(self.reader, open, &mut self.emitter).await?;
+            if let Some(end) = step {
+                break end;
+            }
+            if self.may_begin(&job, &reading)
+                && let Ok(unit) = self.units.try_recv()
+            {
+                self.begin(unit).await?;
+            }
+        };
+        self.ended(&job.unit, end)
+    }
+
+    /// Workers that are at work must not outnumber the configured ones, but for one that is only
+    /// starting, and of those that are done one fewer may wait for their turn.
+    fn may_begin(&self, job: &Job, reading: &Reading) -> bool {
+        let done = |job: &&Job| job.reading.as_ref().is_none_or(Reading::is_done);
+        let waiting = self.jobs.iter().filter(done).count();
+        let working = self.jobs.len() - waiting + usize::from(!reading.is_done());
+        let nearly_done = job
+            .unit
+            .packets()
+            .is_some_and(|packets| self.emitter.packets() + HEAD_START_PACKETS >= packets);
+        waiting < self.workers && working < self.workers + usize::from(nearly_done)
+    }
+
+    fn ended(&mut self, unit: &Unit, end: ReadEnd) -> Result<(), Error> {
+        match end {
+            ReadEnd::Complete => {
+                if let Some(missing) =
+                    unit.packets().and_then(|packets| packets.checked_sub(self.emitter.packets()))
+                {
+                    self.out.meter().lost("frame_gap", missing);
+                }
+            }
+            ReadEnd::Damaged(words) => self.report("damaged_capture", unit.file, &words),
+            ReadEnd::Refused(words) => return Err(refused("tshark", &words)),
+        }
+        self.emitter.end_capture();
+        if let Work::Chunk { path, .. } = &unit.work
+            && let Err(error) = fs::remove_file(path)
+        {
+            tracing::debug!(%error, "a chunk stays until the end of the run");
+        }
+        Ok(())
+    }
+
+    fn report(&self, error_type: &'static str, file: usize, words: &str) {
+        let name = self.files.get(file).map(|path| path.display().to_string());
+        let name = name.unwrap_or_default();
+        let words =
+            words.replace("The standard input", &format!("the file \"{name}\"")).replace('\n', " ");
+        self.out.meter().error(error_type);
+        tracing::error!(
+            file = name,
+            packets = self.emitter.epoch_packets(),
+            says = words,
+            "the capture file is damaged or can't be read: its complete packets were read"
+        );
+    }
+}
+
+// === impl Job ===
+
+impl Job {
+    fn open(&self, files: &[PathBuf]) -> Option<Result<Stdio, Error>> {
+        match &self.unit.work {
+            Work::Rest => files.get(self.unit.file).map(|path| open(path)),
+            Work::Chunk { path, .. } => Some(open(path)),
+            Work::Damaged(_) | Work::Unreadable(_) => None,
+        }
+    }
+}
+
+// === impl Unit ===
+
+impl Unit {
+    fn packets(&self) -> Option<u64> {
+        match &self.work {
+            Work::Chunk { packets, .. } => *packets,
+            Work::Rest | Work::Damaged(_) | Work::Unreadable(_) => None,
+        }
+    }
+}
+
+fn describe(error: &Error) -> String {
+    let cause = std::error::Error::source(error);
+    cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
+}

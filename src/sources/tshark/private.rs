@@ -1,0 +1,138 @@
+//! Folders of our own for packets: mode 0700, locked while we live, so that a later run can tell a
+//! dead run's folder from a living one's.
+
+use std::{
+    fs::{self, DirBuilder, File},
+    io,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    process,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use rustix::fs::{FlockOperation, flock, statvfs};
+
+const PREFIX: &str = "tidegate-";
+
+/// A folder that is removed with all in it when dropped, unless it is kept.
+#[derive(Debug)]
+pub(super) struct PrivateFolder {
+    path: PathBuf,
+    kept: bool,
+    _lock: File,
+}
+
+/// A file system's bytes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Space {
+    /// What files of ours may still take.
+    pub(super) free: u64,
+    /// All of it.
+    pub(super) total: u64,
+}
+
+/// The space of the file system that `folder` is in.
+pub(super) fn space(folder: &Path) -> io::Result<Space> {
+    let space = statvfs(folder)?;
+    let bytes = |blocks: u64| blocks.saturating_mul(space.f_frsize);
+    Ok(Space { free: bytes(space.f_bavail), total: bytes(space.f_blocks) })
+}
+
+/// Removes the folders in `base` of runs that have died; `each` sees them before.
+pub(super) fn sweep(base: &Path, mut each: impl FnMut(&Path)) {
+    let ours = rustix::process::geteuid().as_raw();
+    for entry in fs::read_dir(base).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let is_ours = entry.file_name().to_string_lossy().starts_with(PREFIX)
+            && fs::symlink_metadata(&path).is_ok_and(|meta| {
+                meta.is_dir() && std::os::unix::fs::MetadataExt::uid(&meta) == ours
+            });
+        if !is_ours {
+            continue;
+        }
+        let Ok(folder) = File::open(&path) else {
+            continue;
+        };
+        if flock(&folder, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            each(&path);
+            if let Err(error) = fs::remove_dir_all(&path) {
+                tracing::warn!(folder = %path.display(), %error, "a dead run's folder stays");
+            }
+        }
+    }
+}
+
+// === impl PrivateFolder ===
+
+impl PrivateFolder {
+    /// A new folder in `base`.
+    pub(super) fn create(base: &Path) -> io::Result<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        loop {
+            let number = NEXT.fetch_add(1, Ordering::Relaxed);
+            let path = base.join(format!("{PREFIX}{}-{number}", process::id()));
+            match DirBuilder::new().mode(0o700).create(&path) {
+                Ok(()) => {
+                    let lock = File::open(&path)?;
+                    flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+                    return Ok(Self { path, kept: false, _lock: lock });
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Whether it stays, for a later run's [`sweep`], when it is dropped.
+    pub(super) fn keep(&mut self, kept: bool) {
+        self.kept = kept;
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for PrivateFolder {
+    fn drop(&mut self) {
+        if !self.kept
+            && let Err(error) = fs::remove_dir_all(&self.path)
+        {
+            tracing::warn!(folder = %self.path.display(), %error, "a private folder stays");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_folder_is_ours_alone_and_goes_with_us() {
+        let base = tempfile::tempdir().unwrap();
+        let folder = PrivateFolder::create(base.path()).unwrap();
+        let mode = folder.path().metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+        let path = folder.path().to_owned();
+        fs::write(path.join("packets"), "x").unwrap();
+        drop(folder);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_sweep_takes_the_folders_of_the_dead_and_leaves_those_of_the_living() {
+        let base = tempfile::tempdir().unwrap();
+        let living = PrivateFolder::create(base.path()).unwrap();
+        let dead = base.path().join("tidegate-1-0");
+        fs::create_dir(&dead).unwrap();
+        let other = base.path().join("somebody-else");
+        fs::create_dir(&other).unwrap();
+        let mut seen = Vec::new();
+        sweep(base.path(), |path| seen.push(path.to_owned()));
+        assert_eq!(seen, [dead.as_path()]);
+        assert!(living.path().exists() && other.exists() && !dead.exists());
+    }
+}

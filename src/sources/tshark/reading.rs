@@ -1,0 +1,101 @@
+//! Reads one capture to its end, again if somebody killed the reader.
+
+use std::process::Stdio;
+
+use super::{
+    child::{Ended, Exit},
+    order::Emitter,
+    worker::{Finish, Reader, Worker},
+};
+use crate::component::Error;
+
+/// How often a capture is read whose reader was killed.
+const TRIES: u32 = 3;
+
+/// A capture that is being read.
+#[derive(Debug)]
+pub(super) struct Reading {
+    worker: Option<Worker>,
+    tries: u32,
+}
+
+/// How the reading of a capture ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum ReadEnd {
+    /// All of it was read.
+    Complete,
+    /// Its complete packets were read, and then tshark said this.
+    Damaged(String),
+    /// tshark refused its command line, with these words.
+    Refused(String),
+}
+
+// === impl Reading ===
+
+impl Reading {
+    /// Of what `worker` prints.
+    pub(super) fn new(worker: Worker) -> Self {
+        Self { worker: Some(worker), tries: 1 }
+    }
+
+    /// Whether tshark is done, though perhaps not all of its lines are handed on.
+    pub(super) fn is_done(&self) -> bool {
+        self.worker.as_ref().is_none_or(Worker::is_done)
+    }
+
+    /// Hands on what has come; `Some` at the end. `open` opens the capture once more.
+    ///
+    /// # Errors
+    /// If tshark can't be started again, or a component downstream has ended.
+    pub(super) async fn step(
+        &mut self,
+        reader: &Reader,
+        open: impl Fn() -> Result<Stdio, Error>,
+        emitter: &mut Emitter<'_>,
+    ) -> Result<Option<ReadEnd>, Error> {
+        let Some(worker) = &mut self.worker else {
+            return Ok(Some(ReadEnd::Complete));
+        };
+        if let Some(block) = worker.blocks.recv().await {
+            emitter.emit(block).await?;
+            return Ok(None);
+        }
+        let finish = match self.worker.take() {
+            Some(worker) => worker.finish().await?,
+            None => return Ok(Some(ReadEnd::Complete)),
+        };
+        let meter = &reader.meter;
+        if finish.stalled {
+            meter.error("tshark_stalled");
+            return Ok(Some(ReadEnd::Damaged(
+                "tshark said nothing any more and was killed".to_owned(),
+            )));
+        }
+        if let Exit::Signal(signal) = finish.ended.exit {
+            meter.error("tshark_killed");
+            if self.tries < TRIES {
+                self.tries += 1;
+                tracing::warn!(signal, "tshark was killed; the capture is read again");
+                emitter.again();
+                self.worker = Some(reader.start(open()?).await?);
+                return Ok(None);
+            }
+        }
+        Ok(Some(end(&finish, emitter.packets(), || {
+            meter.error("line_cut");
+        })))
+    }
+}
+
+fn end(finish: &Finish, packets: u64, cut: impl FnOnce()) -> ReadEnd {
+    if finish.cut {
+        cut();
+    }
+    let Ended { exit, words } = &finish.ended;
+    match exit {
+        Exit::Code(0) => ReadEnd::Complete,
+        Exit::Code(1 | 126 | 127) if packets == 0 => ReadEnd::Refused(words.clone()),
+        _ if words.is_empty() => ReadEnd::Damaged(format!("tshark ended with {exit}")),
+        _ => ReadEnd::Damaged(words.clone()),
+    }
+}

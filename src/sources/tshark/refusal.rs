@@ -1,0 +1,70 @@
+//! Why a child refused its command line, in words for the person who wrote the config.
+
+use std::fs;
+
+use crate::component::Error;
+
+/// What a child's words mean, and how to mend it.
+const REMEDIES: &[(&str, &str)] = &[
+    ("fields aren't valid", "`tshark -G fields` lists the names there are"),
+    (
+        "do not have permission",
+        "run as root, or give the service `AmbientCapabilities=CAP_NET_RAW`; capabilities set on \
+         dumpcap's file or its group `wireshark` don't count, as our children may gain no privileges",
+    ),
+    (
+        "Invalid capture filter",
+        "`capture_filter` is in the syntax of pcap-filter(7), not in that of display filters",
+    ),
+    ("is not up", "bring it up: `ip link set DEVICE up`"),
+];
+
+/// A configuration error that quotes the child.
+pub(super) fn refused(program: &str, words: &str) -> Error {
+    let words = if words.is_empty() { "it gave no reason" } else { words };
+    let error = Error::configuration(format!("{program} refused to start: {words}"));
+    match remedy(words) {
+        Some(remedy) => error.hint(remedy),
+        None => error,
+    }
+}
+
+fn remedy(words: &str) -> Option<String> {
+    if words.contains("no device named") || words.contains("No such device") {
+        return Some(format!("there are: {}", interfaces().join(", ")));
+    }
+    REMEDIES.iter().find(|(says, _)| words.contains(says)).map(|(_, remedy)| (*remedy).to_owned())
+}
+
+/// The machine's interfaces, sorted, as far as they can be seen.
+pub(super) fn interfaces() -> Vec<String> {
+    let mut names: Vec<_> = fs::read_dir("/sys/class/net")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_quotes_the_child_and_says_how_to_mend_it() {
+        for (words, remedy) in [
+            ("tshark: Some fields aren't valid:\n\tno.such", "tshark -G fields"),
+            ("dumpcap: You do not have permission to capture on device \"eth0\".", "CAP_NET_RAW"),
+            ("dumpcap: There is no device named \"eth9\".", "lo"),
+            ("dumpcap: Device \"eth0\" is not up.", "ip link set"),
+            ("dumpcap: Invalid capture filter \"x y\" for interface 'lo'.", "pcap-filter(7)"),
+        ] {
+            let error = refused("dumpcap", words);
+            assert!(error.is_configuration());
+            assert!(error.to_string().contains(words));
+            assert!(error.remedy().is_some_and(|hint| hint.contains(remedy)), "{words}");
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! `mode: segments`: dumpcap writes short files, tsharks read them once they are closed.
+//!
+//! Data passes: interface → dumpcap → segments on disk → [`Backlog`] → tsharks → [`Emitter`]. Nothing
+//! is lost while the disk's budget lasts, whatever happens to tshark: a segment is deleted only when it
+//! was read. A start of dumpcap is an epoch.
+
+use std::{
+    collections::VecDeque,
+    fs::{self, DirBuilder},
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::time::sleep;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+
+use super::{
+    Config,
+    backlog::{Backlog, Item, Segment},
+    capture::{Capturer, remove},
+    chunks::open,
+    order::Emitter,
+    pcap,
+    private::{self, PrivateFolder},
+    programs,
+    reading::{ReadEnd, Reading},
+    refusal::refused,
+    worker::Reader,
+};
+use crate::component::{Context, Error, Outputs};
+
+/// How long after a stop segments are still read; what is left then is counted as lost.
+const DRAIN: Duration = Duration::from_secs(30);
+
+/// Damaged segments that are kept, for whoever wants to know why.
+const KEPT_DAMAGED: usize = 4;
+
+/// An item, and the tshark that reads it if it is a segment.
+struct Job {
+    item: Item,
+    reading: Option<Reading>,
+}
+
+/// The readers' side.
+struct Readers<'a> {
+    backlog: &'a Backlog,
+    workers: usize,
+    reader: &'a Reader,
+    jobs: VecDeque<Job>,
+    emitter: Emitter<'a>,
+    out: &'a Outputs,
+    /// Where damaged segments go.
+    damaged: PathBuf,
+    /// Cancelled when what is not read yet is given up.
+    overdue: CancellationToken,
+}
+
+/// Captures until `stop`, then reads what was captured.
+///
+/// # Errors
+/// If a program is missing, or refuses its command line.
+pub(super) async fn run(
+    config: &Config,
+    context: &Context,
+    reader: Reader,
+    out: &Outputs,
+    stop: CancellationToken,
+) -> Result<(), Error> {
+    let base = folder(config, context);
+    let mut private = prepare(&base, out)?;
+    let backlog = Arc::new(Backlog::default());
+    let capturer = Capturer {
+        config: config.clone(),
+        dumpcap: programs::find(&config.programs.dumpcap)?,
+        folder: private.path().to_owned(),
+        backlog: Arc::clone(&backlog),
+        meter: Arc::clone(out.meter()),
+    };
+    let mut capture = AbortOnDropHandle::new(tokio::spawn(capturer.run(stop.clone())));
+    reader.try_out().await?;
+    // Should we be dropped, the next run counts what lies there.
+    private.keep(true);
+    let overdue = CancellationToken::new();
+    let mut readers = Readers {
+        backlog: &backlog,
+        workers: config.workers.into(),
+        reader: &reader,
+        jobs: VecDeque::new(),
+        emitter: Emitter::new(out),
+        out,
+        damaged: base.join("damaged"),
+        overdue: overdue.clone(),
+    };
+    // Readers look at it between blocks: what they handed on stays handed on.
+    let deadline = AbortOnDropHandle::new(tokio::spawn(async move {
+        stop.cancelled().await;
+        sleep(DRAIN).await;
+        overdue.cancel();
+    }));
+    let read = readers.run().await;
+    drop(deadline);
+    let stopped = if read.is_ok() {
+        (&mut capture).await.unwrap_or_else(|error| {
+            Err(Error::failure("the supervisor of dumpcap has failed").because(error))
+        })
+    } else {
+        Ok(())
+    };
+    let left = left(private.path()).saturating_sub(readers.emitter.packets());
+    if left > 0 {
+        out.meter().error("segment_unread");
+        out.meter().lost("shutdown", left);
+        tracing::error!(
+            packets = left,
+            "segments were not read before the end: what follows them was too slow"
+        );
+    }
+    private.keep(false);
+    read.and(stopped)
+}
+
+/// Where segments go.
+pub(super) fn folder(config: &Config, context: &Context) -> PathBuf {
+    let default = || context.data_dir.join("segments").join(context.meter.id());
+    config.segment.dir.clone().unwrap_or_else(default)
+}
+
+fn prepare(base: &Path, out: &Outputs) -> Result<PrivateFolder, Error> {
+    let unwritable = |error| {
+        Error::configuration(format!("no segments can be written to {}", base.display()))
+            .hint("make the folder writable, or choose another with `segment.dir`")
+            .because(error)
+    };
+    DirBuilder::new().recursive(true).mode(0o700).create(base).map_err(unwritable)?;
+    private::sweep(base, |folder| {
+        let packets = left(folder);
+        if packets > 0 {
+            out.meter().error("segment_unread");
+            out.meter().lost("previous_run", packets);
+            tracing::error!(
+                packets,
+                "an earlier run ended before it read all it had captured: up to so many packets are lost"
+            );
+        }
+    });
+    PrivateFolder::create(base).map_err(unwritable)
+}
+
+/// Packets in the segments in `folder`.
+fn left(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .map(|entry| match entry.file_type() {
+            Ok(kind) if kind.is_dir() => left(&entry.path()),
+            Ok(kind) if kind.is_file() => pcap::count_packets(&entry.path()).unwrap_or(0),
+            _ => 0,
+        })
+        .sum()
+}
+
+// === impl Readers ===
+
+impl Readers<'_> {
+    async fn run(&mut self) -> Result<(), Error> {
+        while !self.overdue.is_cancelled() {
+            while self.jobs.len() < self.workers {
+                let Some(item) = (if self.jobs.is_empty() {
+                    self.backlog.next().await
+                } else {
+                    self.backlog.try_next()
+                }) else {
+                    break;
+                };
+                self.begin(item).await?;
+            }
+            let Some(job) = self.jobs.pop_front() else {
+                return Ok(());
+            };
+            self.finish(job).await?;
+        }
+        Ok(())
+    }
+
+    async fn begin(&mut self, item: Item) -> Result<(), Error> {
+        let reading = match &item {
+            Item::Segment(segment) => match open(&segment.path) {
+                Ok(capture) => Some(Reading::new(self.reader.start(capture).await?)),
+                Err(error) => {
+                    self.out.meter().error("segment_unreadable");
+                    self.out.meter().unknown_loss();
+                    tracing::error!(segment = %segment.path.display(), %error, "a segment is gone");
+                    None
+                }
+            },
+            Item::Begin(_) | Item::Shed(_) | Item::End(_) => None,
+        };
+        self.jobs.push_back(Job { item, reading });
+        Ok(())
+    }
+
+    /// Takes the item's turn, and begins others meanwhile.
+    async fn finish(&mut self, job: Job) -> Result<(), Error> {
+        match job.item {
+            Item::Begin(epoch) => self.emitter.begin_epoch(epoch),
+            Item::Shed(packets) => self.emitter.skip_packets(packets),
+            Item::End(captured) => {
+                let missing = captured
+                    .and_then(|captured| captured.checked_sub(self.emitter.epoch_packets()))
+                    .unwrap_or(0);
+                self.out.meter().lost("unaccounted", missing);
+            }
+            Item::Segment(segment) => {
+                if let Some(reading) = job.reading {
+                    self.read(&segment, reading).await?;
+                }
+                self.backlog.read(&segment);
+            }
+        }
+        Ok(())
+    }
+
+    async fn read(&mut self, segment: &Segment, mut reading: Reading) -> Result<(), Error> {
+        let end = loop {
+            let open = || open(&segment.path);
+            if let Some(end) = reading.step(self.reader, open, &mut self.emitter).await? {
+                break end;
+            }
+            if self.overdue.is_cancelled() {
+                return Ok(());
+            }
+            if self.jobs.len() + 1 < self.workers
+                && let Some(item) = self.backlog.try_next()
+            {
+                self.begin(item).await?;
+            }
+        };
+        match end {
+            ReadEnd::Complete => remove(&segment.path),
+            // That packets are missing was said when its capturer was killed.
+            ReadEnd::Damaged(_) if segment.may_be_cut => remove(&segment.path),
+            ReadEnd::Damaged(words) => self.damaged(segment, &words),
+            ReadEnd::Refused(words) => return Err(refused("tshark", &words)),
+        }
+        self.emitter.end_capture();
+        Ok(())
+    }
+
+    /// Keeps a damaged segment, and no more than a few of them.
+    fn damaged(&self, segment: &Segment, words: &str) {
+        self.out.meter().error("damaged_segment");
+        self.out.meter().unknown_loss();
+        tracing::error!(
+            says = words,
+            packets = self.emitter.packets(),
+            folder = %self.damaged.display(),
+            "a segment is damaged: its complete packets were read, and it is kept"
+        );
+        if let Err(error) = keep(&segment.path, &self.damaged) {
+            tracing::warn!(%error, "the damaged segment is not kept");
+            remove(&segment.path);
+        }
+    }
+}
+
+fn keep(segment: &Path, folder: &Path) -> std::io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    let mut kept: Vec<_> = fs::read_dir(folder)?
+        .flatten()
+        .map(|entry| (entry.metadata().and_then(|meta| meta.modified()).ok(), entry.path()))
+        .collect();
+    kept.sort();
+    let surplus = (kept.len() + 1).saturating_sub(KEPT_DAMAGED);
+    for (_, path) in kept.into_iter().take(surplus) {
+        fs::remove_file(path)?;
+    }
+    fs::rename(segment, folder.join(segment.file_name().unwrap_or_default()))
+}

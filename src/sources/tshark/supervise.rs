@@ -1,0 +1,142 @@
+//! Keeps a capture going: what an end means, and when to begin anew.
+
+use std::{sync::Arc, time::Duration};
+
+use rustix::process::Signal;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Restart,
+    child::{Ended, Exit},
+    refusal::refused,
+    statistics::Statistics,
+};
+use crate::{
+    component::Error,
+    metrics::{Meter, State},
+    retry::Delays,
+};
+
+/// A capture that lasted so long had begun well: the next delay is short again.
+const STABLE: Duration = Duration::from_secs(30);
+
+/// One that lasted so long had begun at all: what dumpcap refuses, it refuses at once.
+const BEGUN: Duration = Duration::from_secs(3);
+
+/// A capture over all its restarts.
+#[derive(Debug)]
+pub(super) struct Supervisor {
+    delays: Delays,
+    meter: Arc<Meter>,
+    /// The number of the present start, from 0.
+    pub(super) epoch: u32,
+    began: Instant,
+    has_begun: bool,
+    /// The capture broke off, and nothing was captured since.
+    is_down: bool,
+}
+
+// === impl Supervisor ===
+
+impl Supervisor {
+    /// Before the first start.
+    pub(super) fn new(restart: &Restart, meter: Arc<Meter>) -> Self {
+        meter.set_state(State::Holding);
+        Self {
+            delays: Delays::new(
+                Duration::from_secs(restart.initial_secs),
+                Duration::from_secs(restart.max_secs),
+            ),
+            meter,
+            epoch: 0,
+            began: Instant::now(),
+            has_begun: false,
+            is_down: false,
+        }
+    }
+
+    /// A capturer was started.
+    pub(super) fn started(&mut self) {
+        self.began = Instant::now();
+    }
+
+    /// It captures: from now on an end is not the config's fault.
+    pub(super) fn captures(&mut self) {
+        self.has_begun = true;
+        self.is_down = false;
+        self.meter.set_state(State::Running);
+    }
+
+    /// dumpcap has ended, because we `asked` it to or not: counts and says what that means.
+    ///
+    /// # Errors
+    /// If it refused its command line.
+    pub(super) fn ended(&mut self, ended: &Ended, asked: bool) -> Result<Statistics, Error> {
+        let lasted = self.began.elapsed();
+        let statistics = Statistics::read(&ended.words);
+        statistics.count(&self.meter);
+        if asked && was_stopped(ended.exit) {
+            return Ok(statistics);
+        }
+        if let Exit::Code(1 | 2 | 126 | 127) = ended.exit
+            && !self.has_begun
+            && lasted < BEGUN
+        {
+            return Err(refused("dumpcap", &ended.words));
+        }
+        let error_type = match ended.exit {
+            // It ends well when its interface goes, and nobody asked it to.
+            Exit::Code(0) => "interface_gone",
+            Exit::Code(_) => "dumpcap_failed",
+            Exit::Signal(_) => "dumpcap_killed",
+        };
+        let said = if ended.words.is_empty() {
+            format!("dumpcap ended with {}", ended.exit)
+        } else {
+            ended.words.clone()
+        };
+        self.failed(error_type, &said);
+        Ok(statistics)
+    }
+
+    /// The capture broke off: counts it, and says so.
+    pub(super) fn failed(&mut self, error_type: &'static str, reason: &str) {
+        self.has_begun = true;
+        if self.began.elapsed() >= STABLE {
+            self.delays.reset();
+        }
+        self.meter.error(error_type);
+        if !self.is_down {
+            self.is_down = true;
+            self.meter.unknown_loss();
+        }
+        tracing::error!(
+            error_type,
+            reason,
+            epoch = self.epoch,
+            "the capture broke off: packets may be lost uncounted until it begins anew"
+        );
+    }
+
+    /// Waits before the next start; `false` if there is none, because of `stop`.
+    pub(super) async fn pause(&mut self, stop: &CancellationToken) -> bool {
+        if stop.is_cancelled() {
+            return false;
+        }
+        self.meter.set_state(State::Holding);
+        let delay = self.delays.next_delay();
+        tracing::info!(?delay, "the capture will begin anew");
+        self.epoch = self.epoch.saturating_add(1);
+        tokio::select! {
+            () = sleep(delay) => true,
+            () = stop.cancelled() => false,
+        }
+    }
+}
+
+/// Whether this is how dumpcap ends when it is asked to: by itself, or, where it had not yet begun,
+/// by the signal.
+pub(super) fn was_stopped(exit: Exit) -> bool {
+    matches!(exit, Exit::Code(0)) || exit == Exit::Signal(Signal::INT.as_raw())
+}

@@ -1,0 +1,288 @@
+//! The source on capture files: with the real programs, and with others in their place.
+
+use std::{
+    fs,
+    future::poll_fn,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use tempfile::TempDir;
+use tokio::sync::watch;
+
+use super::*;
+use crate::{
+    ack::{End, Receipts},
+    component::{
+        Clock, Port,
+        edge::{Bounds, WhenFull, edge},
+    },
+    metrics::{Balance, Meter},
+    record::{Raw, Records},
+};
+
+/// What a run gave.
+struct Ran {
+    lines: Vec<Raw>,
+    balance: Balance,
+    result: Result<(), Error>,
+}
+
+impl Ran {
+    /// The packets' numbers within their epochs.
+    fn numbers(&self) -> Vec<u64> {
+        let number = |raw: &Raw| lines::frame_number(&raw.line).unwrap() + raw.first;
+        self.lines.iter().map(number).collect()
+    }
+
+    fn errors(&self) -> Vec<(&'static str, u64)> {
+        self.balance.errors.iter().map(|(name, n)| (*name, *n)).collect()
+    }
+}
+
+async fn run(config: Config) -> Ran {
+    let meter = Meter::new("wire", "tshark");
+    let receipts = Receipts::default();
+    let (_reload, reload) = watch::channel(0);
+    let context = Context {
+        meter: Arc::clone(&meter),
+        receipts: receipts.clone(),
+        clock: Clock::Event,
+        data_dir: PathBuf::from("/nonexistent"),
+        observer: "test".into(),
+        reload,
+    };
+    let mut out = Outputs::new(1, Arc::clone(&meter), receipts.clone());
+    let (sender, mut receiver) =
+        edge(Bounds::default(), WhenFull::Block, &Meter::new("end", "test"));
+    out.connect(Port::MAIN, sender);
+    let component = match config.build(&context) {
+        Ok(Component::Source(component)) => component,
+        Ok(_) => panic!("it is a source"),
+        Err(error) => {
+            return Ran { lines: Vec::new(), balance: meter.balance(), result: Err(error) };
+        }
+    };
+    let running = tokio::spawn(component(out, CancellationToken::new()));
+    let mut lines = Vec::new();
+    while let Some(batch) = poll_fn(|cx| receiver.poll_recv(cx)).await {
+        if let Records::Raw(raw) = &batch.records {
+            lines.extend(raw.iter().cloned());
+        }
+        batch.ack.settle(End::Delivered);
+    }
+    let result = running.await.unwrap();
+    let balance = meter.balance();
+    assert!(balance.holds() && balance.held == 0, "{balance:?}");
+    assert_eq!(receipts.outstanding(), 0);
+    Ran { lines, balance, result }
+}
+
+/// A pcap file of UDP packets of 76 bytes each.
+fn capture(packets: u32) -> Vec<u8> {
+    let mut file = [0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0].to_vec();
+    for number in [0_u32, 0, 65_535, 1] {
+        file.extend(number.to_le_bytes());
+    }
+    let ethernet = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0];
+    let ip = [0x45, 0, 0, 62, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+    let udp = [0x30, 0x39, 0, 9, 0, 42, 0, 0];
+    let frame = [ethernet.as_slice(), &ip, &udp, &[0; 34]].concat();
+    let length = u32::try_from(frame.len()).unwrap();
+    for number in 0..packets {
+        for number in [1_700_000_000 + number / 1000, number % 1000, length, length] {
+            file.extend(number.to_le_bytes());
+        }
+        file.extend(&frame);
+    }
+    file
+}
+
+fn files(folder: &TempDir, contents: &[(&str, Vec<u8>)]) -> Config {
+    let write = |(name, bytes): &(&str, Vec<u8>)| {
+        let path = folder.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        path
+    };
+    Config::default().replay(contents.iter().map(write).collect())
+}
+
+/// Ten packets, read by a shell script in the place of tshark.
+fn fake(folder: &TempDir, script: &str) -> Config {
+    let path = folder.path().join("tshark");
+    fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+    fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+    let mut config = files(folder, &[("ten.pcap", capture(10))]);
+    config.programs.tshark = path.into();
+    config
+}
+
+const PRINT_THREE: &str = r#"for i in 1 2 3; do
+    echo '{"index":{}}'; echo "{\"layers\":{\"frame_number\":[\"$i\"]}}"; done"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn chunks_give_the_same_lines_with_one_worker_and_with_two() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = files(&folder, &[("big.pcap", capture(51_000)), ("ten.pcap", capture(10))]);
+    config.dissect = Dissect::Transport;
+    let one = run(config.clone()).await;
+    config.workers = 2;
+    let two = run(config).await;
+    let numbers: Vec<_> = (1..=51_000).chain(1..=10).collect();
+    assert_eq!(one.numbers(), numbers);
+    assert!(one.lines == two.lines);
+    assert_eq!(one.lines.last().map(|raw| raw.epoch), Some(1));
+    assert_eq!((one.errors(), one.balance.lost.len()), (Vec::new(), 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damaged_files_give_their_whole_packets_and_the_next_file_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut cut, mut corrupt) = (capture(10), capture(10));
+    cut.truncate(cut.len() - 5);
+    // The length of the sixth packet.
+    let sixth = 24 + 5 * (16 + 76);
+    corrupt.splice(sixth + 8..sixth + 12, [0xff; 4]);
+    let mut big = capture(60_000);
+    big.truncate(big.len() - 1);
+    for (name, bytes, packets) in [
+        ("cut.pcap", cut, 9),
+        ("corrupt.pcap", corrupt, 5),
+        ("zero.pcap", Vec::new(), 0),
+        ("text.pcap", b"this is no capture".to_vec(), 0),
+        ("big.pcap", big, 59_999),
+    ] {
+        let config = files(&folder, &[(name, bytes), ("ten.pcap", capture(10))]);
+        let ran = run(config).await;
+        assert!(ran.result.is_ok(), "{name}");
+        let numbers: Vec<_> = (1..=packets).chain(1..=10).collect();
+        assert!(ran.numbers() == numbers, "{name}: {} lines", ran.lines.len());
+        assert_eq!(ran.errors(), [("damaged_capture", 1)], "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_capture_without_packets_is_no_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let ran = run(files(&folder, &[("none.pcap", capture(0))])).await;
+    assert!(ran.result.is_ok() && ran.lines.is_empty());
+    assert_eq!(ran.errors(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_file_is_a_configuration_error_before_anything_starts() {
+    let ran = run(Config::default().replay(vec!["/no/such.pcap".into()])).await;
+    let error = ran.result.unwrap_err();
+    assert!(error.is_configuration());
+    assert!(error.to_string().starts_with("/no/such.pcap can't be read"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_field_that_tshark_refuses_is_a_configuration_error_in_its_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = files(&folder, &[("ten.pcap", capture(10))]);
+    config.fields = vec!["no.such.field".to_owned()];
+    let error = run(config).await.result.unwrap_err();
+    assert!(error.is_configuration());
+    assert!(error.to_string().contains("no.such.field"), "{error}");
+    assert!(error.remedy().is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_program_is_a_configuration_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = files(&folder, &[("ten.pcap", capture(10))]);
+    config.programs.tshark = "tshark-of-nowhere".into();
+    let error = run(config).await.result.unwrap_err();
+    assert!(error.is_configuration());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn garbage_is_handed_on_for_extract_to_count() {
+    let folder = tempfile::tempdir().unwrap();
+    let ran = run(fake(&folder, "cat >/dev/null; echo garbage; printf cut")).await;
+    assert_eq!(ran.lines.len(), 1);
+    assert_eq!(ran.errors(), [("line_cut", 1)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_tshark_is_started_again_and_nothing_comes_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let once = folder.path().join("once");
+    let script = format!(
+        "{PRINT_THREE}\nif [ ! -e {once} ]; then touch {once}; printf '{{\"lay'; sleep 1; kill -9 $$; fi
+        echo '{{\"layers\":{{\"frame_number\":[\"4\"]}}}}'",
+        once = once.display()
+    );
+    let ran = run(fake(&folder, &script)).await;
+    assert_eq!(ran.numbers(), [1, 2, 3, 4]);
+    assert_eq!(ran.errors(), [("tshark_killed", 1)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tshark_that_is_killed_each_time_leaves_a_damaged_capture() {
+    let folder = tempfile::tempdir().unwrap();
+    let ran = run(fake(&folder, &format!("{PRINT_THREE}\nkill -9 $$"))).await;
+    assert_eq!(ran.numbers(), [1, 2, 3]);
+    assert_eq!(ran.errors(), [("damaged_capture", 1), ("tshark_killed", 3)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_tshark_is_continued() {
+    let folder = tempfile::tempdir().unwrap();
+    let ran = run(fake(&folder, &format!("kill -STOP $$; {PRINT_THREE}"))).await;
+    assert_eq!(ran.numbers(), [1, 2, 3]);
+    assert_eq!(ran.errors(), [("child_stopped", 1)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endless_line_is_left_out_and_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = format!("{PRINT_THREE}; head -c 5000000 /dev/zero; echo; echo '{{}}'");
+    let ran = run(fake(&folder, &script)).await;
+    assert_eq!(ran.lines.len(), 4);
+    assert_eq!(ran.errors(), [("line_too_long", 1)]);
+    assert_eq!(ran.balance.lost.get("line_too_long"), Some(&1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_packet_that_is_missing_within_a_capture_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = r#"for i in 1 2 5; do echo "{\"layers\":{\"frame_number\":[\"$i\"]}}"; done"#;
+    let ran = run(fake(&folder, script)).await;
+    assert_eq!(ran.balance.lost.get("frame_gap"), Some(&2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_child_that_leaves_its_pipe_to_another_does_not_hold_us() {
+    let folder = tempfile::tempdir().unwrap();
+    let pid = folder.path().join("pid");
+    let script =
+        format!("{PRINT_THREE}; setsid sleep 60 2>/dev/null & echo $! > {}", pid.display());
+    let ran = tokio::time::timeout(Duration::from_secs(20), run(fake(&folder, &script))).await;
+    assert_eq!(ran.unwrap().numbers(), [1, 2, 3]);
+    stop(&pid);
+}
+
+/// Ends the sleeper that left our group.
+fn stop(pid: &Path) {
+    let pid = fs::read_to_string(pid).unwrap().trim().parse().unwrap();
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn children_have_no_privileges_and_none_of_our_environment() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = folder.path().join("said");
+    let script = format!("(env; cat /proc/self/status) > {}", said.display());
+    let ran = run(fake(&folder, &script)).await;
+    assert!(ran.result.is_ok());
+    let said = fs::read_to_string(said).unwrap();
+    for line in ["NoNewPrivs:\t1", "CapPrm:\t0000000000000000", "CapEff:\t0000000000000000"] {
+        assert!(said.contains(line), "{line} is not in\n{said}");
+    }
+    assert!(!said.contains("CARGO"), "{said}");
+}

@@ -1,0 +1,428 @@
+//! `extract`: lines of `tshark -T ek` become packets.
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::{
+    ack::End,
+    batch::{Batch, Watermark},
+    component::{
+        Carries, Component, Configure, Context, Error, Need, Outbox, Port, PortSpec, Problem,
+        Signature, Transform,
+    },
+    ek::{Line, Parser, fields},
+    metrics::Meter,
+    record::{Kind, Raw, Records, Timestamp},
+};
+
+/// The port of lines that are no packets, with `on_error: dead_letter`.
+const DROPPED: Port = Port(1);
+/// Extra fields at most.
+const MAX_FIELDS: usize = 64;
+/// Bytes of a bad line that the log shows: the frame's number and time, which tshark prints first,
+/// and nothing of its payload.
+const SAMPLE_BYTES: usize = 80;
+/// Nanoseconds between two log lines of one reason.
+const LOG_INTERVAL: u64 = 10_000_000_000;
+/// Reason under which lines with invalid UTF-8 are counted; they are not dropped.
+const INVALID_UTF8: &str = "invalid_utf8";
+/// Reason for records of another kind, which validation keeps away.
+const WRONG_KIND: &str = "wrong_kind";
+
+/// Turns the lines of a `tshark` source into packets.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Further fields to keep with each packet, in tshark's dotted names (`dns.qry.name`). None by
+    /// default, 64 at most; the `tshark` source upstream has to list them too. For a sink that
+    /// wants more than addresses and ports. Of each field, 64 values of 1,024 bytes are kept.
+    pub fields: Vec<String>,
+    /// What becomes of a line that is no packet (`count` by default). Either way it is counted by
+    /// its reason. For whoever wants to look into such lines.
+    pub on_error: OnError,
+}
+
+/// What becomes of a line that is no packet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnError {
+    /// It is counted and dropped.
+    #[default]
+    Count,
+    /// It leaves, untouched, through the port `dropped`.
+    DeadLetter,
+}
+
+#[derive(Debug)]
+struct Extract {
+    parser: Parser,
+    on_error: OnError,
+    watermark: Option<Watermark>,
+    meter: Arc<Meter>,
+    logged: BTreeMap<&'static str, Logged>,
+}
+
+/// When a reason was last logged, and how often it was met since.
+#[derive(Debug)]
+struct Logged {
+    at: Timestamp,
+    since: u64,
+}
+
+// === impl Config ===
+
+impl Configure for Config {
+    fn signature(&self) -> Signature {
+        let signature = Signature::transform(Kind::Raw.into(), Carries::Only(Kind::Packet));
+        match self.on_error {
+            OnError::Count => signature,
+            OnError::DeadLetter => {
+                signature.and(PortSpec::named("dropped", Carries::Only(Kind::Raw)))
+            }
+        }
+    }
+
+    fn check(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        if self.fields.len() > MAX_FIELDS {
+            let message = format!("{} fields are too many", self.fields.len());
+            problems
+                .push(Problem::new("fields", message).hint(format!("name {MAX_FIELDS} at most")));
+        }
+        for (at, field) in self.fields.iter().enumerate() {
+            let problem = |message| Problem::new(format!("fields[{at}]"), message);
+            if !is_field(field) {
+                problems.push(
+                    problem(format!("{field:?} is no name of a tshark field"))
+                        .hint("`tshark -G fields` lists them, such as dns.qry.name"),
+                );
+            } else if self.fields.iter().take(at).any(|other| other == field) {
+                problems.push(problem(format!("{field} is named twice")).hint("name it once"));
+            }
+        }
+        problems
+    }
+
+    fn needs(&self) -> Vec<Need> {
+        let fields = self.fields.iter().enumerate();
+        fields
+            .filter(|(_, field)| !fields::BASE.contains(&field.as_str()))
+            .map(|(at, field)| Need { key: format!("fields[{at}]"), field: field.clone() })
+            .collect()
+    }
+
+    fn build(&self, context: &Context) -> Result<Component, Error> {
+        let meter = Arc::clone(&context.meter);
+        Ok(Component::transform(Extract::new(self, meter)))
+    }
+}
+
+fn is_field(name: &str) -> bool {
+    let part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    !name.is_empty() && name.bytes().all(part)
+}
+
+// === impl Extract ===
+
+impl Extract {
+    fn new(config: &Config, meter: Arc<Meter>) -> Self {
+        Self {
+            parser: Parser::new(&config.fields),
+            on_error: config.on_error,
+            watermark: None,
+            meter,
+            logged: BTreeMap::new(),
+        }
+    }
+
+    fn advance(&mut self, raw: &Raw, time: Timestamp) {
+        let mark = Watermark { epoch: raw.epoch, time };
+        self.watermark = self.watermark.max(Some(mark));
+    }
+
+    /// Whether a reason is to be logged: the first time, and then once an interval. Gives how many
+    /// went unlogged in between.
+    fn due(&mut self, reason: &'static str, now: Timestamp) -> Option<u64> {
+        match self.logged.get_mut(reason) {
+            Some(logged) if now.since(logged.at) < LOG_INTERVAL => {
+                logged.since += 1;
+                None
+            }
+            seen => {
+                let unlogged = seen.map_or(0, |logged| logged.since);
+                self.logged.insert(reason, Logged { at: now, since: 0 });
+                Some(unlogged)
+            }
+        }
+    }
+
+    fn report_mended(&mut self, now: Timestamp) {
+        for _ in 0..self.parser.take_mended() {
+            self.meter.error(INVALID_UTF8);
+            if let Some(unlogged) = self.due(INVALID_UTF8, now) {
+                tracing::warn!(
+                    component = self.meter.id(),
+                    reason = INVALID_UTF8,
+                    unlogged,
+                    "a line of tshark held invalid UTF-8: read with U+FFFD in its place"
+                );
+            }
+        }
+    }
+
+    /// The packets of a batch, and the lines that are none with their reasons.
+    fn packets(
+        &mut self,
+        lines: &[Raw],
+        now: Timestamp,
+        out: &mut Outbox<'_>,
+    ) -> (Records, Vec<(&'static str, Raw)>) {
+        let mut packets = Vec::with_capacity(lines.len());
+        let mut bad = Vec::new();
+        let mut filtered = 0;
+        for raw in lines {
+            match self.parser.parse(raw) {
+                Ok(Line::Packet(packet)) => {
+                    self.advance(raw, packet.time);
+                    packets.push(packet);
+                }
+                Ok(Line::NotIp(time)) => {
+                    self.advance(raw, time);
+                    filtered += 1;
+                }
+                Ok(Line::Index) => filtered += 1,
+                Err(error) => {
+                    let reason = error.reason();
+                    self.meter.error(reason);
+                    if let Some(unlogged) = self.due(reason, now) {
+                        tracing::error!(
+                            component = self.meter.id(),
+                            reason,
+                            %error,
+                            sample = %sample(raw),
+                            unlogged,
+                            "a line of tshark is no packet"
+                        );
+                    }
+                    bad.push((reason, raw.clone()));
+                }
+            }
+        }
+        out.filtered(filtered);
+        (Records::Packets(Arc::new(packets)), bad)
+    }
+}
+
+impl Transform for Extract {
+    fn apply(&mut self, batch: Batch, now: Timestamp, out: &mut Outbox<'_>) {
+        let Records::Raw(lines) = &batch.records else {
+            out.dropped(WRONG_KIND, batch.records.len() as u64);
+            batch.ack.settle(End::Dropped);
+            return;
+        };
+        let (packets, bad) = self.packets(lines, now, out);
+        self.report_mended(now);
+        let batch = Batch { watermark: self.watermark.max(batch.watermark), ..batch };
+        if self.on_error == OnError::DeadLetter && out.wants(DROPPED) {
+            let lines = bad.into_iter().map(|(_, raw)| raw).collect();
+            out.push(DROPPED, batch.share().with(Records::Raw(Arc::new(lines))));
+        } else if !bad.is_empty() {
+            for (reason, _) in bad {
+                out.dropped(reason, 1);
+            }
+            batch.ack.share().settle(End::Dropped);
+        }
+        out.push(Port::MAIN, batch.with(packets));
+    }
+}
+
+/// The beginning of a line, fit for a log.
+fn sample(raw: &Raw) -> impl fmt::Display {
+    let end = raw.line.len().min(SAMPLE_BYTES);
+    raw.line.slice(..end).escape_ascii().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::ack::Receipts;
+
+    const ARP: &str = r#"{"layers":{"frame_number":["1"],"frame_time_epoch":["7.5"],"frame_len":["42"],"frame_cap_len":["42"],"frame_protocols":["eth:ethertype:arp"]}}"#;
+    const IGMP: &str = r#"{"layers":{"frame_number":["2"],"frame_time_epoch":["6.5"],"frame_len":["60"],"frame_cap_len":["60"],"frame_protocols":["eth:ethertype:ip:igmp"],"ip_src":["10.0.0.1"],"ip_dst":["224.0.0.1"],"ip_proto":["2"],"ip_len":["32"]}}"#;
+
+    struct Bench {
+        extract: Extract,
+        receipts: Receipts,
+        connected: Vec<bool>,
+    }
+
+    impl Bench {
+        fn new(on_error: OnError, connected: &[bool]) -> Self {
+            let config = Config { on_error, ..Config::default() };
+            Self {
+                extract: Extract::new(&config, Meter::new("packets", "extract")),
+                receipts: Receipts::default(),
+                connected: connected.to_vec(),
+            }
+        }
+
+        fn apply(&mut self, epoch: u32, lines: &[&[u8]]) -> Vec<(Port, Batch)> {
+            let lines =
+                lines.iter().map(|line| Raw { line: line.to_vec().into(), epoch, first: 0 });
+            let batch = Batch {
+                records: Records::Raw(Arc::new(lines.collect())),
+                ack: self.receipts.open(),
+                watermark: None,
+            };
+            let meter = Arc::clone(&self.extract.meter);
+            meter.received(batch.records.len() as u64);
+            let mut ready = Vec::new();
+            let mut out = Outbox::new(&mut ready, &self.connected, &meter, &self.receipts);
+            self.extract.apply(batch, Timestamp::default(), &mut out);
+            ready
+        }
+
+        fn settle(&self, batches: Vec<(Port, Batch)>) -> End {
+            for (_, batch) in batches {
+                batch.ack.settle(End::Delivered);
+            }
+            assert_eq!(self.receipts.outstanding(), 0);
+            let ended = |end: &End| self.receipts.ended(*end) > 0;
+            End::ALL.into_iter().find(ended).unwrap()
+        }
+    }
+
+    fn mark(epoch: u32, nanos: i64) -> Watermark {
+        let time = Timestamp::from_nanos(nanos);
+        Watermark { epoch, time }
+    }
+
+    #[test]
+    fn a_batch_goes_on_with_its_packets_and_the_latest_time_of_its_epoch() {
+        let mut bench = Bench::new(OnError::Count, &[true]);
+        let lines = [ARP.as_bytes(), br#"{"index":{}}"#, IGMP.as_bytes()];
+        let batches = bench.apply(0, &lines);
+        assert_eq!(batches.len(), 1);
+        assert_eq!(batches[0].0, Port::MAIN);
+        assert_eq!(batches[0].1.records.len(), 1);
+        assert_eq!(batches[0].1.watermark, Some(mark(0, 7_500_000_000)));
+        assert_eq!(bench.settle(batches), End::Delivered);
+        let balance = bench.extract.meter.balance();
+        assert_eq!((balance.passed, balance.filtered, balance.held), (1, 2, 0));
+
+        let earlier = bench.apply(0, &[IGMP.as_bytes()]);
+        assert_eq!(earlier[0].1.watermark, Some(mark(0, 7_500_000_000)));
+        let next_file = bench.apply(1, &[IGMP.as_bytes()]);
+        assert_eq!(next_file[0].1.watermark, Some(mark(1, 6_500_000_000)));
+    }
+
+    #[test]
+    fn an_empty_batch_still_carries_the_watermark() {
+        let mut bench = Bench::new(OnError::Count, &[true]);
+        bench.apply(0, &[ARP.as_bytes()]);
+        let batches = bench.apply(0, &[]);
+        assert_eq!(batches[0].1.records.kind(), Kind::Packet);
+        assert_eq!(batches[0].1.watermark, Some(mark(0, 7_500_000_000)));
+    }
+
+    #[test]
+    fn a_bad_line_is_dropped_and_counted_by_its_reason() {
+        let mut bench = Bench::new(OnError::Count, &[true]);
+        let batches = bench.apply(0, &[b"garbage", b"{}", IGMP.as_bytes(), b"garbage"]);
+        assert_eq!(bench.settle(batches), End::Dropped);
+        let balance = bench.extract.meter.balance();
+        let reasons = BTreeMap::from([("missing_field", 1), ("not_json", 2)]);
+        assert_eq!((&balance.dropped, &balance.errors), (&reasons, &reasons));
+        assert_eq!((balance.passed, balance.held), (1, 0));
+    }
+
+    #[test]
+    fn a_bad_line_leaves_untouched_through_the_port_dropped() {
+        let mut bench = Bench::new(OnError::DeadLetter, &[true, true]);
+        let batches = bench.apply(0, &[b"garbage", IGMP.as_bytes()]);
+        let (port, dropped) = &batches[0];
+        assert_eq!(*port, DROPPED);
+        let Records::Raw(lines) = &dropped.records else {
+            panic!("{dropped:?}");
+        };
+        assert_eq!(*lines[0].line, *b"garbage");
+        assert_eq!(dropped.watermark, batches[1].1.watermark);
+        assert_eq!(bench.settle(batches), End::Delivered);
+        let balance = bench.extract.meter.balance();
+        assert_eq!((balance.passed, balance.dropped_total(), balance.held), (2, 0, 0));
+        assert_eq!(balance.errors, BTreeMap::from([("not_json", 1)]));
+    }
+
+    #[test]
+    fn a_dead_letter_nobody_reads_is_dropped() {
+        let mut bench = Bench::new(OnError::DeadLetter, &[true, false]);
+        let batches = bench.apply(0, &[b"garbage"]);
+        assert_eq!(bench.settle(batches), End::Dropped);
+        assert_eq!(bench.extract.meter.balance().dropped_total(), 1);
+    }
+
+    #[test]
+    fn invalid_utf8_is_an_error_but_no_drop() {
+        let mut bench = Bench::new(OnError::Count, &[true]);
+        let line = IGMP.replace("{\"layers\"", "{\"?\":1,\"layers\"").into_bytes();
+        let line: Vec<u8> = line.iter().map(|b| if *b == b'?' { 0xff } else { *b }).collect();
+        let batches = bench.apply(0, &[&line]);
+        assert_eq!(bench.settle(batches), End::Delivered);
+        let balance = bench.extract.meter.balance();
+        assert_eq!(balance.errors, BTreeMap::from([(INVALID_UTF8, 1)]));
+        assert_eq!((balance.passed, balance.dropped_total()), (1, 0));
+    }
+
+    #[test]
+    fn a_reason_is_logged_first_at_once_and_then_once_an_interval() {
+        let mut bench = Bench::new(OnError::Count, &[true]);
+        let second = 1_000_000_000;
+        let cases = [
+            (0, Some(0)),
+            (1, None),
+            (9, None),
+            (10, Some(2)),
+            (19, None),
+            (3, None),
+            (40, Some(2)),
+        ];
+        for (at, expected) in cases {
+            let due = bench.extract.due("not_json", Timestamp::from_nanos(at * second));
+            assert_eq!(due, expected, "at {at} s");
+        }
+        assert_eq!(bench.extract.due("other", Timestamp::default()), Some(0));
+    }
+
+    #[test]
+    fn a_sample_shows_no_more_than_the_beginning_and_no_control_characters() {
+        let raw = Raw { line: b"\x1b[31m\xff\n".repeat(100).into(), epoch: 0, first: 0 };
+        let sample = sample(&raw).to_string();
+        assert!(sample.starts_with(r"\x1b[31m\xff\n") && sample.is_ascii());
+        assert!(sample.len() <= 4 * SAMPLE_BYTES);
+    }
+
+    #[test]
+    fn a_field_name_that_can_be_none_is_a_problem_of_its_key() {
+        let config = Config {
+            fields: ["dns.a", "a b", "", "dns.a", "ip.src"].map(str::to_owned).to_vec(),
+            ..Config::default()
+        };
+        let keys: Vec<_> = config.check().into_iter().map(|problem| problem.key).collect();
+        assert_eq!(keys, ["fields[1]", "fields[2]", "fields[3]"]);
+        let needs: Vec<_> = config.needs().into_iter().map(|need| need.field).collect();
+        assert_eq!(needs, ["dns.a", "a b", "", "dns.a"]);
+    }
+
+    #[test]
+    fn the_port_dropped_is_there_only_on_request() {
+        let ports = |on_error| {
+            let config = Config { on_error, ..Config::default() };
+            config.signature().ports.len()
+        };
+        assert_eq!((ports(OnError::Count), ports(OnError::DeadLetter)), (1, 2));
+    }
+}

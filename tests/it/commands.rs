@@ -1,0 +1,111 @@
+//! The commands that start nothing: what they say of a config, and how they end.
+
+use serde_json::Value;
+
+use crate::harness::{Case, Outcome, Scene, config, tidegate::Tidegate};
+
+/// Eight mistakes, two of them in `wire`; each with what its message must hold.
+const EIGHT_MISTAKES: &str = "\
+data_dir: /tmp
+sources:
+  wire:
+    type: tshark
+    interfase: eth0
+    snaplen: many
+transforms:
+  packets: { type: extrackt, inputs: [wire] }
+  parsed: { type: extract, inputs: [wier] }
+  alpha: { type: extract, inputs: [beta] }
+  beta: { type: extract, inputs: [alpha] }
+sinks:
+  one: { type: file, inputs: [parsed], path: /tmp/same.ndjson }
+  two: { type: file, inputs: [parsed], path: /tmp/same.ndjson }
+  three: { type: console, inputs: [] }
+  four: { type: console, inputs: [wire] }
+";
+
+/// The line of each mistake, and a word of its message or hint.
+const REPORTS: [(u32, &str); 8] = [
+    (5, "interface"),
+    (6, "snaplen"),
+    (8, "extract"),
+    (9, "wire"),
+    (10, "beta"),
+    (14, "same.ndjson"),
+    (15, "inputs"),
+    (16, "raw"),
+];
+
+/// The cases.
+pub(crate) fn cases() -> Vec<Case> {
+    vec![
+        Case::new(eight_mistakes_give_eight_located_errors_and_exit_code_78),
+        Case::new(a_config_that_is_not_there_is_named),
+        Case::new(a_wrong_command_line_ends_with_2),
+        Case::new(a_secret_never_shows),
+        Case::new(the_schema_is_json_and_knows_every_component),
+        Case::new(the_graph_is_mermaid),
+    ]
+}
+
+fn eight_mistakes_give_eight_located_errors_and_exit_code_78(scene: &Scene) -> Outcome {
+    let path = scene.write("mistaken.yaml", EIGHT_MISTAKES);
+    for command in [&["validate"][..], &["run", "-c"]] {
+        let ended = Tidegate::new(scene, command).arg(&path).run()?.expect(78)?;
+        let errors = ended.stderr.lines().filter(|line| line.starts_with("error")).count();
+        assert_eq!(errors, 8, "{}", ended.stderr);
+        for (line, word) in REPORTS {
+            let place = format!("mistaken.yaml:{line}:");
+            let report = ended.stderr.split("error").find(|report| report.contains(&place));
+            let report = report.ok_or(format!("nothing about line {line}:\n{}", ended.stderr))?;
+            assert!(report.contains(word), "line {line} without `{word}`: {report}");
+        }
+        assert!(ended.stdout.is_empty(), "{}", ended.stdout);
+    }
+    Ok(())
+}
+
+fn a_config_that_is_not_there_is_named(scene: &Scene) -> Outcome {
+    let ended = Tidegate::new(scene, ["validate", "nowhere.yaml"]).run()?.expect(78)?;
+    ended.says(&["nowhere.yaml"])
+}
+
+fn a_wrong_command_line_ends_with_2(scene: &Scene) -> Outcome {
+    for wrong in [&["flood"][..], &["run"], &["replay", "-c", "a.yaml"], &["validate", "--hard"]] {
+        Tidegate::new(scene, wrong).run()?.expect(2)?;
+    }
+    Ok(())
+}
+
+fn a_secret_never_shows(scene: &Scene) -> Outcome {
+    let config = config::replay(scene, "capture_filter: \"${TIDEGATE_SECRET}\", snaplen: 0", "");
+    let secret = "hunter2-in-the-environment";
+    for command in ["validate", "graph"] {
+        let ended =
+            Tidegate::new(scene, [command]).arg(&config).env("TIDEGATE_SECRET", secret).run()?;
+        for (name, text) in [("stdout", &ended.stdout), ("stderr", &ended.stderr)] {
+            assert!(!text.contains(secret), "{command}, {name}: {text}");
+        }
+    }
+    Ok(())
+}
+
+fn the_schema_is_json_and_knows_every_component(scene: &Scene) -> Outcome {
+    let ended = Tidegate::new(scene, ["schema"]).run()?.expect(0)?;
+    let schema: Value = serde_json::from_str(&ended.stdout)?;
+    assert!(schema.is_object());
+    for component in ["tshark", "extract", "file", "console", "blackhole"] {
+        assert!(ended.stdout.contains(&format!("\"{component}\"")), "no {component}");
+    }
+    Ok(())
+}
+
+fn the_graph_is_mermaid(scene: &Scene) -> Outcome {
+    let config = config::replay(scene, "", "");
+    let ended = Tidegate::new(scene, ["graph"]).arg(&config).run()?.expect(0)?;
+    assert!(ended.stdout.starts_with("flowchart"), "{}", ended.stdout);
+    for id in ["capture", "packets", "records"] {
+        assert!(ended.stdout.contains(id), "no {id} in {}", ended.stdout);
+    }
+    Ok(())
+}

@@ -1,0 +1,191 @@
+//! Live captures on a veth pair: nothing lost, nothing left, nothing privileged.
+
+use std::{fs, time::Duration};
+
+use libtest_mimic::Failed;
+
+use crate::harness::{
+    Case, Outcome, Scene, captures, config,
+    live::Live,
+    poll::{self, SOON},
+    process,
+    tidegate::{Ended, Tidegate},
+};
+
+/// What issue and test call fast: packets a second.
+const RATE: u32 = 25_000;
+/// The floor below which the wire, not the capture, was too slow to show anything.
+const SHOWN_RATE: f64 = 20_000.0;
+
+/// The cases.
+pub(crate) fn cases() -> Vec<Case> {
+    vec![
+        Case::new(a_hundred_thousand_packets_are_captured_or_counted_as_lost).needs_root().alone(),
+        Case::new(sigterm_drains_what_was_captured_and_ends_with_0).needs_root().alone(),
+        Case::new(a_pipe_shows_a_packet_within_seconds).needs_root().alone(),
+        Case::new(a_capture_filter_keeps_the_rest_out).needs_root().alone(),
+        Case::new(children_have_no_privileges_and_no_environment).needs_root().alone(),
+        Case::new(the_api_tells_metrics_health_and_readiness_on_loopback).needs_root().alone(),
+        Case::new(an_interface_that_is_not_there_is_named_with_those_that_are).needs_root(),
+    ]
+}
+
+fn a_hundred_thousand_packets_are_captured_or_counted_as_lost(scene: &Scene) -> Outcome {
+    let capture = scene.path("ten-thousand.pcap");
+    captures::numbered(10_000).write(&capture);
+    for round in 0..if scene.full { 3 } else { 1 } {
+        let out = scene.path("records.out");
+        if out.exists() {
+            fs::remove_file(&out)?;
+        }
+        let live = Live::start(scene, "mode: segments, workers: 2")?;
+        let began = poll::now();
+        let sent = live.wire.send(&capture, RATE, 10)?;
+        let seconds = began.elapsed().as_secs_f64();
+        assert_eq!(sent, 100_000);
+        assert_eq!(live.wire.arrived()?, sent, "the wire itself lost some");
+        #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+        let rate = sent as f64 / seconds;
+        assert!(rate >= SHOWN_RATE, "only {rate:.0} packets/s were sent");
+        let (ended, records) = live.stop()?;
+        let lost = lost(&ended)?;
+        assert_eq!(records + lost, sent, "round {round}: {records} captured\n{}", ended.stderr);
+        ended.expect(if lost == 0 { 0 } else { 3 })?;
+    }
+    Ok(())
+}
+
+fn sigterm_drains_what_was_captured_and_ends_with_0(scene: &Scene) -> Outcome {
+    let capture = scene.path("thousand.pcap");
+    captures::numbered(1_000).write(&capture);
+    for mode in ["segments", "pipe"] {
+        let out = scene.path("records.out");
+        if out.exists() {
+            fs::remove_file(&out)?;
+        }
+        let live = Live::start(scene, &format!("mode: {mode}"))?;
+        let sent = live.wire.send(&capture, RATE, 1)?;
+        let (ended, records) = live.stop()?;
+        assert_eq!(records, sent, "{mode}\n{}", ended.stderr);
+        ended.expect(0)?;
+    }
+    Ok(())
+}
+
+fn a_pipe_shows_a_packet_within_seconds(scene: &Scene) -> Outcome {
+    let capture = scene.path("one.pcap");
+    captures::numbered(1).write(&capture);
+    let live = Live::start(scene, "mode: pipe")?;
+    let sent = poll::now();
+    live.wire.send(&capture, RATE, 1)?;
+    let there = live.wait_for_records(1)?;
+    let waited = there - sent;
+    assert!(waited < Duration::from_secs(15), "it took {waited:?}");
+    live.stop()?.0.expect(0)?;
+    Ok(())
+}
+
+fn a_capture_filter_keeps_the_rest_out(scene: &Scene) -> Outcome {
+    let (udp, tcp) = (scene.path("udp.pcap"), scene.path("tcp.pcap"));
+    captures::numbered(10).write(&udp);
+    captures::one_to_443().write(&tcp);
+    let live = Live::start(scene, "capture_filter: \"tcp port 443\"")?;
+    live.wire.send(&udp, RATE, 1)?;
+    live.wire.send(&tcp, RATE, 1)?;
+    let (ended, records) = live.stop()?;
+    assert_eq!(records, 1, "{}", ended.stderr);
+    ended.expect(0)?;
+    Ok(())
+}
+
+fn children_have_no_privileges_and_no_environment(scene: &Scene) -> Outcome {
+    let secret = "hunter2-in-the-environment";
+    let config = config::live(scene, "mode: pipe", "");
+    let live = Live::start_with(scene, |wire| {
+        Tidegate::inside(scene, &wire.near, ["run", "-c"])
+            .arg(config)
+            .env("TIDEGATE_SECRET", secret)
+    })?;
+    let tshark = poll::until("a tshark child", SOON, || live.children("tshark").pop())?;
+    let dumpcap = poll::until("a dumpcap child", SOON, || live.children("dumpcap").pop())?;
+    let net_raw = 1_u64 << 13;
+    for (child, allowed) in [(&tshark, 0), (&dumpcap, net_raw)] {
+        let name = &child.name;
+        assert_eq!(process::status(child.pid, "NoNewPrivs").as_deref(), Some("1"), "{name}");
+        for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+            let mask = process::status(child.pid, set).ok_or("no status")?;
+            let mask = u64::from_str_radix(&mask, 16)?;
+            assert_eq!(mask & !allowed, 0, "{name} has {set} {mask:#x}");
+        }
+        let environment = process::environment(child.pid).ok_or("no environment")?;
+        for entry in &environment {
+            let variable = entry.split('=').next().unwrap_or_default();
+            assert!(
+                ["PATH", "LANG", "LC_ALL", "HOME", "TMPDIR"].contains(&variable),
+                "{name}: {entry}"
+            );
+        }
+        assert_ne!(
+            child.group,
+            process::get(live.running.pid()).ok_or("it ended")?.group,
+            "{name}"
+        );
+    }
+    assert!(!live.running.stderr().contains(secret));
+    live.stop()?.0.expect(0)?;
+    Ok(())
+}
+
+fn the_api_tells_metrics_health_and_readiness_on_loopback(scene: &Scene) -> Outcome {
+    let capture = scene.path("hundred.pcap");
+    captures::numbered(100).write(&capture);
+    let live = Live::start(scene, "mode: pipe")?;
+    let get = |path: &str| live.wire.near.get(config::API_PORT, path);
+    poll::until_true("/ready to answer 200", SOON, || matches!(get("/ready"), Ok((200, _))))?;
+    assert_eq!(get("/health")?.0, 200);
+    assert_eq!(get("/nonsense")?.0, 404);
+    live.wire.send(&capture, RATE, 1)?;
+    live.wait_for_records(100)?;
+    let acknowledged = "tidegate_sink_acknowledged_events_total";
+    let sample = poll::until("100 acknowledged records", SOON, || {
+        let (_, metrics) = get("/metrics").ok()?;
+        let sample = metrics.lines().find(|sample| sample.starts_with(acknowledged))?;
+        sample.ends_with(" 100").then(|| sample.to_owned())
+    })?;
+    assert!(sample.contains("component_id=\"records\""), "{sample}");
+    assert!(sample.contains("component_type=\"file\""), "{sample}");
+    let (status, metrics) = get("/metrics")?;
+    assert_eq!(status, 200);
+    for name in ["tidegate_component_received_events_total", "tidegate_build_info"] {
+        assert!(metrics.contains(name), "no {name} in:\n{metrics}");
+    }
+    let listening = live.wire.near.run("cat", &["/proc/net/tcp"])?;
+    let loopback = format!("0100007F:{:04X}", config::API_PORT);
+    assert!(listening.contains(&loopback), "{listening}");
+    live.stop()?.0.expect(0)?;
+    Ok(())
+}
+
+fn an_interface_that_is_not_there_is_named_with_those_that_are(scene: &Scene) -> Outcome {
+    let config = config::live(scene, "", "");
+    let text = fs::read_to_string(&config)?.replace("interface: wire", "interface: wier0");
+    fs::write(&config, text)?;
+    let ended = Tidegate::new(scene, ["run", "-c"]).arg(&config).run()?.expect(78)?;
+    ended.says(&["wier0", "lo"])
+}
+
+/// Packets that the account on stderr names as lost by the source; none may be lost uncounted.
+fn lost(ended: &Ended) -> Result<u64, Failed> {
+    let account = ended.stderr.lines().find(|line| line.contains("tshark: in "));
+    let account = account.ok_or_else(|| format!("no account of `wire`:\n{}", ended.stderr))?;
+    if account.contains("unknown loss") {
+        return Err(format!("losses went uncounted: {account}").into());
+    }
+    let parts = account.split(';').filter_map(|part| part.trim().strip_prefix("lost "));
+    parts
+        .map(|part| {
+            let number = part.split(' ').next().unwrap_or_default();
+            number.parse::<u64>().map_err(|error| format!("{part}: {error}").into())
+        })
+        .sum()
+}
