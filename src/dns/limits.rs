@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 /// Questions in a row without any answer after which a resolver is taken to be gone.
-const MAX_UNANSWERED: u32 = 8;
+const MAX_UNANSWERED: u32 = 16;
 /// How long it is left in peace at first; twice as long each time it is still gone.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// And at most (RFC 9520, 3.2: failures are remembered for no more than five minutes).
-const LONGEST_PAUSE: Duration = Duration::from_mins(5);
+/// And at most. Short, for the silence may be that of some zones alone, which an attacker may own.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// A token bucket: `rate` questions a second, and as many at once after a quiet second.
 #[derive(Debug)]

@@ -6,7 +6,7 @@
 mod naming;
 mod queue;
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
+use std::{collections::HashMap, net::IpAddr, time::Duration};
 
 use ipnet::IpNet;
 use schemars::JsonSchema;
@@ -28,7 +28,7 @@ use crate::{
         self, Answer, Directory, Failure, Lookup, Options, PassiveNames, Private, Question,
         Resolver, Server,
     },
-    record::{HostNames, Kind, Kinds, Packet, Records, Timestamp},
+    record::{Kind, Kinds, Packet, Records},
 };
 
 /// `max_wait_ms` at most: longer, and the queue's bound decides rather than the time.
@@ -59,8 +59,8 @@ pub struct Config {
     /// most; with 0 only names that are known already are added. A replay waits for the answer or
     /// the resolver's time-out. For whoever needs records sooner, or has a slow resolver.
     pub max_wait_ms: u64,
-    /// Addresses whose answers are remembered, 65,536 by default, about 150 bytes each; those used
-    /// least are forgotten first. Half as much again for `passive`. At least 1.
+    /// Addresses whose answers are remembered, 65,536 by default, at least 1; those used least are
+    /// forgotten first. Some 200 bytes each; `passive` remembers as many names again.
     pub max_entries: u32,
     /// Addresses asked for a second, 1,000 by default, at least 1; each takes a question or two. Live,
     /// what exceeds it is asked for later, for the records to come; a replay waits.
@@ -291,24 +291,17 @@ impl ReverseDns {
             match self.queue.pop(Instant::now(), live, awaits) {
                 Ok(waiting) => {
                     let Waiting { mut batch, now, .. } = waiting;
+                    let wall = Instant::now().into_std();
                     naming::name(&mut batch.records, |address, peer| {
-                        self.names(address, peer, now)
+                        let passive = self.passive.as_ref();
+                        let passive = passive.and_then(|names| names.names(address, peer, now));
+                        passive.or_else(|| self.directory.names(address, wall)).cloned()
                     });
                     out.pass(Port::MAIN, batch).await?;
                 }
                 Err(deadline) => return Ok(deadline),
             }
         }
-    }
-
-    fn names(
-        &self,
-        address: IpAddr,
-        peer: Option<IpAddr>,
-        now: Timestamp,
-    ) -> Option<Arc<HostNames>> {
-        let passive = self.passive.as_ref().and_then(|names| names.names(address, peer, now));
-        passive.or_else(|| self.directory.names(address, Instant::now().into_std())).cloned()
     }
 }
 

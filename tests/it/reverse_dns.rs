@@ -1,6 +1,13 @@
 //! Names of addresses, from a real unbound and from DNS answers in a capture.
 
-use std::{collections::BTreeMap, fs, net::Ipv4Addr, path::Path};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fs,
+    net::{Ipv4Addr, SocketAddr, UdpSocket},
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
 
 use libtest_mimic::Failed;
 use serde_json::Value;
@@ -9,6 +16,7 @@ use crate::harness::{
     Case, Outcome, Scene,
     captures::{self, Capture},
     frames::{self, Way},
+    poll,
     tidegate::Tidegate,
     unbound::Unbound,
 };
@@ -60,6 +68,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new(private_addresses_are_asked_for_where_the_config_says),
         Case::new(an_address_has_the_name_its_client_asked_for),
         Case::new(packets_only_learnt_from_need_the_fields_upstream),
+        Case::new(a_slow_or_silent_resolver_is_measured_against_none).slow().alone(),
     ]
 }
 
@@ -159,8 +168,67 @@ fn packets_only_learnt_from_need_the_fields_upstream(scene: &Scene) -> Outcome {
         .says(&["dns.qry.name", "dns.count.answers"])
 }
 
+/// Prints rates of one run. Aim: at least 0.95 of the rate without the stage, whatever the resolver.
+fn a_slow_or_silent_resolver_is_measured_against_none(scene: &Scene) -> Outcome {
+    const PACKETS: u32 = 200_000;
+    const ADDRESSES: u32 = 5_000;
+    let mut capture = Capture::micros();
+    for number in 0..PACKETS {
+        let destination = Ipv4Addr::from(0x0808_0000 + number % ADDRESSES);
+        let frame = between(CLIENT, destination, [40_000, 443], b"hello");
+        capture.frame(captures::EPOCH_SECONDS + number / 1000, number % 1000, &frame);
+    }
+    let path = scene.path("many.pcap");
+    capture.write(&path);
+    let silent = UdpSocket::bind("127.0.0.1:0")?;
+    let slow = slow_resolver(Duration::from_millis(2))?;
+    let mut seconds = |keys: &str| -> Result<f64, Failed> {
+        let started = poll::now();
+        let records = replayed(scene, &path, keys, "")?;
+        assert_eq!(records.len(), PACKETS as usize);
+        fs::remove_file(scene.path("records.out"))?;
+        Ok(started.elapsed().as_secs_f64())
+    };
+    // Nothing to look up is what a pipeline without the stage does.
+    let without = seconds("ptr: false")?;
+    let with_slow = seconds(&format!("resolvers: ['{slow}']"))?;
+    let with_silent = seconds(&format!("resolvers: ['{}']", silent.local_addr()?))?;
+    eprintln!(
+        "reverse_dns over {PACKETS} packets to {ADDRESSES} addresses: {without:.1} s without look-ups, \
+         {:.3} of that rate with a resolver that takes 2 ms, {:.3} with a silent one",
+        without / with_slow,
+        without / with_silent,
+    );
+    Ok(())
+}
+
+/// A resolver that knows no name, and takes this long to say so each time.
+fn slow_resolver(delay: Duration) -> Result<SocketAddr, Failed> {
+    let socket = UdpSocket::bind("127.0.0.1:0")?;
+    let address = socket.local_addr()?;
+    socket.set_read_timeout(Some(Duration::from_micros(200)))?;
+    thread::spawn(move || {
+        let mut due = VecDeque::new();
+        let mut bytes = [0; 1024];
+        loop {
+            if let Ok((length @ 12.., client)) = socket.recv_from(&mut bytes) {
+                let mut answer = bytes[..length].to_vec();
+                // A response, recursion available, NXDOMAIN.
+                (answer[2], answer[3]) = (answer[2] | 0x80, 0x83);
+                due.push_back((poll::now() + delay, client, answer));
+            }
+            while let Some((_, client, answer)) = due.pop_front_if(|first| first.0 <= poll::now()) {
+                if socket.send_to(&answer, client).is_err() {
+                    return;
+                }
+            }
+        }
+    });
+    Ok(address)
+}
+
 /// A capture with a packet to each of the destinations.
-fn to_destinations(scene: &Scene) -> Result<std::path::PathBuf, Failed> {
+fn to_destinations(scene: &Scene) -> Result<PathBuf, Failed> {
     let mut capture = Capture::micros();
     for (second, (destination, _)) in (0..).zip(DESTINATIONS) {
         let frame = between(CLIENT, destination.parse()?, [40_000, 443], b"hello");
@@ -202,7 +270,7 @@ fn dns_message(name: &str, flags: u16, records: &[(Ipv4Addr, bool)]) -> Vec<u8> 
     message
 }
 
-fn pipeline(scene: &Scene, keys: &str, source: &str) -> std::path::PathBuf {
+fn pipeline(scene: &Scene, keys: &str, source: &str) -> PathBuf {
     let source = if source.is_empty() { String::new() } else { format!(", {source}") };
     let text = format!(
         "data_dir: {state}
