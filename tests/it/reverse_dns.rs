@@ -182,7 +182,7 @@ fn a_slow_or_silent_resolver_is_measured_against_none(scene: &Scene) -> Outcome 
     capture.write(&path);
     let silent = UdpSocket::bind("127.0.0.1:0")?;
     let slow = slow_resolver(Duration::from_millis(2))?;
-    let mut seconds = |keys: &str| -> Result<f64, Failed> {
+    let seconds = |keys: &str| -> Result<f64, Failed> {
         let started = poll::now();
         let records = replayed(scene, &path, keys, "")?;
         assert_eq!(records.len(), PACKETS as usize);
