@@ -18,7 +18,7 @@ const MIN_MEMORY_BYTES: u64 = 16 << 20;
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Globals {
-    /// Where buffers, capture segments, snapshots and the verdict log lie. An absolute path; made on start, readable by its owner only.
+    /// Where buffers, capture segments, snapshots and the verdict log lie. Made on start, readable by its owner only. A relative path begins where the process was started.
     pub data_dir: PathBuf,
     /// The HTTP endpoint for metrics and health.
     pub api: Api,
@@ -102,18 +102,10 @@ impl Globals {
         globals
     }
 
-    /// The sensor's name: the one given, else the host's.
-    pub fn observer_name(&self) -> String {
-        let host = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
-        let name = self.observer.name.clone().or_else(host);
-        name.map_or_else(|| "localhost".to_owned(), |name| name.trim().to_owned())
-    }
-
     fn check(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
-        if !self.data_dir.is_absolute() {
-            let message = format!("`{}` is not an absolute path", self.data_dir.display());
-            problems.push(Problem::new("data_dir", message).hint("begin it with `/`"));
+        if self.data_dir.as_os_str().is_empty() {
+            problems.push(Problem::new("data_dir", "the path is empty").hint("name a directory"));
         }
         if self.memory_budget_bytes < MIN_MEMORY_BYTES {
             let message = format!("{} bytes are too few", self.memory_budget_bytes);

@@ -85,10 +85,9 @@ impl<'t, 'l> Values<'t, 'l> {
         self.base[field].get(nth).map(text)
     }
 
-    /// The first value of a base field that every line has.
+    /// The `nth` value of a base field that has to be there.
     pub(super) fn required(&self, field: usize, nth: usize) -> Result<&'l str, Error> {
-        let field_name = BASE[field];
-        self.get(field, nth).ok_or(Error::Missing { field: field_name })
+        self.get(field, nth).ok_or(Error::Missing { field: BASE[field] })
     }
 
     /// All values of the field at `at` in the [`Names`].

@@ -36,8 +36,9 @@ use crate::{
 /// before the next write, and SIGHUP reopens all.
 ///
 /// An existing file is appended to. If a crash left a torn record at its end, that piece is moved to
-/// `PATH.torn` and reported; to find it, lines are searched from the end, while msgpack and
-/// compressed files are read through once (about 3 s a GB of gzip).
+/// `PATH.torn` and reported. To find it, lines are searched from the end, while msgpack and compressed
+/// files are read through once at the start. A YAML document that was torn between two lines can't be
+/// told from a whole one and stays.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {

@@ -18,10 +18,10 @@ transforms:
   alpha: { type: extract, inputs: [beta] }
   beta: { type: extract, inputs: [alpha] }
 sinks:
-  one: { type: file, inputs: [parsed], path: /tmp/same.ndjson }
+  one: { type: file, inputs: [parsed, packets], path: /tmp/same.ndjson }
   two: { type: file, inputs: [parsed], path: /tmp/same.ndjson }
   three: { type: console, inputs: [] }
-  four: { type: console, inputs: [wire] }
+  four: { type: blackhole, inputs: [wire] }
 ";
 
 /// The line of each mistake, and a word of its message or hint.

@@ -21,7 +21,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new(a_capture_without_packets_is_delivered_in_full),
         Case::new(what_is_no_capture_is_named_and_fails_the_run),
         Case::new(a_damaged_capture_does_not_stop_the_next_one),
-        Case::new(an_output_that_cannot_be_written_is_named),
+        Case::new(an_output_that_cannot_be_written_is_named_and_waited_for),
         Case::new(a_full_output_disk_holds_the_replay_until_there_is_room).needs_root(),
         Case::new(garbage_in_place_of_tshark_is_counted_and_named),
         Case::new(a_tshark_that_ends_at_once_is_not_taken_for_an_empty_capture),
@@ -92,7 +92,7 @@ fn a_damaged_capture_does_not_stop_the_next_one(scene: &Scene) -> Outcome {
     Ok(())
 }
 
-fn an_output_that_cannot_be_written_is_named(scene: &Scene) -> Outcome {
+fn an_output_that_cannot_be_written_is_named_and_waited_for(scene: &Scene) -> Outcome {
     let capture = scene.path("some.pcap");
     captures::numbered(10).write(&capture);
     // A file where a folder should be: not even root can write below it.
@@ -105,9 +105,17 @@ fn an_output_that_cannot_be_written_is_named(scene: &Scene) -> Outcome {
         &unwritable.display().to_string(),
     );
     fs::write(&config, text)?;
-    let ended = Tidegate::new(scene, ["replay", "-c"]).arg(&config).arg(&capture).run()?;
-    assert!(matches!(ended.code, Some(1 | 78)), "exit {:?}\n{}", ended.code, ended.stderr);
-    ended.says(&["blocked"])
+    let mut running = Tidegate::new(scene, ["replay", "-c"]).arg(&config).arg(&capture).start()?;
+    poll::until_true("the unwritable output to be named", SOON, || {
+        running.stderr().contains("not delivered") && running.stderr().contains("blocked")
+    })?;
+    running.still_runs()?;
+    fs::remove_file(&blocked)?;
+    fs::create_dir(&blocked)?;
+    running.wait(SOON)?.expect(0)?;
+    let got: Vec<_> = fs::read_to_string(unwritable)?.lines().map(str::to_owned).collect();
+    assert_eq!(got, expected::simple_json(&capture)?);
+    Ok(())
 }
 
 fn a_full_output_disk_holds_the_replay_until_there_is_room(scene: &Scene) -> Outcome {

@@ -24,6 +24,11 @@ fn survives(bytes: &[u8]) -> String {
     report
 }
 
+/// `part` for each number below `count`.
+fn numbered(count: usize, part: impl Fn(usize) -> String) -> String {
+    (0..count).map(part).collect::<Vec<_>>().concat()
+}
+
 #[test]
 fn what_is_no_config_says_what_it_is() {
     let deep = "[".repeat(100);
@@ -73,14 +78,13 @@ fn large_files_end_soon() {
     ] {
         survives(part.repeat(million / part.len()).as_bytes());
     }
-    let keys: String = (0..90_000).map(|at| format!("k{at}: {at}\n")).collect();
+    let keys = numbered(90_000, |at| format!("k{at}: {at}\n"));
     survives(keys.as_bytes());
-    let fields: String = (0..90_000).map(|at| format!("[{at}],")).collect();
+    let fields = numbered(90_000, |at| format!("[{at}],"));
     survives(format!("sources: {{a: {{type: capture, fields: [{fields}]}}}}").as_bytes());
-    let inputs: String = (0..90_000).map(|at| format!("'*{at}*x*',")).collect();
+    let inputs = numbered(90_000, |at| format!("'*{at}*x*',"));
     survives(format!("sinks: {{a: {{type: file, inputs: [{inputs}]}}}}").as_bytes());
-    let chain: String =
-        (0..240).map(|at| format!("t{at}: {{type: pass, inputs: ['*']}}\n  ")).collect();
+    let chain: String = numbered(240, |at| format!("t{at}: {{type: pass, inputs: ['*']}}\n  "));
     survives(format!("sources:\n  s: {{type: gate}}\ntransforms:\n  {chain}\n").as_bytes());
     let report = survives(&vec![b'a'; 3 << 20]);
     assert!(report.contains("3145728 bytes, a config at most"), "{report}");

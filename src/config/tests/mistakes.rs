@@ -107,9 +107,9 @@ fn mistakes_between_components_are_found_at_the_reader() {
         ),
         ("batch:", "bacth:", vec!["sinks.archive: unknown key `bacth`"]),
         (
-            "data_dir: /var",
-            "data_dir: var",
-            vec!["data_dir: `var/lib/tidegate` is not an absolute path"],
+            "data_dir: /var/lib/tidegate",
+            "data_dir: ''",
+            vec!["data_dir: the path is empty"],
         ),
         ("data_dir:", "datadir:", vec!["unknown key `datadir`"]),
         ("sources:", "source:", vec!["unknown key `source`", "the config has no source"]),

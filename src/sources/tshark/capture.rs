@@ -128,7 +128,8 @@ impl Capturer {
         let reason = self.follow(&mut dumpcap, &folder, &mut taken, supervisor, stop).await;
         let ended = match reason {
             Reason::Ended => dumpcap.ended().await,
-            Reason::Stopped | Reason::DiskFull => dumpcap.finish(END_DEADLINE).await,
+            Reason::Stopped => dumpcap.finish_capture(END_DEADLINE).await,
+            Reason::DiskFull => dumpcap.finish(END_DEADLINE).await,
         };
         let clean = was_stopped(ended.exit);
         self.take_closed(&folder, &mut taken, Some(!clean));

@@ -36,6 +36,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long to wait for the end of a dead child's complaints: a grandchild may hold the pipe.
 const WORDS_DEADLINE: Duration = Duration::from_secs(1);
 
+/// How long the kernel may hold captured packets back: dumpcap asks for 250 ms
+/// (`CAP_READ_TIMEOUT`), and here is as much again for a busy machine.
+const RING_TIME: Duration = Duration::from_millis(500);
+
 /// What our children say on each success.
 const NOISE: &[&str] =
     &["Running as user ", "Capturing on ", "File: ", "dumpcap: cap_set_proc() fail return"];
@@ -141,6 +145,17 @@ impl Child {
             .await
             .unwrap_or(Ended { exit: Exit::Signal(Signal::KILL.as_raw()), words: String::new() });
         self.end.insert(ended).clone()
+    }
+
+    /// Lets a capturer read what the kernel holds for it, then finishes it.
+    ///
+    /// The ring hands a block over when it is full or its time-out has passed; a SIGINT before that
+    /// loses the block, and dumpcap's statistics don't know of it.
+    pub(super) async fn finish_capture(&mut self, deadline: Duration) -> Ended {
+        if let Ok(ended) = timeout(RING_TIME, self.ended()).await {
+            return ended;
+        }
+        self.finish(deadline).await
     }
 
     /// Asks it to finish (SIGINT), waits, and kills it after `deadline`.

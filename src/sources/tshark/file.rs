@@ -20,7 +20,7 @@ use super::{
 use crate::component::{Error, Outputs};
 
 /// With so many packets to go, the next chunk's tshark is started: it takes about as long to begin.
-const HEAD_START_PACKETS: u64 = 8_000;
+const HEAD_START_PACKETS: u64 = 12_000;
 
 /// A unit that is being worked on.
 struct Job {

@@ -128,7 +128,11 @@ impl Pair<'_> {
         };
         // tshark first: without it dumpcap has nowhere to write, and is ended by us.
         let tshark_died = !open;
-        let ended = dumpcap.finish(END_DEADLINE).await;
+        let ended = if asked {
+            dumpcap.finish_capture(END_DEADLINE).await
+        } else {
+            dumpcap.finish(END_DEADLINE).await
+        };
         let deadline = Instant::now() + DRAIN;
         while open {
             tokio::select! {

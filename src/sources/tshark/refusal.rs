@@ -21,6 +21,8 @@ const REMEDIES: &[(&str, &str)] = &[
 
 /// A configuration error that quotes the child.
 pub(super) fn refused(program: &str, words: &str) -> Error {
+    // What follows is advice on making dumpcap privileged, which our children may not be.
+    let words = words.split("Please check to make sure").next().unwrap_or_default().trim_end();
     let words = if words.is_empty() { "it gave no reason" } else { words };
     let error = Error::configuration(format!("{program} refused to start: {words}"));
     match remedy(words) {

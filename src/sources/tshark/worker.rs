@@ -211,9 +211,9 @@ impl Pump {
         let mut silence = Duration::ZERO;
         let mut stalled = false;
         loop {
-            match self.fetch() {
+            let read = match self.fetch() {
                 Ok(Some(0)) | Err(_) => break,
-                Ok(Some(_)) => silence = Duration::ZERO,
+                Ok(Some(read)) => read,
                 Ok(None) => {
                     silence += LOOK_EVERY;
                     stalled = self.patience.is_some_and(|patience| silence >= patience);
@@ -223,13 +223,17 @@ impl Pump {
                     }
                     continue;
                 }
-            }
+            };
+            silence = Duration::ZERO;
             let block = self.framer.take();
             let is_empty = block.lines.is_empty() && block.too_long == 0;
             if !is_empty && self.sender.blocking_send(block).is_err() {
                 break;
             }
-            thread::sleep(GATHER);
+            // A read that filled its room left something behind: tshark may be waiting for it.
+            if read < BUFFER_BYTES / 2 {
+                thread::sleep(GATHER);
+            }
         }
         Pumped { stalled, cut: self.framer.is_cut() }
     }

@@ -26,19 +26,22 @@ const FIELDS: [&str; 16] = [
 ];
 
 /// Names of the protocols that occur in the captures (IANA, "Assigned Internet Protocol Numbers").
-const PROTOCOLS: [(u8, &str); 15] = [
+const PROTOCOLS: [(u8, &str); 18] = [
     (1, "ICMP"),
     (2, "IGMP"),
     (4, "IPV4"),
     (6, "TCP"),
     (17, "UDP"),
     (41, "IPV6"),
+    (43, "IPV6-ROUTE"),
+    (44, "IPV6-FRAG"),
     (46, "RSVP"),
     (47, "GRE"),
     (50, "ESP"),
     (51, "AH"),
     (58, "ICMPV6"),
     (59, "IPV6-NONXT"),
+    (60, "IPV6-OPTS"),
     (89, "OSPFIGP"),
     (103, "PIM"),
     (132, "SCTP"),
@@ -67,12 +70,15 @@ fn line(row: &[String]) -> Result<Option<String>, Failed> {
         row[column.expect("asked for")].as_str()
     };
     let outermost = value("frame.protocols").split(':').find(|name| ["ip", "ipv6"].contains(name));
-    let Some(version) = outermost.filter(|version| !value(&format!("{version}.src")).is_empty())
-    else {
+    // A header that was cut off in its middle is no IP layer.
+    let whole = |version: &&&str| {
+        ["src", "dst"].iter().all(|end| !value(&format!("{version}.{end}")).is_empty())
+    };
+    let Some(version) = outermost.as_ref().filter(whole) else {
         return Ok(None);
     };
     let address = |end: &str| value(&format!("{version}.{end}")).parse::<IpAddr>();
-    let protocol = if version == "ip" {
+    let protocol = if *version == "ip" {
         value("ip.proto").parse()?
     } else {
         let mut next: u8 = value("ipv6.nxt").parse()?;
