@@ -98,7 +98,7 @@ pub const DNS_LOOKUPS: Metric = counter(
     &["result"],
     "Names looked up: for each address of a record what was known (passive, hit, miss, stale), and \
      for each one asked for how that ended (named, unverified, no_name, invalid, timeout, failed, \
-     suspended, queue_full).",
+     rate_limited, suspended, queue_full).",
 );
 /// The build.
 pub const BUILD_INFO: Metric = Metric {

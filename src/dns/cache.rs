@@ -13,10 +13,12 @@ use crate::record::HostNames;
 /// Names are kept for as long as their records say, but for no less and no more than this.
 const MIN_NAMED: Duration = Duration::from_mins(1);
 const MAX_NAMED: Duration = Duration::from_hours(24);
-/// Likewise that there is none. A denial without an SOA record must not be cached by RFC 2308; the
-/// lower bound only keeps one address from being asked for with every record.
+/// Likewise that there is none.
 const MIN_NAMELESS: Duration = Duration::from_secs(1);
 const MAX_NAMELESS: Duration = Duration::from_hours(1);
+/// A denial without an SOA record says nothing of its validity (RFC 2308, 5: it is not for caching):
+/// it keeps the address from being asked for with every record, and no more.
+const UNDATED_NAMELESS: Duration = Duration::from_mins(1);
 /// A failure, the first time; twice as long each time it fails again, up to the limit of RFC 9520.
 const FIRST_FAILURE: Duration = Duration::from_secs(1);
 const MAX_FAILURE: Duration = Duration::from_mins(5);
@@ -96,7 +98,7 @@ impl Cache {
                 (Some(Arc::new(names)), 0, ttl.clamp(MIN_NAMED, MAX_NAMED))
             }
             Answer::Nameless(ttl) => {
-                (None, 0, ttl.unwrap_or_default().clamp(MIN_NAMELESS, MAX_NAMELESS))
+                (None, 0, ttl.unwrap_or(UNDATED_NAMELESS).clamp(MIN_NAMELESS, MAX_NAMELESS))
             }
             Answer::Invalid(ttl) => (None, 0, ttl.clamp(MIN_NAMED, MAX_NAMELESS)),
             Answer::Failed(_) => {
@@ -146,7 +148,7 @@ mod tests {
             (nameless(0), 1),
             (nameless(30), 30),
             (nameless(86_400), 3600),
-            (Answer::Nameless(None), 1),
+            (Answer::Nameless(None), 60),
             (Answer::Invalid(Duration::from_hours(24)), 3600),
         ];
         for (answer, seconds) in cases {

@@ -75,6 +75,8 @@ pub enum Lookup {
     Timeout,
     /// An answer that is none.
     Failed,
+    /// Asked later, for the records to come: too many were asked for at once.
+    RateLimited,
     /// Not asked: the resolver has stopped answering.
     Suspended,
     /// Not asked: too many wait already.
@@ -88,8 +90,9 @@ pub struct Directory {
     cache: Cache,
     /// Addresses in `queue` or on their way: nobody asks twice at once.
     asking: HashSet<IpAddr>,
-    /// Addresses nobody is to wait for.
-    trying: HashSet<IpAddr>,
+    /// Those of them that nobody is to wait for: they try whether a resolver is back, or exceed the
+    /// rate.
+    unawaited: HashSet<IpAddr>,
     queue: VecDeque<Question>,
     in_flight: usize,
     rate: Rate,
@@ -106,7 +109,7 @@ impl Directory {
         Self {
             cache: Cache::new(options.max_entries),
             asking: HashSet::new(),
-            trying: HashSet::new(),
+            unawaited: HashSet::new(),
             queue: VecDeque::new(),
             in_flight: 0,
             rate: Rate::new(options.rate_limit_per_sec),
@@ -139,7 +142,7 @@ impl Directory {
 
     /// Whether an answer for this address is still worth waiting for.
     pub fn awaits(&self, address: IpAddr) -> bool {
-        self.asking.contains(&address) && !self.trying.contains(&address)
+        self.asking.contains(&address) && !self.unawaited.contains(&address)
     }
 
     /// The next question to send, if one may be sent now; else when to call again, if a call before
@@ -174,11 +177,6 @@ impl Directory {
     /// The names of an address, if they are known.
     pub fn names(&self, address: IpAddr, now: Instant) -> Option<&Arc<HostNames>> {
         if self.options.ask { self.cache.names(address, now) } else { None }
-    }
-
-    /// How many addresses wait to be asked for.
-    pub fn queued(&self) -> usize {
-        self.queue.len()
     }
 
     /// Counts a look-up.
@@ -224,10 +222,16 @@ impl Directory {
                 return false;
             }
             Leave::Try => {
-                self.trying.insert(question.address);
+                self.unawaited.insert(question.address);
                 self.queue.push_front(question);
             }
-            Leave::Ask => self.queue.push_back(question),
+            Leave::Ask => {
+                if !self.rate.has_more_than(self.queue.len(), now) {
+                    self.count(Lookup::RateLimited);
+                    self.unawaited.insert(question.address);
+                }
+                self.queue.push_back(question);
+            }
         }
         self.asking.insert(question.address);
         self.awaits(question.address)
@@ -247,14 +251,14 @@ impl Directory {
 
     fn forget(&mut self, address: IpAddr) {
         self.asking.remove(&address);
-        self.trying.remove(&address);
+        self.unawaited.remove(&address);
     }
 }
 
 // === impl Lookup ===
 
 impl Lookup {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Passive,
         Self::Hit,
         Self::Miss,
@@ -265,6 +269,7 @@ impl Lookup {
         Self::Invalid,
         Self::Timeout,
         Self::Failed,
+        Self::RateLimited,
         Self::Suspended,
         Self::QueueFull,
     ];
@@ -293,6 +298,7 @@ impl Lookup {
             Self::Invalid => "invalid",
             Self::Timeout => "timeout",
             Self::Failed => "failed",
+            Self::RateLimited => "rate_limited",
             Self::Suspended => "suspended",
             Self::QueueFull => "queue_full",
         }

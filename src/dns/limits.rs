@@ -53,6 +53,13 @@ impl Rate {
         Self { interval, burst: Duration::from_secs(1).max(interval), full: None }
     }
 
+    /// Whether as many tokens are there, and one more.
+    pub(super) fn has_more_than(&self, taken: usize, now: Instant) -> bool {
+        let taken = self.interval.saturating_mul(u32::try_from(taken).unwrap_or(u32::MAX));
+        let free = (now + self.burst).saturating_duration_since(self.full.unwrap_or(now).max(now));
+        free >= taken.saturating_add(self.interval)
+    }
+
     /// Takes a token, or says when there will be one.
     pub(super) fn take(&mut self, now: Instant) -> Result<(), Instant> {
         let full = self.full.unwrap_or(now).max(now) + self.interval;
@@ -125,7 +132,9 @@ mod tests {
     #[test]
     fn a_burst_of_one_second_passes_and_then_the_rate() {
         let (mut rate, now) = (Rate::new(10), start());
+        assert!(rate.has_more_than(9, now) && !rate.has_more_than(10, now));
         assert_eq!((0..20).filter(|_| rate.take(now).is_ok()).count(), 10);
+        assert!(!rate.has_more_than(0, now));
         assert_eq!(rate.take(now), Err(now + 100 * MS));
         assert_eq!(rate.take(now + 100 * MS), Ok(()));
         assert!(rate.take(now + 100 * MS).is_err());

@@ -27,8 +27,8 @@ use crate::record::{HostNames, NameOrigin};
 
 /// How long one try may take; there are two.
 const TRY_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long an address's questions may take together, whatever the resolver does.
-const LIMIT: Duration = Duration::from_secs(6);
+/// How long a question may take, whatever the resolver does.
+const LIMIT: Duration = Duration::from_secs(2);
 /// Names kept of an address; more is no name but a list.
 const MAX_NAMES: usize = 16;
 /// Questions under way in one connection: more than can ever be out.
@@ -77,20 +77,18 @@ impl Resolver {
         Ok(Self { public: build(public)?, private, forward_confirm })
     }
 
-    /// Asks for the names of an address, in a few seconds at most.
+    /// Asks for the names of an address, and then for the names' addresses: four seconds at most.
     pub async fn ask(&self, question: Question) -> Answer {
         let resolver = match (question.route, &self.private) {
             (Route::Public, _) => &self.public,
             (Route::Private, Some(private)) => private,
             (Route::Private, None) => return Answer::Failed(Failure::Refused),
         };
-        let answer = self.names(resolver, question.address);
-        let answer = tokio::time::timeout(LIMIT, answer).await;
-        answer.unwrap_or(Answer::Failed(Failure::Timeout))
+        self.names(resolver, question.address).await
     }
 
     async fn names(&self, resolver: &TokioResolver, address: IpAddr) -> Answer {
-        let pointers = match resolver.lookup(Name::from(address), RecordType::PTR).await {
+        let pointers = match lookup(resolver, Name::from(address), RecordType::PTR).await {
             Ok(pointers) => pointers,
             Err(error) => return failed(&error),
         };
@@ -120,6 +118,15 @@ impl Resolver {
     }
 }
 
+async fn lookup(
+    resolver: &TokioResolver,
+    name: Name,
+    record_type: RecordType,
+) -> Result<Lookup, NetError> {
+    let answer = tokio::time::timeout(LIMIT, resolver.lookup(name, record_type)).await;
+    answer.unwrap_or(Err(NetError::Timeout))
+}
+
 /// Whether the name's own addresses hold `address`.
 async fn leads_back(resolver: &TokioResolver, name: &str, address: IpAddr) -> bool {
     let Ok(mut name) = Name::from_ascii(name) else {
@@ -127,7 +134,7 @@ async fn leads_back(resolver: &TokioResolver, name: &str, address: IpAddr) -> bo
     };
     name.set_fqdn(true);
     let record_type = if address.is_ipv4() { RecordType::A } else { RecordType::AAAA };
-    let Ok(addresses) = resolver.lookup(name, record_type).await else {
+    let Ok(addresses) = lookup(resolver, name, record_type).await else {
         return false;
     };
     answers(&addresses).any(|record| match &record.data {

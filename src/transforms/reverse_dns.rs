@@ -33,8 +33,6 @@ use crate::{
 
 /// `max_wait_ms` at most: longer, and the queue's bound decides rather than the time.
 const MAX_WAIT_MS: u64 = 60_000;
-/// Addresses that may wait to be asked for before a replay stops reading.
-const MAX_QUEUED: usize = 16_384;
 
 /// Adds the names of addresses to packets, flows and alerts: from DNS answers in the same capture,
 /// else by reverse look-up. Never holds records up for longer than `max_wait_ms`.
@@ -62,8 +60,8 @@ pub struct Config {
     /// Addresses whose answers are remembered, 65,536 by default, at least 1; those used least are
     /// forgotten first. Some 200 bytes each; `passive` remembers as many names again.
     pub max_entries: u32,
-    /// Addresses asked for a second, 1,000 by default, at least 1; each takes a question or two. Live,
-    /// what exceeds it is asked for later, for the records to come; a replay waits.
+    /// Addresses asked for a second, 1,000 by default, at least 1, and as many at once; each takes a
+    /// question or two. What exceeds it is asked for later, for the records to come.
     pub rate_limit_per_sec: u32,
     /// Whether a name counts only if its own addresses hold the address it was found for (on by
     /// default). Other names are kept apart as unverified, and so are all if this is off: whoever
@@ -241,7 +239,7 @@ impl ReverseDns {
     fn has_room(&self) -> bool {
         match self.clock {
             Clock::Wall => true,
-            Clock::Event => !self.queue.is_full() && self.directory.queued() < MAX_QUEUED,
+            Clock::Event => !self.queue.is_full(),
         }
     }
 

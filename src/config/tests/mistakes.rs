@@ -106,11 +106,7 @@ fn mistakes_between_components_are_found_at_the_reader() {
             vec!["sinks.archive.batch.max_events: 0 records are too few"],
         ),
         ("batch:", "bacth:", vec!["sinks.archive: unknown key `bacth`"]),
-        (
-            "data_dir: /var/lib/tidegate",
-            "data_dir: ''",
-            vec!["data_dir: the path is empty"],
-        ),
+        ("data_dir: /var/lib/tidegate", "data_dir: ''", vec!["data_dir: the path is empty"]),
         ("data_dir:", "datadir:", vec!["unknown key `datadir`"]),
         ("sources:", "source:", vec!["unknown key `source`", "the config has no source"]),
     ];
