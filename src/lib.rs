@@ -7,6 +7,7 @@ pub mod cli;
 pub mod codec;
 pub mod component;
 pub mod config;
+pub mod dns;
 pub mod ek;
 pub mod metrics;
 pub mod record;

@@ -92,6 +92,14 @@ pub const DUPLICATED: Metric = counter(
     &[],
     "Records the destination had already, or may now have twice, after a retry.",
 );
+/// Names looked up for addresses.
+pub const DNS_LOOKUPS: Metric = counter(
+    "tidegate_dns_lookups_total",
+    &["result"],
+    "Names looked up: for each address of a record what was known (passive, hit, miss, stale), and \
+     for each one asked for how that ended (named, unverified, no_name, invalid, timeout, failed, \
+     rate_limited, suspended, queue_full).",
+);
 /// The build.
 pub const BUILD_INFO: Metric = Metric {
     name: "tidegate_build_info",
@@ -113,6 +121,7 @@ pub const ALL: &[Metric] = &[
     ACKNOWLEDGED,
     DEAD_LETTERED,
     DUPLICATED,
+    DNS_LOOKUPS,
     BUILD_INFO,
 ];
 

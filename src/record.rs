@@ -9,6 +9,7 @@ mod contact;
 mod flow;
 mod health;
 mod id;
+mod names;
 mod packet;
 mod time;
 mod transport;
@@ -23,6 +24,7 @@ pub use self::{
     flow::{EndReason, Endpoint, Flow},
     health::Health,
     id::{Id, IdBuilder},
+    names::{HostNames, NameOrigin, Names},
     packet::{
         Checksum, Extra, Fragment, Header, Icmp, Layer4, MacAddress, Packet, Ports, Tcp, TcpFlags,
         Vlans,

@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::record::{
-    Action, Alert, Endpoint, Flow, Header, Health, Id, Layer4, Packet, Ports, Raw, Transport, Vlans,
+    Action, Alert, Endpoint, Flow, Header, Health, Id, Layer4, Names, Packet, Ports, Raw,
+    Transport, Vlans,
 };
 
 const NAMES: [&str; 3] = ["json", "yaml", "msgpack"];
@@ -39,6 +40,7 @@ fn packet(transport: Transport, layer4: Layer4) -> Packet {
         protocol: None,
         damaged: false,
         extra: Vec::new(),
+        names: Names::default(),
     }
 }
 
@@ -123,6 +125,7 @@ fn each_kind_of_record_has_its_own_fields() {
         initiator: end([10, 0, 0, 1], Some(5353), 2, 200),
         responder: end([10, 0, 0, 2], Some(53), 1, 300),
         end_reason: None,
+        names: Names::default(),
     };
     let id = flow.id.to_string();
     let alert = Alert {
@@ -132,6 +135,7 @@ fn each_kind_of_record_has_its_own_fields() {
         risk_score: 87,
         reasons: vec!["80 ports in 1 s".into()],
         ordinal: 0,
+        names: Names::default(),
     };
     let health = Health { time: Timestamp::default(), packets: 7, lost_packets: 1 };
     let cases = [
@@ -265,6 +269,7 @@ proptest! {
             risk_score: 1,
             reasons: reasons.iter().map(|reason| reason.as_str().into()).collect(),
             ordinal: 0,
+            names: Names::default(),
         };
         let records = Records::Alerts(Arc::new(vec![alert.clone(), alert]));
         for codec in CODECS {

@@ -31,6 +31,8 @@ pub enum SourceConfig {
 pub enum TransformConfig {
     /// Lines of tshark to typed packets.
     Extract(transforms::extract::Config),
+    /// The names of addresses, from DNS answers in the same capture or by reverse look-up.
+    ReverseDns(transforms::reverse_dns::Config),
 }
 
 /// The sinks.
@@ -85,6 +87,7 @@ impl TransformConfig {
     pub fn configure(&self) -> &dyn Configure {
         match self {
             Self::Extract(config) => config,
+            Self::ReverseDns(config) => config,
         }
     }
 }

@@ -12,7 +12,7 @@ use super::{
     number::{mac, time, unsigned},
     values::{Names, Values},
 };
-use crate::record::{Extra, Packet, Raw, Timestamp};
+use crate::record::{self, Extra, Packet, Raw, Timestamp};
 
 /// Deepest nesting of a line: an object, `layers`, a field's values, and some to spare for fields
 /// that are skipped.
@@ -204,6 +204,7 @@ fn line(
         protocol: layout.protocol.clone(),
         damaged: values.get(MALFORMED, 0).is_some() || values.get(SHORT, 0).is_some(),
         extra: extra.iter().filter_map(|field| field.read(values)).collect(),
+        names: record::Names::default(),
     }))
 }
 

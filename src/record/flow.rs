@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{Id, Timestamp, Transport};
+use super::{Id, Names, Timestamp, Transport};
 
 /// One report of a bidirectional flow. Counters are those since the last report, so sums are right.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub struct Flow {
     pub responder: Endpoint,
     /// Why it ended; `None` for an interim report.
     pub end_reason: Option<EndReason>,
+    /// The names of the initiator's and the responder's address.
+    pub names: Names,
 }
 
 /// One side of a flow.

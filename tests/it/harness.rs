@@ -11,6 +11,7 @@ pub(crate) mod poll;
 pub(crate) mod process;
 pub(crate) mod tidegate;
 pub(crate) mod tshark;
+pub(crate) mod unbound;
 
 use std::{
     any::{Any, type_name},

@@ -13,6 +13,7 @@ mod harness;
 mod live;
 mod project;
 mod replay;
+mod reverse_dns;
 mod sinks;
 mod supervision;
 
@@ -29,6 +30,7 @@ fn main() {
         live::cases(),
         project::cases(),
         replay::cases(),
+        reverse_dns::cases(),
         sinks::cases(),
         supervision::cases(),
     ];
