@@ -92,6 +92,14 @@ pub const DUPLICATED: Metric = counter(
     &[],
     "Records the destination had already, or may now have twice, after a retry.",
 );
+/// Flows in the table.
+pub const FLOW_ACTIVE: Metric = gauge("tidegate_flow_active", "Flows in the table.");
+/// Flows that left the table.
+pub const FLOW_ENDED: Metric = counter(
+    "tidegate_flow_ended_total",
+    &["reason"],
+    "Flows that ended, by reason; `lack_of_resources`: the table was full.",
+);
 /// The build.
 pub const BUILD_INFO: Metric = Metric {
     name: "tidegate_build_info",
@@ -113,6 +121,8 @@ pub const ALL: &[Metric] = &[
     ACKNOWLEDGED,
     DEAD_LETTERED,
     DUPLICATED,
+    FLOW_ACTIVE,
+    FLOW_ENDED,
     BUILD_INFO,
 ];
 
