@@ -8,6 +8,7 @@ pub mod codec;
 pub mod component;
 pub mod config;
 pub mod ek;
+pub mod flow;
 pub mod metrics;
 pub mod record;
 pub mod retry;
