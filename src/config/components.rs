@@ -31,6 +31,8 @@ pub enum SourceConfig {
 pub enum TransformConfig {
     /// Lines of tshark to typed packets.
     Extract(transforms::extract::Config),
+    /// Packets to flows and contacts.
+    Flow(transforms::flow::Config),
 }
 
 /// The sinks.
@@ -85,6 +87,7 @@ impl TransformConfig {
     pub fn configure(&self) -> &dyn Configure {
         match self {
             Self::Extract(config) => config,
+            Self::Flow(config) => config,
         }
     }
 }
