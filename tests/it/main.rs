@@ -8,6 +8,7 @@
 
 mod architecture;
 mod commands;
+mod community_id;
 mod damage;
 mod harness;
 mod live;
@@ -15,6 +16,7 @@ mod project;
 mod replay;
 mod sinks;
 mod supervision;
+mod zeek;
 
 use harness::Settings;
 
@@ -24,6 +26,7 @@ fn main() {
     let cases = [
         architecture::cases(),
         commands::cases(),
+        community_id::cases(),
         damage::cases(),
         harness::cases(),
         live::cases(),
@@ -31,6 +34,7 @@ fn main() {
         replay::cases(),
         sinks::cases(),
         supervision::cases(),
+        zeek::cases(),
     ];
     let trials = cases.into_iter().flatten().filter_map(|case| case.trial(&settings)).collect();
     libtest_mimic::run(&arguments, trials).exit();
