@@ -33,6 +33,8 @@ pub enum TransformConfig {
     Extract(transforms::extract::Config),
     /// The names of addresses, from DNS answers in the same capture or by reverse look-up.
     ReverseDns(transforms::reverse_dns::Config),
+    /// Packets to flows and contacts.
+    Flow(transforms::flow::Config),
 }
 
 /// The sinks.
@@ -88,6 +90,7 @@ impl TransformConfig {
         match self {
             Self::Extract(config) => config,
             Self::ReverseDns(config) => config,
+            Self::Flow(config) => config,
         }
     }
 }

@@ -7,6 +7,7 @@ pub(crate) mod frames;
 pub(crate) mod live;
 pub(crate) mod memory_disk;
 pub(crate) mod netns;
+pub(crate) mod packets;
 pub(crate) mod poll;
 pub(crate) mod process;
 pub(crate) mod tidegate;

@@ -8,6 +8,7 @@
 
 mod architecture;
 mod commands;
+mod community_id;
 mod damage;
 mod harness;
 mod live;
@@ -16,6 +17,7 @@ mod replay;
 mod reverse_dns;
 mod sinks;
 mod supervision;
+mod zeek;
 
 use harness::Settings;
 
@@ -25,6 +27,7 @@ fn main() {
     let cases = [
         architecture::cases(),
         commands::cases(),
+        community_id::cases(),
         damage::cases(),
         harness::cases(),
         live::cases(),
@@ -33,6 +36,7 @@ fn main() {
         reverse_dns::cases(),
         sinks::cases(),
         supervision::cases(),
+        zeek::cases(),
     ];
     let trials = cases.into_iter().flatten().filter_map(|case| case.trial(&settings)).collect();
     libtest_mimic::run(&arguments, trials).exit();
