@@ -9,11 +9,13 @@
 mod architecture;
 mod commands;
 mod damage;
+mod elasticsearch;
 mod harness;
 mod live;
 mod project;
 mod replay;
 mod sinks;
+mod splunk_hec;
 mod supervision;
 
 use harness::Settings;
@@ -25,13 +27,17 @@ fn main() {
         architecture::cases(),
         commands::cases(),
         damage::cases(),
+        elasticsearch::cases(),
         harness::cases(),
         live::cases(),
         project::cases(),
         replay::cases(),
         sinks::cases(),
+        splunk_hec::cases(),
         supervision::cases(),
     ];
     let trials = cases.into_iter().flatten().filter_map(|case| case.trial(&settings)).collect();
-    libtest_mimic::run(&arguments, trials).exit();
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    harness::server::end_all(conclusion.has_failed());
+    conclusion.exit();
 }
