@@ -47,8 +47,12 @@ pub enum SinkConfig {
     Blackhole(sinks::blackhole::Config),
     /// Records on standard output.
     Console(sinks::console::Config),
+    /// Records in an Elasticsearch or OpenSearch cluster.
+    Elasticsearch(sinks::elasticsearch::Config),
     /// Records in files.
     File(sinks::file::Config),
+    /// Records in Splunk, through an HTTP event collector.
+    SplunkHec(sinks::splunk_hec::Config),
 }
 
 // === impl Components ===
@@ -115,7 +119,9 @@ impl SinkConfig {
         match self {
             Self::Blackhole(config) => config,
             Self::Console(config) => config,
+            Self::Elasticsearch(config) => config,
             Self::File(config) => config,
+            Self::SplunkHec(config) => config,
         }
     }
 }
