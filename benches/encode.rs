@@ -7,7 +7,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use serde::Serialize;
 use tidegate::{
     codec::{Codec, Encoder, EncodingConfig},
-    record::{Header, Layer4, Packet, Ports, Records, Timestamp, Transport, Vlans},
+    record::{Header, Layer4, Names, Packet, Ports, Records, Timestamp, Transport, Vlans},
 };
 
 const PACKETS: usize = 1_000;
@@ -50,6 +50,7 @@ fn packet(number: usize) -> Packet {
         protocol: None,
         damaged: false,
         extra: Vec::new(),
+        names: Names::default(),
     }
 }
 

@@ -92,6 +92,22 @@ pub const DUPLICATED: Metric = counter(
     &[],
     "Records the destination had already, or may now have twice, after a retry.",
 );
+/// Names looked up for addresses.
+pub const DNS_LOOKUPS: Metric = counter(
+    "tidegate_dns_lookups_total",
+    &["result"],
+    "Names looked up: for each address of a record what was known (passive, hit, miss, stale), and \
+     for each one asked for how that ended (named, unverified, no_name, invalid, timeout, failed, \
+     rate_limited, suspended, queue_full).",
+);
+/// Flows in the table.
+pub const FLOW_ACTIVE: Metric = gauge("tidegate_flow_active", "Flows in the table.");
+/// Flows that left the table.
+pub const FLOW_ENDED: Metric = counter(
+    "tidegate_flow_ended_total",
+    &["reason"],
+    "Flows that ended, by reason; `lack_of_resources`: the table was full.",
+);
 /// The build.
 pub const BUILD_INFO: Metric = Metric {
     name: "tidegate_build_info",
@@ -113,6 +129,9 @@ pub const ALL: &[Metric] = &[
     ACKNOWLEDGED,
     DEAD_LETTERED,
     DUPLICATED,
+    DNS_LOOKUPS,
+    FLOW_ACTIVE,
+    FLOW_ENDED,
     BUILD_INFO,
 ];
 

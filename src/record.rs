@@ -5,10 +5,13 @@
 //! A consumer matches on the kind once a batch, never once a record.
 
 mod alert;
+mod community_id;
+mod conn_state;
 mod contact;
 mod flow;
 mod health;
 mod id;
+mod names;
 mod packet;
 mod time;
 mod transport;
@@ -19,10 +22,13 @@ use bytes::Bytes;
 
 pub use self::{
     alert::{Action, Alert},
+    community_id::{CommunityId, IcmpPorts},
+    conn_state::{ConnState, History, Letter},
     contact::{Contact, Outcome},
-    flow::{EndReason, Endpoint, Flow},
+    flow::{Direction, EndReason, Endpoint, Flow, FlowTags},
     health::Health,
     id::{Id, IdBuilder},
+    names::{HostNames, NameOrigin, Names},
     packet::{
         Checksum, Extra, Fragment, Header, Icmp, Layer4, MacAddress, Packet, Ports, Tcp, TcpFlags,
         Vlans,

@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::record::{
-    Action, Alert, Endpoint, Flow, Header, Health, Id, Layer4, Packet, Ports, Raw, Transport, Vlans,
+    Action, Alert, Endpoint, Flow, Header, Health, Id, Layer4, Names, Packet, Ports, Raw,
+    Transport, Vlans,
 };
 
 const NAMES: [&str; 3] = ["json", "yaml", "msgpack"];
@@ -39,6 +40,7 @@ fn packet(transport: Transport, layer4: Layer4) -> Packet {
         protocol: None,
         damaged: false,
         extra: Vec::new(),
+        names: Names::default(),
     }
 }
 
@@ -108,21 +110,18 @@ fn protocols_are_named_in_upper_case_and_only_headers_with_ports_have_a_port() {
 
 #[test]
 fn each_kind_of_record_has_its_own_fields() {
-    let end = |address: [u8; 4], port, packets, bytes| Endpoint {
-        address: address.into(),
-        port,
-        packets,
-        bytes,
+    let end = |address: [u8; 4], port, packets, bytes| {
+        Endpoint::new(address.into(), port).sent(packets, bytes)
     };
     let flow = Flow {
-        id: Id::of("flow", "sensor").number(1).finish(),
-        sequence: 0,
         start: Timestamp::from_nanos(1_000_000_000),
         end: Timestamp::from_nanos(3_000_000_001),
-        transport: Transport::UDP,
-        initiator: end([10, 0, 0, 1], Some(5353), 2, 200),
-        responder: end([10, 0, 0, 2], Some(53), 1, 300),
-        end_reason: None,
+        ..Flow::new(
+            Id::of("flow", "sensor").number(1).finish(),
+            Transport::UDP,
+            end([10, 0, 0, 1], Some(5353), 2, 200),
+            end([10, 0, 0, 2], Some(53), 1, 300),
+        )
     };
     let id = flow.id.to_string();
     let alert = Alert {
@@ -132,6 +131,7 @@ fn each_kind_of_record_has_its_own_fields() {
         risk_score: 87,
         reasons: vec!["80 ports in 1 s".into()],
         ordinal: 0,
+        names: Names::default(),
     };
     let health = Health { time: Timestamp::default(), packets: 7, lost_packets: 1 };
     let cases = [
@@ -265,6 +265,7 @@ proptest! {
             risk_score: 1,
             reasons: reasons.iter().map(|reason| reason.as_str().into()).collect(),
             ordinal: 0,
+            names: Names::default(),
         };
         let records = Records::Alerts(Arc::new(vec![alert.clone(), alert]));
         for codec in CODECS {

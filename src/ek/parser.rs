@@ -10,9 +10,10 @@ use super::{
     headers,
     layout::Layouts,
     number::{mac, time, unsigned},
+    plain,
     values::{Names, Values},
 };
-use crate::record::{Extra, Packet, Raw, Timestamp};
+use crate::record::{self, Extra, Packet, Raw, Timestamp};
 
 /// Deepest nesting of a line: an object, `layers`, a field's values, and some to spare for fields
 /// that are skipped.
@@ -131,12 +132,15 @@ impl Parser {
     fn read(&mut self, text: &[u8], raw: &Raw) -> Result<Line, Failure> {
         let mut own = (text.len() > MAX_KEPT_BYTES).then(Scratch::new);
         let scratch = own.as_mut().unwrap_or(&mut self.scratch);
-        scratch.line.clear();
-        scratch.line.extend_from_slice(text);
-        scratch.line.resize(text.len() + INPUT_PADDING, 0);
         let mut tape = std::mem::replace(&mut scratch.tape, Tape(Vec::new())).reset();
-        let filled =
-            fill_tape_padded(&mut scratch.line, text.len(), &mut scratch.buffers, &mut tape);
+        let filled = if plain::fill(text, &mut tape.0) {
+            Ok(())
+        } else {
+            scratch.line.clear();
+            scratch.line.extend_from_slice(text);
+            scratch.line.resize(text.len() + INPUT_PADDING, 0);
+            fill_tape_padded(&mut scratch.line, text.len(), &mut scratch.buffers, &mut tape)
+        };
         let line = match filled {
             Ok(()) => self
                 .names
@@ -204,6 +208,7 @@ fn line(
         protocol: layout.protocol.clone(),
         damaged: values.get(MALFORMED, 0).is_some() || values.get(SHORT, 0).is_some(),
         extra: extra.iter().filter_map(|field| field.read(values)).collect(),
+        names: record::Names::default(),
     }))
 }
 

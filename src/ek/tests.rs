@@ -7,7 +7,7 @@ use proptest::{collection::vec, prelude::*, sample::select, string::string_regex
 
 use super::{Line, Parser, fields::BASE};
 use crate::record::{
-    Checksum, Fragment, Header, Icmp, Layer4, MacAddress, Packet, Ports, Raw, Tcp, TcpFlags,
+    Checksum, Fragment, Header, Icmp, Layer4, MacAddress, Names, Packet, Ports, Raw, Tcp, TcpFlags,
     Timestamp, Transport, Vlans,
 };
 
@@ -105,6 +105,7 @@ fn every_field_of_a_packet_is_filled() {
         protocol: Some("http".into()),
         damaged: false,
         extra: Vec::new(),
+        names: Names::default(),
     };
     assert_eq!(packet(&raw), expected);
 }

@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     ACKNOWLEDGED, BUFFER_BYTES, BUFFER_EVENTS, CAPTURE_LOST, CAPTURE_UNKNOWN_LOSS, DEAD_LETTERED,
-    DISCARDED, DUPLICATED, ERRORS, Metric, RECEIVED, SENT,
+    DISCARDED, DNS_LOOKUPS, DUPLICATED, ERRORS, FLOW_ACTIVE, FLOW_ENDED, Metric, RECEIVED, SENT,
 };
 
 /// Counts what one component takes in, hands on and doesn't.
@@ -33,6 +33,7 @@ pub struct Meter {
     dropped: Reasons,
     lost: Reasons,
     errors: Reasons,
+    lookups: Reasons,
     level: Level,
 }
 
@@ -123,6 +124,7 @@ impl Meter {
             dropped: Reasons::default(),
             lost: Reasons::default(),
             errors: Reasons::default(),
+            lookups: Reasons::default(),
             level: Level {
                 events: metrics::gauge!(BUFFER_EVENTS.name, "component_id" => id.clone(), "component_type" => kind),
                 bytes: metrics::gauge!(BUFFER_BYTES.name, "component_id" => id.clone(), "component_type" => kind),
@@ -224,6 +226,33 @@ impl Meter {
         self.errors.add(error_type, 1, || {
             metrics::counter!(ERRORS.name, "component_id" => self.id.clone(), "component_type" => self.kind, "error_type" => error_type)
         });
+    }
+
+    /// `n` look-ups of names ended so.
+    pub fn looked_up(&self, result: &'static str, n: u64) {
+        self.lookups.add(result, n, || {
+            metrics::counter!(DNS_LOOKUPS.name, "component_id" => self.id.clone(), "component_type" => self.kind, "result" => result)
+        });
+    }
+
+    /// Look-ups of names so far, by result.
+    pub fn lookups(&self) -> BTreeMap<&'static str, u64> {
+        self.lookups.get()
+    }
+
+    /// There are `n` flows in the table.
+    pub fn flows_active(&self, n: usize) {
+        let n = u32::try_from(n).unwrap_or(u32::MAX);
+        metrics::gauge!(FLOW_ACTIVE.name, "component_id" => self.id.clone(), "component_type" => self.kind)
+            .set(f64::from(n));
+    }
+
+    /// `n` flows ended for this reason.
+    pub fn flows_ended(&self, reason: &'static str, n: u64) {
+        if n > 0 {
+            metrics::counter!(FLOW_ENDED.name, "component_id" => self.id.clone(), "component_type" => self.kind, "reason" => reason)
+                .increment(n);
+        }
     }
 
     /// The account so far.

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{Id, Timestamp};
+use super::{Id, Names, Timestamp};
 
 /// A detection or a verdict about one source.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub struct Alert {
     pub reasons: Vec<Box<str>>,
     /// Number among the alerts of this source, action and time, from 0.
     pub ordinal: u32,
+    /// The names of the source; an alert has no destination.
+    pub names: Names,
 }
 
 /// What was decided about a source.

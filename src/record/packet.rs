@@ -2,7 +2,7 @@
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
-use super::{Id, Timestamp, Transport};
+use super::{Id, Names, Timestamp, Transport};
 
 /// One frame with an IP layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub struct Packet {
     pub damaged: bool,
     /// The values of the extra fields the config asks for, in the config's order.
     pub extra: Vec<Extra>,
+    /// The names of the outermost header's addresses.
+    pub names: Names,
 }
 
 /// An extra field's name and its values, outermost first.

@@ -12,7 +12,7 @@ use tidegate::{
         edge::{Bounds, WhenFull, edge},
     },
     metrics::{Meter, State},
-    record::{Action, Alert, Kinds, Records, Timestamp},
+    record::{Action, Alert, Kinds, Names, Records, Timestamp},
     sinks::{ConfigureSink, file, options::Options},
 };
 use tokio::sync::watch;
@@ -118,6 +118,7 @@ fn alert(number: u64) -> Alert {
             noise.take(RECORD_BYTES).collect::<String>().into(),
         ],
         ordinal: 0,
+        names: Names::default(),
     }
 }
 

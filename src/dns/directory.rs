@@ -1,0 +1,309 @@
+//! What is known of addresses and what is being asked: without I/O and without a clock.
+//!
+//! [`Directory::want`] for each address of a record; [`Directory::next`] for as long as it gives
+//! questions; [`Directory::answered`] for each of them once; [`Directory::names`] when the record
+//! goes on.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    net::IpAddr,
+    sync::Arc,
+    time::Instant,
+};
+
+use ipnet::IpNet;
+
+use super::{
+    cache::{Answer, Cache, Failure, Known},
+    limits::{Health, Leave, Rate},
+    range::{Range, Route},
+};
+use crate::record::HostNames;
+
+/// Questions that are out at once.
+const MAX_IN_FLIGHT: usize = 128;
+/// Addresses that wait to be asked for.
+const MAX_QUEUED: usize = 65_536;
+
+/// What may be asked.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Whether anything is asked at all.
+    pub ask: bool,
+    /// Whether private addresses have a resolver of their own.
+    pub private: bool,
+    /// Addresses that may be asked for; all of them if empty.
+    pub allow: Vec<IpNet>,
+    /// Addresses that may not, even if allowed.
+    pub deny: Vec<IpNet>,
+    /// Addresses whose answers are remembered.
+    pub max_entries: usize,
+    /// Addresses asked for a second.
+    pub rate_limit_per_sec: u32,
+}
+
+/// A question to send now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Question {
+    /// The address whose names are wanted.
+    pub address: IpAddr,
+    /// Which resolvers to ask.
+    pub route: Route,
+}
+
+/// How a look-up went: the values of the metric's label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Lookup {
+    /// A name was seen in the capture: nothing to ask.
+    Passive,
+    /// The cache knew the names, or that there is none to be had.
+    Hit,
+    /// The cache knew nothing.
+    Miss,
+    /// The cache knew, but too long ago.
+    Stale,
+    /// The answer: a name that leads back to the address.
+    Named,
+    /// The answer: only names that don't.
+    Unverified,
+    /// The answer: no name.
+    NoName,
+    /// The answer: names that are no host names.
+    Invalid,
+    /// No answer.
+    Timeout,
+    /// An answer that is none.
+    Failed,
+    /// Asked later, for the records to come: too many were asked for at once.
+    RateLimited,
+    /// Not asked: the resolver has stopped answering.
+    Suspended,
+    /// Not asked: too many wait already.
+    QueueFull,
+}
+
+/// The names of addresses, and the questions about them.
+#[derive(Debug)]
+pub struct Directory {
+    options: Options,
+    cache: Cache,
+    /// Addresses in `queue` or on their way: nobody asks twice at once.
+    asking: HashSet<IpAddr>,
+    /// Those of them that nobody is to wait for: they try whether a resolver is back, or exceed the
+    /// rate.
+    unawaited: HashSet<IpAddr>,
+    queue: VecDeque<Question>,
+    in_flight: usize,
+    rate: Rate,
+    public: Health,
+    private: Health,
+    counts: [u64; Lookup::ALL.len()],
+}
+
+// === impl Directory ===
+
+impl Directory {
+    /// A directory that knows nothing yet.
+    pub fn new(options: Options) -> Self {
+        Self {
+            cache: Cache::new(options.max_entries),
+            asking: HashSet::new(),
+            unawaited: HashSet::new(),
+            queue: VecDeque::new(),
+            in_flight: 0,
+            rate: Rate::new(options.rate_limit_per_sec),
+            public: Health::UP,
+            private: Health::UP,
+            counts: [0; Lookup::ALL.len()],
+            options,
+        }
+    }
+
+    /// A record with this address came. True if it should wait: [`awaits`](Self::awaits) says how
+    /// long.
+    pub fn want(&mut self, address: IpAddr, now: Instant) -> bool {
+        let Some(route) = self.route(address) else {
+            return false;
+        };
+        match self.cache.known(address, now) {
+            Known::Fresh => {
+                self.count(Lookup::Hit);
+                return false;
+            }
+            Known::Stale => self.count(Lookup::Stale),
+            Known::Unknown => self.count(Lookup::Miss),
+        }
+        if self.asking.contains(&address) {
+            return self.awaits(address);
+        }
+        self.ask(Question { address, route }, now)
+    }
+
+    /// Whether an answer for this address is still worth waiting for.
+    pub fn awaits(&self, address: IpAddr) -> bool {
+        self.asking.contains(&address) && !self.unawaited.contains(&address)
+    }
+
+    /// The next question to send, if one may be sent now; else when to call again, if a call before
+    /// the next answer is of use.
+    pub fn next(&mut self, now: Instant) -> Result<Question, Option<Instant>> {
+        if self.in_flight >= MAX_IN_FLIGHT || self.queue.is_empty() {
+            return Err(None);
+        }
+        self.rate.take(now).map_err(Some)?;
+        let question = self.queue.pop_front().ok_or(None)?;
+        self.in_flight += 1;
+        Ok(question)
+    }
+
+    /// A question that [`next`](Self::next) gave has its answer.
+    pub fn answered(&mut self, question: Question, answer: Answer, now: Instant) {
+        let Question { address, route } = question;
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.forget(address);
+        self.count(Lookup::of(&answer));
+        let health = self.health(route);
+        if answer == Answer::Failed(Failure::Timeout) {
+            if health.unanswered(now) {
+                self.give_up(route);
+            }
+        } else {
+            health.answered();
+        }
+        self.cache.insert(address, answer, now);
+    }
+
+    /// The names of an address, if they are known.
+    pub fn names(&self, address: IpAddr, now: Instant) -> Option<&Arc<HostNames>> {
+        if self.options.ask { self.cache.names(address, now) } else { None }
+    }
+
+    /// Counts a look-up.
+    pub fn count(&mut self, lookup: Lookup) {
+        self.counts[lookup as usize] += 1;
+    }
+
+    /// Takes the counts since the last call.
+    pub fn take_counts(&mut self) -> impl Iterator<Item = (Lookup, u64)> {
+        let counts = std::mem::take(&mut self.counts);
+        Lookup::ALL.into_iter().zip(counts).filter(|(_, count)| *count > 0)
+    }
+
+    fn route(&self, address: IpAddr) -> Option<Route> {
+        let Options { ask, private, allow, deny, .. } = &self.options;
+        let within = |networks: &[IpNet]| networks.iter().any(|n| n.contains(&address));
+        if !ask || within(deny) || !(allow.is_empty() || within(allow)) {
+            return None;
+        }
+        match Range::of(address) {
+            Range::Public => Some(Route::Public),
+            Range::Private if *private => Some(Route::Private),
+            Range::Private | Range::Nameless => None,
+        }
+    }
+
+    fn health(&mut self, route: Route) -> &mut Health {
+        match route {
+            Route::Public => &mut self.public,
+            Route::Private => &mut self.private,
+        }
+    }
+
+    /// Queues a question. True if its answer is worth waiting for.
+    fn ask(&mut self, question: Question, now: Instant) -> bool {
+        if self.queue.len() >= MAX_QUEUED {
+            self.count(Lookup::QueueFull);
+            return false;
+        }
+        match self.health(question.route).leave(now) {
+            Leave::Suspended => {
+                self.count(Lookup::Suspended);
+                return false;
+            }
+            Leave::Try => {
+                self.unawaited.insert(question.address);
+                self.queue.push_front(question);
+            }
+            Leave::Ask => {
+                if !self.rate.has_more_than(self.queue.len(), now) {
+                    self.count(Lookup::RateLimited);
+                    self.unawaited.insert(question.address);
+                }
+                self.queue.push_back(question);
+            }
+        }
+        self.asking.insert(question.address);
+        self.awaits(question.address)
+    }
+
+    /// Takes back the questions for a resolver that has stopped answering.
+    fn give_up(&mut self, route: Route) {
+        let (gone, rest) = std::mem::take(&mut self.queue)
+            .into_iter()
+            .partition::<Vec<_>, _>(|question| question.route == route);
+        self.queue = rest.into();
+        for question in gone {
+            self.forget(question.address);
+            self.count(Lookup::Suspended);
+        }
+    }
+
+    fn forget(&mut self, address: IpAddr) {
+        self.asking.remove(&address);
+        self.unawaited.remove(&address);
+    }
+}
+
+// === impl Lookup ===
+
+impl Lookup {
+    const ALL: [Self; 13] = [
+        Self::Passive,
+        Self::Hit,
+        Self::Miss,
+        Self::Stale,
+        Self::Named,
+        Self::Unverified,
+        Self::NoName,
+        Self::Invalid,
+        Self::Timeout,
+        Self::Failed,
+        Self::RateLimited,
+        Self::Suspended,
+        Self::QueueFull,
+    ];
+
+    fn of(answer: &Answer) -> Self {
+        match answer {
+            Answer::Names(names, _) if names.reliable.is_empty() => Self::Unverified,
+            Answer::Names(..) => Self::Named,
+            Answer::Nameless(_) => Self::NoName,
+            Answer::Invalid(_) => Self::Invalid,
+            Answer::Failed(Failure::Timeout) => Self::Timeout,
+            Answer::Failed(Failure::Refused) => Self::Failed,
+        }
+    }
+
+    /// The label's value.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Passive => "passive",
+            Self::Hit => "hit",
+            Self::Miss => "miss",
+            Self::Stale => "stale",
+            Self::Named => "named",
+            Self::Unverified => "unverified",
+            Self::NoName => "no_name",
+            Self::Invalid => "invalid",
+            Self::Timeout => "timeout",
+            Self::Failed => "failed",
+            Self::RateLimited => "rate_limited",
+            Self::Suspended => "suspended",
+            Self::QueueFull => "queue_full",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
