@@ -101,9 +101,13 @@ impl Parts {
         whole.outer.ip_bytes = end.saturating_add(header);
         // The innermost segment reaches over all parts; its length was that of the first.
         let begun = self.pieces.get(&0).copied().unwrap_or(end);
+        let rest = end.saturating_sub(begun);
+        for bytes in [&mut whole.frame_bytes, &mut whole.captured_bytes] {
+            *bytes = bytes.saturating_add(rest);
+        }
         let innermost = whole.inner.last_mut().unwrap_or(&mut whole.outer);
         if let Layer4::Tcp(tcp) = &mut innermost.layer4 {
-            tcp.payload_bytes = tcp.payload_bytes.saturating_add(end.saturating_sub(begun));
+            tcp.payload_bytes = tcp.payload_bytes.saturating_add(rest);
         }
         Some(whole)
     }

@@ -17,7 +17,7 @@ use super::{
     output::Output,
     policy::Policy,
     reassembly::Reassembly,
-    table::{Arrival, Table},
+    table::{Arrival, Table, link_bytes},
 };
 use crate::record::{Header, Layer4, Packet, Timestamp, Transport, Vlans};
 
@@ -211,7 +211,7 @@ fn perform(policy: &Policy, table: &mut Table, packets: &[Packet], task: Task, o
         let next = packet.inner.get(depth);
         let quotes = matches!(header.layer4, Layer4::Icmp(message)
             if contacts::is_error(header.transport, message));
-        if !(policy.as_zeek && is_unseen_by_zeek(header, next.is_some())) {
+        if !(policy.as_zeek && is_unseen_by_zeek(packet, header, depth)) {
             let arrival = Arrival {
                 packet,
                 header,
@@ -239,11 +239,16 @@ fn refused(packet: &Packet) -> Option<&Header> {
     }
 }
 
-/// Whether Zeek makes no connection of a header: tunnels that are IP protocols of their own, and ESP.
-fn is_unseen_by_zeek(header: &Header, carries: bool) -> bool {
-    match header.transport {
-        Transport(4 | 41 | 47) => carries,
-        Transport(50) => true,
+/// Whether Zeek makes no connection of a header: tunnels that are IP protocols of their own, what
+/// has no next header or hides it, a transport header that was cut off, a length beyond the frame.
+fn is_unseen_by_zeek(packet: &Packet, header: &Header, depth: usize) -> bool {
+    let room = packet.frame_bytes.saturating_sub(link_bytes(packet));
+    let lies = depth == 0 && header.ip_bytes > room;
+    let cut_off = header.layer4 == Layer4::Opaque;
+    lies || match header.transport {
+        Transport::TCP | Transport::UDP | Transport::ICMP | Transport::ICMPV6 => cut_off,
+        // IPIP, 6in4, GRE, ESP, no next header, mobility.
+        Transport(4 | 41 | 47 | 50 | 59 | 135) => true,
         _ => false,
     }
 }

@@ -374,9 +374,14 @@ fn ip_bytes(packet: &Packet, header: &Header, as_zeek: bool) -> u64 {
     if header.ip_bytes > 0 || as_zeek {
         return header.ip_bytes.into();
     }
-    let tags = [packet.vlans.outer(), packet.vlans.inner()].into_iter().flatten().count();
-    let link = if packet.source_mac.is_some() { 14 + 4 * tags } else { 0 };
-    u64::from(packet.frame_bytes).saturating_sub(link as u64)
+    packet.frame_bytes.saturating_sub(link_bytes(packet)).into()
+}
+
+/// Length of an Ethernet header with the VLAN tags that are told apart; 0 on other links.
+pub(super) fn link_bytes(packet: &Packet) -> u32 {
+    let tag = |id: Option<u16>| id.map_or(0, |_| 4);
+    let tags = tag(packet.vlans.outer()) + tag(packet.vlans.inner());
+    packet.source_mac.map_or(0, |_| 14 + tags)
 }
 
 fn is_broadcast(header: &Header) -> bool {
