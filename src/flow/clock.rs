@@ -34,7 +34,7 @@ pub(super) struct Moment {
 impl Clock {
     /// A packet of this time arrives. The second value says whether the clock was set back before it.
     pub(super) fn arrive(&mut self, time: Timestamp) -> (Moment, bool) {
-        let set_back = self.now.is_some_and(|now| now.since(time) > SET_BACK_NANOS);
+        let set_back = self.now.is_some_and(|now| time.saturating_add(SET_BACK_NANOS) < now);
         self.era = self.era.saturating_add(u32::from(set_back));
         let now = self.now.filter(|_| !set_back).map_or(time, |now| now.max(time));
         self.now = Some(now);

@@ -1,10 +1,6 @@
 //! What a packet tells the judge, at once: attempts, their outcome, and probes that are none.
 
-use super::{
-    entry::{Entry, Progress},
-    key::Oriented,
-    tcp::State,
-};
+use super::{entry::Entry, key::Oriented, tcp::State};
 use crate::record::{Contact, Header, Icmp, Layer4, Outcome, TcpFlags, Timestamp, Transport};
 
 /// How long an answer to a SYN may take: by then it was sent a second and a third time (RFC 6298,
@@ -64,16 +60,13 @@ pub(super) fn beginning(header: &Header, oriented: &Oriented, flipped: bool) -> 
     .filter(|_| oriented.ports.destination != 0 || header.transport != Transport::TCP)
 }
 
-/// The outcome of an attempt, once a packet of either side shows it, and whether the path is proven.
+/// The outcome of an open attempt, if this packet shows it, and whether the path is proven.
 pub(super) fn answer(
     entry: &Entry,
     header: &Header,
     by_initiator: bool,
     before: [State; 2],
 ) -> Option<(Outcome, bool)> {
-    if !matches!(entry.contact, Progress::Attempted | Progress::TimedOut) {
-        return None;
-    }
     match header.layer4 {
         Layer4::Tcp(tcp) => {
             let reset = tcp.flags.has(TcpFlags::RST);

@@ -30,7 +30,7 @@ pub(super) struct Entry {
     /// What few flows have.
     pub(super) rare: Option<Box<Rare>>,
     sequence: u32,
-    vlans: Vlans,
+    vlans: [u16; 2],
     /// Number of the application protocol among those of the table; 0: none known.
     pub(super) protocol: u16,
     icmp: Icmp,
@@ -99,6 +99,15 @@ impl Class {
     }
 }
 
+// === impl Progress ===
+
+impl Progress {
+    /// Whether its outcome is still to come.
+    pub(super) fn is_open(self) -> bool {
+        matches!(self, Self::Attempted | Self::TimedOut)
+    }
+}
+
 // === impl Entry ===
 
 impl Entry {
@@ -122,7 +131,7 @@ impl Entry {
             history: History::default(),
             rare: None,
             sequence: 0,
-            vlans,
+            vlans: vlans.words(),
             protocol: 0,
             icmp,
             tags: FlowTags::default(),
@@ -148,10 +157,14 @@ impl Entry {
         self.low_initiates == from_low
     }
 
-    /// The sender's side and the other.
-    pub(super) fn sides_of(&mut self, by_initiator: bool) -> (&mut Side, &mut Side) {
+    /// The sender's side, the other, and the history both write.
+    pub(super) fn sides_of(&mut self, by_initiator: bool) -> (&mut Side, &mut Side, &mut History) {
         let [initiator, responder] = &mut self.sides;
-        if by_initiator { (initiator, responder) } else { (responder, initiator) }
+        if by_initiator {
+            (initiator, responder, &mut self.history)
+        } else {
+            (responder, initiator, &mut self.history)
+        }
     }
 
     /// A packet of this time carries the conversation on; after both sides have closed none does.
@@ -196,7 +209,9 @@ impl Entry {
         match self.key.transport() {
             Transport::TCP => {
                 let [initiator, responder] = &self.sides;
-                if tcp::is_over(initiator, responder) {
+                if (initiator.state, responder.state) == (State::Established, State::Established) {
+                    Class::Established
+                } else if tcp::is_over(initiator, responder) {
                     Class::Closed
                 } else if responder.state == State::Inactive
                     && matches!(
@@ -246,7 +261,7 @@ impl Entry {
             conn_state: self.conn_state(),
             initiator: endpoint(initiator, &self.sides[0]),
             responder: endpoint(responder, &self.sides[1]),
-            vlans: self.vlans,
+            vlans: Vlans::from_words(self.vlans),
             icmp: is_icmp.then_some(self.icmp),
             history: self.history,
             end_reason,

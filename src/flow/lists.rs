@@ -41,6 +41,7 @@ impl<const N: usize> Lists<N> {
     }
 
     /// Puts a slot that is in no list at the end of one.
+    #[inline]
     pub(super) fn join(&mut self, list: usize, slot: u32) {
         let tail = self.ends[list].before;
         self.links[slot as usize] = Link { before: tail, after: NONE };
@@ -49,6 +50,7 @@ impl<const N: usize> Lists<N> {
     }
 
     /// Takes a slot out of its list.
+    #[inline]
     pub(super) fn leave(&mut self, list: usize, slot: u32) {
         let Link { before, after } = self.links[slot as usize];
         self.link(list, before).after = after;
@@ -56,6 +58,7 @@ impl<const N: usize> Lists<N> {
     }
 
     /// Moves a slot to the end of its list.
+    #[inline]
     pub(super) fn renew(&mut self, list: usize, slot: u32) {
         if self.ends[list].before != slot {
             self.leave(list, slot);

@@ -96,7 +96,16 @@ impl Shards {
                 let moment = Moment { now: before, era: moment.era.saturating_sub(1), ..moment };
                 self.tables.iter_mut().for_each(|table| table.drain(moment, out));
             }
-            self.assign(index, packet, moment, out.wants_contacts);
+            match self.tables.as_mut_slice() {
+                // A shard alone does its work as it comes.
+                [table] => {
+                    walk(&self.policy, table, packet, moment, out);
+                    if out.wants_contacts {
+                        refuse(table, packet, moment, out);
+                    }
+                }
+                _ => self.assign(index, packet, moment, out.wants_contacts),
+            }
         }
         if let Some(now) = self.clock.now() {
             self.run(packets, now, out);
@@ -150,9 +159,6 @@ impl Shards {
     }
 
     fn shard(&self, header: &Header, packet: &Packet) -> usize {
-        if self.tables.len() == 1 {
-            return 0;
-        }
         let vlans = if self.policy.vlan_in_key { packet.vlans } else { Vlans::default() };
         pair(header, vlans) as usize % self.tables.len()
     }
@@ -161,7 +167,7 @@ impl Shards {
     fn run(&mut self, packets: &[Packet], now: Timestamp, out: &mut Output) {
         let policy = &*self.policy;
         let tasks: usize = self.work.iter().map(Vec::len).sum();
-        if self.tables.len() == 1 || tasks < THREADED {
+        if tasks < THREADED {
             for (table, work) in self.tables.iter_mut().zip(&mut self.work) {
                 work.drain(..).for_each(|task| perform(policy, table, packets, task, out));
                 table.advance(now, out);
@@ -196,37 +202,56 @@ impl Shards {
 
 /// Does one step of a shard's work.
 fn perform(policy: &Policy, table: &mut Table, packets: &[Packet], task: Task, out: &mut Output) {
-    let Some(packet) = packets.get(task.packet) else {
-        return;
-    };
-    if task.quoted_only {
-        if let Some(quoted) = refused(packet) {
-            table.refuse(quoted, packet, task.moment, out);
-        }
-        return;
+    match packets.get(task.packet) {
+        Some(packet) if task.quoted_only => refuse(table, packet, task.moment, out),
+        Some(packet) => walk(policy, table, packet, task.moment, out),
+        None => {}
     }
-    let headers = std::iter::once(&packet.outer).chain(&packet.inner);
+}
+
+/// Takes the header that a packet says did not get through.
+fn refuse(table: &mut Table, packet: &Packet, moment: Moment, out: &mut Output) {
+    if let Some(quoted) = refused(packet) {
+        table.refuse(quoted, packet, moment, out);
+    }
+}
+
+/// Takes a packet's headers, from the outside in.
+fn walk(policy: &Policy, table: &mut Table, packet: &Packet, moment: Moment, out: &mut Output) {
+    let header = &packet.outer;
+    if !policy.inner && !policy.as_zeek {
+        let quoted = packet.inner.first().filter(|_| quotes(header));
+        let arrival = Arrival { packet, header, quoted, moment, depth: 0, parent: None };
+        table.absorb(&arrival, out);
+    } else {
+        descend(policy, table, packet, moment, out);
+    }
+}
+
+/// Takes the headers inside tunnels, too.
+fn descend(policy: &Policy, table: &mut Table, packet: &Packet, moment: Moment, out: &mut Output) {
+    let mut header = &packet.outer;
     let mut parent = None;
-    for (depth, header) in headers.enumerate() {
+    let mut depth = 0;
+    loop {
         let next = packet.inner.get(depth);
-        let quotes = matches!(header.layer4, Layer4::Icmp(message)
-            if contacts::is_error(header.transport, message));
+        let is_error = quotes(header);
+        let carried = next.filter(|_| policy.inner && !is_error && depth < MAX_DEPTH);
         if !(policy.as_zeek && is_unseen_by_zeek(packet, header, depth)) {
-            let arrival = Arrival {
-                packet,
-                header,
-                quoted: next.filter(|_| quotes),
-                moment: task.moment,
-                depth,
-                parent,
-            };
-            let slot = table.absorb(arrival, out);
-            parent = next.filter(|_| policy.inner).map(|_| table.id(slot));
+            let quoted = next.filter(|_| is_error);
+            let arrival = Arrival { packet, header, quoted, moment, depth, parent };
+            let slot = table.absorb(&arrival, out);
+            parent = carried.map(|_| table.id(slot));
         }
-        if !policy.inner || quotes || depth == MAX_DEPTH {
-            break;
-        }
+        let Some(carried) = carried else { return };
+        header = carried;
+        depth += 1;
     }
+}
+
+/// Whether the next header is only quoted by this one.
+fn quotes(header: &Header) -> bool {
+    matches!(header.layer4, Layer4::Icmp(message) if contacts::is_error(header.transport, message))
 }
 
 /// What an ICMP error says did not get through.

@@ -49,11 +49,13 @@ impl<T> Slab<T> {
     }
 
     /// The value of a slot that is in use.
+    #[inline]
     pub(super) fn get(&self, slot: u32) -> &T {
         &self.chunks[(slot >> CHUNK_BITS) as usize][slot as usize & (CHUNK - 1)]
     }
 
     /// The value of a slot that is in use.
+    #[inline]
     pub(super) fn get_mut(&mut self, slot: u32) -> &mut T {
         &mut self.chunks[(slot >> CHUNK_BITS) as usize][slot as usize & (CHUNK - 1)]
     }

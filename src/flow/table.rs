@@ -7,7 +7,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use foldhash::{SharedSeed, quality::SeedableRandomState};
+use foldhash::{SharedSeed, fast::SeedableRandomState};
 use hashbrown::HashTable;
 use std::hash::BuildHasher as _;
 
@@ -19,7 +19,7 @@ use super::{
     key::Oriented,
     lists::Lists,
     output::Output,
-    policy::Policy,
+    policy::{Policy, Timeouts},
     protocols::Protocols,
     slab::Slab,
     tcp::{self, Segment, State},
@@ -48,13 +48,15 @@ pub(super) struct Table {
     evicted_at: Option<Timestamp>,
     /// Nothing is due before this.
     earliest: Timestamp,
+    /// How long a flow waits in the list of each class.
+    timeouts: [u64; Class::COUNT],
     /// The table is full of other shards' flows: the one that just began has to go again.
     is_crowded: bool,
     era: u32,
 }
 
 /// One header of a packet, on its way into the table.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct Arrival<'a> {
     pub(super) packet: &'a Packet,
     pub(super) header: &'a Header,
@@ -71,6 +73,7 @@ pub(super) struct Arrival<'a> {
 impl Table {
     pub(super) fn new(policy: Arc<Policy>, population: Arc<AtomicUsize>, seed: u64) -> Self {
         Self {
+            timeouts: Class::ALL.map(|class| timeout(&policy.timeouts, class)),
             policy,
             population,
             hasher: SeedableRandomState::with_seed(seed, SharedSeed::global_random()),
@@ -88,9 +91,11 @@ impl Table {
     }
 
     /// Takes one header; the id of its flow is for the headers it carries.
-    pub(super) fn absorb(&mut self, arrival: Arrival<'_>, out: &mut Output) -> u32 {
-        let Arrival { packet, header, moment, .. } = arrival;
-        self.advance(moment.now, out);
+    pub(super) fn absorb(&mut self, arrival: &Arrival<'_>, out: &mut Output) -> u32 {
+        let &Arrival { packet, header, moment, .. } = arrival;
+        if moment.now >= self.earliest {
+            self.advance(moment.now, out);
+        }
         self.era = moment.era;
         let oriented = self.orient(packet, header, moment);
         if out.wants_contacts
@@ -102,8 +107,10 @@ impl Table {
         }
         let hash = self.hasher.hash_one(oriented.key);
         let found = self.find(hash, &oriented);
-        let slot = match (found, header.layer4) {
-            (Some(slot), Layer4::Tcp(tcp)) if self.is_reuse(slot, &tcp) => {
+        let slot = match (found, &header.layer4) {
+            (Some(slot), Layer4::Tcp(tcp))
+                if tcp.flags.has(TcpFlags::SYN) && self.is_reuse(slot, tcp) =>
+            {
                 let old = self.flows.get(slot);
                 let ordinal = if old.first() == packet.time { old.ordinal() + 1 } else { 0 };
                 self.end(slot, EndReason::Forced, moment, out);
@@ -134,8 +141,7 @@ impl Table {
         let hash = self.hasher.hash_one(oriented.key);
         if let Some(slot) = self.find(hash, &oriented) {
             let entry = self.flows.get_mut(slot);
-            let pending = matches!(entry.contact, Progress::Attempted | Progress::TimedOut);
-            if pending && entry.is_by_initiator(oriented.from_low) {
+            if entry.contact.is_open() && entry.is_by_initiator(oriented.from_low) {
                 entry.contact = Progress::Answered;
                 let contact = contacts::of_flow(entry, Outcome::Refused, false, packet.time);
                 out.contact(moment, contact);
@@ -156,7 +162,7 @@ impl Table {
     /// The flow that a header belongs to.
     fn orient(&mut self, packet: &Packet, header: &Header, moment: Moment) -> Oriented {
         let vlans = self.vlans(packet);
-        let ports = match (header.fragment, header.layer4) {
+        let ports = match (header.fragment, &header.layer4) {
             (_, Layer4::Sctp(_)) if self.policy.as_zeek => None,
             (Some(fragment), _) => self.fragments.ports(header, fragment, vlans, moment.now),
             (None, layer4) => layer4.ports(),
@@ -169,6 +175,7 @@ impl Table {
         if self.policy.vlan_in_key { packet.vlans } else { Vlans::default() }
     }
 
+    #[inline]
     fn find(&self, hash: u64, oriented: &Oriented) -> Option<u32> {
         self.index.find(hash, |slot| self.flows.get(*slot).key == oriented.key).copied()
     }
@@ -183,11 +190,11 @@ impl Table {
         &mut self,
         hash: u64,
         oriented: &Oriented,
-        arrival: Arrival<'_>,
+        arrival: &Arrival<'_>,
         ordinal: u64,
         out: &mut Output,
     ) -> u32 {
-        let Arrival { packet, header, quoted, moment, .. } = arrival;
+        let &Arrival { packet, header, quoted, moment, .. } = arrival;
         let flipped = self.sender_is_responder(oriented, header);
         let icmp = match header.layer4 {
             Layer4::Icmp(message) if flipped => Icmp {
@@ -277,11 +284,16 @@ impl Table {
         }
     }
 
-    fn update(&mut self, slot: u32, oriented: &Oriented, arrival: Arrival<'_>, out: &mut Output) {
-        let Arrival { packet, header, moment, .. } = arrival;
-        let protocol = self.protocol_of(slot, arrival);
+    fn update(&mut self, slot: u32, oriented: &Oriented, arrival: &Arrival<'_>, out: &mut Output) {
+        let &Arrival { packet, header, moment, .. } = arrival;
         let entry = self.flows.get_mut(slot);
-        entry.protocol = protocol;
+        // The dissector names what the outermost header carries.
+        if let Some(name) = &packet.protocol
+            && entry.protocol == 0
+            && arrival.depth == 0
+        {
+            entry.protocol = self.protocols.number(name);
+        }
         if packet.damaged {
             entry.tags.insert(FlowTags::DAMAGED);
         }
@@ -300,51 +312,58 @@ impl Table {
         }
         let by_initiator = entry.is_by_initiator(oriented.from_low);
         if discounted {
-            let mut history = entry.history;
-            entry.sides_of(by_initiator).0.bad_checksum(by_initiator, &mut history);
-            entry.history = history;
+            let (own, _, history) = entry.sides_of(by_initiator);
+            own.bad_checksum(by_initiator, history);
         } else {
             let before = [entry.sides[0].state, entry.sides[1].state];
             entry.extend(packet.time);
             let bytes = ip_bytes(packet, header, self.policy.as_zeek);
-            let macs = (arrival.depth == 0).then_some((packet.source_mac, packet.destination_mac));
-            let mut history = entry.history;
-            let (own, peer) = entry.sides_of(by_initiator);
+            let (own, peer, history) = entry.sides_of(by_initiator);
             own.count(1, bytes);
-            if let Some((source, destination)) = macs {
-                own.set_mac(source);
-                peer.set_mac(destination);
+            if arrival.depth == 0 && !own.is_placed() {
+                own.set_mac(packet.source_mac);
+                peer.set_mac(packet.destination_mac);
             }
             match &header.layer4 {
                 Layer4::Tcp(tcp) => {
                     let whole = packet.captured_bytes >= packet.frame_bytes;
                     let payload_seen = whole || !self.policy.as_zeek;
                     let segment = Segment { tcp, by_initiator, payload_seen };
-                    tcp::take(segment, own, peer, &mut history);
+                    tcp::take(segment, own, peer, history);
                 }
-                Layer4::Udp(..) => own.datagram(by_initiator, &mut history),
+                Layer4::Udp(..) => own.datagram(by_initiator, history),
                 _ => {}
             }
-            entry.history = history;
-            if let Some((outcome, proven)) = contacts::answer(entry, header, by_initiator, before) {
+            if entry.contact.is_open()
+                && let Some((outcome, proven)) =
+                    contacts::answer(entry, header, by_initiator, before)
+            {
                 entry.contact = Progress::Answered;
                 let contact = contacts::of_flow(entry, outcome, proven, packet.time);
                 out.contact(moment, contact);
             }
         }
-        let class = self.flows.get(slot).class();
-        self.wait(slot, class, moment.now);
+        let class = entry.class();
+        if class != entry.class || entry.due == NEVER {
+            self.wait(slot, class, moment.now);
+        } else if class.is_renewed() {
+            entry.due = moment.now.saturating_add(self.timeouts[class as usize]);
+            self.waiting.renew(class as usize, slot);
+        }
     }
+}
 
-    /// The number of the flow's application protocol, which this packet may be the first to show.
-    fn protocol_of(&mut self, slot: u32, arrival: Arrival<'_>) -> u16 {
-        let known = self.flows.get(slot).protocol;
-        // The dissector names what the outermost header carries.
-        let named = arrival.packet.protocol.as_ref();
-        let Some(name) = named.filter(|_| known == 0 && arrival.depth == 0) else {
-            return known;
-        };
-        self.protocols.number(name)
+/// How long a flow waits in the list of a class.
+fn timeout(timeouts: &Timeouts, class: Class) -> u64 {
+    let answer = contacts::ANSWER_NANOS.min(timeouts.tcp_attempt);
+    match class {
+        Class::Fresh => answer,
+        Class::Attempt => timeouts.tcp_attempt - answer,
+        Class::Established => timeouts.tcp_established,
+        Class::Closed => timeouts.tcp_closed,
+        Class::Udp => timeouts.udp,
+        Class::Icmp => timeouts.icmp,
+        Class::Other => timeouts.other,
     }
 }
 

@@ -108,6 +108,11 @@ impl Side {
         self.has(CLOSED)
     }
 
+    /// Whether its link-layer address is known.
+    pub(super) fn is_placed(&self) -> bool {
+        self.has(MAC)
+    }
+
     pub(super) fn mac(&self) -> Option<MacAddress> {
         self.has(MAC).then_some(MacAddress(self.mac))
     }
@@ -182,6 +187,7 @@ impl Side {
         !self.has(WRAPPED) && delta(sequence, self.start) < 0
     }
 
+    #[inline]
     fn note(&mut self, segment: Segment<'_>, history: &mut History) {
         let Segment { tcp, by_initiator, .. } = segment;
         let flags = tcp.flags;
@@ -216,6 +222,7 @@ impl Side {
     }
 
     /// Moves the highest byte sent; a segment with payload that does not is a retransmission.
+    #[inline]
     fn advance(&mut self, tcp: &Tcp, past: u32, by_initiator: bool, history: &mut History) {
         let ahead = delta(past, self.last);
         let implausible = ahead.unsigned_abs() > IMPLAUSIBLE_JUMP.unsigned_abs();

@@ -150,6 +150,9 @@ pub struct MacAddress(pub [u8; 6]);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Vlans([Option<u16>; 2]);
 
+/// Marks a tag as there, above the 12 bits of its id.
+const PRESENT: u16 = 0x8000;
+
 // === impl Packet ===
 
 impl Packet {
@@ -227,6 +230,16 @@ impl Vlans {
         if let Some(slot) = self.0.iter_mut().find(|slot| slot.is_none()) {
             *slot = Some(id);
         }
+    }
+
+    /// Both tags in 32 bits; back with [`from_words`](Self::from_words).
+    pub fn words(self) -> [u16; 2] {
+        self.0.map(|id| id.map_or(0, |id| id | PRESENT))
+    }
+
+    /// The tags of [`words`](Self::words).
+    pub fn from_words(words: [u16; 2]) -> Self {
+        Self(words.map(|word| (word & PRESENT != 0).then_some(word & !PRESENT)))
     }
 
     /// The outermost tag.

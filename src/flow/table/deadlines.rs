@@ -1,7 +1,6 @@
 //! When flows are reported and when they end: time-outs, the limit, the end of the input.
 
-use std::hash::BuildHasher as _;
-use std::sync::atomic::Ordering;
+use std::{hash::BuildHasher as _, sync::atomic::Ordering};
 
 use super::{NEVER, Table};
 use crate::{
@@ -17,15 +16,13 @@ use crate::{
 impl Table {
     /// Ends and reports what is due by `now`.
     pub(in crate::flow) fn advance(&mut self, now: Timestamp, out: &mut Output) {
-        if now < self.earliest {
-            return;
-        }
-        loop {
+        while now >= self.earliest {
             let due = self.next_due();
             self.earliest = due.map_or(NEVER, |(_, at)| at);
-            match due {
-                Some((slot, at)) if at <= now => self.expire(slot, at, out),
-                _ => return,
+            if let Some((slot, at)) = due.filter(|(_, at)| *at <= now) {
+                self.expire(slot, at, out);
+            } else {
+                return;
             }
         }
     }
@@ -44,35 +41,15 @@ impl Table {
         }
     }
 
-    /// Puts a flow where its class waits, and off its deadline if its class is renewed.
+    /// Moves a flow to where its class waits.
     pub(super) fn wait(&mut self, slot: u32, class: Class, now: Timestamp) {
-        let due = now.saturating_add(self.timeout(class));
+        let due = now.saturating_add(self.timeouts[class as usize]);
         let entry = self.flows.get_mut(slot);
-        if entry.class != class || entry.due == NEVER {
-            self.waiting.leave(entry.class as usize, slot);
-            self.waiting.join(class as usize, slot);
-            entry.class = class;
-            entry.due = due;
-            self.earliest = self.earliest.min(due);
-        } else if class.is_renewed() {
-            self.waiting.renew(class as usize, slot);
-            entry.due = due;
-        }
-    }
-
-    fn timeout(&self, class: Class) -> u64 {
-        let timeouts = &self.policy.timeouts;
-        match class {
-            Class::Fresh => contacts::ANSWER_NANOS.min(timeouts.tcp_attempt),
-            Class::Attempt => {
-                timeouts.tcp_attempt - contacts::ANSWER_NANOS.min(timeouts.tcp_attempt)
-            }
-            Class::Established => timeouts.tcp_established,
-            Class::Closed => timeouts.tcp_closed,
-            Class::Udp => timeouts.udp,
-            Class::Icmp => timeouts.icmp,
-            Class::Other => timeouts.other,
-        }
+        self.waiting.leave(entry.class as usize, slot);
+        self.waiting.join(class as usize, slot);
+        entry.class = class;
+        entry.due = due;
+        self.earliest = self.earliest.min(due);
     }
 
     /// The flow that is due first, and when.
@@ -108,7 +85,7 @@ impl Table {
                     let contact = contacts::of_flow(entry, Outcome::TimedOut, false, at);
                     out.contact(moment, contact);
                 }
-                if self.timeout(Class::Attempt) == 0 {
+                if self.timeouts[Class::Attempt as usize] == 0 {
                     self.end(slot, EndReason::Idle, moment, out);
                 } else {
                     self.wait(slot, Class::Attempt, at);
@@ -126,7 +103,7 @@ impl Table {
             .filter_map(|class| {
                 let slot = self.waiting.first(class as usize)?;
                 let since = self.flows.get(slot).due.nanos();
-                Some((since.saturating_sub_unsigned(self.timeout(class)), slot))
+                Some((since.saturating_sub_unsigned(self.timeouts[class as usize]), slot))
             })
             .min();
         self.evicted_at = Some(moment.now);

@@ -4,6 +4,7 @@ use super::{CLOSING, FIN, PAYLOAD, Segment, Side, State, is_power_of_ten};
 use crate::record::{ConnState, History, Letter, Tcp, TcpFlags};
 
 /// Takes one segment: moves the states of both sides and writes the history.
+#[inline]
 pub(in crate::flow) fn take(
     segment: Segment<'_>,
     own: &mut Side,
@@ -26,7 +27,9 @@ pub(in crate::flow) fn take(
         .wrapping_add(payload)
         .wrapping_add(u32::from(syn))
         .wrapping_add(u32::from(fin));
-    own.begin(tcp, past);
+    if syn || own.state == State::Inactive {
+        own.begin(tcp, past);
+    }
     let too_early = own.precedes(tcp.sequence);
     own.note(segment, history);
     if tcp.window == 0 && !reset && peer.state != State::Closed && own.state != State::Reset {
@@ -49,7 +52,9 @@ pub(in crate::flow) fn take(
         }
     }
     own.advance(tcp, past, by_initiator, history);
-    transition(tcp, by_initiator, own, peer);
+    if syn || fin || reset || own.state == State::Inactive {
+        transition(tcp, by_initiator, own, peer);
+    }
     if let Some(ack) = acknowledged {
         let in_order = own.is_in_order() && peer.is_in_order();
         peer.acknowledged(ack, in_order, !by_initiator, history);
