@@ -4,6 +4,7 @@
 //! fields by key; the codec (json, yaml, msgpack) writes what is left as one map.
 
 mod fields;
+mod json;
 mod simple;
 mod yaml;
 
@@ -169,10 +170,7 @@ impl Encoder {
     fn write(&self, fields: impl fields::Fields, out: &mut Vec<u8>) -> Result<(), Error> {
         let record = Filtered { fields, filter: &self.filter };
         match self.codec {
-            Codec::Json => {
-                serde_json::to_writer(&mut *out, &record)?;
-                out.push(b'\n');
-            }
+            Codec::Json => json::write_line(&record.fields, record.filter, out)?,
             Codec::Yaml => yaml::write_document(&record, out)?,
             Codec::Msgpack => {
                 let mut serializer = rmp_serde::Serializer::new(out).with_human_readable();

@@ -9,6 +9,7 @@ mod headers;
 mod layout;
 mod number;
 mod parser;
+mod plain;
 #[cfg(test)]
 mod tests;
 mod values;

@@ -9,6 +9,7 @@ pub mod component;
 pub mod config;
 pub mod dns;
 pub mod ek;
+pub mod flow;
 pub mod metrics;
 pub mod record;
 pub mod retry;

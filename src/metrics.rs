@@ -100,6 +100,14 @@ pub const DNS_LOOKUPS: Metric = counter(
      for each one asked for how that ended (named, unverified, no_name, invalid, timeout, failed, \
      rate_limited, suspended, queue_full).",
 );
+/// Flows in the table.
+pub const FLOW_ACTIVE: Metric = gauge("tidegate_flow_active", "Flows in the table.");
+/// Flows that left the table.
+pub const FLOW_ENDED: Metric = counter(
+    "tidegate_flow_ended_total",
+    &["reason"],
+    "Flows that ended, by reason; `lack_of_resources`: the table was full.",
+);
 /// The build.
 pub const BUILD_INFO: Metric = Metric {
     name: "tidegate_build_info",
@@ -122,6 +130,8 @@ pub const ALL: &[Metric] = &[
     DEAD_LETTERED,
     DUPLICATED,
     DNS_LOOKUPS,
+    FLOW_ACTIVE,
+    FLOW_ENDED,
     BUILD_INFO,
 ];
 

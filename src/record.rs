@@ -5,6 +5,8 @@
 //! A consumer matches on the kind once a batch, never once a record.
 
 mod alert;
+mod community_id;
+mod conn_state;
 mod contact;
 mod flow;
 mod health;
@@ -20,8 +22,10 @@ use bytes::Bytes;
 
 pub use self::{
     alert::{Action, Alert},
+    community_id::{CommunityId, IcmpPorts},
+    conn_state::{ConnState, History, Letter},
     contact::{Contact, Outcome},
-    flow::{EndReason, Endpoint, Flow},
+    flow::{Direction, EndReason, Endpoint, Flow, FlowTags},
     health::Health,
     id::{Id, IdBuilder},
     names::{HostNames, NameOrigin, Names},

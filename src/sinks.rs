@@ -7,8 +7,12 @@ mod compression;
 pub mod console;
 pub mod dead_letter;
 pub mod driver;
+pub mod elasticsearch;
 pub mod file;
+pub mod http;
 pub mod options;
+pub mod secret;
+pub mod splunk_hec;
 
 pub use self::compression::Compression;
 use self::options::Options;

@@ -1,4 +1,5 @@
 //! The transforms: each a config and a thin layer over pure logic.
 
 pub mod extract;
+pub mod flow;
 pub mod reverse_dns;

@@ -14,20 +14,22 @@ use crate::{
     topology::{Ended, Unbuilt},
 };
 
-/// Loads a config; prints its problems, and gives `None` if it can't be used.
+/// Loads a config to run; prints its problems, and gives `None` if it can't be used.
 pub(super) fn load(path: &Path) -> Option<Loaded<Components>> {
-    match load_file::<Components>(path, false) {
-        Ok(loaded) => {
-            if !loaded.warnings.is_empty() {
-                report(loaded.warnings.render(colours()));
-            }
-            Some(loaded)
-        }
+    let loaded = match load_file::<Components>(path, false) {
+        Ok(loaded) => loaded,
         Err(problems) => {
             report(problems.render(colours()));
-            None
+            return None;
+        }
+    };
+    let unwritable = loaded.check_destinations();
+    for problems in [&loaded.warnings, &unwritable] {
+        if !problems.is_empty() {
+            report(problems.render(colours()));
         }
     }
+    (unwritable.errors() == 0).then_some(loaded)
 }
 
 /// Prints data to stdout. A reader that has gone away is no failure.

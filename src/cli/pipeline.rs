@@ -15,11 +15,14 @@ use crate::{
     api::Api,
     component::Error,
     metrics,
-    topology::{Ended, Plan, Running},
+    topology::{Ended, Plan, Running, Unbuilt},
 };
 
 /// How long the rest of a pipeline may take to drain once its sources were stopped.
 pub(super) const DRAIN_DEADLINE: Duration = Duration::from_mins(1);
+
+/// How long threads may take that are still in a system call when all is done.
+const LAST_THREADS: Duration = Duration::from_secs(1);
 
 /// What a run's process reacts to.
 struct Signals {
@@ -28,15 +31,19 @@ struct Signals {
     hang_up: Signal,
 }
 
-/// A runtime for one run.
+/// Runs one run in a runtime of its own. A thread that is stuck in a system call (a reader of stdout
+/// that reads no more) does not keep the process.
 ///
 /// # Errors
-/// If the system gives no threads.
-pub(super) fn runtime() -> Result<runtime::Runtime, Error> {
-    runtime::Builder::new_multi_thread()
+/// If the system gives no threads, or the run's own.
+pub(super) fn block_on<T>(run: impl Future<Output = Result<T, Unbuilt>>) -> Result<T, Unbuilt> {
+    let runtime = runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|error| Error::failure("cannot start the runtime's threads").because(error))
+        .map_err(|error| Error::failure("cannot start the runtime's threads").because(error))?;
+    let ended = runtime.block_on(run);
+    runtime.shutdown_timeout(LAST_THREADS);
+    ended
 }
 
 /// Installs the recorder that components' meters report to; to be called before they are built.

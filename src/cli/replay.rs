@@ -43,10 +43,7 @@ pub(super) fn run(args: &Args, quiet: bool) -> Exit {
     }
     let sinks = loaded.config.sinks.iter().map(|sink| format!("{} ({})", sink.id, sink.kind));
     output::say(quiet, format_args!("replaying into {}", sinks.collect::<Vec<_>>().join(", ")));
-    let ended = pipeline::runtime()
-        .map_err(Unbuilt::from)
-        .and_then(|runtime| runtime.block_on(replay(&loaded.config, quiet)));
-    let (ended, took) = match ended {
+    let (ended, took) = match pipeline::block_on(replay(&loaded.config, quiet)) {
         Ok(ended) => ended,
         Err(unbuilt) => return output::unbuilt(&unbuilt),
     };

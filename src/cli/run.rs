@@ -22,10 +22,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, quiet: bool) -> Exit {
     let Some(loaded) = output::load(&args.config) else { return Exit::Configuration };
-    let ended = pipeline::runtime()
-        .map_err(Unbuilt::from)
-        .and_then(|runtime| runtime.block_on(serve(&loaded.config)));
-    match ended {
+    match pipeline::block_on(serve(&loaded.config)) {
         Ok(ended) => {
             output::ended(&ended, quiet);
             Exit::of(&ended)

@@ -2,7 +2,7 @@
 
 use serde::{Serialize, Serializer};
 
-use super::fields::{Fields, Visitor};
+use super::fields::{Fields, Plain, Visitor, append_text};
 use crate::record::{Alert, Flow, Health, HostNames, Names, Packet, Transport};
 
 const PACKET: [&str; 6] =
@@ -43,10 +43,10 @@ fn visit_names<V: Visitor>(names: &Names, visitor: &mut V) -> Result<(), V::Erro
 impl Fields for PacketFields<'_> {
     fn visit<V: Visitor>(&self, visitor: &mut V) -> Result<(), V::Error> {
         let Packet { time, outer, frame_bytes, names, .. } = self.0;
-        visitor.field("timestamp", time)?;
-        visitor.field("source_ip", &outer.source)?;
-        visitor.field("destination_ip", &outer.destination)?;
-        visitor.field("protocol", &Protocol(outer.transport))?;
+        visitor.plain("timestamp", time)?;
+        visitor.plain("source_ip", &outer.source)?;
+        visitor.plain("destination_ip", &outer.destination)?;
+        visitor.plain("protocol", &Protocol(outer.transport))?;
         visitor.optional("port", outer.layer4.ports().map(|ports| ports.destination))?;
         visitor.field("packet_size", frame_bytes)?;
         visit_names(names, visitor)
@@ -58,10 +58,10 @@ impl Fields for PacketFields<'_> {
 impl Fields for FlowFields<'_> {
     fn visit<V: Visitor>(&self, visitor: &mut V) -> Result<(), V::Error> {
         let Flow { start, end, initiator, responder, transport, id, names, .. } = self.0;
-        visitor.field("timestamp", start)?;
-        visitor.field("source_ip", &initiator.address)?;
-        visitor.field("destination_ip", &responder.address)?;
-        visitor.field("protocol", &Protocol(*transport))?;
+        visitor.plain("timestamp", start)?;
+        visitor.plain("source_ip", &initiator.address)?;
+        visitor.plain("destination_ip", &responder.address)?;
+        visitor.plain("protocol", &Protocol(*transport))?;
         visitor.optional("port", responder.port)?;
         visitor.field("packet_size", &initiator.bytes.saturating_add(responder.bytes))?;
         visitor.field("packets", &initiator.packets.saturating_add(responder.packets))?;
@@ -75,8 +75,8 @@ impl Fields for FlowFields<'_> {
 
 impl Fields for AlertFields<'_> {
     fn visit<V: Visitor>(&self, visitor: &mut V) -> Result<(), V::Error> {
-        visitor.field("timestamp", &self.0.time)?;
-        visitor.field("source_ip", &self.0.source)?;
+        visitor.plain("timestamp", &self.0.time)?;
+        visitor.plain("source_ip", &self.0.source)?;
         visitor.field("action", self.0.action.name())?;
         visitor.field("risk_score", &self.0.risk_score)?;
         visitor.field("reasons", &self.0.reasons)?;
@@ -88,7 +88,7 @@ impl Fields for AlertFields<'_> {
 
 impl Fields for HealthFields<'_> {
     fn visit<V: Visitor>(&self, visitor: &mut V) -> Result<(), V::Error> {
-        visitor.field("timestamp", &self.0.time)?;
+        visitor.plain("timestamp", &self.0.time)?;
         visitor.field("packets", &self.0.packets)?;
         visitor.field("lost_packets", &self.0.lost_packets)
     }
@@ -96,13 +96,32 @@ impl Fields for HealthFields<'_> {
 
 // === impl Protocol ===
 
+impl Protocol {
+    /// The name, if it is a common one.
+    fn name(&self) -> Option<&'static str> {
+        match self.0 {
+            Transport::TCP => Some("TCP"),
+            Transport::UDP => Some("UDP"),
+            Transport::ICMP => Some("ICMP"),
+            _ => None,
+        }
+    }
+}
+
+impl Plain for Protocol {
+    fn append(&self, out: &mut Vec<u8>) {
+        match self.name() {
+            Some(name) => out.extend_from_slice(name.as_bytes()),
+            None => append_text(self.0, out),
+        }
+    }
+}
+
 impl Serialize for Protocol {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.0 {
-            Transport::TCP => serializer.serialize_str("TCP"),
-            Transport::UDP => serializer.serialize_str("UDP"),
-            Transport::ICMP => serializer.serialize_str("ICMP"),
-            other => serializer.collect_str(&other),
+        match self.name() {
+            Some(name) => serializer.serialize_str(name),
+            None => serializer.collect_str(&self.0),
         }
     }
 }

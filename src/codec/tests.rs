@@ -110,22 +110,18 @@ fn protocols_are_named_in_upper_case_and_only_headers_with_ports_have_a_port() {
 
 #[test]
 fn each_kind_of_record_has_its_own_fields() {
-    let end = |address: [u8; 4], port, packets, bytes| Endpoint {
-        address: address.into(),
-        port,
-        packets,
-        bytes,
+    let end = |address: [u8; 4], port, packets, bytes| {
+        Endpoint::new(address.into(), port).sent(packets, bytes)
     };
     let flow = Flow {
-        id: Id::of("flow", "sensor").number(1).finish(),
-        sequence: 0,
         start: Timestamp::from_nanos(1_000_000_000),
         end: Timestamp::from_nanos(3_000_000_001),
-        transport: Transport::UDP,
-        initiator: end([10, 0, 0, 1], Some(5353), 2, 200),
-        responder: end([10, 0, 0, 2], Some(53), 1, 300),
-        end_reason: None,
-        names: Names::default(),
+        ..Flow::new(
+            Id::of("flow", "sensor").number(1).finish(),
+            Transport::UDP,
+            end([10, 0, 0, 1], Some(5353), 2, 200),
+            end([10, 0, 0, 2], Some(53), 1, 300),
+        )
     };
     let id = flow.id.to_string();
     let alert = Alert {

@@ -33,6 +33,12 @@ pub trait Sink: Send + Sync + 'static {
         one == other
     }
 
+    /// The record itself within an item's bytes, for the dead letter: without what only the
+    /// destination's protocol wants around it.
+    fn document<'a>(&self, item: &'a [u8]) -> &'a [u8] {
+        item
+    }
+
     /// Sends one request, and says what became of each item.
     ///
     /// # Errors
@@ -112,6 +118,8 @@ pub enum ItemEnd {
     Retry(String),
     /// Never to be taken: dead letter. The text is the destination's reason.
     Refused(String),
+    /// Not looked at, for the sake of an item before it that was refused: sent again at once.
+    Untried,
 }
 
 /// Why a request as a whole was not taken.
@@ -122,6 +130,12 @@ pub enum SendError {
     Retry {
         /// The wait the destination asked for.
         after: Option<Duration>,
+        /// What happened.
+        reason: String,
+    },
+    /// Whether it was taken is not known: it is sent again, and may be there twice then.
+    #[error("{reason}")]
+    Unclear {
         /// What happened.
         reason: String,
     },

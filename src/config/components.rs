@@ -33,6 +33,8 @@ pub enum TransformConfig {
     Extract(transforms::extract::Config),
     /// The names of addresses, from DNS answers in the same capture or by reverse look-up.
     ReverseDns(transforms::reverse_dns::Config),
+    /// Packets to flows and contacts.
+    Flow(transforms::flow::Config),
 }
 
 /// The sinks.
@@ -45,8 +47,12 @@ pub enum SinkConfig {
     Blackhole(sinks::blackhole::Config),
     /// Records on standard output.
     Console(sinks::console::Config),
+    /// Records in an Elasticsearch or OpenSearch cluster.
+    Elasticsearch(sinks::elasticsearch::Config),
     /// Records in files.
     File(sinks::file::Config),
+    /// Records in Splunk, through an HTTP event collector.
+    SplunkHec(sinks::splunk_hec::Config),
 }
 
 // === impl Components ===
@@ -88,6 +94,7 @@ impl TransformConfig {
         match self {
             Self::Extract(config) => config,
             Self::ReverseDns(config) => config,
+            Self::Flow(config) => config,
         }
     }
 }
@@ -112,7 +119,9 @@ impl SinkConfig {
         match self {
             Self::Blackhole(config) => config,
             Self::Console(config) => config,
+            Self::Elasticsearch(config) => config,
             Self::File(config) => config,
+            Self::SplunkHec(config) => config,
         }
     }
 }

@@ -176,35 +176,26 @@ impl Finisher<'_> {
 impl<F: Families> Loaded<F> {
     /// What this machine lacks for the config, each problem at the key that asks for it.
     pub fn check_environment(&self) -> Report {
-        let mut problems = Vec::new();
-        for declared in &self.config.sources {
-            self.locate(
-                Role::Source,
-                &declared.id,
-                declared.span,
-                declared.config.check_environment(),
-                &mut problems,
-            );
-        }
-        for declared in &self.config.transforms {
-            self.locate(
-                Role::Transform,
-                &declared.id,
-                declared.span,
-                declared.config.check_environment(),
-                &mut problems,
-            );
-        }
-        for declared in &self.config.sinks {
-            self.locate(
-                Role::Sink,
-                &declared.id,
-                declared.span,
-                declared.config.check_environment(),
-                &mut problems,
-            );
-        }
+        let mut problems = self.lacking(Role::Source, &self.config.sources);
+        problems.extend(self.lacking(Role::Transform, &self.config.transforms));
+        problems.extend(self.lacking(Role::Sink, &self.config.sinks));
         Report::new(self.text.clone(), self.secrets.clone(), problems)
+    }
+
+    /// What keeps the sinks from writing where they are told to: a run that could deliver nothing
+    /// is better not begun.
+    pub fn check_destinations(&self) -> Report {
+        let problems = self.lacking(Role::Sink, &self.config.sinks);
+        Report::new(self.text.clone(), self.secrets.clone(), problems)
+    }
+
+    fn lacking<C: Family>(&self, role: Role, components: &[Declared<C>]) -> Vec<Diagnostic> {
+        let mut problems = Vec::new();
+        for declared in components {
+            let found = declared.config.check_environment();
+            self.locate(role, &declared.id, declared.span, found, &mut problems);
+        }
+        problems
     }
 
     fn locate(

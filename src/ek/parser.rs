@@ -10,6 +10,7 @@ use super::{
     headers,
     layout::Layouts,
     number::{mac, time, unsigned},
+    plain,
     values::{Names, Values},
 };
 use crate::record::{self, Extra, Packet, Raw, Timestamp};
@@ -131,12 +132,15 @@ impl Parser {
     fn read(&mut self, text: &[u8], raw: &Raw) -> Result<Line, Failure> {
         let mut own = (text.len() > MAX_KEPT_BYTES).then(Scratch::new);
         let scratch = own.as_mut().unwrap_or(&mut self.scratch);
-        scratch.line.clear();
-        scratch.line.extend_from_slice(text);
-        scratch.line.resize(text.len() + INPUT_PADDING, 0);
         let mut tape = std::mem::replace(&mut scratch.tape, Tape(Vec::new())).reset();
-        let filled =
-            fill_tape_padded(&mut scratch.line, text.len(), &mut scratch.buffers, &mut tape);
+        let filled = if plain::fill(text, &mut tape.0) {
+            Ok(())
+        } else {
+            scratch.line.clear();
+            scratch.line.extend_from_slice(text);
+            scratch.line.resize(text.len() + INPUT_PADDING, 0);
+            fill_tape_padded(&mut scratch.line, text.len(), &mut scratch.buffers, &mut tape)
+        };
         let line = match filled {
             Ok(()) => self
                 .names

@@ -9,7 +9,12 @@ use super::{
 
 /// The names of the fields we read, as `-T ek` writes them: the base fields, then the extra ones.
 #[derive(Debug)]
-pub(super) struct Names(Vec<Box<str>>);
+pub(super) struct Names {
+    names: Vec<Box<str>>,
+    /// For each place, and for the end: which place was the last to be found when the search began
+    /// there. Frames of one layout have the same fields.
+    found: Vec<usize>,
+}
 
 /// A line's values: for each field, those of all headers of the frame.
 #[derive(Debug)]
@@ -27,13 +32,14 @@ impl Names {
     /// The base fields and these extra ones, which must be no base fields.
     pub(super) fn new<'a>(extra: impl Iterator<Item = &'a str>) -> Self {
         let names = BASE.iter().copied().chain(extra);
-        Self(names.map(|name| printed(name).into()).collect())
+        let names: Vec<_> = names.map(|name| printed(name).into()).collect();
+        Self { found: (0..=names.len()).collect(), names }
     }
 
     /// Finds the values of a parsed line.
-    pub(super) fn find<'t, 'l>(&self, tape: &'t Tape<'l>) -> Result<Values<'t, 'l>, Error> {
+    pub(super) fn find<'t, 'l>(&mut self, tape: &'t Tape<'l>) -> Result<Values<'t, 'l>, Error> {
         let mut values =
-            Values { base: [&[]; BASE.len()], extra: vec![&[]; self.0.len() - BASE.len()] };
+            Values { base: [&[]; BASE.len()], extra: vec![&[]; self.names.len() - BASE.len()] };
         let mut cursor = Cursor(&tape.0);
         let mut layers = None;
         for _ in 0..cursor.enter("the line", "object")? {
@@ -58,10 +64,19 @@ impl Names {
 
     /// The place of a field. tshark prints them in the order of `-e`, so it is likely to be `next`
     /// or soon after.
-    fn position(&self, key: &str, next: usize) -> Option<usize> {
-        let (before, after) = self.0.split_at(next);
+    fn position(&mut self, key: &str, next: usize) -> Option<usize> {
+        let last = self.found.get(next).copied();
+        if let Some(last) = last.filter(|at| self.names.get(*at).is_some_and(|name| **name == *key))
+        {
+            return Some(last);
+        }
+        let (before, after) = self.names.split_at(next);
         let among = |names: &[Box<str>]| names.iter().position(|name| **name == *key);
-        among(after).map(|at| at + next).or_else(|| among(before))
+        let at = among(after).map(|at| at + next).or_else(|| among(before))?;
+        if let Some(found) = self.found.get_mut(next) {
+            *found = at;
+        }
+        Some(at)
     }
 }
 

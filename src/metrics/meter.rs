@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     ACKNOWLEDGED, BUFFER_BYTES, BUFFER_EVENTS, CAPTURE_LOST, CAPTURE_UNKNOWN_LOSS, DEAD_LETTERED,
-    DISCARDED, DNS_LOOKUPS, DUPLICATED, ERRORS, Metric, RECEIVED, SENT,
+    DISCARDED, DNS_LOOKUPS, DUPLICATED, ERRORS, FLOW_ACTIVE, FLOW_ENDED, Metric, RECEIVED, SENT,
 };
 
 /// Counts what one component takes in, hands on and doesn't.
@@ -238,6 +238,21 @@ impl Meter {
     /// Look-ups of names so far, by result.
     pub fn lookups(&self) -> BTreeMap<&'static str, u64> {
         self.lookups.get()
+    }
+
+    /// There are `n` flows in the table.
+    pub fn flows_active(&self, n: usize) {
+        let n = u32::try_from(n).unwrap_or(u32::MAX);
+        metrics::gauge!(FLOW_ACTIVE.name, "component_id" => self.id.clone(), "component_type" => self.kind)
+            .set(f64::from(n));
+    }
+
+    /// `n` flows ended for this reason.
+    pub fn flows_ended(&self, reason: &'static str, n: u64) {
+        if n > 0 {
+            metrics::counter!(FLOW_ENDED.name, "component_id" => self.id.clone(), "component_type" => self.kind, "reason" => reason)
+                .increment(n);
+        }
     }
 
     /// The account so far.

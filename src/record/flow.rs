@@ -1,19 +1,23 @@
 //! A flow: both directions of one conversation between its start and its end, or one report of it.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
-use super::{Id, Names, Timestamp, Transport};
+use super::{
+    CommunityId, ConnState, History, Icmp, Id, MacAddress, Names, TcpFlags, Timestamp, Transport,
+    Vlans,
+};
 
-/// One report of a bidirectional flow. Counters are those since the last report, so sums are right.
+/// One report of a bidirectional flow. Counters are those since the last report, so sums are right;
+/// state, history and control bits are those since the flow began.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Flow {
     /// The flow's id: the same in all its reports.
     pub id: Id,
     /// Number of the report within the flow, from 0.
     pub sequence: u32,
-    /// Start of the interval this report covers.
+    /// Time of the first packet of the interval this report covers.
     pub start: Timestamp,
-    /// End of the interval.
+    /// Time of the last packet of the interval that carried the conversation on.
     pub end: Timestamp,
     /// The transport.
     pub transport: Transport,
@@ -21,8 +25,30 @@ pub struct Flow {
     pub initiator: Endpoint,
     /// Who was addressed.
     pub responder: Endpoint,
-    /// Why it ended; `None` for an interim report.
-    pub end_reason: Option<EndReason>,
+    /// VLAN tags of its first packet.
+    pub vlans: Vlans,
+    /// Type and code of the initiator's ICMP message.
+    pub icmp: Option<Icmp>,
+    /// The state of the connection, in Zeek's terms.
+    pub conn_state: ConnState,
+    /// What happened, a letter each, in Zeek's terms.
+    pub history: History,
+    /// Why it was reported.
+    pub end_reason: EndReason,
+    /// The application protocol as tshark names it (`dns`, `tls`…), if it knew one.
+    pub protocol: Option<Arc<str>>,
+    /// From where to where, as far as the config says what is inside.
+    pub direction: Option<Direction>,
+    /// The Community ID of its addresses and ports; the same in other tools' records of it.
+    pub community_id: CommunityId,
+    /// The Community ID of the flow whose packet an ICMP error quotes.
+    pub related_community_id: Option<CommunityId>,
+    /// The flow of the tunnel that carries this one.
+    pub parent: Option<Id>,
+    /// What else is to be known about it.
+    pub tags: FlowTags,
+    /// The initiator's risk score, 0 to 100, once somebody has judged it.
+    pub risk: Option<u8>,
     /// The names of the initiator's and the responder's address.
     pub names: Names,
 }
@@ -34,30 +60,182 @@ pub struct Endpoint {
     pub address: IpAddr,
     /// Its port, where the transport has ports.
     pub port: Option<u16>,
+    /// Its link-layer address, if the link has such.
+    pub mac: Option<MacAddress>,
     /// Packets it sent in the interval.
     pub packets: u64,
     /// IP bytes it sent in the interval.
     pub bytes: u64,
+    /// All TCP control bits it has sent since the flow began.
+    pub tcp_flags: TcpFlags,
 }
 
-/// Why a flow ended (IPFIX information element 136, flowEndReason).
+/// Why a flow was reported (IPFIX information element 136, flowEndReason).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndReason {
     /// Nothing came for the idle time-out.
     Idle,
-    /// The active time-out.
+    /// The active time-out: an interim report, the flow goes on.
     Active,
     /// FIN or RST.
     EndDetected,
-    /// Shutdown, end of file or port reuse.
+    /// Shutdown, end of file, a clock that was set back, or port reuse.
     Forced,
     /// The table was full.
     LackOfResources,
 }
 
+/// Where a flow goes, seen from the networks the config calls internal, or from this host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// From outside to inside.
+    Inbound,
+    /// From inside to outside.
+    Outbound,
+    /// From inside to inside.
+    Internal,
+    /// From outside to outside.
+    External,
+    /// Into this host.
+    Ingress,
+    /// Out of this host.
+    Egress,
+}
+
+/// Remarks about a flow, as a set of bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FlowTags(pub u8);
+
+// === impl Flow ===
+
 impl Flow {
+    /// The first and only report of a flow that nothing more is known of.
+    pub fn new(id: Id, transport: Transport, initiator: Endpoint, responder: Endpoint) -> Self {
+        Self {
+            id,
+            sequence: 0,
+            start: Timestamp::default(),
+            end: Timestamp::default(),
+            transport,
+            community_id: CommunityId::of_ports(
+                transport,
+                (initiator.address, initiator.port),
+                (responder.address, responder.port),
+            ),
+            initiator,
+            responder,
+            vlans: Vlans::default(),
+            icmp: None,
+            conn_state: ConnState::Oth,
+            history: History::default(),
+            end_reason: EndReason::Forced,
+            protocol: None,
+            direction: None,
+            related_community_id: None,
+            parent: None,
+            tags: FlowTags::default(),
+            risk: None,
+            names: Names::default(),
+        }
+    }
+
+    /// Whether no further report of the flow follows.
+    pub fn is_final(&self) -> bool {
+        self.end_reason != EndReason::Active
+    }
+
+    /// Nanoseconds between start and end.
+    pub fn duration_nanos(&self) -> u64 {
+        self.end.since(self.start)
+    }
+
     /// About how many bytes of memory it holds.
     pub fn memory_bytes(&self) -> usize {
         size_of::<Self>()
+    }
+}
+
+// === impl Endpoint ===
+
+impl Endpoint {
+    /// An endpoint that has sent nothing.
+    pub const fn new(address: IpAddr, port: Option<u16>) -> Self {
+        Self { address, port, mac: None, packets: 0, bytes: 0, tcp_flags: TcpFlags(0) }
+    }
+
+    /// The same endpoint, having sent `packets` of `bytes` in all.
+    #[must_use]
+    pub const fn sent(self, packets: u64, bytes: u64) -> Self {
+        Self { packets, bytes, ..self }
+    }
+}
+
+// === impl EndReason ===
+
+impl EndReason {
+    /// All reasons.
+    pub const ALL: [Self; 5] =
+        [Self::Idle, Self::Active, Self::EndDetected, Self::Forced, Self::LackOfResources];
+
+    /// The name in records and labels.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Active => "active",
+            Self::EndDetected => "end_detected",
+            Self::Forced => "forced",
+            Self::LackOfResources => "lack_of_resources",
+        }
+    }
+}
+
+// === impl Direction ===
+
+impl Direction {
+    /// The name in records (ECS `network.direction`).
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Inbound => "inbound",
+            Self::Outbound => "outbound",
+            Self::Internal => "internal",
+            Self::External => "external",
+            Self::Ingress => "ingress",
+            Self::Egress => "egress",
+        }
+    }
+}
+
+// === impl FlowTags ===
+
+impl FlowTags {
+    /// Only one side was ever seen to send.
+    pub const ONE_WAY: Self = Self(1);
+    /// Fragments whose first part, and with it the ports, was not seen.
+    pub const PORTLESS_FRAGMENTS: Self = Self(2);
+    /// Packets with a wrong checksum.
+    pub const BAD_CHECKSUM: Self = Self(4);
+    /// Packets the dissector found malformed or cut short.
+    pub const DAMAGED: Self = Self(8);
+
+    const NAMES: [(Self, &'static str); 4] = [
+        (Self::ONE_WAY, "one_way"),
+        (Self::PORTLESS_FRAGMENTS, "portless_fragments"),
+        (Self::BAD_CHECKSUM, "bad_checksum"),
+        (Self::DAMAGED, "damaged"),
+    ];
+
+    /// Adds the tags of `other`.
+    pub const fn insert(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+
+    /// Whether all tags of `other` are there.
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// The names of the tags.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        Self::NAMES.into_iter().filter(move |(tag, _)| self.contains(*tag)).map(|(_, name)| name)
     }
 }

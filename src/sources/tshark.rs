@@ -4,7 +4,7 @@
 //! lines, put these in order and account for what is missing. tshark costs some 70 µs a packet and
 //! we about 0.2, so the way to more packets is more tsharks ([`Config::workers`]).
 //!
-//! * `file`: [`chunks`] cuts files, [`file`] reads the chunks.
+//! * `file`: [`chunks`] cuts files, [`mod@file`] reads the chunks.
 //! * `segments`: [`segments`] reads what dumpcap closed, [`capture`] keeps dumpcap running.
 //! * `pipe`: [`pipe`].
 //!

@@ -1,6 +1,6 @@
 //! `reverse_dns`: packets, flows and alerts get the names of their addresses, in the order they came.
 //!
-//! Batches wait in a bounded queue while [`dns::Resolver`](crate::dns::Resolver) asks beside them;
+//! Batches wait in a bounded queue while [`Resolver`] asks beside them;
 //! what has no name by its deadline goes on without.
 
 mod naming;

@@ -2,13 +2,19 @@
 
 pub(crate) mod captures;
 pub(crate) mod config;
+pub(crate) mod delivery;
 pub(crate) mod expected;
+pub(crate) mod faults;
 pub(crate) mod frames;
+pub(crate) mod hec;
 pub(crate) mod live;
 pub(crate) mod memory_disk;
 pub(crate) mod netns;
+pub(crate) mod packets;
 pub(crate) mod poll;
 pub(crate) mod process;
+pub(crate) mod search;
+pub(crate) mod server;
 pub(crate) mod tidegate;
 pub(crate) mod tshark;
 pub(crate) mod unbound;

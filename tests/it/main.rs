@@ -8,14 +8,18 @@
 
 mod architecture;
 mod commands;
+mod community_id;
 mod damage;
+mod elasticsearch;
 mod harness;
 mod live;
 mod project;
 mod replay;
 mod reverse_dns;
 mod sinks;
+mod splunk_hec;
 mod supervision;
+mod zeek;
 
 use harness::Settings;
 
@@ -25,15 +29,21 @@ fn main() {
     let cases = [
         architecture::cases(),
         commands::cases(),
+        community_id::cases(),
         damage::cases(),
+        elasticsearch::cases(),
         harness::cases(),
         live::cases(),
         project::cases(),
         replay::cases(),
         reverse_dns::cases(),
         sinks::cases(),
+        splunk_hec::cases(),
         supervision::cases(),
+        zeek::cases(),
     ];
     let trials = cases.into_iter().flatten().filter_map(|case| case.trial(&settings)).collect();
-    libtest_mimic::run(&arguments, trials).exit();
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    harness::server::end_all(conclusion.has_failed());
+    conclusion.exit();
 }

@@ -70,16 +70,25 @@ impl<S: Sink> Delivery<S> {
                     }
                 }
                 Ok(Outcome::Items(ends)) => {
-                    let (again, reason) =
+                    let (again, wait) =
                         self.items_ended(&mut request, part, ends, &mut tries).await;
-                    if !again.is_empty() {
+                    if again.is_empty() {
+                        self.recovered(&mut tries);
+                    } else {
                         parts.push_front(again);
+                    }
+                    if let Some(reason) = wait {
                         self.wait(&mut tries, None, &reason).await;
                     }
                 }
                 Err(SendError::Retry { after, reason }) => {
                     parts.push_front(part);
                     self.wait(&mut tries, after, &reason).await;
+                }
+                Err(SendError::Unclear { reason }) => {
+                    self.meter.duplicated(part.len() as u64);
+                    parts.push_front(part);
+                    self.wait(&mut tries, None, &reason).await;
                 }
                 Err(SendError::Hold { reason }) => {
                     parts.push_front(part);
@@ -108,15 +117,16 @@ impl<S: Sink> Delivery<S> {
         self.recovered(tries);
     }
 
-    /// Ends each item as the destination said, and gives back those to send again.
+    /// Ends each item as the destination said, and gives back those to send again, and why to wait
+    /// before that.
     async fn items_ended(
         &self,
         request: &mut Request<S::Meta>,
         items: Vec<Item<S::Meta>>,
         ends: Vec<ItemEnd>,
         tries: &mut Tries,
-    ) -> (Vec<Item<S::Meta>>, String) {
-        let (mut again, mut first_reason) = (Vec::new(), String::new());
+    ) -> (Vec<Item<S::Meta>>, Option<String>) {
+        let (mut again, mut wait) = (Vec::new(), None);
         let mut ends = ends.into_iter();
         for item in items {
             let missing = || ItemEnd::Retry("the answer has no entry for it".to_owned());
@@ -128,14 +138,13 @@ impl<S: Sink> Delivery<S> {
                 }
                 ItemEnd::Refused(reason) => self.refused(request, &item, &reason, tries).await,
                 ItemEnd::Retry(reason) => {
-                    if again.is_empty() {
-                        first_reason = reason;
-                    }
+                    wait.get_or_insert(reason);
                     again.push(item);
                 }
+                ItemEnd::Untried => again.push(item),
             }
         }
-        (again, first_reason)
+        (again, wait)
     }
 
     async fn split(
@@ -171,7 +180,7 @@ impl<S: Sink> Delivery<S> {
             self.meter.dropped("refused", 1);
             return request.shares.end(item.batch, End::Dropped);
         };
-        let document = &request.body[item.range.clone()];
+        let document = self.sink.document(&request.body[item.range.clone()]);
         while let Err(error) = dead_letter.write(self.meter.id(), reason, document).await {
             self.wait(tries, None, &error.to_string()).await;
         }
@@ -182,6 +191,7 @@ impl<S: Sink> Delivery<S> {
     /// Waits before the next try. Says so at the first failure and then ever more rarely.
     async fn wait(&self, tries: &mut Tries, after: Option<Duration>, reason: &str) {
         tries.failed = tries.failed.saturating_add(1);
+        self.meter.error("not_delivered_yet");
         self.meter.set_state(State::Holding);
         let delay = after.unwrap_or_else(|| tries.delays.next_delay());
         if tries.failed.is_power_of_two() {

@@ -188,6 +188,39 @@ async fn only_the_items_that_were_not_taken_are_sent_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn items_behind_a_refused_one_are_sent_again_at_once() {
+    let ends = || {
+        let refused = ItemEnd::Refused("mapping".into());
+        Ok(Outcome::Items(vec![ItemEnd::Delivered, refused, ItemEnd::Untried]))
+    };
+    let bench = Bench::start([ends()], &options());
+    let started = Instant::now();
+    bench.send(&["a1", "a2", "a3"]).await.ended().await;
+    assert_eq!(started.elapsed().as_secs(), 1, "a second to fill, and none to wait");
+    assert_eq!(bench.requests().await, [vec!["a1", "a2", "a3"], vec!["a3"]]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partial_retry_that_ends_well_is_a_recovery() {
+    let some = vec![ItemEnd::Delivered, ItemEnd::Retry("429".into())];
+    let rest = vec![ItemEnd::Duplicate];
+    let bench = Bench::start([Ok(Outcome::Items(some)), Ok(Outcome::Items(rest))], &options());
+    bench.send(&["a1", "a2"]).await.ended().await;
+    assert_eq!(bench.meter.state(), crate::metrics::State::Running);
+    bench.requests().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_whose_fate_is_unclear_is_sent_again_and_may_be_there_twice() {
+    let unclear = Err(SendError::Unclear { reason: "reset".into() });
+    let bench = Bench::start([unclear], &options());
+    let receipt = bench.send(&["a1", "a2"]).await;
+    assert_eq!(receipt.ended().await, End::Delivered);
+    assert_eq!(bench.meter.balance().duplicated, 2);
+    assert_eq!(bench.requests().await.len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_short_answer_sends_the_items_it_leaves_out_again() {
     let bench = Bench::start([Ok(Outcome::Items(vec![ItemEnd::Delivered]))], &options());
     bench.send(&["a1", "a2"]).await.ended().await;

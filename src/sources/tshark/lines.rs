@@ -3,10 +3,8 @@
 //! The lines that one read completed are slices of one allocation, which is given back once the last
 //! of them is dropped: whoever keeps one line keeps up to [`BUFFER_BYTES`].
 
-use std::sync::LazyLock;
-
 use bytes::Bytes;
-use memchr::{memchr, memchr_iter, memmem::Finder, memrchr};
+use memchr::{memchr, memchr_iter, memrchr};
 
 /// Room for one read from a child.
 pub(super) const BUFFER_BYTES: usize = 256 << 10;
@@ -14,7 +12,10 @@ pub(super) const BUFFER_BYTES: usize = 256 << 10;
 /// Every packet has a line before it that is meant for Elasticsearch's bulk API.
 const INDEX_PREFIX: &[u8] = b"{\"index\"";
 
-/// How far into a line `frame.number` stands, as the first field we ask for.
+/// The first field we ask for.
+const NUMBER_KEY: &[u8] = b"\"frame_number\":";
+
+/// How far into a line its value stands.
 const NUMBER_WITHIN_BYTES: usize = 96;
 
 /// Collects what is read, and gives whole lines.
@@ -35,12 +36,12 @@ pub(super) struct Block {
     pub(super) too_long: u64,
 }
 
-/// The number of the line's packet, counted by tshark from 1; `None` where the line has none.
+/// The number of the line's packet, counted by tshark from 1; `None` where the line does not begin
+/// with it.
 pub(super) fn frame_number(line: &[u8]) -> Option<u64> {
-    static KEY: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"frame_number\":[\""));
     let head = line.get(..NUMBER_WITHIN_BYTES).unwrap_or(line);
-    let start = KEY.find(head)? + KEY.needle().len();
-    let digits = head.get(start..)?;
+    let (key, values) = head.split_at(memchr(b'[', head)?);
+    let digits = values.strip_prefix(b"[\"").filter(|_| key.ends_with(NUMBER_KEY))?;
     let end = memchr(b'"', digits)?;
     str::from_utf8(digits.get(..end)?).ok()?.parse().ok()
 }

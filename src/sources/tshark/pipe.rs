@@ -19,7 +19,7 @@ use super::{
     child::{Child, Exit, Launch},
     order::Emitter,
     programs::{self, Privilege},
-    supervise::Supervisor,
+    supervise::{BEGUN, Supervisor},
     worker::{Finish, Reader, Worker},
 };
 use crate::component::{Error, Outputs};
@@ -112,16 +112,24 @@ impl Pair<'_> {
         emitter: &mut Emitter<'_>,
         stop: &CancellationToken,
     ) -> Result<(), Error> {
-        // Until one of them ends, or we are told to stop.
+        // Until one of them ends, or we are told to stop. On a quiet wire no line says that dumpcap
+        // captures, but what it refuses it refuses at once.
+        let mut captures = false;
+        let begun = Instant::now() + BEGUN;
         let (asked, mut open) = loop {
             tokio::select! {
                 block = worker.blocks.recv() => match block {
                     Some(block) => {
+                        captures = true;
                         supervisor.captures();
                         emitter.emit(block).await?;
                     }
                     None => break (false, false),
                 },
+                () = sleep_until(begun), if !captures => {
+                    captures = true;
+                    supervisor.captures();
+                }
                 _ = dumpcap.ended() => break (false, true),
                 () = stop.cancelled() => break (true, true),
             }

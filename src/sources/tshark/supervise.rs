@@ -22,7 +22,7 @@ use crate::{
 const STABLE: Duration = Duration::from_secs(30);
 
 /// One that lasted so long had begun at all: what dumpcap refuses, it refuses at once.
-const BEGUN: Duration = Duration::from_secs(3);
+pub(super) const BEGUN: Duration = Duration::from_secs(3);
 
 /// A capture over all its restarts.
 #[derive(Debug)]

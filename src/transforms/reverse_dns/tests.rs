@@ -11,8 +11,8 @@ use crate::{
     dns::scripted::{Reply, Scripted, host, pointer},
     metrics::Meter,
     record::{
-        Action, Alert, EndReason, Endpoint, Extra, Flow, Header, HostNames, Id, Layer4, NameOrigin,
-        Names, Ports, Timestamp, Transport, Vlans,
+        Action, Alert, Endpoint, Extra, Flow, Header, HostNames, Id, Layer4, NameOrigin, Names,
+        Ports, Timestamp, Transport, Vlans,
     },
 };
 
@@ -120,17 +120,10 @@ fn name(last: u8) -> Option<String> {
 }
 
 fn flows(pairs: &[(IpAddr, IpAddr)]) -> Records {
-    let side = |address| Endpoint { address, port: Some(443), packets: 1, bytes: 60 };
-    let flow = |(source, destination): &(IpAddr, IpAddr)| Flow {
-        id: Id::of("flow", "test").finish(),
-        sequence: 0,
-        start: Timestamp::default(),
-        end: Timestamp::default(),
-        transport: Transport::TCP,
-        initiator: side(*source),
-        responder: side(*destination),
-        end_reason: Some(EndReason::Idle),
-        names: Names::default(),
+    let side = |address| Endpoint::new(address, Some(443)).sent(1, 60);
+    let flow = |(source, destination): &(IpAddr, IpAddr)| {
+        let id = Id::of("flow", "test").finish();
+        Flow::new(id, Transport::TCP, side(*source), side(*destination))
     };
     Records::Flows(Arc::new(pairs.iter().map(flow).collect()))
 }

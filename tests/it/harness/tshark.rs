@@ -8,7 +8,7 @@ use std::{
 use libtest_mimic::Failed;
 
 /// The options that make tshark treat each packet by itself, as Tidegate's source does.
-const EACH_PACKET_ALONE: [&str; 6] = [
+pub(crate) const EACH_PACKET_ALONE: [&str; 6] = [
     "-o",
     "ip.defragment:FALSE",
     "-o",

@@ -1,0 +1,77 @@
+//! What the table gives out, and the order it comes in.
+
+use super::clock::Moment;
+use crate::record::{Contact, Flow, Timestamp};
+
+/// What a table gives out.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// Reports of flows.
+    pub flows: Vec<Report<Flow>>,
+    /// Contacts, if they are wanted.
+    pub contacts: Vec<Report<Contact>>,
+    /// Whether contacts are wanted.
+    pub wants_contacts: bool,
+}
+
+/// Something to hand on, and its place in the order that no batch or shard changes.
+#[derive(Debug)]
+pub struct Report<T> {
+    /// How often the clock was set back before.
+    pub era: u32,
+    /// When it fell due.
+    pub at: Timestamp,
+    /// The number of the packet that caused it; 0 for a time-out.
+    pub number: u64,
+    /// The record.
+    pub record: T,
+}
+
+// === impl Moment ===
+
+impl Moment {
+    fn report<T>(self, record: T) -> Report<T> {
+        Report { era: self.era, at: self.now, number: self.number, record }
+    }
+}
+
+// === impl Output ===
+
+impl Output {
+    pub(super) fn flow(&mut self, moment: Moment, record: Flow) {
+        self.flows.push(moment.report(record));
+    }
+
+    pub(super) fn contact(&mut self, moment: Moment, record: Contact) {
+        if self.wants_contacts {
+            self.contacts.push(moment.report(record));
+        }
+    }
+
+    pub(super) fn append(&mut self, mut part: Self) {
+        self.flows.append(&mut part.flows);
+        self.contacts.append(&mut part.contacts);
+    }
+
+    /// Puts the records into the order that no batch or shard changes.
+    pub(super) fn sort(&mut self) {
+        self.flows.sort_unstable_by(|one, other| {
+            let key = |report: &Report<Flow>| {
+                let flow = &report.record;
+                (report.era, report.at, report.number, flow.end, flow.id, flow.sequence)
+            };
+            key(one).cmp(&key(other))
+        });
+        self.contacts.sort_by_key(|report| {
+            let contact = &report.record;
+            (
+                report.era,
+                report.at,
+                report.number,
+                contact.source,
+                contact.destination,
+                contact.port,
+            )
+        });
+    }
+}

@@ -1,0 +1,159 @@
+//! When flows are reported and when they end: time-outs, the limit, the end of the input.
+
+use std::hash::BuildHasher as _;
+use std::sync::atomic::Ordering;
+
+use super::{NEVER, Table};
+use crate::{
+    flow::{
+        clock::Moment,
+        contacts,
+        entry::{Class, Progress},
+        output::Output,
+    },
+    record::{EndReason, Flow, Outcome, Timestamp},
+};
+
+impl Table {
+    /// Ends and reports what is due by `now`.
+    pub(in crate::flow) fn advance(&mut self, now: Timestamp, out: &mut Output) {
+        if now < self.earliest {
+            return;
+        }
+        loop {
+            let due = self.next_due();
+            self.earliest = due.map_or(NEVER, |(_, at)| at);
+            match due {
+                Some((slot, at)) if at <= now => self.expire(slot, at, out),
+                _ => return,
+            }
+        }
+    }
+
+    /// When something falls due next.
+    pub(in crate::flow) fn deadline(&self) -> Option<Timestamp> {
+        self.next_due().map(|(_, at)| at)
+    }
+
+    /// Ends all flows.
+    pub(in crate::flow) fn drain(&mut self, moment: Moment, out: &mut Output) {
+        for class in Class::ALL {
+            while let Some(slot) = self.waiting.first(class as usize) {
+                self.end(slot, EndReason::Forced, moment, out);
+            }
+        }
+    }
+
+    /// Puts a flow where its class waits, and off its deadline if its class is renewed.
+    pub(super) fn wait(&mut self, slot: u32, class: Class, now: Timestamp) {
+        let due = now.saturating_add(self.timeout(class));
+        let entry = self.flows.get_mut(slot);
+        if entry.class != class || entry.due == NEVER {
+            self.waiting.leave(entry.class as usize, slot);
+            self.waiting.join(class as usize, slot);
+            entry.class = class;
+            entry.due = due;
+            self.earliest = self.earliest.min(due);
+        } else if class.is_renewed() {
+            self.waiting.renew(class as usize, slot);
+            entry.due = due;
+        }
+    }
+
+    fn timeout(&self, class: Class) -> u64 {
+        let timeouts = &self.policy.timeouts;
+        match class {
+            Class::Fresh => contacts::ANSWER_NANOS.min(timeouts.tcp_attempt),
+            Class::Attempt => {
+                timeouts.tcp_attempt - contacts::ANSWER_NANOS.min(timeouts.tcp_attempt)
+            }
+            Class::Established => timeouts.tcp_established,
+            Class::Closed => timeouts.tcp_closed,
+            Class::Udp => timeouts.udp,
+            Class::Icmp => timeouts.icmp,
+            Class::Other => timeouts.other,
+        }
+    }
+
+    /// The flow that is due first, and when.
+    fn next_due(&self) -> Option<(u32, Timestamp)> {
+        let waiting = Class::ALL.into_iter().filter_map(|class| {
+            let slot = self.waiting.first(class as usize)?;
+            Some((slot, self.flows.get(slot).due))
+        });
+        let reporting = self.policy.timeouts.active.and_then(|active| {
+            let slot = self.reporting.first(0)?;
+            Some((slot, self.flows.get(slot).reported.saturating_add(active)))
+        });
+        waiting.chain(reporting).min_by_key(|(_, at)| *at)
+    }
+
+    /// A flow is due: it ends, is reported, or waits on.
+    fn expire(&mut self, slot: u32, at: Timestamp, out: &mut Output) {
+        let moment = Moment { now: at, number: 0, era: self.era, late: false };
+        let entry = self.flows.get_mut(slot);
+        if entry.due > at {
+            entry.reported = at;
+            self.reporting.renew(0, slot);
+            if !self.flows.get(slot).is_quiet() {
+                let report = self.report(slot, EndReason::Active);
+                out.flow(moment, report);
+            }
+            return;
+        }
+        match entry.class {
+            Class::Fresh => {
+                if entry.contact == Progress::Attempted {
+                    entry.contact = Progress::TimedOut;
+                    let contact = contacts::of_flow(entry, Outcome::TimedOut, false, at);
+                    out.contact(moment, contact);
+                }
+                if self.timeout(Class::Attempt) == 0 {
+                    self.end(slot, EndReason::Idle, moment, out);
+                } else {
+                    self.wait(slot, Class::Attempt, at);
+                }
+            }
+            Class::Closed => self.end(slot, EndReason::EndDetected, moment, out),
+            _ => self.end(slot, EndReason::Idle, moment, out),
+        }
+    }
+
+    /// Ends the flow that has been idle the longest.
+    pub(super) fn evict(&mut self, moment: Moment, out: &mut Output) {
+        let longest_idle = Class::ALL
+            .into_iter()
+            .filter_map(|class| {
+                let slot = self.waiting.first(class as usize)?;
+                let since = self.flows.get(slot).due.nanos();
+                Some((since.saturating_sub_unsigned(self.timeout(class)), slot))
+            })
+            .min();
+        self.evicted_at = Some(moment.now);
+        match longest_idle {
+            Some((_, slot)) => self.end(slot, EndReason::LackOfResources, moment, out),
+            None => self.is_crowded = true,
+        }
+    }
+
+    pub(super) fn end(&mut self, slot: u32, reason: EndReason, moment: Moment, out: &mut Output) {
+        let report = self.report(slot, reason);
+        let entry = self.flows.get_mut(slot);
+        entry.rare = None;
+        let hash = self.hasher.hash_one(entry.key);
+        self.waiting.leave(entry.class as usize, slot);
+        self.reporting.leave(0, slot);
+        self.flows.remove(slot);
+        self.population.fetch_sub(1, Ordering::Relaxed);
+        if let Ok(found) = self.index.find_entry(hash, |other| *other == slot) {
+            found.remove();
+        }
+        out.flow(moment, report);
+    }
+
+    fn report(&mut self, slot: u32, reason: EndReason) -> Flow {
+        let entry = self.flows.get_mut(slot);
+        let protocol = self.protocols.name(entry.protocol);
+        entry.report(reason, &self.policy, protocol)
+    }
+}

@@ -1,0 +1,207 @@
+//! The states of both endpoints together: what a segment does to them, and what they come to.
+
+use super::{CLOSING, FIN, PAYLOAD, Segment, Side, State, is_power_of_ten};
+use crate::record::{ConnState, History, Letter, Tcp, TcpFlags};
+
+/// Takes one segment: moves the states of both sides and writes the history.
+pub(in crate::flow) fn take(
+    segment: Segment<'_>,
+    own: &mut Side,
+    peer: &mut Side,
+    history: &mut History,
+) {
+    let Segment { tcp, by_initiator, payload_seen } = segment;
+    let flags = tcp.flags;
+    let (syn, fin, reset, ack) = (
+        flags.has(TcpFlags::SYN),
+        flags.has(TcpFlags::FIN),
+        flags.has(TcpFlags::RST),
+        flags.has(TcpFlags::ACK),
+    );
+    own.flags.0 |= flags.0;
+    // A RST's payload is no part of the stream.
+    let payload = if reset { 0 } else { tcp.payload_bytes };
+    let past = tcp
+        .sequence
+        .wrapping_add(payload)
+        .wrapping_add(u32::from(syn))
+        .wrapping_add(u32::from(fin));
+    own.begin(tcp, past);
+    let too_early = own.precedes(tcp.sequence);
+    own.note(segment, history);
+    if tcp.window == 0 && !reset && peer.state != State::Closed && own.state != State::Reset {
+        own.zero_windows = own.zero_windows.saturating_add(1);
+        if is_power_of_ten(own.zero_windows) {
+            history.push(Letter::ZeroWindow, by_initiator);
+        }
+    }
+    if fin {
+        own.fin = past;
+        own.marks |= FIN;
+    }
+    let mut acknowledged = None;
+    if ack {
+        if peer.state == State::Inactive {
+            let start = tcp.acknowledgement.wrapping_sub(1);
+            peer.place(start, start);
+        } else if !peer.precedes(tcp.acknowledgement) {
+            acknowledged = Some(tcp.acknowledgement);
+        }
+    }
+    own.advance(tcp, past, by_initiator, history);
+    transition(tcp, by_initiator, own, peer);
+    if let Some(ack) = acknowledged {
+        let in_order = own.is_in_order() && peer.is_in_order();
+        peer.acknowledged(ack, in_order, !by_initiator, history);
+    }
+    if payload > 0 {
+        own.marks |= PAYLOAD;
+        if !too_early && payload_seen {
+            let from = tcp.sequence.wrapping_add(u32::from(syn));
+            own.receive(from, from.wrapping_add(payload));
+        }
+    }
+    own.settle();
+    peer.settle();
+}
+
+/// The state machine of one endpoint.
+fn transition(tcp: &Tcp, by_initiator: bool, own: &mut Side, peer: &mut Side) {
+    let flags = tcp.flags;
+    let (syn, fin, reset, ack) = (
+        flags.has(TcpFlags::SYN),
+        flags.has(TcpFlags::FIN),
+        flags.has(TcpFlags::RST),
+        flags.has(TcpFlags::ACK),
+    );
+    match own.state {
+        State::Inactive => {
+            if syn && by_initiator {
+                own.enter(if ack { State::SynAckSent } else { State::SynSent });
+            } else if syn {
+                if peer.state == State::SynSent {
+                    peer.enter(State::Established);
+                }
+                own.enter(State::Established);
+            }
+            if fin {
+                own.enter(State::Closed);
+            }
+            if reset {
+                own.enter(State::Reset);
+            }
+            // Some systems acknowledge a SYN before they answer it: that proves nothing yet.
+            let early_ack = !by_initiator && tcp.payload_bytes == 0 && peer.state == State::SynSent;
+            if own.state == State::Inactive && !early_ack {
+                own.enter(if ack && peer.state == State::Established {
+                    State::Established
+                } else {
+                    State::Partial
+                });
+            }
+        }
+        State::SynSent | State::SynAckSent => {
+            if fin {
+                own.enter(State::Closed);
+            }
+            if reset {
+                own.enter(State::Reset);
+            }
+        }
+        State::Established | State::Partial => {
+            if syn && !ack && own.state == State::Partial && peer.state == State::Inactive {
+                own.enter(State::SynSent);
+            }
+            if fin && !reset {
+                own.enter(State::Closed);
+                if peer.state == State::Reset && peer.before == State::Closed {
+                    peer.enter(State::Closed);
+                }
+            }
+            if reset {
+                own.enter(State::Reset);
+            }
+        }
+        State::Closed => {
+            if reset && peer.state != State::Closed {
+                own.enter(State::Reset);
+            }
+        }
+        State::Reset => {}
+    }
+    if (fin || reset) && matches!(own.state, State::Closed | State::Reset) {
+        own.marks |= CLOSING;
+    }
+}
+
+/// Whether the connection is over: one side reset it, or closed and the other has closed too or
+/// never spoke.
+pub(in crate::flow) fn is_over(one: &Side, other: &Side) -> bool {
+    let closed = |side: &Side, peer: &Side| {
+        side.state == State::Reset
+            || (side.state == State::Closed
+                && matches!(peer.state, State::Closed | State::Inactive))
+    };
+    closed(one, other) || closed(other, one)
+}
+
+/// Whether a SYN begins another connection of the same ports.
+pub(in crate::flow) fn is_reuse(tcp: &Tcp, initiator: &Side, responder: &Side) -> bool {
+    if !tcp.flags.has(TcpFlags::SYN) {
+        return false;
+    }
+    let ack = tcp.flags.has(TcpFlags::ACK);
+    if ack && initiator.state != State::Inactive {
+        return false;
+    }
+    if initiator.is_closed() && responder.is_closed() {
+        return true;
+    }
+    let beginner = if ack { responder } else { initiator };
+    tcp.sequence != beginner.start && !is_reversal(tcp, initiator, responder)
+}
+
+/// Whether this is the SYN that a SYN-ACK overtook on the way to us.
+pub(in crate::flow) fn is_reversal(tcp: &Tcp, initiator: &Side, responder: &Side) -> bool {
+    tcp.flags.has(TcpFlags::SYN)
+        && !tcp.flags.has(TcpFlags::ACK)
+        && initiator.state == State::SynAckSent
+        && responder.state == State::Inactive
+        && tcp.sequence == responder.start
+}
+
+/// A side of a handshake whose SYN-ACK was seen first, once the roles are put right.
+pub(in crate::flow) fn establish(side: &mut Side) {
+    side.enter(State::Established);
+}
+
+/// What became of the connection; first match.
+pub(in crate::flow) fn conn_state(o: &Side, r: &Side, history: History) -> ConnState {
+    use State::{Closed, Established, Inactive, Partial, Reset, SynAckSent, SynSent};
+    let silent = |side: &Side| matches!(side.state, Inactive | Partial);
+    let no_payload = !o.has(PAYLOAD) && !r.has(PAYLOAD);
+    match (o.state, r.state) {
+        (SynSent | SynAckSent, Reset) => ConnState::Rej,
+        (Reset, Reset) if no_payload => ConnState::Rej,
+        (_, Reset) if silent(o) => ConnState::Rstrh,
+        (_, Reset) => ConnState::Rstr,
+        (Reset, _) if silent(r) && reset_unanswered(history) => ConnState::Rstos0,
+        (Reset, _) if silent(r) => ConnState::Oth,
+        (Reset, _) => ConnState::Rsto,
+        (Closed, Closed) => ConnState::Sf,
+        (Closed, _) if silent(r) => ConnState::Sh,
+        (Closed, _) => ConnState::S2,
+        (_, Closed) if silent(o) => ConnState::Shr,
+        (_, Closed) => ConnState::S3,
+        (SynSent, Inactive) => ConnState::S0,
+        (Established, Established) => ConnState::S1,
+        _ => ConnState::Oth,
+    }
+}
+
+/// Whether the history is a SYN and then a RST of the initiator's, with no H, A, F, G, I or Q
+/// of its own between.
+fn reset_unanswered(history: History) -> bool {
+    let mut letters = history.letters().skip_while(|letter| *letter == '^');
+    letters.next() == Some('S') && letters.find(|letter| "HAFGIQR".contains(*letter)) == Some('R')
+}

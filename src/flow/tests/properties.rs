@@ -1,0 +1,158 @@
+//! What holds for any packets.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::packets::{header, packet};
+use crate::{
+    flow::{Output, Policy, Report, Shards},
+    record::{
+        Checksum, Contact, Flow, Fragment, Header, Icmp, Layer4, Packet, Ports, Tcp, TcpFlags,
+        Timestamp, Transport,
+    },
+};
+
+fn any_header() -> impl Strategy<Value = Header> {
+    let ends = (0_u8..4, 0_u8..4, 0_u8..6, 0_usize..5, 0_usize..5);
+    let tcp = (any::<u8>(), 0_u32..60, 0_u32..60, 0_u32..20, any::<bool>());
+    let fragment = prop::option::weighted(0.1, (0_u32..3, 0_u32..2, any::<bool>()));
+    (ends, tcp, fragment, any::<u16>()).prop_map(|(ends, tcp, fragment, ip_bytes)| {
+        let (source, destination, kind, one, other) = ends;
+        let (flags, sequence, acknowledgement, payload_bytes, good) = tcp;
+        let port = |at: usize| [0, 53, 443, 40000, 65535][at];
+        let ports = Ports { source: port(one), destination: port(other) };
+        let (transport, layer4) = match kind {
+            0..=2 => {
+                let layer4 = Layer4::Tcp(Tcp {
+                    ports,
+                    flags: TcpFlags(flags.into()),
+                    sequence: sequence.wrapping_sub(30),
+                    acknowledgement: acknowledgement.wrapping_sub(30),
+                    window: flags.into(),
+                    payload_bytes,
+                    checksum: if good { Checksum::Good } else { Checksum::Bad },
+                });
+                (Transport::TCP, layer4)
+            }
+            3 => (Transport::UDP, Layer4::Udp(ports, payload_bytes)),
+            4 => {
+                let message = Icmp { kind: [0, 3, 8, 11, 14][one], code: flags % 4 };
+                (Transport::ICMP, Layer4::Icmp(message))
+            }
+            _ => (Transport(47), Layer4::Opaque),
+        };
+        let fragment = fragment.map(|(id, offset, more)| Fragment { id, offset: offset * 8, more });
+        let later = fragment.is_some_and(|fragment| fragment.offset > 0);
+        let layer4 = if later { Layer4::Opaque } else { layer4 };
+        let ip_bytes = ip_bytes.into();
+        let ends = header([10, 0, 0, source].into(), [10, 0, 0, destination].into(), transport);
+        Header { ip_bytes, fragment, layer4, ..ends }
+    })
+}
+
+/// Packets whose time mostly goes on by seconds.
+fn any_packets() -> impl Strategy<Value = Vec<Packet>> {
+    let step = prop_oneof![
+        10 => -1_i64..5,
+        1 => -100_i64..400,
+        1 => Just(0),
+    ];
+    let inner = prop::collection::vec(any_header(), 0..3);
+    let one = (any_header(), inner, step, 0_u16..3, any::<bool>());
+    prop::collection::vec(one, 0..120).prop_map(|all| {
+        let mut seconds = 1000;
+        let mut packets = Vec::new();
+        for (number, (outer, inner, step, vlan, wild)) in (1..).zip(all) {
+            seconds += step;
+            let mut packet = Packet { number, inner, ..packet(outer) }.at(seconds);
+            if vlan > 0 {
+                packet.vlans.push(vlan);
+            }
+            // Times at one nanosecond's distance, too.
+            if wild {
+                packet.time = Timestamp::from_nanos(packet.time.nanos() + 1);
+            }
+            packets.push(packet);
+        }
+        packets
+    })
+}
+
+fn run(
+    policy: &Policy,
+    shards: usize,
+    batch: usize,
+    packets: &[Packet],
+) -> (Vec<Flow>, Vec<Contact>) {
+    let mut table = Shards::new(policy.clone(), shards);
+    let (mut flows, mut contacts) = (Vec::new(), Vec::new());
+    let mut take = |out: Output| {
+        flows.extend(out.flows.into_iter().map(|report| report.record));
+        contacts.extend(out.contacts.into_iter().map(|report: Report<Contact>| report.record));
+    };
+    for packets in packets.chunks(batch) {
+        let mut out = Output { wants_contacts: true, ..Output::default() };
+        table.absorb(packets, &mut out);
+        assert!(table.len() <= policy.max_flows);
+        take(out);
+    }
+    let mut out = Output { wants_contacts: true, ..Output::default() };
+    table.drain(&mut out);
+    take(out);
+    (flows, contacts)
+}
+
+proptest! {
+    #[test]
+    fn every_packet_is_in_one_report_and_every_report_has_its_own_name(
+        packets in any_packets(),
+        max_flows in 1_usize..20,
+        shards in 1_usize..4,
+        inner: bool,
+    ) {
+        let policy = Policy { max_flows, inner, ..Policy::default() };
+        let (flows, _) = run(&policy, shards, 16, &packets);
+        let sent = |flow: &Flow| flow.initiator.packets + flow.responder.packets;
+        let outer: u64 = flows.iter().filter(|flow| flow.parent.is_none()).map(sent).sum();
+        prop_assert!(inner || outer == packets.len() as u64);
+        let names: BTreeSet<_> = flows.iter().map(|flow| (flow.id, flow.sequence)).collect();
+        prop_assert_eq!(names.len(), flows.len());
+        let mut reports: BTreeMap<_, Vec<&Flow>> = BTreeMap::new();
+        for flow in &flows {
+            prop_assert!(flow.start <= flow.end);
+            reports.entry(flow.id).or_default().push(flow);
+        }
+        for reports in reports.values() {
+            let last = reports.len() - 1;
+            for (at, flow) in reports.iter().enumerate() {
+                prop_assert_eq!(flow.sequence as usize, at);
+                prop_assert_eq!(flow.is_final(), at == last);
+            }
+        }
+    }
+
+    #[test]
+    fn neither_shards_nor_batches_change_what_comes_out(packets in any_packets()) {
+        let policy = Policy::default();
+        let expected = run(&policy, 1, 1, &packets);
+        for (shards, batch) in [(1, 1000), (2, 7), (3, 1000), (4, 1)] {
+            prop_assert_eq!(&run(&policy, shards, batch, &packets), &expected);
+        }
+    }
+
+    #[test]
+    fn any_times_at_all_are_survived(
+        packets in any_packets(),
+        times in prop::collection::vec(any::<i64>(), 120),
+        as_zeek: bool,
+    ) {
+        let packets: Vec<_> = packets
+            .into_iter()
+            .zip(times)
+            .map(|(packet, nanos)| Packet { time: Timestamp::from_nanos(nanos), ..packet })
+            .collect();
+        let policy = Policy { as_zeek, inner: as_zeek, ignore_checksums: !as_zeek, ..Policy::default() };
+        run(&policy, 1, 10, &packets);
+    }
+}

@@ -1,0 +1,335 @@
+//! The HTTP client the network sinks share: TLS, authorization, compression, time-outs, and answers
+//! of bounded size. What goes wrong on the way becomes a [`SendError`] without a secret in it.
+
+mod gzip;
+mod retry_after;
+mod tls;
+
+use std::{error::Error as StdError, time::Duration};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use reqwest::{
+    Method, StatusCode, Url,
+    header::{AUTHORIZATION, CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
+};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use self::gzip::gzip;
+pub use self::tls::TlsConfig;
+use super::secret::Secret;
+use crate::component::{Clock, Error, Items, Problem, SendError};
+
+const USER_AGENT: &str = concat!("tidegate/", env!("CARGO_PKG_VERSION"));
+/// Longer than any handshake that is going to work.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How much of an answer nobody understands is quoted, in characters.
+const QUOTED_CHARS: usize = 300;
+/// Replacing anything shorter would garble texts rather than protect them.
+const MIN_SECRET_BYTES: usize = 4;
+
+/// How request bodies are compressed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum BodyCompression {
+    /// Not at all: for a server on the same machine.
+    None,
+    /// Gzip (RFC 1952), level 1.
+    #[default]
+    Gzip,
+}
+
+/// Who we say we are.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Authorization<'a> {
+    /// Nobody.
+    None,
+    /// RFC 7617.
+    Basic(&'a str, &'a Secret),
+    /// Elasticsearch's: `id:key`, or that in base64.
+    ApiKey(&'a Secret),
+    /// RFC 6750.
+    Bearer(&'a Secret),
+    /// Splunk's.
+    Splunk(&'a Secret),
+}
+
+/// How a client connects.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Connection<'a> {
+    pub(super) authorization: Authorization<'a>,
+    pub(super) tls: &'a TlsConfig,
+    /// Whether any address is `https`: else the machine's authorities are not looked for.
+    pub(super) secure: bool,
+    pub(super) proxy: Option<&'a Secret>,
+    pub(super) compression: BodyCompression,
+    /// From the first byte sent to the last one received.
+    pub(super) timeout: Duration,
+    /// Whether cookies are kept, for load balancers that tell sessions by them.
+    pub(super) cookies: bool,
+}
+
+/// Sends requests to one destination.
+#[derive(Debug)]
+pub(super) struct Client {
+    http: reqwest::Client,
+    authorization: Option<HeaderValue>,
+    compression: BodyCompression,
+    timeout: Duration,
+    redacted: Vec<Secret>,
+}
+
+/// A server's answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    /// The wait the server asked for.
+    pub(super) after: Option<Duration>,
+    pub(super) body: Vec<u8>,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// Nothing was sent.
+    #[error("{0}")]
+    NotSent(String),
+    /// Whether the request was taken is not known.
+    #[error("{0}")]
+    NoAnswer(String),
+    /// The answer was cut off at this many bytes.
+    #[error("the answer is longer than {0} bytes")]
+    TooLong(usize),
+}
+
+/// Reads a server's base address.
+///
+/// # Errors
+/// What is wrong with it, in words for the person who wrote it.
+pub(super) fn endpoint(text: &str) -> Result<Url, String> {
+    // Such a text may hold a password: it is not repeated.
+    if text.contains('@') {
+        return Err("the address holds a user or password: it has no place for them".to_owned());
+    }
+    let url = Url::parse(text).map_err(|error| format!("{text:?} is no URL: {error}"))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(format!("{text:?} is neither http nor https"));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(format!("{text:?} has a query or fragment: only the base address is wanted"));
+    }
+    Ok(url)
+}
+
+/// The address of `path` below a base address.
+pub(super) fn below(base: &Url, path: &str) -> Url {
+    let mut url = base.clone();
+    url.set_path(&format!("{}/{path}", base.path().trim_end_matches('/')));
+    url
+}
+
+// === impl Authorization ===
+
+impl Authorization<'_> {
+    fn header(self) -> Option<String> {
+        Some(match self {
+            Self::None => return None,
+            Self::Basic(user, password) => {
+                format!("Basic {}", STANDARD.encode(format!("{user}:{}", password.expose())))
+            }
+            Self::ApiKey(key) if key.expose().contains(':') => {
+                format!("ApiKey {}", STANDARD.encode(key.expose()))
+            }
+            Self::ApiKey(key) => format!("ApiKey {}", key.expose()),
+            Self::Bearer(token) => format!("Bearer {}", token.expose()),
+            Self::Splunk(token) => format!("Splunk {}", token.expose()),
+        })
+    }
+
+    fn secrets(self) -> Vec<Secret> {
+        let credential = match self {
+            Self::None => return Vec::new(),
+            Self::Basic(_, secret)
+            | Self::ApiKey(secret)
+            | Self::Bearer(secret)
+            | Self::Splunk(secret) => secret.clone(),
+        };
+        let sent = self.header().unwrap_or_default();
+        let sent = sent.split_once(' ').map_or("", |(_, sent)| sent);
+        vec![credential, Secret::from(sent)]
+    }
+}
+
+// === impl Client ===
+
+impl Client {
+    /// A client that is not connected yet.
+    ///
+    /// # Errors
+    /// When a certificate or key can't be read or used, or a credential can't stand in a header.
+    pub(super) fn new(connection: &Connection<'_>) -> Result<Self, Error> {
+        let failed = |error: reqwest::Error| {
+            Error::configuration(format!("no HTTP client: {}", causes(&error.without_url())))
+        };
+        let authorization = connection.authorization.header().map(|text| {
+            let mut value = HeaderValue::try_from(text).map_err(|_| {
+                Error::configuration("the credential holds characters no HTTP header may hold")
+            })?;
+            value.set_sensitive(true);
+            Ok::<_, Error>(value)
+        });
+        let mut redacted = connection.authorization.secrets();
+        let mut builder = connection
+            .tls
+            .apply(reqwest::Client::builder(), connection.secure)?
+            .user_agent(USER_AGENT)
+            .redirect(reqwest::redirect::Policy::none())
+            // A request that may have been taken is sent again by the driver, which counts it.
+            .retry(reqwest::retry::never())
+            .no_proxy()
+            .referer(false)
+            .cookie_store(connection.cookies)
+            .connect_timeout(CONNECT_TIMEOUT.min(connection.timeout))
+            .timeout(connection.timeout);
+        if let Some(proxy) = connection.proxy {
+            builder = builder.proxy(reqwest::Proxy::all(proxy.expose()).map_err(failed)?);
+            redacted.push(proxy.clone());
+            let parsed = Url::parse(proxy.expose()).ok();
+            redacted.extend(parsed.as_ref().and_then(Url::password).map(Secret::from));
+        }
+        redacted.retain(|secret| secret.expose().len() >= MIN_SECRET_BYTES);
+        Ok(Self {
+            http: builder.build().map_err(failed)?,
+            authorization: authorization.transpose()?,
+            compression: connection.compression,
+            timeout: connection.timeout,
+            redacted,
+        })
+    }
+
+    /// Posts the items one after the other, and reads an answer of at most `limit` bytes.
+    ///
+    /// # Errors
+    /// When there is no whole answer.
+    pub(super) async fn post_items<M: Sync>(
+        &self,
+        url: Url,
+        mut headers: HeaderMap,
+        items: &Items<'_, M>,
+        limit: usize,
+    ) -> Result<Answer, Failure> {
+        let body = match (self.compression, items.contiguous()) {
+            (BodyCompression::None, _) => items.concat(),
+            (BodyCompression::Gzip, Some(whole)) => gzip(whole).await,
+            (BodyCompression::Gzip, None) => gzip(&items.concat()).await,
+        };
+        if self.compression == BodyCompression::Gzip {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        self.request(Method::POST, url, headers, body, limit).await
+    }
+
+    /// Sends a request as it is, and reads an answer of at most `limit` bytes.
+    ///
+    /// # Errors
+    /// When there is no whole answer.
+    pub(super) async fn request(
+        &self,
+        method: Method,
+        url: Url,
+        mut headers: HeaderMap,
+        body: Vec<u8>,
+        limit: usize,
+    ) -> Result<Answer, Failure> {
+        if let Some(authorization) = &self.authorization {
+            headers.insert(AUTHORIZATION, authorization.clone());
+        }
+        let request = self.http.request(method, url).headers(headers).body(body);
+        let failed = |error| self.failure(error);
+        let mut response = request.send().await.map_err(failed)?;
+        let asked = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+        let after = asked.and_then(|text| retry_after::parse(text, Clock::Wall.now(None)));
+        let mut answer = Answer { status: response.status(), after, body: Vec::new() };
+        while let Some(chunk) = response.chunk().await.map_err(failed)? {
+            if answer.body.len() + chunk.len() > limit {
+                return Err(Failure::TooLong(limit));
+            }
+            answer.body.extend_from_slice(&chunk);
+        }
+        Ok(answer)
+    }
+
+    /// What an answer says, in a line: for one that means the request was not taken.
+    pub(super) fn quote(&self, answer: &Answer) -> String {
+        let text = String::from_utf8_lossy(&answer.body);
+        let words = text.chars().map(|char| if char.is_control() { ' ' } else { char });
+        let quoted: String = words.take(QUOTED_CHARS).collect();
+        self.redact(format!("HTTP {}: {}", answer.status.as_u16(), quoted.trim()))
+    }
+
+    fn failure(&self, error: reqwest::Error) -> Failure {
+        let (connect, timeout) = (error.is_connect(), error.is_timeout());
+        let causes = self.redact(causes(&error.without_url()));
+        match (connect, timeout) {
+            (true, _) => Failure::NotSent(format!("can't connect: {causes}")),
+            (false, true) => {
+                Failure::NoAnswer(format!("no whole answer within {} s", self.timeout.as_secs()))
+            }
+            (false, false) => Failure::NoAnswer(causes),
+        }
+    }
+
+    /// A server that repeats what it was sent must not make us print it.
+    fn redact(&self, text: String) -> String {
+        let hide = |text: String, secret: &Secret| text.replace(secret.expose(), "(secret)");
+        self.redacted.iter().fold(text, hide)
+    }
+}
+
+// === impl Answer ===
+
+impl Answer {
+    /// The answer as a whole means: later, or after the wait it asks for.
+    pub(super) fn retry(&self, reason: String) -> SendError {
+        SendError::Retry { after: self.after, reason }
+    }
+}
+
+// === impl Failure ===
+
+impl From<Failure> for SendError {
+    fn from(failure: Failure) -> Self {
+        let reason = failure.to_string();
+        match failure {
+            Failure::NotSent(_) => Self::Retry { after: None, reason },
+            Failure::NoAnswer(_) | Failure::TooLong(_) => Self::Unclear { reason },
+        }
+    }
+}
+
+/// A header and its value, both known to be well-formed.
+pub(super) fn header(name: &'static str, value: &'static str) -> (HeaderName, HeaderValue) {
+    (HeaderName::from_static(name), HeaderValue::from_static(value))
+}
+
+/// What is wrong with the address of a proxy, below `proxy`.
+pub(super) fn check_proxy(proxy: Option<&Secret>) -> Option<Problem> {
+    let wrong = reqwest::Proxy::all(proxy?.expose()).is_err();
+    wrong.then(|| {
+        Problem::new("proxy", "the proxy's address is no URL")
+            .hint("write it as http://HOST:PORT or http://USER:PASSWORD@HOST:PORT")
+    })
+}
+
+fn causes(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

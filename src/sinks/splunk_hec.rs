@@ -1,0 +1,300 @@
+//! Splunk's HTTP event collector, with indexer acknowledgement.
+//!
+//! Records → envelopes, one after the other ([`envelope`]) → one request, gzip → an answer with a
+//! code ([`reply`]) and, where the token has acknowledgements on, an id to ask for until the indexers
+//! have the events ([`acks`]).
+
+mod acks;
+mod channel;
+mod envelope;
+mod reply;
+
+use std::{
+    cmp::Ordering,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use reqwest::{Url, header::HeaderMap};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use self::{
+    acks::{Acks, Channel, Pending},
+    envelope::{Envelopes, Size},
+    reply::Meaning,
+};
+use super::{
+    ConfigureSink, driver,
+    http::{self, Authorization, BodyCompression, Client, Connection, TlsConfig},
+    options::Options,
+    secret::Secret,
+};
+use crate::{
+    codec::{Codec, Encoder},
+    component::{Component, Context, Error, ItemEnd, Items, Outcome, Problem, SendError, Sink},
+    record::Records,
+};
+
+/// A code and a text, with room for a proxy's page of errors.
+const MAX_ANSWER_BYTES: usize = 256 << 10;
+/// Between requests to a collector that says it is near its capacity.
+const NEAR_CAPACITY_PAUSE: Duration = Duration::from_secs(1);
+
+/// Writes records into Splunk through an HTTP event collector.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The collector's base address, `https://HOST:8088`; `/services/collector/event` is added.
+    pub endpoint: String,
+    /// The collector's token.
+    pub token: Secret,
+    /// The index (default: the token's own). The token must allow it.
+    pub index: Option<String>,
+    /// The events' source (default: the token's own).
+    pub source: Option<String>,
+    /// The events' source type: `auto` (default) is `tidegate:` and the record's kind
+    /// (`tidegate:flow`).
+    pub sourcetype: String,
+    /// The events' host (default: the sensor's name).
+    pub host: Option<String>,
+    /// Whether an event counts as delivered once the indexers have it.
+    pub acknowledgements: Acknowledgements,
+    /// Bytes an event may have, its envelope included (default 1000000; at least 1000). A larger one
+    /// goes to the dead letter before it is sent.
+    pub max_event_bytes: u32,
+    /// How an `https` connection is secured.
+    pub tls: TlsConfig,
+    /// An HTTP proxy to go through, `http://HOST:PORT` (default: none; the environment is not asked).
+    pub proxy: Option<Secret>,
+    /// How bodies are compressed: `gzip` (default; level 1) or `none`.
+    pub compression: BodyCompression,
+}
+
+/// Indexer acknowledgement: asking the collector whether the indexers have what it took.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Acknowledgements {
+    /// Whether to ask (default true). A token that has it off is met without, with a warning; set
+    /// `false` for Splunk Cloud, where the collector's answer is all there is.
+    pub enabled: bool,
+    /// Seconds between two questions (default 2; 1 to 300). One asks for all requests at once.
+    pub poll_secs: u64,
+    /// Seconds after which a request nobody confirmed is sent again, and its events counted as
+    /// possible duplicates (default 300; `poll_secs` to 86400). Indexers under load take minutes.
+    pub timeout_secs: u64,
+}
+
+/// A collector that takes events.
+struct SplunkHec {
+    client: Arc<Client>,
+    event: Url,
+    envelopes: Envelopes,
+    /// Whether the last answer said that the collector is near its capacity.
+    near_capacity: AtomicBool,
+    acks: Acks,
+}
+
+// === impl Config ===
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            endpoint: String::new(),
+            token: Secret::default(),
+            index: None,
+            source: None,
+            sourcetype: "auto".to_owned(),
+            host: None,
+            acknowledgements: Acknowledgements::default(),
+            max_event_bytes: 1_000_000,
+            tls: TlsConfig::default(),
+            proxy: None,
+            compression: BodyCompression::default(),
+        }
+    }
+}
+
+impl Config {
+    fn client(&self, timeout: Duration) -> Result<Client, Error> {
+        Client::new(&Connection {
+            authorization: Authorization::Splunk(&self.token),
+            tls: &self.tls,
+            secure: self.endpoint.starts_with("https:"),
+            proxy: self.proxy.as_ref(),
+            compression: self.compression,
+            timeout,
+            // A load balancer tells by them which collector knows our acknowledgements.
+            cookies: true,
+        })
+    }
+
+    fn check_endpoint(&self) -> Option<Problem> {
+        if self.endpoint.is_empty() {
+            let problem = Problem::new("endpoint", "there is no collector to write to");
+            return Some(problem.hint("name it: endpoint: \"https://HOST:8088\""));
+        }
+        match http::endpoint(&self.endpoint) {
+            Err(problem) => Some(Problem::new("endpoint", problem)),
+            Ok(url) if url.path().contains("/services/collector") => Some(
+                Problem::new("endpoint", format!("{url} names the collector's path"))
+                    .hint("leave /services/collector out: it is added"),
+            ),
+            Ok(_) => None,
+        }
+    }
+}
+
+// === impl Acknowledgements ===
+
+impl Default for Acknowledgements {
+    fn default() -> Self {
+        Self { enabled: true, poll_secs: 2, timeout_secs: 300 }
+    }
+}
+
+impl Acknowledgements {
+    fn check(&self) -> impl Iterator<Item = Problem> {
+        let ranges = [
+            ("acknowledgements.poll_secs", self.poll_secs, 1..=300),
+            ("acknowledgements.timeout_secs", self.timeout_secs, self.poll_secs..=86_400),
+        ];
+        ranges.into_iter().filter_map(|(key, value, range)| {
+            let problem = Problem::new(key, format!("{value} is out of range"));
+            let hint = format!("use {} to {}", range.start(), range.end());
+            (!range.contains(&value)).then(|| problem.hint(hint))
+        })
+    }
+}
+
+impl ConfigureSink for Config {
+    fn check(&self, options: &Options) -> Vec<Problem> {
+        let mut problems: Vec<_> = self.check_endpoint().into_iter().collect();
+        if self.token.is_empty() {
+            let problem = Problem::new("token", "there is no token");
+            problems.push(problem.hint("take it from the environment: token: \"${HEC_TOKEN}\""));
+        }
+        if self.max_event_bytes < 1000 {
+            let message = format!("{} is out of range", self.max_event_bytes);
+            problems.push(Problem::new("max_event_bytes", message).hint("use 1000 or more"));
+        }
+        if options.encoding.codec != Codec::Json {
+            let problem = Problem::new("encoding.codec", "the collector takes JSON events only");
+            problems.push(problem.hint("use codec: json"));
+        }
+        problems.extend(self.acknowledgements.check());
+        problems.extend(self.tls.check());
+        problems.extend(http::check_proxy(self.proxy.as_ref()));
+        problems
+    }
+
+    fn check_environment(&self) -> Vec<Problem> {
+        let client = self.client(Duration::from_secs(1));
+        client.err().map(|error| Problem::new("tls", error.to_string())).into_iter().collect()
+    }
+
+    fn build(&self, options: &Options, context: &Context) -> Result<Component, Error> {
+        let endpoint = http::endpoint(&self.endpoint).map_err(Error::configuration)?;
+        let timeout = Duration::from_secs(options.request.timeout_secs);
+        let client = Arc::new(self.client(timeout)?);
+        let encoder = Encoder::new(&options.encoding);
+        let sink = SplunkHec {
+            event: http::below(&endpoint, "services/collector/event"),
+            envelopes: Envelopes::new(self, encoder, &context.observer),
+            near_capacity: AtomicBool::new(false),
+            acks: Acks::new(
+                &self.acknowledgements,
+                http::below(&endpoint, "services/collector/ack"),
+                Arc::clone(&client),
+                Arc::clone(&context.meter),
+            ),
+            client,
+        };
+        driver::component(sink, options, context)
+    }
+}
+
+// === impl SplunkHec ===
+
+impl SplunkHec {
+    /// What an answer with HTTP 200 and a good code means for the request.
+    fn taken(&self, channel: &Arc<Channel>, ack_id: Option<u64>) -> Outcome<Pending> {
+        match self.acks.expect(channel, ack_id) {
+            Some(pending) => Outcome::Pending(pending),
+            None => Outcome::Delivered,
+        }
+    }
+}
+
+/// The ends of so many events when the one at a place was refused.
+fn refused_at(at: usize, len: usize, reason: &str) -> Vec<ItemEnd> {
+    let end = |index: usize| match index.cmp(&at) {
+        Ordering::Less => ItemEnd::Delivered,
+        Ordering::Equal => ItemEnd::Refused(reason.to_owned()),
+        Ordering::Greater => ItemEnd::Untried,
+    };
+    (0..len).map(end).collect()
+}
+
+impl Sink for SplunkHec {
+    /// Whether the event may be sent at all; those that may not are kept apart.
+    type Meta = Size;
+    type Pending = Pending;
+
+    fn encode(&self, records: &Records, index: usize, out: &mut Vec<u8>) -> Result<Size, Error> {
+        self.envelopes.write(records, index, out)
+    }
+
+    async fn send(&self, items: &Items<'_, Size>) -> Result<Outcome<Pending>, SendError> {
+        if items.meta() == Some(&Size::TooLarge) {
+            let reason = |bytes: usize| format!("{bytes} bytes are over max_event_bytes");
+            let ends = items.iter().map(|(event, _)| ItemEnd::Refused(reason(event.len())));
+            return Ok(Outcome::Items(ends.collect()));
+        }
+        if self.near_capacity.load(Relaxed) {
+            tokio::time::sleep(NEAR_CAPACITY_PAUSE).await;
+        }
+        let channel = self.acks.channel();
+        let mut headers = HeaderMap::from_iter([http::header("content-type", "application/json")]);
+        headers.insert(acks::CHANNEL_HEADER, channel.header());
+        let sent =
+            self.client.post_items(self.event.clone(), headers, items, MAX_ANSWER_BYTES).await;
+        let answer = sent.map_err(|failure| {
+            // The collector may have started anew, and would count its ids from the beginning.
+            self.acks.renew(&channel);
+            SendError::from(failure)
+        })?;
+
+        let meaning = reply::meaning(&answer);
+        self.near_capacity.store(matches!(meaning, Meaning::Taken { full: true, .. }), Relaxed);
+        let reason = || self.client.quote(&answer);
+        match meaning {
+            Meaning::Taken { ack_id, .. } => Ok(self.taken(&channel, ack_id)),
+            Meaning::Refused { at } if at < items.len() => {
+                Ok(Outcome::Items(refused_at(at, items.len(), &reason())))
+            }
+            Meaning::Refused { .. } | Meaning::Halve => Err(SendError::Split { reason: reason() }),
+            Meaning::RefusesUs => Err(SendError::Hold { reason: reason() }),
+            Meaning::WrongChannel => {
+                self.acks.renew(&channel);
+                Err(answer.retry(reason()))
+            }
+            Meaning::NoAcks => {
+                self.acks.give_up();
+                Err(answer.retry(reason()))
+            }
+            Meaning::Later => Err(answer.retry(reason())),
+            Meaning::Unclear => Err(SendError::Unclear { reason: reason() }),
+        }
+    }
+
+    async fn confirm(&self, pending: Pending) -> Result<bool, SendError> {
+        Ok(self.acks.confirm(pending).await)
+    }
+}
+
+#[cfg(test)]
+mod tests;

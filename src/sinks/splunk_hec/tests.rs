@@ -1,0 +1,102 @@
+//! The config's checks, and the bytes of an event.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::record::{Health, Timestamp};
+
+fn config(value: Value) -> Config {
+    serde_json::from_value(value).unwrap()
+}
+
+#[test]
+fn what_can_not_work_is_refused_with_its_key() {
+    let with = |more: Value| {
+        let mut value = json!({"endpoint": "https://localhost:8088", "token": "t"});
+        value.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        value
+    };
+    let cases = [
+        (with(json!({})), None),
+        (json!({"token": "t"}), Some("endpoint")),
+        (with(json!({"endpoint": "localhost"})), Some("endpoint")),
+        (with(json!({"endpoint": "https://h/services/collector"})), Some("endpoint")),
+        (json!({"endpoint": "https://localhost:8088"}), Some("token")),
+        (with(json!({"max_event_bytes": 999})), Some("max_event_bytes")),
+        (with(json!({"acknowledgements": {"poll_secs": 0}})), Some("acknowledgements.poll_secs")),
+        (
+            with(json!({"acknowledgements": {"poll_secs": 9, "timeout_secs": 8}})),
+            Some("acknowledgements.timeout_secs"),
+        ),
+        (with(json!({"tls": {"cert": "a.pem"}})), Some("tls.cert")),
+        (with(json!({"proxy": "::"})), Some("proxy")),
+    ];
+    for (value, expected) in cases {
+        let found = config(value.clone()).check(&Options::default());
+        let keys: Vec<_> = found.iter().map(|problem| problem.key.as_str()).collect();
+        assert_eq!(keys, expected.into_iter().collect::<Vec<_>>(), "{value}");
+    }
+}
+
+#[test]
+fn no_secret_shows_in_a_printed_config() {
+    let printed = format!("{:?}", config(json!({"token": "hunter2"})));
+    assert!(!printed.contains("hunter2"), "{printed}");
+}
+
+fn health(nanos: i64) -> Records {
+    let time = Timestamp::from_nanos(nanos);
+    Records::Health(Arc::new(vec![Health { time, packets: 1, lost_packets: 0 }]))
+}
+
+fn event(value: Value, options: &Options, records: &Records) -> (Size, String) {
+    let envelopes = Envelopes::new(&config(value), Encoder::new(&options.encoding), "sensor");
+    let mut out = Vec::new();
+    let size = envelopes.write(records, 0, &mut out).unwrap();
+    (size, String::from_utf8(out).unwrap())
+}
+
+#[test]
+fn an_event_has_its_time_in_nanoseconds_and_says_what_it_is() {
+    let mut options = Options::default();
+    options.encoding.only_fields = vec!["timestamp".to_owned()];
+    let (size, text) = event(json!({}), &options, &health(1_700_000_000_000_000_001));
+    assert_eq!(size, Size::Fits);
+    assert_eq!(
+        text,
+        concat!(
+            r#"{"time":"1700000000.000000001","host":"sensor","sourcetype":"tidegate:health","#,
+            r#""event":{"timestamp":"2023-11-14T22:13:20.000000001Z"}}"#,
+            "\n"
+        )
+    );
+}
+
+#[test]
+fn an_envelope_has_what_the_config_says_and_stays_json() {
+    let value = json!({"host": "a\"b", "source": "s", "index": "i", "sourcetype": "st"});
+    let (_, text) = event(value, &Options::default(), &health(0));
+    let event: Value = serde_json::from_str(&text).unwrap();
+    for (key, expected) in [
+        ("host", "a\"b"),
+        ("source", "s"),
+        ("index", "i"),
+        ("sourcetype", "st"),
+        ("time", "0.000000000"),
+    ] {
+        assert_eq!(event[key], expected, "{key}");
+    }
+}
+
+#[test]
+fn an_event_over_the_limit_is_known_before_it_is_sent() {
+    let (size, text) = event(
+        json!({"host": "h".repeat(1000), "max_event_bytes": 1000}),
+        &Options::default(),
+        &health(0),
+    );
+    assert_eq!(size, Size::TooLarge);
+    assert!(text.len() > 1000);
+}

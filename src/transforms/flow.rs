@@ -1,0 +1,349 @@
+//! `flow`: packets become reports of flows, and contacts for the judge.
+
+#[cfg(test)]
+mod tests;
+
+use std::{net::IpAddr, sync::Arc};
+
+use ipnet::IpNet;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::{
+    ack::End,
+    batch::{Batch, Watermark},
+    component::{
+        Carries, Clock, Component, Configure, Context, Error, Outbox, Port, PortSpec, Problem,
+        Signature, Transform,
+    },
+    flow::{Output, Policy, ServerPorts, Shards, Timeouts, server_ports},
+    metrics::Meter,
+    record::{EndReason, Kind, Records, Timestamp},
+};
+
+/// The port of contacts.
+const CONTACTS: Port = Port(1);
+/// Flows of one batch at most: a table that is emptied hands over many.
+const MAX_BATCH: usize = 1024;
+/// With live input, how long nothing has to come before the wall clock ends flows: longer than a
+/// segment waits for its end, so that packets still on their way find theirs.
+const QUIET_NANOS: u64 = 30_000_000_000;
+/// Seconds that a time-out may last, about 136 years.
+const MAX_SECS: u64 = u32::MAX as u64;
+/// Flows that slot numbers can tell apart.
+const MAX_FLOWS: usize = 1 << 31;
+const MAX_WORKERS: usize = 256;
+/// Reason for records of another kind, which validation keeps away.
+const WRONG_KIND: &str = "wrong_kind";
+
+/// Joins packets into flows of both directions and reports them; on the port `contacts`, tells who
+/// tried to reach whom and what came of it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// What the other options are where they are not given (`default`). `zeek` counts as Zeek's
+    /// `conn.log` does, for comparisons: attempts end after 5 s, no reports of flows that go on, VLANs
+    /// don't tell flows apart, flows inside tunnels are reported.
+    pub profile: Profile,
+    /// When flows end and are reported.
+    pub timeouts: TimeoutSecs,
+    /// How many flows there may be at once (1,000,000; each takes about 320 bytes). Beyond that the
+    /// one that has been idle the longest is reported and forgotten. For large networks.
+    pub max_flows: usize,
+    /// Whether VLAN ids tell flows apart (true; false in the profile `zeek`). For networks that use
+    /// the same addresses in several VLANs, or see a flow's directions in two.
+    pub vlan_in_key: Option<bool>,
+    /// Which headers of tunnelled packets make flows: only the `outer` ones, or the `inner` ones as
+    /// well, two tunnels deep (`outer`; `inner` in the profile `zeek`). `inner` runs in one thread.
+    pub tunnels: Option<Tunnels>,
+    /// Ports that servers listen on, as `443/tcp`: they tell who began a flow whose beginning was not
+    /// seen. By default the ports that Zeek's analyzers know.
+    pub server_ports: Vec<String>,
+    /// Whether packets with a wrong checksum count as any other (true). False: only as `c` in the
+    /// history; the `tshark` source has to verify them (`checksums: true`).
+    pub ignore_checksums: bool,
+    /// Networks and addresses that are inside (none), for the direction of a flow.
+    pub internal_networks: Vec<String>,
+    /// Threads that large batches are split over (1, 256 at most). What comes out is the same.
+    pub workers: usize,
+}
+
+/// A set of defaults.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Profile {
+    /// What suits a SIEM.
+    #[default]
+    Default,
+    /// What agrees with Zeek's `conn.log`.
+    Zeek,
+}
+
+/// Which headers of tunnelled packets make flows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Tunnels {
+    /// The outermost.
+    Outer,
+    /// Those inside as well, each with the id of the flow that carries it.
+    Inner,
+}
+
+/// Times in whole seconds; what is not given is the profile's.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TimeoutSecs {
+    /// A TCP connection without packets ends (300).
+    pub tcp_established_secs: Option<u64>,
+    /// A TCP attempt without an answer ends, counted from its SYN (60; 5 in the profile `zeek`).
+    pub tcp_attempt_secs: Option<u64>,
+    /// A TCP connection that is over is reported: so long its stragglers are waited for (5).
+    pub tcp_closed_secs: Option<u64>,
+    /// A UDP flow without packets ends (60).
+    pub udp_secs: Option<u64>,
+    /// An ICMP flow without packets ends (60).
+    pub icmp_secs: Option<u64>,
+    /// Any other flow without packets ends (60).
+    pub other_secs: Option<u64>,
+    /// How often a flow that goes on is reported (300; 0 and the profile `zeek`: only at its end).
+    pub active_secs: Option<u64>,
+}
+
+#[derive(Debug)]
+struct FlowTransform {
+    table: Shards,
+    clock: Clock,
+    meter: Arc<Meter>,
+    /// How far the input has come, and the wall-clock time of its last batch.
+    watermark: Option<Watermark>,
+    heard: Timestamp,
+}
+
+// === impl Config ===
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            profile: Profile::Default,
+            timeouts: TimeoutSecs::default(),
+            max_flows: 1_000_000,
+            vlan_in_key: None,
+            tunnels: None,
+            server_ports: server_ports::DEFAULT.iter().map(|port| (*port).to_owned()).collect(),
+            ignore_checksums: true,
+            internal_networks: Vec::new(),
+            workers: 1,
+        }
+    }
+}
+
+impl Config {
+    fn policy(&self, observer: &Arc<str>) -> Result<Policy, Error> {
+        let as_zeek = self.profile == Profile::Zeek;
+        let networks = self.internal_networks.iter().map(|text| {
+            network(text)
+                .ok_or_else(|| Error::configuration(format!("{text:?} is no network or address")))
+        });
+        let ports = ServerPorts::parse(&self.server_ports);
+        Ok(Policy {
+            observer: Arc::clone(observer),
+            timeouts: self.timeouts.over(if as_zeek { Timeouts::ZEEK } else { Timeouts::USUAL }),
+            max_flows: self.max_flows,
+            vlan_in_key: self.vlan_in_key.unwrap_or(!as_zeek),
+            inner: self.tunnels.map_or(as_zeek, |tunnels| tunnels == Tunnels::Inner),
+            server_ports: ports.map_err(|error| Error::configuration(error.to_string()))?,
+            ignore_checksums: self.ignore_checksums,
+            internal_networks: networks.collect::<Result<_, _>>()?,
+            as_zeek,
+        })
+    }
+}
+
+impl Configure for Config {
+    fn signature(&self) -> Signature {
+        Signature::transform(Kind::Packet.into(), Carries::Only(Kind::Flow))
+            .and(PortSpec::named("contacts", Carries::Only(Kind::Contact)))
+    }
+
+    fn check(&self) -> Vec<Problem> {
+        let mut problems = self.timeouts.check();
+        for (key, value, max) in
+            [("max_flows", self.max_flows, MAX_FLOWS), ("workers", self.workers, MAX_WORKERS)]
+        {
+            if !(1..=max).contains(&value) {
+                problems.push(
+                    Problem::new(key, format!("{value} is out of range"))
+                        .hint(format!("give 1 to {max}")),
+                );
+            }
+        }
+        for (at, port) in self.server_ports.iter().enumerate() {
+            if let Err(error) = ServerPorts::parse([port]) {
+                problems.push(Problem::new(format!("server_ports[{at}]"), error.to_string()));
+            }
+        }
+        for (at, text) in self.internal_networks.iter().enumerate() {
+            if network(text).is_none() {
+                problems.push(
+                    Problem::new(
+                        format!("internal_networks[{at}]"),
+                        format!("{text:?} is no network or address"),
+                    )
+                    .hint("write it as 10.0.0.0/8 or fd00::/8"),
+                );
+            }
+        }
+        problems
+    }
+
+    fn build(&self, context: &Context) -> Result<Component, Error> {
+        Ok(Component::transform(FlowTransform {
+            table: Shards::new(self.policy(&context.observer)?, self.workers),
+            clock: context.clock,
+            meter: Arc::clone(&context.meter),
+            watermark: None,
+            heard: Timestamp::default(),
+        }))
+    }
+}
+
+/// A network, or an address as the network of itself.
+fn network(text: &str) -> Option<IpNet> {
+    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+}
+
+// === impl TimeoutSecs ===
+
+impl TimeoutSecs {
+    fn all(&self) -> [(&'static str, Option<u64>); 7] {
+        [
+            ("timeouts.tcp_established_secs", self.tcp_established_secs),
+            ("timeouts.tcp_attempt_secs", self.tcp_attempt_secs),
+            ("timeouts.tcp_closed_secs", self.tcp_closed_secs),
+            ("timeouts.udp_secs", self.udp_secs),
+            ("timeouts.icmp_secs", self.icmp_secs),
+            ("timeouts.other_secs", self.other_secs),
+            ("timeouts.active_secs", self.active_secs),
+        ]
+    }
+
+    fn check(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        for (key, secs) in self.all() {
+            let least = u64::from(key != "timeouts.active_secs");
+            if let Some(secs) = secs.filter(|secs| !(least..=MAX_SECS).contains(secs)) {
+                problems.push(
+                    Problem::new(key, format!("{secs} s is out of range"))
+                        .hint(format!("give {least} to {MAX_SECS}")),
+                );
+            }
+        }
+        problems
+    }
+
+    /// These, and where one is not given, that of `defaults`.
+    fn over(&self, defaults: Timeouts) -> Timeouts {
+        let nanos = |secs: u64| secs.saturating_mul(1_000_000_000);
+        let or = |secs: Option<u64>, default| secs.map_or(default, nanos);
+        Timeouts {
+            tcp_established: or(self.tcp_established_secs, defaults.tcp_established),
+            tcp_attempt: or(self.tcp_attempt_secs, defaults.tcp_attempt),
+            tcp_closed: or(self.tcp_closed_secs, defaults.tcp_closed),
+            udp: or(self.udp_secs, defaults.udp),
+            icmp: or(self.icmp_secs, defaults.icmp),
+            other: or(self.other_secs, defaults.other),
+            active: match self.active_secs {
+                Some(0) => None,
+                Some(secs) => Some(nanos(secs)),
+                None => defaults.active,
+            },
+        }
+    }
+}
+
+// === impl FlowTransform ===
+
+impl FlowTransform {
+    fn output(out: &Outbox<'_>) -> Output {
+        Output { wants_contacts: out.wants(CONTACTS), ..Output::default() }
+    }
+
+    /// Hands over what the table gave out: a batch on each port at least.
+    fn emit(&self, output: Output, out: &mut Outbox<'_>) {
+        let mut ended = EndReason::ALL.map(|reason| (reason, 0));
+        let flows: Vec<_> = output.flows.into_iter().map(|report| report.record).collect();
+        for flow in &flows {
+            for (_, count) in ended.iter_mut().filter(|(reason, _)| *reason == flow.end_reason) {
+                *count += 1;
+            }
+        }
+        for (reason, count) in ended.into_iter().filter(|(reason, _)| *reason != EndReason::Active)
+        {
+            self.meter.flows_ended(reason.name(), count);
+        }
+        self.meter.flows_active(self.table.len());
+        if flows.is_empty() {
+            out.emit(Port::MAIN, Records::none(Kind::Flow), self.watermark);
+        }
+        let mut flows = flows.into_iter();
+        loop {
+            let part: Vec<_> = flows.by_ref().take(MAX_BATCH).collect();
+            if part.is_empty() {
+                break;
+            }
+            out.emit(Port::MAIN, Records::Flows(Arc::new(part)), self.watermark);
+        }
+        if out.wants(CONTACTS) {
+            let contacts = output.contacts.into_iter().map(|report| report.record).collect();
+            out.emit(CONTACTS, Records::Contacts(Arc::new(contacts)), self.watermark);
+        }
+    }
+}
+
+impl Transform for FlowTransform {
+    fn apply(&mut self, batch: Batch, now: Timestamp, out: &mut Outbox<'_>) {
+        let mut output = Self::output(out);
+        let Records::Packets(packets) = &batch.records else {
+            out.dropped(WRONG_KIND, batch.records.len() as u64);
+            batch.ack.settle(End::Dropped);
+            return;
+        };
+        let in_order = self.table.absorb(packets, &mut output);
+        // After the clock was set back, the epoch's latest time says nothing of the present.
+        if in_order
+            && batch.watermark > self.watermark
+            && let Some(mark) = batch.watermark
+        {
+            self.table.advance(mark.time, &mut output);
+        }
+        self.watermark = self.watermark.max(batch.watermark);
+        self.heard = now;
+        out.absorbed(packets.len() as u64);
+        batch.ack.settle(End::Delivered);
+        self.emit(output, out);
+    }
+
+    fn deadline(&self) -> Option<Timestamp> {
+        if self.clock == Clock::Event {
+            return None;
+        }
+        let wait = self.table.deadline()?.since(self.table.now()?);
+        Some(self.heard.saturating_add(wait).saturating_add(QUIET_NANOS))
+    }
+
+    fn tick(&mut self, now: Timestamp, out: &mut Outbox<'_>) {
+        let quiet = now.since(self.heard).saturating_sub(QUIET_NANOS);
+        let Some(time) = self.table.now().filter(|_| quiet > 0) else { return };
+        let mut output = Self::output(out);
+        self.table.advance(time.saturating_add(quiet), &mut output);
+        // From here on the quiet is counted anew.
+        self.heard = self.heard.saturating_add(quiet);
+        self.emit(output, out);
+    }
+
+    fn drain(&mut self, _now: Timestamp, out: &mut Outbox<'_>) {
+        let mut output = Self::output(out);
+        self.table.drain(&mut output);
+        self.emit(output, out);
+    }
+}

@@ -1,0 +1,12 @@
+//! The Elasticsearch sink: against a scripted server that has every fault, and against real ones.
+
+mod cost;
+mod faults;
+mod real;
+
+use crate::harness::Case;
+
+/// The sink's cases.
+pub(crate) fn cases() -> Vec<Case> {
+    [cost::cases(), faults::cases(), real::cases()].into_iter().flatten().collect()
+}

@@ -1,0 +1,204 @@
+//! A sink at work: records go in at one end, and at the other its account of them comes out.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    net::{IpAddr, Ipv4Addr},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use libtest_mimic::Failed;
+use serde_json::{Value, json};
+use tidegate::{
+    ack::{End, Receipts},
+    batch::Batch,
+    component::{
+        Clock, Component, Context, Input,
+        edge::{EdgeSender, edge},
+    },
+    metrics::{Balance, Meter},
+    record::{Action, Alert, Kinds, Records, Timestamp},
+    sinks::{ConfigureSink, options::Options},
+};
+use tokio::{sync::watch, task::JoinHandle};
+
+use super::Scene;
+
+/// Records that go in at once.
+const BATCH: usize = 1_000;
+
+/// A sink that runs.
+pub(crate) struct Delivery {
+    edge: EdgeSender,
+    meter: Arc<Meter>,
+    receipts: Receipts,
+    sink: JoinHandle<Result<(), tidegate::component::Error>>,
+}
+
+/// One line of the table: what was done to a sink, and what became of the records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Row {
+    pub(crate) fault: String,
+    pub(crate) sent: u64,
+    /// Distinct records at the destination, as the destination counts them.
+    pub(crate) delivered: u64,
+    /// Copies at the destination beyond the first.
+    pub(crate) doubled: u64,
+    /// Lines in the dead-letter file.
+    pub(crate) dead_lettered: u64,
+}
+
+// === impl Delivery ===
+
+impl Delivery {
+    /// Starts a sink with these options; must be called within a runtime.
+    ///
+    /// # Errors
+    /// When its config is refused.
+    pub(crate) fn start(config: &impl ConfigureSink, options: Value) -> Result<Self, Failed> {
+        let options: Options = serde_json::from_value(options)?;
+        let problems = [options.check(), config.check(&options)].concat();
+        if !problems.is_empty() {
+            return Err(format!("the config is refused: {problems:?}").into());
+        }
+        let meter = Meter::new("siem", "under_test");
+        let receipts = Receipts::default();
+        let context = Context {
+            meter: Arc::clone(&meter),
+            receipts: receipts.clone(),
+            clock: Clock::Wall,
+            data_dir: "unused".into(),
+            observer: "test".into(),
+            reload: watch::channel(0).1,
+        };
+        let built = config.build(&options, &context).map_err(|error| error.to_string())?;
+        let Component::Sink(run) = built else { return Err("not a sink".into()) };
+        let bounds = options.buffer.bounds();
+        let (edge, receiver) = edge(bounds, options.buffer.when_full.into(), &meter);
+        let mut input = Input::new(Clock::Wall, Arc::clone(&meter));
+        input.add(receiver, Kinds::REPORTS);
+        Ok(Self { edge, meter, receipts, sink: tokio::spawn(run(input)) })
+    }
+
+    /// Sends in alerts in batches, waiting where the sink makes it wait.
+    ///
+    /// # Errors
+    /// When the sink has gone.
+    pub(crate) async fn send(&self, alerts: Vec<Alert>) -> Result<(), Failed> {
+        for batch in alerts.chunks(BATCH) {
+            self.send_records(Records::Alerts(Arc::new(batch.to_vec()))).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends in one batch.
+    ///
+    /// # Errors
+    /// When the sink has gone.
+    pub(crate) async fn send_records(&self, records: Records) -> Result<(), Failed> {
+        let batch = Batch { records, ack: self.receipts.open(), watermark: None };
+        let sent = self.edge.send(batch).await;
+        sent.map_err(|gone| format!("the sink ended: {gone:?}").into())
+    }
+
+    /// Ends the input, waits for the sink to finish, and gives its account.
+    ///
+    /// # Errors
+    /// When it doesn't finish within `limit`, or its account doesn't balance.
+    pub(crate) async fn finish(self, limit: Duration) -> Result<Balance, Failed> {
+        drop(self.edge);
+        let abort = self.sink.abort_handle();
+        let Ok(ended) = tokio::time::timeout(limit, self.sink).await else {
+            abort.abort();
+            let (state, balance) = (self.meter.state(), self.meter.balance());
+            return Err(format!("{state:?} after {limit:?}: {balance:?}").into());
+        };
+        ended?.map_err(|error| error.to_string())?;
+        let balance = self.meter.balance();
+        if !balance.holds() || balance.held != 0 || self.receipts.outstanding() != 0 {
+            return Err(format!("the account doesn't balance: {balance:?}").into());
+        }
+        if self.receipts.ended(End::Lost) != 0 {
+            return Err(format!("a receipt was lost: {balance:?}").into());
+        }
+        Ok(balance)
+    }
+
+    /// The errors the sink has counted, by type.
+    pub(crate) fn errors(&self) -> BTreeMap<&'static str, u64> {
+        self.meter.balance().errors
+    }
+
+    /// Records the sink answers for that it has not delivered yet.
+    pub(crate) fn held(&self) -> u64 {
+        self.meter.balance().held
+    }
+}
+
+/// So many alerts that nobody mistakes for each other, numbered from 0 by their ordinal; each that
+/// `bad` names has a reason that says so.
+pub(crate) fn alerts(count: u32, bad: &[u32]) -> Vec<Alert> {
+    let alert = |ordinal| Alert {
+        time: Timestamp::from_parts(1_700_000_000 + i64::from(ordinal), 1).expect("in range"),
+        source: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
+        action: Action::Alert,
+        risk_score: 50,
+        reasons: bad.contains(&ordinal).then(|| "bad".into()).into_iter().collect(),
+        ordinal,
+        names: tidegate::record::Names::default(),
+    };
+    (0..count).map(alert).collect()
+}
+
+/// The options of a sink in a hurry, with a dead-letter file in the case's folder.
+pub(crate) fn hasty(scene: &Scene, name: &str) -> Value {
+    json!({
+        "batch": {"timeout_secs": 1},
+        "request": {
+            "concurrency": 2, "timeout_secs": 2, "retry_initial_secs": 1, "retry_max_secs": 1,
+        },
+        "dead_letter": {"path": dead_letter(scene, name)},
+    })
+}
+
+/// Where [`hasty`] has its dead letters.
+pub(crate) fn dead_letter(scene: &Scene, name: &str) -> std::path::PathBuf {
+    scene.path(&format!("{name}.dead.ndjson"))
+}
+
+/// The lines of a dead-letter file; none if there is no file.
+pub(crate) fn letters(path: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    text.lines().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect()
+}
+
+// === impl Row ===
+
+impl Row {
+    /// Records nobody can account for.
+    pub(crate) fn lost(&self) -> i64 {
+        let [sent, delivered, dead] =
+            [self.sent, self.delivered, self.dead_lettered].map(u64::cast_signed);
+        sent - delivered - dead
+    }
+
+    /// Prints rows as the table of a sink.
+    pub(crate) fn print(sink: &str, rows: &[Self]) {
+        let mut text = format!(
+            "\n{sink:<46} {:>8} {:>9} {:>8} {:>13} {:>5}\n",
+            "sent", "delivered", "doubled", "dead-lettered", "lost"
+        );
+        for row in rows {
+            let (fault, lost) = (&row.fault, row.lost());
+            let Self { sent, delivered, doubled, dead_lettered, .. } = row;
+            writeln!(
+                text,
+                "{fault:<46} {sent:>8} {delivered:>9} {doubled:>8} {dead_lettered:>13} {lost:>5}"
+            )
+            .expect("a String takes all");
+        }
+        eprint!("{text}");
+    }
+}

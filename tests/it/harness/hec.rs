@@ -1,0 +1,96 @@
+//! An independent HEC receiver: an OpenTelemetry collector, with acknowledgements.
+
+use std::{
+    collections::BTreeMap, fs, net::TcpStream, path::PathBuf, process::Child, process::Command,
+    time::Duration,
+};
+
+use libtest_mimic::Failed;
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::{Scene, process, server};
+
+/// The token it takes.
+pub(crate) const TOKEN: &str = "11111111-2222-3333-4444-555555555555";
+
+/// The receiver, in the case's own folder; gone when dropped.
+#[derive(Debug)]
+pub(crate) struct HecReceiver {
+    port: u16,
+    written: PathBuf,
+    child: Child,
+}
+
+// === impl HecReceiver ===
+
+impl HecReceiver {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// When it can't be built or started.
+    pub(crate) fn start(scene: &Scene) -> Result<Self, Failed> {
+        let program = server::bring("hec-receiver")?;
+        let port = server::free_port()?;
+        let written = scene.path("events.ndjson");
+        let shipped =
+            fs::read_to_string(Scene::project("tests/backends/hec-receiver/config.yaml"))?;
+        let config = shipped
+            .replace("127.0.0.1:18088", &format!("127.0.0.1:{port}"))
+            .replace("OUT.ndjson", &written.display().to_string());
+        let config = scene.write("hec-receiver.yaml", config);
+        let log = scene.path("hec-receiver.log");
+        let mut command = Command::new(program);
+        command.arg("--config").arg(config);
+        let mut child = server::start(&mut command, &log)?;
+        server::ready("the HEC receiver", &mut child, &log, Duration::from_mins(1), || {
+            TcpStream::connect(("127.0.0.1", port)).is_ok()
+        })?;
+        Ok(Self { port, written, child })
+    }
+
+    /// Its address for a config.
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Ends it, and counts the copies of each event it wrote, by the event's time.
+    ///
+    /// # Errors
+    /// When its file can't be read.
+    pub(crate) fn events(mut self) -> Result<BTreeMap<String, u64>, Failed> {
+        // Terminated, it writes out what it still has.
+        process::signal(self.child.id(), Signal::TERM);
+        self.child.wait()?;
+        server::ended(self.child.id());
+        let mut copies = BTreeMap::new();
+        for line in fs::read_to_string(&self.written)?.lines() {
+            let request: Value = serde_json::from_str(line)?;
+            for record in log_records(&request) {
+                let time = record["timeUnixNano"].as_str().ok_or("an event without a time")?;
+                *copies.entry(time.to_owned()).or_default() += 1;
+            }
+        }
+        Ok(copies)
+    }
+}
+
+impl Drop for HecReceiver {
+    fn drop(&mut self) {
+        if !matches!(self.child.try_wait(), Ok(Some(_))) {
+            process::signal(self.child.id(), Signal::KILL);
+            match self.child.wait() {
+                Ok(_) => server::ended(self.child.id()),
+                Err(error) => eprintln!("can't wait for the HEC receiver: {error}"),
+            }
+        }
+    }
+}
+
+/// The records in one line of OTLP JSON.
+fn log_records(request: &Value) -> Vec<&Value> {
+    let resources = request["resourceLogs"].as_array().into_iter().flatten();
+    let scopes =
+        resources.flat_map(|resource| resource["scopeLogs"].as_array().into_iter().flatten());
+    scopes.flat_map(|scope| scope["logRecords"].as_array().into_iter().flatten()).collect()
+}

@@ -1,0 +1,47 @@
+//! The packets of a capture, through tshark and the parser the `extract` transform uses.
+
+use std::{
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use libtest_mimic::Failed;
+use tidegate::{
+    ek::{Line, Parser, fields},
+    record::{Packet, Raw},
+};
+
+/// The packets of a capture; `checksums`: tshark verifies those of TCP.
+///
+/// # Errors
+/// When tshark can't be started, or prints no packet and ends badly.
+pub(crate) fn packets(capture: &Path, checksums: bool) -> Result<Vec<Packet>, Failed> {
+    let mut command = Command::new("tshark");
+    command.args(["-n", "-T", "ek"]).args(super::tshark::EACH_PACKET_ALONE);
+    command.args(["-o", &format!("tcp.check_checksum:{checksums}")]);
+    // Teredo has no port of its own.
+    command.args(["--enable-heuristic", "teredo_udp"]);
+    command.arg("-r").arg(capture).stdin(Stdio::null());
+    for field in fields::BASE {
+        command.args(["-e", field]);
+    }
+    let output = command.output().map_err(|error| format!("can't start {command:?}: {error}"))?;
+    if !output.status.success() && output.stdout.is_empty() {
+        let words = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("{command:?} ended with {}: {words}", output.status).into());
+    }
+    let mut parser = Parser::new(&[]);
+    let mut packets = Vec::new();
+    for line in output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        let raw = Raw { line: line.to_vec().into(), epoch: 0, first: 0 };
+        match parser.parse(&raw) {
+            Ok(Line::Packet(packet)) => packets.push(packet),
+            Ok(Line::NotIp(_) | Line::Index) => {}
+            Err(error) => {
+                let line = String::from_utf8_lossy(line);
+                return Err(format!("{}: {error}: {line}", capture.display()).into());
+            }
+        }
+    }
+    Ok(packets)
+}
