@@ -5,7 +5,7 @@
 //! goes on.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{HashMap, VecDeque},
     net::IpAddr,
     sync::Arc,
     time::Instant,
@@ -89,16 +89,22 @@ pub struct Directory {
     options: Options,
     cache: Cache,
     /// Addresses in `queue` or on their way: nobody asks twice at once.
-    asking: HashSet<IpAddr>,
-    /// Those of them that nobody is to wait for: they try whether a resolver is back, or exceed the
-    /// rate.
-    unawaited: HashSet<IpAddr>,
+    asking: HashMap<IpAddr, Asking>,
     queue: VecDeque<Question>,
     in_flight: usize,
     rate: Rate,
     public: Health,
     private: Health,
     counts: [u64; Lookup::ALL.len()],
+}
+
+/// What is being asked of an address.
+#[derive(Debug)]
+struct Asking {
+    route: Route,
+    /// Whether records are to wait: not for what tries whether a resolver is back, or exceeds the
+    /// rate, or was sent to a resolver that has stopped answering.
+    awaited: bool,
 }
 
 // === impl Directory ===
@@ -108,8 +114,7 @@ impl Directory {
     pub fn new(options: Options) -> Self {
         Self {
             cache: Cache::new(options.max_entries),
-            asking: HashSet::new(),
-            unawaited: HashSet::new(),
+            asking: HashMap::new(),
             queue: VecDeque::new(),
             in_flight: 0,
             rate: Rate::new(options.rate_limit_per_sec),
@@ -134,15 +139,15 @@ impl Directory {
             Known::Stale => self.count(Lookup::Stale),
             Known::Unknown => self.count(Lookup::Miss),
         }
-        if self.asking.contains(&address) {
-            return self.awaits(address);
+        match self.asking.get(&address) {
+            Some(asking) => asking.awaited,
+            None => self.ask(Question { address, route }, now),
         }
-        self.ask(Question { address, route }, now)
     }
 
     /// Whether an answer for this address is still worth waiting for.
     pub fn awaits(&self, address: IpAddr) -> bool {
-        self.asking.contains(&address) && !self.unawaited.contains(&address)
+        self.asking.get(&address).is_some_and(|asking| asking.awaited)
     }
 
     /// The next question to send, if one may be sent now; else when to call again, if a call before
@@ -161,7 +166,7 @@ impl Directory {
     pub fn answered(&mut self, question: Question, answer: Answer, now: Instant) {
         let Question { address, route } = question;
         self.in_flight = self.in_flight.saturating_sub(1);
-        self.forget(address);
+        self.asking.remove(&address);
         self.count(Lookup::of(&answer));
         let health = self.health(route);
         if answer == Answer::Failed(Failure::Timeout) {
@@ -216,42 +221,43 @@ impl Directory {
             self.count(Lookup::QueueFull);
             return false;
         }
-        match self.health(question.route).leave(now) {
+        let Question { address, route } = question;
+        let awaited = match self.health(route).leave(now) {
             Leave::Suspended => {
                 self.count(Lookup::Suspended);
                 return false;
             }
             Leave::Try => {
-                self.unawaited.insert(question.address);
                 self.queue.push_front(question);
+                false
             }
             Leave::Ask => {
-                if !self.rate.has_more_than(self.queue.len(), now) {
+                let in_time = self.rate.has_more_than(self.queue.len(), now);
+                if !in_time {
                     self.count(Lookup::RateLimited);
-                    self.unawaited.insert(question.address);
                 }
                 self.queue.push_back(question);
+                in_time
             }
-        }
-        self.asking.insert(question.address);
-        self.awaits(question.address)
+        };
+        self.asking.insert(address, Asking { route, awaited });
+        awaited
     }
 
-    /// Takes back the questions for a resolver that has stopped answering.
+    /// Takes back the questions for a resolver that has stopped answering; those on their way may
+    /// still have an answer, but nobody is to wait for it.
     fn give_up(&mut self, route: Route) {
         let (gone, rest) = std::mem::take(&mut self.queue)
             .into_iter()
             .partition::<Vec<_>, _>(|question| question.route == route);
         self.queue = rest.into();
         for question in gone {
-            self.forget(question.address);
+            self.asking.remove(&question.address);
             self.count(Lookup::Suspended);
         }
-    }
-
-    fn forget(&mut self, address: IpAddr) {
-        self.asking.remove(&address);
-        self.unawaited.remove(&address);
+        for asking in self.asking.values_mut().filter(|asking| asking.route == route) {
+            asking.awaited = false;
+        }
     }
 }
 
