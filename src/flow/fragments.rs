@@ -59,6 +59,12 @@ impl Fragments {
         Some(ports)
     }
 
+    /// Forgets all of them.
+    pub(super) fn clear(&mut self) {
+        self.ports.clear();
+        self.order.clear();
+    }
+
     fn expire(&mut self, now: Timestamp) {
         while self.order.front().is_some_and(|(_, due)| *due <= now) {
             self.forget_first();

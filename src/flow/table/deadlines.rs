@@ -39,6 +39,8 @@ impl Table {
                 self.end(slot, EndReason::Forced, moment, out);
             }
         }
+        // A clock that was set back would let them outlive their time.
+        self.fragments.clear();
     }
 
     /// Moves a flow to where its class waits.

@@ -140,3 +140,11 @@ fn half_open_flows_are_held_to_the_limit() {
     }
     assert_eq!(out.flows.len(), 19_000);
 }
+
+#[test]
+fn fragments_do_not_outlive_a_clock_that_was_set_back() {
+    let part = |offset| udp(CLIENT, 1, SERVER, 2, 100).fragment(7, offset, offset == 0);
+    let flows = reports(Policy::default(), &[part(0).at(1000), part(80).at(900)]);
+    let ports: Vec<_> = flows.iter().map(|flow| flow.responder.port).collect();
+    assert_eq!(ports, [Some(2), None]);
+}
