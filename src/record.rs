@@ -227,6 +227,21 @@ impl Records {
         }
     }
 
+    /// What names the record at `index` for good, the same when it is read or sent again: its id, and
+    /// of a flow also the report's number. `None` past the end, and for what no sink takes.
+    pub fn id(&self, index: usize, observer: &str) -> Option<(Id, Option<u32>)> {
+        Some(match self {
+            Self::Packets(packets) => (packets.get(index)?.id(observer), None),
+            Self::Flows(flows) => {
+                let flow = flows.get(index)?;
+                (flow.id, Some(flow.sequence))
+            }
+            Self::Alerts(alerts) => (alerts.get(index)?.id(observer), None),
+            Self::Health(health) => (health.get(index)?.id(observer), None),
+            Self::Raw(_) | Self::Contacts(_) => return None,
+        })
+    }
+
     /// About how many bytes of memory they hold, for the bounds of buffers.
     pub fn memory_bytes(&self) -> usize {
         match self {

@@ -17,6 +17,7 @@ pub mod splunk_hec;
 pub use self::compression::Compression;
 use self::options::Options;
 use crate::{
+    codec::Schema,
     component::{Claim, Component, Context, Error, Problem, Signature},
     record::Kinds,
 };
@@ -27,6 +28,11 @@ pub trait ConfigureSink {
     /// What it takes.
     fn signature(&self) -> Signature {
         Signature::sink(Kinds::REPORTS)
+    }
+
+    /// The schema of its records, unless the config names another.
+    fn schema(&self) -> Schema {
+        Schema::Ecs
     }
 
     /// What is wrong with the values, or with these options for this sink, seen without looking at

@@ -1,155 +1,142 @@
-//! How a schema hands out a record's fields, and who takes them: a counter (msgpack writes a map's
-//! length first) and a writer.
+//! The one table of fields: of each kind of record, every field with its value and its names in the
+//! schemas. Encoders, index templates and the field reference are all made of it.
 
-use std::{
-    convert::Infallible,
-    fmt,
-    io::Write,
-    net::{IpAddr, Ipv4Addr},
-};
+mod alert;
+mod common;
+mod flow;
+mod health;
+mod packet;
 
-use serde::{Serialize, ser::SerializeMap};
+use std::net::IpAddr;
 
-use crate::record::Timestamp;
+use super::{Schema, field::Field, value::Value};
+use crate::record::{Alert, Flow, Health, HostNames, Kind, Names, Packet, TcpFlags, Transport};
 
-/// A record as a schema shows it.
-pub(super) trait Fields {
-    /// Hands each field to `visitor`, in the schema's order.
-    fn visit<V: Visitor>(&self, visitor: &mut V) -> Result<(), V::Error>;
-}
+/// Records of a kind that leaves the pipeline.
+pub(super) trait Reported: Sized + 'static {
+    /// The kind.
+    const KIND: Kind;
+    /// The fields that only this kind has.
+    const FIELDS: &'static [Field<Self>];
 
-/// Takes fields.
-pub(super) trait Visitor {
-    /// What the taker may fail with.
-    type Error;
-
-    /// Takes one field.
-    fn field<T: Serialize + ?Sized>(
-        &mut self,
-        key: &'static str,
-        value: &T,
-    ) -> Result<(), Self::Error>;
-
-    /// Takes a field whose value is a plain text.
-    fn plain(&mut self, key: &'static str, value: &impl Plain) -> Result<(), Self::Error> {
-        self.field(key, value)
-    }
-
-    /// Takes a field that the record may lack; then it is left out.
-    fn optional<T: Serialize>(
-        &mut self,
-        key: &'static str,
-        value: Option<T>,
-    ) -> Result<(), Self::Error> {
-        value.map_or(Ok(()), |value| self.field(key, &value))
+    /// All the fields, in the order they are written.
+    fn fields() -> impl Iterator<Item = &'static Field<Self>> {
+        Self::FIELDS.iter().chain(common::Common::<Self>::FIELDS)
     }
 }
 
-/// A value whose text needs no escapes in any format: no quote, no backslash, no control character.
-pub(super) trait Plain: Serialize {
-    /// Appends the text that it serializes as.
-    fn append(&self, out: &mut Vec<u8>);
+/// A field's name in a schema, with what it is: the table without the values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Named {
+    /// The name; dotted in the Elastic Common Schema.
+    pub name: &'static str,
+    /// The kind of record that has it.
+    pub kind: Kind,
+    /// What its values are, in the terms of Elasticsearch's mappings.
+    pub r#type: &'static str,
+    /// Whether a value is a list.
+    pub is_list: bool,
+    /// What it is.
+    pub about: &'static str,
 }
 
-/// Which fields are written.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Filter {
-    only: Vec<Box<str>>,
-    except: Vec<Box<str>>,
+/// Every field of a schema, kind after kind.
+pub fn named(schema: Schema) -> impl Iterator<Item = Named> {
+    fn of<T: Reported>(schema: Schema) -> impl Iterator<Item = Named> {
+        T::fields().flat_map(move |field| {
+            field.names(schema).iter().map(|name| Named {
+                name,
+                kind: T::KIND,
+                r#type: field.r#type.name(),
+                is_list: field.r#type.is_list(),
+                about: field.about,
+            })
+        })
+    }
+    of::<Packet>(schema)
+        .chain(of::<Flow>(schema))
+        .chain(of::<Alert>(schema))
+        .chain(of::<Health>(schema))
 }
 
-/// Writes what the filter leaves into a map.
-pub(super) struct Writer<'a, M> {
-    pub(super) map: M,
-    pub(super) filter: &'a Filter,
+// === impl Reported ===
+
+impl Reported for Packet {
+    const KIND: Kind = Kind::Packet;
+    const FIELDS: &'static [Field<Self>] = packet::FIELDS;
 }
 
-struct Counter<'a> {
-    count: usize,
-    filter: &'a Filter,
+impl Reported for Flow {
+    const KIND: Kind = Kind::Flow;
+    const FIELDS: &'static [Field<Self>] = flow::FIELDS;
 }
 
-/// How many fields the filter leaves.
-pub(super) fn count(fields: &impl Fields, filter: &Filter) -> usize {
-    let mut counter = Counter { count: 0, filter };
-    match fields.visit(&mut counter) {
-        Ok(()) => counter.count,
+impl Reported for Alert {
+    const KIND: Kind = Kind::Alert;
+    const FIELDS: &'static [Field<Self>] = alert::FIELDS;
+}
+
+impl Reported for Health {
+    const KIND: Kind = Kind::Health;
+    const FIELDS: &'static [Field<Self>] = health::FIELDS;
+}
+
+// === Values that several kinds have ===
+
+fn transport(transport: Transport) -> Value<'static> {
+    Value::plain(transport.keyword())
+}
+
+/// CIM knows one ICMP.
+fn cim_transport(transport: Transport) -> Value<'static> {
+    match (transport, transport.keyword()) {
+        (Transport::ICMP | Transport::ICMPV6, _) => Value::Plain("icmp"),
+        (_, Some(keyword)) => Value::Plain(keyword),
+        (Transport(number), None) => Value::Label(number.into()),
     }
 }
 
-// === impl Filter ===
-
-impl Filter {
-    pub(super) fn new(only: &[String], except: &[String]) -> Self {
-        let boxed = |names: &[String]| names.iter().map(|name| name.as_str().into()).collect();
-        Self { only: boxed(only), except: boxed(except) }
-    }
-
-    pub(super) fn keeps(&self, key: &str) -> bool {
-        let names = |list: &[Box<str>]| list.iter().any(|name| **name == *key);
-        (self.only.is_empty() || names(&self.only)) && !names(&self.except)
-    }
+fn cim_protocol(transport: Transport) -> Value<'static> {
+    Value::Plain(match transport {
+        Transport::ICMP | Transport::ICMPV6 => "icmp",
+        _ => "ip",
+    })
 }
 
-// === impl Plain ===
-
-impl Plain for Timestamp {
-    fn append(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(self.rfc3339().as_str().as_bytes());
-    }
+fn ip_version(address: IpAddr) -> Value<'static> {
+    Value::Plain(if address.is_ipv4() { "ipv4" } else { "ipv6" })
 }
 
-impl Plain for IpAddr {
-    fn append(&self, out: &mut Vec<u8>) {
-        match self {
-            Self::V4(address) => append_ipv4(*address, out),
-            Self::V6(address) => append_text(address, out),
-        }
-    }
+/// CIM wants the application named, known or not.
+fn app(protocol: Option<&str>) -> Value<'_> {
+    protocol.map_or(Value::Plain("unknown"), Value::Text)
 }
 
-/// Appends what `Display` writes, without the formatter: it is there twice in each packet.
-fn append_ipv4(address: Ipv4Addr, out: &mut Vec<u8>) {
-    for (at, octet) in address.octets().into_iter().enumerate() {
-        if at > 0 {
-            out.push(b'.');
-        }
-        if octet >= 100 {
-            out.push(b'0' + octet / 100);
-        }
-        if octet >= 10 {
-            out.push(b'0' + octet / 10 % 10);
-        }
-        out.push(b'0' + octet % 10);
-    }
+/// Control bits, where there are any.
+fn flags(flags: TcpFlags, value: fn(TcpFlags) -> Value<'static>) -> Value<'static> {
+    if flags == TcpFlags::default() { Value::Absent } else { value(flags) }
 }
 
-/// Appends what a value displays.
-pub(super) fn append_text(value: impl fmt::Display, out: &mut Vec<u8>) {
-    write!(out, "{value}").expect("a vector takes all that is written");
+/// The one name to show.
+fn name(names: Option<&HostNames>) -> Value<'_> {
+    Value::text(names.and_then(HostNames::name))
 }
 
-// === impl Counter ===
-
-impl Visitor for Counter<'_> {
-    type Error = Infallible;
-
-    fn field<T: Serialize + ?Sized>(&mut self, key: &'static str, _: &T) -> Result<(), Infallible> {
-        self.count += usize::from(self.filter.keeps(key));
-        Ok(())
-    }
+fn name_origin(names: Option<&HostNames>) -> Value<'static> {
+    Value::plain(names.map(|names| names.origin.name()))
 }
 
-// === impl Writer ===
+fn reliable(names: &Names) -> Value<'_> {
+    both(names, |names| &names.reliable)
+}
 
-impl<M: SerializeMap> Visitor for Writer<'_, M> {
-    type Error = M::Error;
+fn unverified(names: &Names) -> Value<'_> {
+    both(names, |names| &names.unverified)
+}
 
-    fn field<T: Serialize + ?Sized>(
-        &mut self,
-        key: &'static str,
-        value: &T,
-    ) -> Result<(), M::Error> {
-        if self.filter.keeps(key) { self.map.serialize_entry(key, value) } else { Ok(()) }
-    }
+fn both(names: &Names, pick: fn(&HostNames) -> &[Box<str>]) -> Value<'_> {
+    Value::texts(
+        names.source.as_deref().map_or(&[], pick),
+        names.destination.as_deref().map_or(&[], pick),
+    )
 }

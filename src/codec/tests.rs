@@ -10,9 +10,12 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::record::{
-    Action, Alert, Endpoint, Flow, Header, Health, Id, Layer4, Names, Packet, Ports, Raw,
-    Transport, Vlans,
+use crate::{
+    component::Clock,
+    record::{
+        Action, Alert, Endpoint, Flow, Header, Health, Id, Layer4, Names, Packet, Ports, Raw,
+        Transport, Vlans,
+    },
 };
 
 const NAMES: [&str; 3] = ["json", "yaml", "msgpack"];
@@ -49,8 +52,12 @@ fn to_443() -> Records {
     Records::Packets(Arc::new(vec![packet(Transport::TCP, Layer4::Udp(ports, 0))]))
 }
 
+fn origin() -> Origin {
+    Origin::new("sensor", Clock::Event)
+}
+
 fn encoded(config: &EncodingConfig, records: &Records) -> Vec<u8> {
-    let encoder = Encoder::new(config);
+    let encoder = Encoder::new(config, Schema::Simple, origin());
     let mut out = Vec::new();
     for index in 0..records.len() {
         encoder.encode(records, index, &mut out).unwrap();
@@ -164,7 +171,7 @@ fn each_kind_of_record_has_its_own_fields() {
 fn raw_lines_and_records_past_the_end_are_refused_and_leave_nothing_behind() {
     let raw = Raw { line: bytes::Bytes::from_static(b"{}"), epoch: 0, first: 0 };
     let mut out = b"before".to_vec();
-    let encoder = Encoder::new(&EncodingConfig::default());
+    let encoder = Encoder::new(&EncodingConfig::default(), Schema::Simple, origin());
     let refused = encoder.encode(&Records::Raw(Arc::new(vec![raw])), 0, &mut out);
     assert!(matches!(refused, Err(Error::Kind(Kind::Raw))));
     let missing = encoder.encode(&to_443(), 1, &mut out);
@@ -201,7 +208,7 @@ fn only_and_except_fields_filter_by_key_and_keep_the_order() {
 fn an_unknown_field_name_is_a_problem_with_its_place() {
     let config =
         EncodingConfig { except_fields: vec!["port".into(), "prot".into()], ..of(Codec::Json) };
-    let problems = config.check();
+    let problems = config.check(Schema::Simple);
     assert_eq!(problems.len(), 1);
     assert_eq!(problems[0].key, "encoding.except_fields[1]");
     assert!(problems[0].message.contains("\"prot\""));

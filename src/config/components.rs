@@ -132,7 +132,7 @@ impl Family for SinkConfig {
     fn facts(&self, options: &Options) -> Facts {
         let config = self.configure();
         let mut problems = config.check(options);
-        problems.extend(options.check());
+        problems.extend(options.check(config.schema()));
         let mut claims = config.claims();
         claims.extend(options.claims());
         Facts {

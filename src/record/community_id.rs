@@ -145,14 +145,21 @@ impl CommunityId {
     pub const fn bytes(&self) -> &[u8; 20] {
         &self.0
     }
+
+    /// Its text, `1:` and 28 characters of base64.
+    pub fn text(&self) -> [u8; 30] {
+        let mut text = *b"1:0000000000000000000000000000";
+        if let Some(digits) = text.get_mut(2..) {
+            let written = STANDARD.encode_slice(self.0, digits);
+            debug_assert_eq!(written, Ok(28), "20 bytes are 28 digits");
+        }
+        text
+    }
 }
 
 impl fmt::Display for CommunityId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = [0; 28];
-        let len = STANDARD.encode_slice(self.0, &mut text).unwrap_or(0);
-        f.write_str("1:")?;
-        f.write_str(text.get(..len).and_then(|text| str::from_utf8(text).ok()).unwrap_or_default())
+        f.write_str(str::from_utf8(&self.text()).unwrap_or_default())
     }
 }
 

@@ -149,6 +149,21 @@ impl Flow {
         self.end.since(self.start)
     }
 
+    /// IP bytes both ways.
+    pub const fn bytes(&self) -> u64 {
+        self.initiator.bytes.saturating_add(self.responder.bytes)
+    }
+
+    /// Packets both ways.
+    pub const fn packets(&self) -> u64 {
+        self.initiator.packets.saturating_add(self.responder.packets)
+    }
+
+    /// The TCP control bits that either side has sent.
+    pub const fn tcp_flags(&self) -> TcpFlags {
+        TcpFlags(self.initiator.tcp_flags.0 | self.responder.tcp_flags.0)
+    }
+
     /// About how many bytes of memory it holds.
     pub fn memory_bytes(&self) -> usize {
         size_of::<Self>()

@@ -1,6 +1,6 @@
 //! A health record: a silent sensor must be visible in the SIEM.
 
-use super::Timestamp;
+use super::{Id, Timestamp};
 
 /// The minute's self-report of a sensor.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,4 +11,13 @@ pub struct Health {
     pub packets: u64,
     /// Packets known to be lost since the last report, whatever the cause.
     pub lost_packets: u64,
+}
+
+// === impl Health ===
+
+impl Health {
+    /// The id: the same whenever the record of `observer` is sent again.
+    pub fn id(&self, observer: &str) -> Id {
+        Id::of("health", observer).time(self.time).finish()
+    }
 }

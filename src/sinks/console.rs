@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 use super::{ConfigureSink, driver, options::Options};
 use crate::{
-    codec::Encoder,
+    codec::{Encoder, Origin, Schema},
     component::{Claim, Component, Context, Error, Items, Outcome, SendError, Sink},
     record::Records,
 };
@@ -42,6 +42,10 @@ struct Console {
 // === impl Config ===
 
 impl ConfigureSink for Config {
+    fn schema(&self) -> Schema {
+        Schema::Simple
+    }
+
     fn claims(&self) -> Vec<Claim> {
         vec![Claim { key: String::new(), what: "standard output".to_owned() }]
     }
@@ -52,7 +56,8 @@ impl ConfigureSink for Config {
                 .because(error)
                 .hint("don't close it, redirect it to /dev/null")
         })?;
-        let sink = Console::new(Encoder::new(&options.encoding), File::from(output));
+        let encoder = Encoder::new(&options.encoding, self.schema(), Origin::of(context));
+        let sink = Console::new(encoder, File::from(output));
         driver::component(sink, options, context)
     }
 }
@@ -118,10 +123,15 @@ mod tests {
     use std::io::Read;
 
     use super::*;
-    use crate::{codec::EncodingConfig, component::Item};
+    use crate::{
+        codec::EncodingConfig,
+        component::{Clock, Item},
+    };
 
     fn console(output: impl Into<std::os::fd::OwnedFd>) -> Console {
-        Console::new(Encoder::new(&EncodingConfig::default()), File::from(output.into()))
+        let origin = Origin::new("sensor", Clock::Event);
+        let encoder = Encoder::new(&EncodingConfig::default(), Schema::Simple, origin);
+        Console::new(encoder, File::from(output.into()))
     }
 
     fn item(bytes: usize) -> Item<()> {

@@ -28,7 +28,7 @@ use super::{
     secret::Secret,
 };
 use crate::{
-    codec::{Codec, Encoder},
+    codec::{Codec, Encoder, Origin},
     component::{Component, Context, Error, ItemEnd, Items, Outcome, Problem, SendError, Sink},
     metrics::Meter,
     record::{Kind, Records},
@@ -168,6 +168,14 @@ impl Config {
         }
     }
 
+    /// An encoder whose documents name the data stream they go to.
+    fn encoder(&self, options: &Options, origin: Origin) -> Encoder {
+        let DataStream { dataset, namespace } = &self.data_stream;
+        let dataset = Some(dataset.as_str()).filter(|dataset| *dataset != "auto");
+        let origin = origin.in_data_stream(dataset, namespace);
+        Encoder::new(&options.encoding, self.schema(), origin)
+    }
+
     fn endpoints(&self) -> Vec<Result<Url, String>> {
         self.endpoints.iter().map(|text| http::endpoint(text)).collect()
     }
@@ -270,7 +278,11 @@ impl ConfigureSink for Config {
             client: self.client(Duration::from_secs(options.request.timeout_secs))?,
             bulk: bulk.collect::<Result<_, Error>>()?,
             turn: AtomicUsize::new(0),
-            actions: Actions::new(self, Encoder::new(&options.encoding), &context.observer),
+            actions: Actions::new(
+                self,
+                self.encoder(options, Origin::of(context)),
+                &context.observer,
+            ),
             own_ids: self.id == IdMode::Record,
             meter: Arc::clone(&context.meter),
         };

@@ -21,7 +21,7 @@ use super::{
     options::Options,
 };
 use crate::{
-    codec::{Codec, Encoder},
+    codec::{Codec, Encoder, Origin},
     component::{
         Claim, Clock, Component, Context, Error, Items, Outcome, Problem, SendError, Sink,
     },
@@ -189,7 +189,7 @@ impl Config {
             closed: Vec::new(),
         };
         Ok(FileSink {
-            encoder: Encoder::new(&options.encoding),
+            encoder: Encoder::new(&options.encoding, self.schema(), Origin::of(context)),
             template,
             writer: Arc::new(Mutex::new(writer)),
         })

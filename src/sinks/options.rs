@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
-    codec::EncodingConfig,
+    codec::{EncodingConfig, Schema},
     component::{
         Claim, Problem,
         edge::{self, Bounds},
@@ -117,11 +117,12 @@ const fn default_dead_letter_bytes() -> u64 {
 // === impl Options ===
 
 impl Options {
-    /// What is wrong with the values, seen without looking at the machine.
-    pub fn check(&self) -> Vec<Problem> {
+    /// What is wrong with the values, for a sink whose own schema is `schema`, seen without looking at
+    /// the machine.
+    pub fn check(&self, schema: Schema) -> Vec<Problem> {
         let Self { batch, buffer, request, .. } = self;
         let retry_max = request.retry_initial_secs..=86_400;
-        let mut problems = self.encoding.check();
+        let mut problems = self.encoding.check(schema);
         let ranges = [
             ("batch.max_bytes", u64::from(batch.max_bytes), 1..=u64::from(u32::MAX)),
             ("batch.max_events", u64::from(batch.max_events), 1..=u64::from(u32::MAX)),
@@ -223,13 +224,13 @@ mod tests {
 
     fn problems(config: serde_json::Value) -> Vec<String> {
         let options: Options = serde_json::from_value(config).unwrap();
-        options.check().into_iter().map(|problem| problem.key).collect()
+        options.check(Schema::Ecs).into_iter().map(|problem| problem.key).collect()
     }
 
     #[test]
     fn the_defaults_are_in_range_and_hold_what_an_edge_holds() {
         let options = Options::default();
-        assert_eq!(options.check(), []);
+        assert_eq!(options.check(Schema::Ecs), []);
         assert_eq!(options.buffer.bounds(), Bounds::default());
     }
 

@@ -34,7 +34,7 @@ use super::{
     secret::Secret,
 };
 use crate::{
-    codec::{Codec, Encoder},
+    codec::{Codec, Encoder, Origin, Schema},
     component::{Component, Context, Error, ItemEnd, Items, Outcome, Problem, SendError, Sink},
     record::Records,
 };
@@ -171,6 +171,10 @@ impl Acknowledgements {
 }
 
 impl ConfigureSink for Config {
+    fn schema(&self) -> Schema {
+        Schema::Cim
+    }
+
     fn check(&self, options: &Options) -> Vec<Problem> {
         let mut problems: Vec<_> = self.check_endpoint().into_iter().collect();
         if self.token.is_empty() {
@@ -200,7 +204,7 @@ impl ConfigureSink for Config {
         let endpoint = http::endpoint(&self.endpoint).map_err(Error::configuration)?;
         let timeout = Duration::from_secs(options.request.timeout_secs);
         let client = Arc::new(self.client(timeout)?);
-        let encoder = Encoder::new(&options.encoding);
+        let encoder = Encoder::new(&options.encoding, self.schema(), Origin::of(context));
         let sink = SplunkHec {
             event: http::below(&endpoint, "services/collector/event"),
             envelopes: Envelopes::new(self, encoder, &context.observer),

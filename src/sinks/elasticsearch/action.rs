@@ -6,7 +6,7 @@ use super::{Config, IdMode, Mode};
 use crate::{
     codec::Encoder,
     component::Error,
-    record::{Id, Kind, Records, Timestamp},
+    record::{Kind, Records, Timestamp},
 };
 
 /// Writes records as `create` actions: the only ones a data stream takes, and those that meet a 409
@@ -16,7 +16,7 @@ pub(super) struct Actions {
     encoder: Encoder,
     observer: Box<str>,
     id: IdMode,
-    /// Whether each document needs an `@timestamp`.
+    /// Whether each document lacks the `@timestamp` that a data stream asks for.
     stamped: bool,
     /// Of each kind, by [`Kind`]: the action up to the id.
     openings: [Box<str>; Kind::ALL.len()],
@@ -27,10 +27,10 @@ pub(super) struct Actions {
 impl Actions {
     pub(super) fn new(config: &Config, encoder: Encoder, observer: &str) -> Self {
         Self {
+            stamped: config.mode == Mode::DataStream && !encoder.is_stamped(),
             encoder,
             observer: observer.into(),
             id: config.id,
-            stamped: config.mode == Mode::DataStream,
             openings: Kind::ALL.map(|kind| {
                 let target = serde_json::Value::from(config.target(kind));
                 format!(r#"{{"create":{{"_index":{target}"#).into()
@@ -56,10 +56,10 @@ impl Actions {
             out.extend_from_slice(opening.as_bytes());
         }
         if self.id == IdMode::Record
-            && let Some((id, sequence)) = self.id(records, index)
+            && let Some((id, sequence)) = records.id(index, &self.observer)
         {
             out.extend_from_slice(br#","_id":""#);
-            write_hex(&id, out);
+            out.extend_from_slice(&id.hex());
             if let Some(sequence) = sequence {
                 write!(out, "-{sequence}")
                     .map_err(|error| Error::failure("no id").because(error))?;
@@ -97,31 +97,6 @@ impl Actions {
         }
         Ok(())
     }
-
-    /// What names the record for good: the same when it is read or sent again.
-    fn id(&self, records: &Records, index: usize) -> Option<(Id, Option<u32>)> {
-        Some(match records {
-            Records::Packets(packets) => (packets.get(index)?.id(&self.observer), None),
-            Records::Flows(flows) => {
-                let flow = flows.get(index)?;
-                (flow.id, Some(flow.sequence))
-            }
-            Records::Alerts(alerts) => (alerts.get(index)?.id(&self.observer), None),
-            Records::Health(health) => {
-                (Id::of("health", &self.observer).time(health.get(index)?.time).finish(), None)
-            }
-            Records::Raw(_) | Records::Contacts(_) => return None,
-        })
-    }
-}
-
-fn write_hex(id: &Id, out: &mut Vec<u8>) {
-    const DIGITS: [u8; 16] = *b"0123456789abcdef";
-    let mut text = [0; 32];
-    for (pair, byte) in text.chunks_exact_mut(2).zip(id.bytes()) {
-        pair.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
-    }
-    out.extend_from_slice(&text);
 }
 
 /// The document behind an action line.

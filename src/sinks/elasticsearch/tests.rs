@@ -5,7 +5,10 @@ use std::{net::IpAddr, sync::Arc};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::record::{Action, Alert, Endpoint, Flow, Health, Id, Timestamp, Transport};
+use crate::{
+    component::Clock,
+    record::{Action, Alert, Endpoint, Flow, Health, Id, Timestamp, Transport},
+};
 
 fn config(value: Value) -> Config {
     serde_json::from_value(value).unwrap()
@@ -85,7 +88,9 @@ fn flow(sequence: u32) -> Flow {
 }
 
 fn written(value: Value, options: &Options, records: &Records) -> Vec<Value> {
-    let actions = Actions::new(&config(value), Encoder::new(&options.encoding), "sensor");
+    let config = config(value);
+    let encoder = config.encoder(options, Origin::new("sensor", Clock::Event));
+    let actions = Actions::new(&config, encoder, "sensor");
     let mut out = Vec::new();
     for index in 0..records.len() {
         actions.write(records, index, &mut out).unwrap();
@@ -104,8 +109,9 @@ fn a_flow_is_created_under_its_id_and_sequence() {
         json!({"create": {"_index": "logs-tidegate.flow-default", "_id": format!("{id}-7")}});
     assert_eq!(lines.len(), 4);
     assert_eq!(lines[2], action);
-    assert_eq!(lines[3]["@timestamp"], "1970-01-01T00:00:01.500Z");
-    assert_eq!(lines[3]["source_ip"], "192.0.2.1");
+    assert_eq!(lines[3]["@timestamp"], "1970-01-01T00:00:02Z");
+    assert_eq!(lines[3]["source"]["ip"], "192.0.2.1");
+    assert_eq!(lines[3]["event"]["id"], lines[2]["create"]["_id"]);
 }
 
 #[test]
@@ -114,13 +120,13 @@ fn an_index_takes_documents_as_they_are_and_the_server_may_choose_ids() {
     let records = Records::Flows(Arc::new(vec![flow(0)]));
     let lines = written(value, &Options::default(), &records);
     assert_eq!(lines[0], json!({"create": {"_index": "flows"}}));
-    assert_eq!(lines[1].get("@timestamp"), None);
+    assert_eq!(lines[1]["source"]["ip"], "192.0.2.1");
 }
 
 #[test]
 fn a_document_without_fields_still_has_its_time() {
     let mut options = Options::default();
-    options.encoding.only_fields = vec!["port".to_owned()];
+    options.encoding.only_fields = vec!["source.port".to_owned()];
     let time = Timestamp::from_nanos(0);
     let records = Records::Health(Arc::new(vec![Health { time, packets: 1, lost_packets: 0 }]));
     let lines = written(json!({}), &options, &records);

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::record::{Health, Timestamp};
+use crate::{
+    component::Clock,
+    record::{Health, Timestamp},
+};
 
 fn config(value: Value) -> Config {
     serde_json::from_value(value).unwrap()
@@ -52,7 +55,10 @@ fn health(nanos: i64) -> Records {
 }
 
 fn event(value: Value, options: &Options, records: &Records) -> (Size, String) {
-    let envelopes = Envelopes::new(&config(value), Encoder::new(&options.encoding), "sensor");
+    let config = config(value);
+    let origin = Origin::new("sensor", Clock::Event);
+    let encoder = Encoder::new(&options.encoding, config.schema(), origin);
+    let envelopes = Envelopes::new(&config, encoder, "sensor");
     let mut out = Vec::new();
     let size = envelopes.write(records, 0, &mut out).unwrap();
     (size, String::from_utf8(out).unwrap())

@@ -6,7 +6,7 @@ use libtest_mimic::Failed;
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 use tidegate::{
-    codec::{Encoder, EncodingConfig},
+    codec::{Encoder, EncodingConfig, Origin, Schema},
     record::{Header, Layer4, Packet, Ports, Records, Timestamp, Transport, Vlans},
     sinks::{elasticsearch, splunk_hec},
 };
@@ -84,7 +84,8 @@ fn thread_time() -> Duration {
 }
 
 fn encoding() -> Duration {
-    let encoder = Encoder::new(&EncodingConfig::default());
+    let encoder =
+        Encoder::new(&EncodingConfig::default(), Schema::Ecs, Origin::new("sensor", Clock::Event));
     let batches = packets();
     let started = thread_time();
     for batch in &batches {

@@ -59,7 +59,7 @@ impl Delivery {
     /// When its config is refused.
     pub(crate) fn start(config: &impl ConfigureSink, options: Value) -> Result<Self, Failed> {
         let options: Options = serde_json::from_value(options)?;
-        let problems = [options.check(), config.check(&options)].concat();
+        let problems = [options.check(config.schema()), config.check(&options)].concat();
         if !problems.is_empty() {
             return Err(format!("the config is refused: {problems:?}").into());
         }

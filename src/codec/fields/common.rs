@@ -1,0 +1,75 @@
+//! Fields that records of every kind have: who saw it, and where it is going.
+
+use super::super::{
+    field::{Field, Type},
+    value::Value,
+};
+
+/// The fields that records of type `T` share with those of other kinds.
+pub(in crate::codec) struct Common<T>(std::marker::PhantomData<T>);
+
+/// The Elastic Common Schema's version that the names are of.
+pub(in crate::codec) const ECS_VERSION: &str = "9.4.0";
+
+/// Who made the records, as Splunk names products.
+const VENDOR_PRODUCT: &str = "Tidegate Tidegate";
+
+impl<T: 'static> Common<T> {
+    pub(in crate::codec) const FIELDS: &'static [Field<T>] = &[
+        Field::of_run(Type::Keyword, "version of the Elastic Common Schema", |_, _| {
+            Value::Plain(ECS_VERSION)
+        })
+        .ecs(&["ecs.version"]),
+        Field::of_run(Type::Keyword, "the module that made the record", |_, _| {
+            Value::Plain("tidegate")
+        })
+        .ecs(&["event.module"]),
+        Field::of_run(
+            Type::Keyword,
+            "the data set, by default `tidegate.` and the kind",
+            |o, k| Value::Text(o.dataset(k)),
+        )
+        .ecs(&["event.dataset"]),
+        Field::of_run(Type::ConstantKeyword, "part of the data stream's name", |_, _| {
+            Value::Plain("logs")
+        })
+        .ecs(&["data_stream.type"]),
+        Field::of_run(Type::ConstantKeyword, "part of the data stream's name", |o, k| {
+            Value::Text(o.dataset(k))
+        })
+        .ecs(&["data_stream.dataset"]),
+        Field::of_run(Type::ConstantKeyword, "part of the data stream's name", |o, _| {
+            Value::Text(&o.namespace)
+        })
+        .ecs(&["data_stream.namespace"]),
+        Field::of_run(Type::Keyword, "the sensor's name", |o, _| Value::Text(&o.observer))
+            .ecs(&["observer.name"])
+            .cim(&["dvc"]),
+        Field::of_run(Type::Keyword, "what the sensor is", |_, _| Value::Plain("sensor"))
+            .ecs(&["observer.type"]),
+        Field::of_run(Type::Keyword, "who made the sensor", |_, _| Value::Plain("Tidegate"))
+            .ecs(&["observer.vendor", "observer.product"]),
+        Field::of_run(Type::Keyword, "the sensor's release", |_, _| {
+            Value::Plain(env!("CARGO_PKG_VERSION"))
+        })
+        .ecs(&["observer.version"]),
+        Field::of_run(Type::Keyword, "an id of the sensor: a hash of its name", |o, _| {
+            Value::Text(&o.agent)
+        })
+        .ecs(&["agent.id"]),
+        Field::of_run(Type::Keyword, "the shipper", |_, _| Value::Plain("tidegate"))
+            .ecs(&["agent.type"]),
+        Field::of_run(Type::Keyword, "the shipper's release", |_, _| {
+            Value::Plain(env!("CARGO_PKG_VERSION"))
+        })
+        .ecs(&["agent.version"]),
+        Field::of_run(Type::Keyword, "vendor and product of the sensor", |_, _| {
+            Value::Plain(VENDOR_PRODUCT)
+        })
+        .cim(&["vendor_product"]),
+        Field::new(Type::Date, "when the record was made; not in a replay", |_, origin| {
+            origin.created().map_or(Value::Absent, Value::Time)
+        })
+        .ecs(&["event.created"]),
+    ];
+}

@@ -1,0 +1,248 @@
+//! The fields of flows.
+
+use super::{
+    super::{
+        field::{
+            Field,
+            Type::{Boolean, Date, Float, Ip, Ips, Keyword, Keywords, Long},
+        },
+        value::Value,
+    },
+    app, cim_transport, flags, ip_version, name, name_origin, reliable, transport, unverified,
+};
+use crate::record::{Direction, Flow};
+
+type F = Field<Flow>;
+
+/// A report of a flow. The order is that of the simple schema.
+pub(in crate::codec) const FIELDS: &[Field<Flow>] = &[
+    // When.
+    F::new(Date, "end of the report's interval", |flow, _| Value::Time(flow.end))
+        .ecs(&["@timestamp", "event.end"])
+        .cim(&["timestamp", "end_time"]),
+    F::new(Date, "start of the report's interval", |flow, _| Value::Time(flow.start))
+        .simple(&["timestamp"])
+        .ecs(&["event.start"])
+        .cim(&["start_time"]),
+    // Who.
+    F::new(Ip, "the initiator's address", |flow, _| Value::Address(flow.initiator.address))
+        .simple(&["source_ip"])
+        .ecs(&["source.ip"])
+        .cim(&["src", "src_ip"]),
+    F::new(Keyword, "the initiator's address", |flow, _| Value::Address(flow.initiator.address))
+        .ecs(&["source.address"]),
+    F::new(Ip, "the responder's address", |flow, _| Value::Address(flow.responder.address))
+        .simple(&["destination_ip"])
+        .ecs(&["destination.ip"])
+        .cim(&["dest", "dest_ip"]),
+    F::new(Keyword, "the responder's address", |flow, _| Value::Address(flow.responder.address))
+        .ecs(&["destination.address"]),
+    F::new(Keyword, "the transport in upper case, else its number", |flow, _| {
+        Value::Protocol(flow.transport)
+    })
+    .simple(&["protocol"]),
+    F::new(Long, "the responder's port", |flow, _| Value::number(flow.responder.port))
+        .simple(&["port"])
+        .ecs(&["destination.port"])
+        .cim(&["dest_port"]),
+    F::new(Long, "the initiator's port", |flow, _| Value::number(flow.initiator.port))
+        .ecs(&["source.port"])
+        .cim(&["src_port"]),
+    // How much.
+    F::new(Long, "IP bytes both ways", |flow, _| Value::Number(flow.bytes()))
+        .simple(&["packet_size"])
+        .ecs(&["network.bytes"])
+        .cim(&["bytes"]),
+    F::new(Long, "packets both ways", |flow, _| Value::Number(flow.packets()))
+        .simple(&["packets"])
+        .ecs(&["network.packets"])
+        .cim(&["packets"]),
+    F::new(Long, "IP bytes from the initiator", |flow, _| Value::Number(flow.initiator.bytes))
+        .ecs(&["source.bytes"])
+        .cim(&["bytes_out"]),
+    F::new(Long, "packets from the initiator", |flow, _| Value::Number(flow.initiator.packets))
+        .ecs(&["source.packets"])
+        .cim(&["packets_out"]),
+    F::new(Long, "IP bytes from the responder", |flow, _| Value::Number(flow.responder.bytes))
+        .ecs(&["destination.bytes"])
+        .cim(&["bytes_in"]),
+    F::new(Long, "packets from the responder", |flow, _| Value::Number(flow.responder.packets))
+        .ecs(&["destination.packets"])
+        .cim(&["packets_in"]),
+    F::new(Long, "nanoseconds from start to end", |flow, _| Value::Number(flow.duration_nanos()))
+        .simple(&["duration_ns"])
+        .ecs(&["event.duration"]),
+    F::new(Float, "seconds from start to end", |flow, _| Value::Seconds(flow.duration_nanos()))
+        .cim(&["duration"]),
+    // Which.
+    F::new(Keyword, "the flow, the same in all its reports", |flow, _| Value::Id(flow.id))
+        .simple(&["flow_id"])
+        .ecs(&["tidegate.flow.id"])
+        .cim(&["flow_id", "session_id"]),
+    F::new(Keyword, "the report: the flow's id and the report's number", |flow, _| {
+        Value::ReportId(flow.id, flow.sequence)
+    })
+    .ecs(&["event.id"])
+    .cim(&["event_id"]),
+    F::new(Long, "the report's number within the flow, from 0", |flow, _| {
+        Value::Number(flow.sequence.into())
+    })
+    .ecs(&["event.sequence"])
+    .cim(&["flow_sequence"]),
+    F::new(Boolean, "whether no further report of the flow follows", |flow, _| {
+        Value::Bool(flow.is_final())
+    })
+    .ecs(&["tidegate.flow.final"])
+    .cim(&["flow_final"]),
+    F::new(Keyword, "the flow of the tunnel that carries this one", |flow, _| {
+        flow.parent.map_or(Value::Absent, Value::Id)
+    })
+    .ecs(&["tidegate.flow.parent_id"])
+    .cim(&["parent_flow_id"]),
+    F::new(Keyword, "Community ID, version 1", |flow, _| Value::CommunityId(flow.community_id))
+        .ecs(&["network.community_id"])
+        .cim(&["community_id"]),
+    F::new(Keyword, "the Community ID of the flow that an ICMP error quotes", |flow, _| {
+        flow.related_community_id.map_or(Value::Absent, Value::CommunityId)
+    })
+    .ecs(&["tidegate.flow.related_community_id"])
+    .cim(&["related_community_id"]),
+    // What.
+    F::of_run(Keyword, "what the document is", |_, _| Value::Plain("event")).ecs(&["event.kind"]),
+    F::of_run(Keywords, "what it is about", |_, _| Value::Words(&["network"]))
+        .ecs(&["event.category"]),
+    F::of_run(Keyword, "what happened", |_, _| Value::Plain("network_flow")).ecs(&["event.action"]),
+    F::new(Keywords, "`connection`, `start` on the first report, `end` on the last", |flow, _| {
+        Value::Words(types(flow))
+    })
+    .ecs(&["event.type"]),
+    F::of_run(Keyword, "whether it passed", |_, _| Value::Plain("allowed")).cim(&["action"]),
+    F::new(Keyword, "the transport's IANA keyword", |flow, _| transport(flow.transport))
+        .ecs(&["network.transport"]),
+    F::new(Keyword, "the transport's IANA keyword, `icmp` for both versions", |flow, _| {
+        cim_transport(flow.transport)
+    })
+    .cim(&["transport"]),
+    F::new(Keyword, "the transport's IANA number", |flow, _| Value::Label(flow.transport.0.into()))
+        .ecs(&["network.iana_number"])
+        .cim(&["iana_number"]),
+    F::new(Keyword, "the version of IP", |flow, _| ip_version(flow.initiator.address))
+        .ecs(&["network.type"])
+        .cim(&["protocol_version"]),
+    F::new(Keyword, "`icmp` for ICMP, else `ip`", |flow, _| super::cim_protocol(flow.transport))
+        .cim(&["protocol"]),
+    F::new(Keyword, "the application protocol, as tshark names it", |flow, _| {
+        Value::text(flow.protocol.as_deref())
+    })
+    .ecs(&["network.protocol"]),
+    F::new(Keyword, "the application protocol, or `unknown`", |flow, _| {
+        app(flow.protocol.as_deref())
+    })
+    .cim(&["app"]),
+    F::new(Keyword, "where to, seen from the internal networks or from the host", |flow, _| {
+        Value::plain(flow.direction.map(Direction::name))
+    })
+    .ecs(&["network.direction"]),
+    F::new(Keyword, "`inbound` or `outbound`", |flow, _| cim_direction(flow)).cim(&["direction"]),
+    F::new(Keyword, "VLAN id", |flow, _| Value::label(flow.vlans.outer()))
+        .ecs(&["network.vlan.id"])
+        .cim(&["vlan"]),
+    F::new(Keyword, "inner VLAN id", |flow, _| Value::label(flow.vlans.inner()))
+        .ecs(&["network.inner.vlan.id"])
+        .cim(&["inner_vlan"]),
+    F::new(Keyword, "the initiator's link-layer address", |flow, _| flow.initiator.mac.into())
+        .ecs(&["source.mac"]),
+    F::new(Keyword, "the responder's link-layer address", |flow, _| flow.responder.mac.into())
+        .ecs(&["destination.mac"]),
+    F::new(Long, "type of the initiator's ICMP message", |flow, _| {
+        Value::number(flow.icmp.map(|icmp| icmp.kind))
+    })
+    .ecs(&["tidegate.flow.icmp.type"])
+    .cim(&["icmp_type"]),
+    F::new(Long, "code of the initiator's ICMP message", |flow, _| {
+        Value::number(flow.icmp.map(|icmp| icmp.code))
+    })
+    .ecs(&["tidegate.flow.icmp.code"])
+    .cim(&["icmp_code"]),
+    F::new(Keywords, "TCP control bits either side has sent", |flow, _| {
+        flags(flow.tcp_flags(), Value::Flags)
+    })
+    .ecs(&["tidegate.flow.tcp_flags"]),
+    F::new(Keyword, "TCP control bits either side has sent", |flow, _| {
+        flags(flow.tcp_flags(), Value::FlagNames)
+    })
+    .cim(&["tcp_flag"]),
+    F::new(Keyword, "the state of the connection, in Zeek's terms", |flow, _| {
+        Value::Plain(flow.conn_state.name())
+    })
+    .ecs(&["tidegate.flow.conn_state"])
+    .cim(&["conn_state"]),
+    F::new(Keyword, "what happened, a letter an event, in Zeek's terms", |flow, _| {
+        if flow.history.is_empty() { Value::Absent } else { Value::History(flow.history) }
+    })
+    .ecs(&["tidegate.flow.history"])
+    .cim(&["history"]),
+    F::new(Keyword, "why it was reported (IPFIX flowEndReason)", |flow, _| {
+        Value::Plain(flow.end_reason.name())
+    })
+    .ecs(&["tidegate.flow.end_reason"])
+    .cim(&["end_reason"]),
+    F::new(Keywords, "`forwarded`, for traffic seen from beside it, and remarks", |flow, _| {
+        Value::Tags(flow.tags)
+    })
+    .ecs(&["tags"]),
+    // What is known of the addresses.
+    F::new(Ips, "the addresses, to search for either", |flow, _| {
+        Value::Addresses(flow.initiator.address, Some(flow.responder.address))
+    })
+    .ecs(&["related.ip"]),
+    F::new(Keyword, "a name of the initiator that leads back to its address", |flow, _| {
+        name(flow.names.source.as_deref())
+    })
+    .simple(&["source_name"])
+    .ecs(&["source.domain"])
+    .cim(&["src_host"]),
+    F::new(Keyword, "a name of the responder that leads back to its address", |flow, _| {
+        name(flow.names.destination.as_deref())
+    })
+    .simple(&["destination_name"])
+    .ecs(&["destination.domain"])
+    .cim(&["dest_host"]),
+    F::new(Keyword, "where the initiator's names are from: `passive` or `ptr`", |flow, _| {
+        name_origin(flow.names.source.as_deref())
+    })
+    .ecs(&["tidegate.source.name_origin"])
+    .cim(&["src_host_origin"]),
+    F::new(Keyword, "where the responder's names are from: `passive` or `ptr`", |flow, _| {
+        name_origin(flow.names.destination.as_deref())
+    })
+    .ecs(&["tidegate.destination.name_origin"])
+    .cim(&["dest_host_origin"]),
+    F::new(Keywords, "all names that lead back to the addresses", |flow, _| reliable(&flow.names))
+        .ecs(&["related.hosts"]),
+    F::new(Keywords, "names that only the owner of the reverse zone claims", |flow, _| {
+        unverified(&flow.names)
+    })
+    .ecs(&["tidegate.ptr.unverified"]),
+    F::new(Float, "the initiator's risk score, 0 to 100", |flow, _| Value::number(flow.risk))
+        .ecs(&["tidegate.source.risk"])
+        .cim(&["risk_score"]),
+];
+
+/// What the report is in the flow's life.
+fn types(flow: &Flow) -> &'static [&'static str] {
+    match (flow.sequence == 0, flow.is_final()) {
+        (true, true) => &["connection", "start", "end"],
+        (true, false) => &["connection", "start"],
+        (false, true) => &["connection", "end"],
+        (false, false) => &["connection"],
+    }
+}
+
+fn cim_direction(flow: &Flow) -> Value<'static> {
+    match flow.direction {
+        Some(Direction::Inbound | Direction::Ingress) => Value::Plain("inbound"),
+        Some(Direction::Outbound | Direction::Egress) => Value::Plain("outbound"),
+        Some(Direction::Internal | Direction::External) | None => Value::Absent,
+    }
+}

@@ -1,0 +1,244 @@
+//! What an encoder writes of a kind of record: the fields of its schema that the filter leaves, as a
+//! tree of objects (`source.ip` and `source.port` are members of `source`).
+//!
+//! JSON is written by a program made of that tree, with everything that all records share written
+//! out beforehand; the other codecs walk the tree.
+
+use serde::{Serialize, Serializer, ser::SerializeMap};
+
+use super::{
+    EncodingConfig, Origin, Schema,
+    field::{Field, Given},
+    value::Value,
+};
+use crate::record::Kind;
+
+/// What an encoder writes of records of type `T`.
+#[derive(Debug)]
+pub(super) struct Layout<T: 'static> {
+    kind: Kind,
+    members: Vec<Member<T>>,
+    program: Vec<Step<T>>,
+}
+
+/// A member of an object.
+#[derive(Debug)]
+enum Member<T: 'static> {
+    Field(&'static str, Given<T>),
+    Object(&'static str, Vec<Self>),
+}
+
+/// A step of writing JSON. Each member is written with a comma after it.
+#[derive(Debug)]
+enum Step<T: 'static> {
+    /// Members that all records share.
+    Shared(Vec<u8>),
+    /// A member, unless its value is absent: `"key":` and its value.
+    Field(Box<[u8]>, for<'a> fn(&'a T, &'a Origin) -> Value<'a>),
+    /// An object begins: `"key":{`.
+    Open(Box<[u8]>),
+    /// An object ends; one without members is taken back.
+    Close,
+}
+
+/// A record as its layout shows it, for any codec.
+pub(super) struct Document<'a, T: 'static> {
+    pub(super) layout: &'a Layout<T>,
+    pub(super) record: &'a T,
+    pub(super) origin: &'a Origin,
+}
+
+/// An object of a document.
+struct Object<'a, T: 'static> {
+    members: &'a [Member<T>],
+    document: &'a Document<'a, T>,
+}
+
+// === impl Layout ===
+
+impl<T> Layout<T> {
+    /// What `config` leaves of `fields`, in their order.
+    pub(super) fn new(
+        kind: Kind,
+        fields: impl Iterator<Item = &'static Field<T>>,
+        schema: Schema,
+        config: &EncodingConfig,
+        origin: &Origin,
+    ) -> Self {
+        let mut members = Vec::new();
+        for field in fields {
+            for name in field.names(schema) {
+                let name = config.renamed(name);
+                if config.keeps(name) {
+                    let (key, path) = split(name, schema);
+                    insert(&mut members, path, Member::Field(key, field.given));
+                }
+            }
+        }
+        let mut program = Vec::new();
+        append_steps(&members, kind, origin, &mut program);
+        Self { kind, members, program }
+    }
+
+    /// Appends a record as one line of JSON.
+    pub(super) fn write_json(&self, record: &T, origin: &Origin, out: &mut Vec<u8>) {
+        let mut opened = [0; MAX_DEPTH];
+        let mut depth = 0;
+        out.push(b'{');
+        for step in &self.program {
+            match step {
+                Step::Shared(members) => out.extend_from_slice(members),
+                Step::Field(key, value) => {
+                    let value = value(record, origin);
+                    if !value.is_absent() {
+                        out.extend_from_slice(key);
+                        value.append_json(out);
+                        out.push(b',');
+                    }
+                }
+                Step::Open(key) => {
+                    if let Some(start) = opened.get_mut(depth) {
+                        *start = out.len();
+                    }
+                    depth += 1;
+                    out.extend_from_slice(key);
+                }
+                Step::Close => {
+                    depth -= 1;
+                    if out.last() == Some(&b'{') {
+                        out.truncate(opened.get(depth).copied().unwrap_or_default());
+                    } else {
+                        close(out);
+                        out.push(b',');
+                    }
+                }
+            }
+        }
+        close(out);
+        out.push(b'\n');
+    }
+}
+
+/// Objects within objects: more than any name of ours has dots.
+const MAX_DEPTH: usize = 8;
+
+/// Ends an object: the comma after its last member becomes its brace.
+fn close(out: &mut Vec<u8>) {
+    match out.last_mut() {
+        Some(last) if *last == b',' => *last = b'}',
+        _ => out.push(b'}'),
+    }
+}
+
+/// A name's last part, and the objects it lies in.
+fn split(name: &'static str, schema: Schema) -> (&'static str, &'static str) {
+    match name.rsplit_once('.') {
+        Some((path, key)) if schema == Schema::Ecs => (key, path),
+        _ => (name, ""),
+    }
+}
+
+/// Puts a member into the object at `path`, which is made if it is not there.
+fn insert<T>(members: &mut Vec<Member<T>>, path: &'static str, member: Member<T>) {
+    if path.is_empty() {
+        members.push(member);
+        return;
+    }
+    let (first, rest) = path.split_once('.').unwrap_or((path, ""));
+    let found = members.iter().position(|m| matches!(m, Member::Object(key, _) if *key == first));
+    let at = found.unwrap_or_else(|| {
+        members.push(Member::Object(first, Vec::new()));
+        members.len() - 1
+    });
+    if let Some(Member::Object(_, inner)) = members.get_mut(at) {
+        insert(inner, rest, member);
+    }
+}
+
+fn append_steps<T>(members: &[Member<T>], kind: Kind, origin: &Origin, steps: &mut Vec<Step<T>>) {
+    for member in members {
+        match member {
+            Member::Field(key, Given::Record(value)) => {
+                steps.push(Step::Field(format!("\"{key}\":").into_bytes().into(), *value));
+            }
+            Member::Field(key, Given::Run(value)) => {
+                let value = value(origin, kind);
+                if !value.is_absent() {
+                    let mut text = format!("\"{key}\":").into_bytes();
+                    value.append_json(&mut text);
+                    text.push(b',');
+                    append_shared(&text, steps);
+                }
+            }
+            Member::Object(key, inner) => {
+                let mut within = Vec::new();
+                append_steps(inner, kind, origin, &mut within);
+                let opening = format!("\"{key}\":{{").into_bytes();
+                match within.as_mut_slice() {
+                    [] => {}
+                    [Step::Shared(text)] => {
+                        let mut object = opening;
+                        object.append(text);
+                        close(&mut object);
+                        object.push(b',');
+                        append_shared(&object, steps);
+                    }
+                    _ => {
+                        steps.push(Step::Open(opening.into()));
+                        steps.append(&mut within);
+                        steps.push(Step::Close);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Appends to the shared members before it, if there are any.
+fn append_shared<T>(text: &[u8], steps: &mut Vec<Step<T>>) {
+    if let Some(Step::Shared(before)) = steps.last_mut() {
+        before.extend_from_slice(text);
+    } else {
+        steps.push(Step::Shared(text.to_vec()));
+    }
+}
+
+// === impl Document ===
+
+impl<T> Document<'_, T> {
+    fn value<'a>(&'a self, given: &Given<T>) -> Value<'a> {
+        given.value(self.record, self.origin, self.layout.kind)
+    }
+
+    fn has(&self, member: &Member<T>) -> bool {
+        match member {
+            Member::Field(_, given) => !self.value(given).is_absent(),
+            Member::Object(_, members) => members.iter().any(|member| self.has(member)),
+        }
+    }
+}
+
+impl<T> Serialize for Document<'_, T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Object { members: &self.layout.members, document: self }.serialize(serializer)
+    }
+}
+
+// === impl Object ===
+
+impl<T> Serialize for Object<'_, T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { members, document } = self;
+        let there = || members.iter().filter(|member| document.has(member));
+        let mut map = serializer.serialize_map(Some(there().count()))?;
+        for member in there() {
+            match member {
+                Member::Field(key, given) => map.serialize_entry(key, &document.value(given))?,
+                Member::Object(key, members) => {
+                    map.serialize_entry(key, &Object { members, document })?;
+                }
+            }
+        }
+        map.end()
+    }
+}

@@ -1,0 +1,58 @@
+//! How Elasticsearch and OpenSearch index the fields of the schema `ecs`.
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    Schema,
+    fields::{Named, named},
+};
+
+/// A server, by what it calls its types.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Server {
+    /// Elasticsearch.
+    Elasticsearch,
+    /// OpenSearch.
+    OpenSearch,
+}
+
+/// Longest keyword that is indexed, in characters: what ECS says of every keyword.
+const IGNORE_ABOVE: u32 = 1024;
+
+/// The fields that somebody else than the encoder adds: the ingest pipeline.
+const ADDED: Named = Named {
+    name: "event.ingested",
+    kind: crate::record::Kind::Flow,
+    r#type: "date",
+    is_list: false,
+    about: "when the server took it in; set by the ingest pipeline",
+};
+
+/// The `properties` of a mapping: every field of the schema `ecs`, of all kinds of record.
+pub fn properties(server: Server) -> Value {
+    let mut properties = Map::new();
+    for field in named(Schema::Ecs).chain([ADDED]) {
+        insert(&mut properties, field.name, mapping(field.r#type, server));
+    }
+    Value::Object(properties)
+}
+
+fn mapping(r#type: &str, server: Server) -> Value {
+    match (r#type, server) {
+        ("keyword", _) => json!({"type": "keyword", "ignore_above": IGNORE_ABOVE}),
+        ("constant_keyword", Server::OpenSearch) => json!({"type": "keyword"}),
+        ("flattened", Server::OpenSearch) => json!({"type": "flat_object"}),
+        (r#type, _) => json!({"type": r#type}),
+    }
+}
+
+fn insert(properties: &mut Map<String, Value>, name: &str, mapping: Value) {
+    let Some((object, rest)) = name.split_once('.') else {
+        properties.insert(name.to_owned(), mapping);
+        return;
+    };
+    let inner = properties.entry(object).or_insert_with(|| json!({"properties": {}}));
+    if let Some(Value::Object(inner)) = inner.get_mut("properties") {
+        insert(inner, rest, mapping);
+    }
+}

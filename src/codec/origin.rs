@@ -1,0 +1,68 @@
+//! What all records of a run have in common: who saw them, and where they are going.
+
+use std::sync::Arc;
+
+use crate::{
+    component::{Clock, Context},
+    record::{Kind, Timestamp},
+};
+
+/// What all records of a run have in common.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The sensor's name.
+    pub(super) observer: Arc<str>,
+    /// A name of the sensor that no other sensor has: a hash of its name.
+    pub(super) agent: Box<str>,
+    /// Of each kind, by [`Kind`]: the data set.
+    pub(super) datasets: [Box<str>; Kind::ALL.len()],
+    /// The data stream's namespace.
+    pub(super) namespace: Box<str>,
+    clock: Clock,
+}
+
+// === impl Origin ===
+
+impl Origin {
+    /// Records of `observer`, in data sets named after their kind, in the namespace `default`.
+    pub fn new(observer: &str, clock: Clock) -> Self {
+        let agent = crate::record::Id::of("agent", observer).finish();
+        Self {
+            observer: observer.into(),
+            agent: agent.to_string().into(),
+            datasets: Kind::ALL.map(|kind| format!("tidegate.{kind}").into()),
+            namespace: "default".into(),
+            clock,
+        }
+    }
+
+    /// Records of the run a component is built for.
+    pub fn of(context: &Context) -> Self {
+        Self::new(&context.observer, context.clock)
+    }
+
+    /// Names the data stream they go to: the data set of all kinds, if it is not each kind's own,
+    /// and the namespace.
+    #[must_use]
+    pub fn in_data_stream(mut self, dataset: Option<&str>, namespace: &str) -> Self {
+        if let Some(dataset) = dataset {
+            self.datasets = Kind::ALL.map(|_| dataset.into());
+        }
+        self.namespace = namespace.into();
+        self
+    }
+
+    /// The data set of a kind of record.
+    pub(super) fn dataset(&self, kind: Kind) -> &str {
+        self.datasets.get(kind as usize).map_or("", |dataset| dataset)
+    }
+
+    /// When a record that is written now was made. None in a replay: its output is the same whenever
+    /// it runs.
+    pub(super) fn created(&self) -> Option<Timestamp> {
+        match self.clock {
+            Clock::Wall => Some(self.clock.now(None)),
+            Clock::Event => None,
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! A field's value, as the record holds it, and the forms it is written in.
+
+use std::{
+    fmt,
+    io::Write,
+    net::{IpAddr, Ipv4Addr},
+};
+
+use serde::{
+    Serialize, Serializer,
+    ser::{SerializeMap, SerializeSeq},
+};
+
+use crate::record::{
+    CommunityId, Extra, FlowTags, History, Id, MacAddress, TcpFlags, Timestamp, Transport,
+};
+
+/// A field's value.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Value<'a> {
+    /// The record has none: the field is left out.
+    Absent,
+    /// A whole number.
+    Number(u64),
+    /// A whole number that may be below zero.
+    Signed(i64),
+    /// A number of nanoseconds, written as seconds.
+    Seconds(u64),
+    /// Yes or no.
+    Bool(bool),
+    /// A text that may hold anything.
+    Text(&'a str),
+    /// A text without quotes, backslashes and control characters.
+    Plain(&'static str),
+    /// A point in time, in RFC 3339.
+    Time(Timestamp),
+    /// An address.
+    Address(IpAddr),
+    /// A link-layer address.
+    Mac(MacAddress),
+    /// A number that is no quantity (a VLAN id, a protocol number): written as text.
+    Label(u16),
+    /// A transport by its name in upper case.
+    Protocol(Transport),
+    /// A record's id.
+    Id(Id),
+    /// The id of one report of a flow: the flow's and the report's number.
+    ReportId(Id, u32),
+    /// A Community ID.
+    CommunityId(CommunityId),
+    /// A history, a letter an event.
+    History(History),
+    /// TCP control bits, by name, with commas between them.
+    FlagNames(TcpFlags),
+    /// TCP control bits, a list of names.
+    Flags(TcpFlags),
+    /// Remarks about a flow that was seen from beside it.
+    Tags(FlowTags),
+    /// A list of fixed texts.
+    Words(&'static [&'static str]),
+    /// A list of texts, in two parts.
+    Texts([&'a [Box<str>]; 2]),
+    /// A list of one or two addresses.
+    Addresses(IpAddr, Option<IpAddr>),
+    /// Named lists of texts.
+    Extra(&'a [Extra]),
+}
+
+/// The tag of records about traffic that is not the sensor's own, as other shippers write it.
+const FORWARDED: &str = "forwarded";
+
+const FLAGS: [(u16, &str); 6] = [
+    (TcpFlags::FIN, "FIN"),
+    (TcpFlags::SYN, "SYN"),
+    (TcpFlags::RST, "RST"),
+    (TcpFlags::PSH, "PSH"),
+    (TcpFlags::ACK, "ACK"),
+    (TcpFlags::URG, "URG"),
+];
+
+fn flag_names(flags: TcpFlags) -> impl Iterator<Item = &'static str> {
+    FLAGS.into_iter().filter(move |(bit, _)| flags.has(*bit)).map(|(_, name)| name)
+}
+
+fn tag_names(tags: FlowTags) -> impl Iterator<Item = &'static str> {
+    std::iter::once(FORWARDED).chain(tags.names())
+}
+
+// === impl Value ===
+
+impl<'a> Value<'a> {
+    /// A text, if there is one.
+    pub(super) fn text(text: Option<&'a str>) -> Self {
+        text.map_or(Self::Absent, Self::Text)
+    }
+
+    /// A fixed text, if there is one.
+    pub(super) fn plain(text: Option<&'static str>) -> Self {
+        text.map_or(Self::Absent, Self::Plain)
+    }
+
+    /// A number, if there is one.
+    pub(super) fn number(number: Option<impl Into<u64>>) -> Self {
+        number.map_or(Self::Absent, |number| Self::Number(number.into()))
+    }
+
+    /// A text of digits, if there is one.
+    pub(super) fn label(number: Option<u16>) -> Self {
+        number.map_or(Self::Absent, Self::Label)
+    }
+
+    /// A list of the texts of both parts, unless there are none.
+    pub(super) fn texts(one: &'a [Box<str>], other: &'a [Box<str>]) -> Self {
+        if one.is_empty() && other.is_empty() { Self::Absent } else { Self::Texts([one, other]) }
+    }
+
+    pub(super) const fn is_absent(&self) -> bool {
+        matches!(self, Self::Absent)
+    }
+
+    /// Appends the value as JSON.
+    #[inline]
+    pub(super) fn append_json(&self, out: &mut Vec<u8>) {
+        match *self {
+            Self::Number(number) => append_number(number, out),
+            Self::Seconds(nanos) => append_seconds(nanos, out),
+            Self::Words(words) => append_words(words.iter().copied(), out),
+            Self::Flags(flags) => append_words(flag_names(flags), out),
+            Self::Tags(tags) => append_words(tag_names(tags), out),
+            Self::Addresses(one, other) => {
+                out.extend_from_slice(b"[\"");
+                append_address(one, out);
+                if let Some(other) = other {
+                    out.extend_from_slice(b"\",\"");
+                    append_address(other, out);
+                }
+                out.extend_from_slice(b"\"]");
+            }
+            Self::Absent
+            | Self::Signed(_)
+            | Self::Bool(_)
+            | Self::Text(_)
+            | Self::Texts(_)
+            | Self::Extra(_) => {
+                serde_json::to_writer(out, self).expect("texts and numbers go into any vector");
+            }
+            _ => {
+                out.push(b'"');
+                self.append_plain(out);
+                out.push(b'"');
+            }
+        }
+    }
+
+    /// Appends the text of a value that is written as a text without anything to escape.
+    #[inline]
+    fn append_plain(&self, out: &mut Vec<u8>) {
+        match *self {
+            Self::Plain(text) => out.extend_from_slice(text.as_bytes()),
+            Self::Time(time) => out.extend_from_slice(time.rfc3339().as_str().as_bytes()),
+            Self::Address(address) => append_address(address, out),
+            Self::Label(number) => append_number(number.into(), out),
+            Self::Protocol(transport) => append_protocol(transport, out),
+            Self::Id(id) => out.extend_from_slice(&id.hex()),
+            Self::ReportId(id, sequence) => {
+                out.extend_from_slice(&id.hex());
+                out.push(b'-');
+                append_number(sequence.into(), out);
+            }
+            Self::CommunityId(id) => out.extend_from_slice(&id.text()),
+            Self::History(history) => {
+                out.extend(history.letters().map(|letter| u8::try_from(letter).unwrap_or(b'?')));
+            }
+            Self::Mac(address) => append_display(address, out),
+            Self::FlagNames(flags) => {
+                for (at, name) in flag_names(flags).enumerate() {
+                    out.extend_from_slice(if at > 0 { b"," } else { b"" });
+                    out.extend_from_slice(name.as_bytes());
+                }
+            }
+            _ => debug_assert!(false, "{self:?} is not a plain text"),
+        }
+    }
+}
+
+impl From<Option<MacAddress>> for Value<'_> {
+    fn from(address: Option<MacAddress>) -> Self {
+        address.map_or(Self::Absent, Self::Mac)
+    }
+}
+
+impl Serialize for Value<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match *self {
+            Self::Absent => serializer.serialize_unit(),
+            Self::Number(number) => serializer.serialize_u64(number),
+            Self::Signed(number) => serializer.serialize_i64(number),
+            #[expect(clippy::cast_precision_loss, reason = "exact below 104 days of nanoseconds")]
+            Self::Seconds(nanos) => serializer.serialize_f64(nanos as f64 / 1e9),
+            Self::Bool(bool) => serializer.serialize_bool(bool),
+            Self::Text(text) => serializer.serialize_str(text),
+            Self::Flags(flags) => serializer.collect_seq(flag_names(flags)),
+            Self::Tags(tags) => serializer.collect_seq(tag_names(tags)),
+            Self::Words(words) => words.serialize(serializer),
+            Self::Texts([one, other]) => {
+                let mut list = serializer.serialize_seq(Some(one.len() + other.len()))?;
+                one.iter().chain(other).try_for_each(|text| list.serialize_element(text))?;
+                list.end()
+            }
+            Self::Addresses(one, other) => {
+                let addresses = std::iter::once(one).chain(other);
+                serializer.collect_seq(addresses.map(Self::Address))
+            }
+            Self::Extra(extra) => {
+                let mut map = serializer.serialize_map(Some(extra.len()))?;
+                for field in extra {
+                    map.serialize_entry(&*field.name, &field.values)?;
+                }
+                map.end()
+            }
+            _ => {
+                let mut text = Vec::with_capacity(48);
+                self.append_plain(&mut text);
+                serializer.serialize_str(str::from_utf8(&text).unwrap_or_default())
+            }
+        }
+    }
+}
+
+fn append_words<'w>(words: impl Iterator<Item = &'w str>, out: &mut Vec<u8>) {
+    out.push(b'[');
+    for (at, word) in words.enumerate() {
+        out.extend_from_slice(if at > 0 { b",\"" } else { b"\"" });
+        out.extend_from_slice(word.as_bytes());
+        out.push(b'"');
+    }
+    out.push(b']');
+}
+
+/// Appends the decimal digits, without the formatter: a flow has a dozen numbers.
+fn append_number(number: u64, out: &mut Vec<u8>) {
+    let mut digits = [0; 20];
+    let mut start = digits.len();
+    let mut rest = number;
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + u8::try_from(rest % 10).unwrap_or(0);
+        rest /= 10;
+        start -= 1;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(digits.get(start..).unwrap_or_default());
+}
+
+/// Appends nanoseconds as seconds, in the fewest digits that lose nothing.
+fn append_seconds(nanos: u64, out: &mut Vec<u8>) {
+    append_number(nanos / 1_000_000_000, out);
+    let fraction = nanos % 1_000_000_000;
+    if fraction > 0 {
+        let start = out.len();
+        append_number(1_000_000_000 + fraction, out);
+        if let Some(point) = out.get_mut(start) {
+            *point = b'.';
+        }
+        while out.last() == Some(&b'0') {
+            out.pop();
+        }
+    }
+}
+
+fn append_address(address: IpAddr, out: &mut Vec<u8>) {
+    match address {
+        IpAddr::V4(address) => append_ipv4(address, out),
+        IpAddr::V6(address) => append_display(address, out),
+    }
+}
+
+/// Appends what `Display` writes, without the formatter: it is there many times in each record.
+fn append_ipv4(address: Ipv4Addr, out: &mut Vec<u8>) {
+    for (at, octet) in address.octets().into_iter().enumerate() {
+        if at > 0 {
+            out.push(b'.');
+        }
+        if octet >= 100 {
+            out.push(b'0' + octet / 100);
+        }
+        if octet >= 10 {
+            out.push(b'0' + octet / 10 % 10);
+        }
+        out.push(b'0' + octet % 10);
+    }
+}
+
+fn append_protocol(transport: Transport, out: &mut Vec<u8>) {
+    match transport {
+        Transport::TCP => out.extend_from_slice(b"TCP"),
+        Transport::UDP => out.extend_from_slice(b"UDP"),
+        Transport::ICMP => out.extend_from_slice(b"ICMP"),
+        transport => append_display(transport, out),
+    }
+}
+
+fn append_display(value: impl fmt::Display, out: &mut Vec<u8>) {
+    write!(out, "{value}").expect("a vector takes all that is written");
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn json(value: Value<'_>) -> String {
+        let mut out = Vec::new();
+        value.append_json(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn seconds_have_the_fewest_digits_that_lose_nothing() {
+        let cases = [
+            (0, "0"),
+            (1, "0.000000001"),
+            (1_500_000_000, "1.5"),
+            (2_000_000_000, "2"),
+            (86_400_000_000_010, "86400.00000001"),
+        ];
+        for (nanos, text) in cases {
+            assert_eq!(json(Value::Seconds(nanos)), text);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn numbers_and_addresses_are_written_as_display_writes_them(number: u64, address: IpAddr) {
+            prop_assert_eq!(json(Value::Number(number)), number.to_string());
+            prop_assert_eq!(json(Value::Address(address)), format!("\"{address}\""));
+        }
+
+        #[test]
+        fn both_ways_of_writing_agree(number: u64, address: IpAddr, text: String) {
+            let values = [
+                Value::Number(number), Value::Address(address), Value::Text(&text),
+                Value::Addresses(address, Some(address)), Value::Label(7), Value::Plain("udp"),
+                Value::Words(&["a", "b"]), Value::Flags(TcpFlags(0x12)), Value::Bool(true),
+                Value::Tags(FlowTags(5)), Value::FlagNames(TcpFlags(0x12)),
+            ];
+            for value in values {
+                prop_assert_eq!(json(value), serde_json::to_string(&value).unwrap());
+            }
+        }
+    }
+}
