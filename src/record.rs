@@ -26,7 +26,7 @@ pub use self::{
     conn_state::{ConnState, History, Letter},
     contact::{Contact, Outcome},
     flow::{Direction, EndReason, Endpoint, Flow, FlowTags},
-    health::Health,
+    health::{ClockState, Health, MapFill},
     id::{Id, IdBuilder},
     names::{HostNames, NameOrigin, Names},
     packet::{
@@ -250,7 +250,7 @@ impl Records {
             Self::Contacts(records) => records.len() * size_of::<Contact>(),
             Self::Flows(records) => records.iter().map(Flow::memory_bytes).sum(),
             Self::Alerts(records) => records.iter().map(Alert::memory_bytes).sum(),
-            Self::Health(records) => records.len() * size_of::<Health>(),
+            Self::Health(records) => records.iter().map(Health::memory_bytes).sum(),
         }
     }
 }

@@ -30,6 +30,8 @@ pub(super) enum Given<T: 'static> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Type {
     Boolean,
+    /// An object of whole numbers.
+    Counts,
     /// A keyword that is the same in all documents of an index.
     ConstantKeyword,
     Date,
@@ -117,6 +119,7 @@ impl Type {
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Boolean => "boolean",
+            Self::Counts => "object",
             Self::ConstantKeyword => "constant_keyword",
             Self::Date => "date",
             Self::Flattened => "flattened",

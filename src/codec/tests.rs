@@ -140,7 +140,7 @@ fn each_kind_of_record_has_its_own_fields() {
         ordinal: 0,
         names: Names::default(),
     };
-    let health = Health { time: Timestamp::default(), packets: 7, lost_packets: 1 };
+    let health = Health { packets: 7, lost: vec![("kernel", 1)], ..Health::default() };
     let cases = [
         (
             Records::Flows(Arc::new(vec![flow])),

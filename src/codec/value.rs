@@ -64,6 +64,8 @@ pub(super) enum Value<'a> {
     Addresses(IpAddr, Option<IpAddr>),
     /// Named lists of texts.
     Extra(&'a [Extra]),
+    /// Named numbers.
+    Counts(&'a [(&'static str, u64)]),
 }
 
 /// The tag of records about traffic that is not the sensor's own, as other shippers write it.
@@ -141,7 +143,8 @@ impl<'a> Value<'a> {
             | Self::Bool(_)
             | Self::Text(_)
             | Self::Texts(_)
-            | Self::Extra(_) => {
+            | Self::Extra(_)
+            | Self::Counts(_) => {
                 serde_json::to_writer(out, self).expect("texts and numbers go into any vector");
             }
             _ => {
@@ -210,6 +213,9 @@ impl Serialize for Value<'_> {
             Self::Addresses(one, other) => {
                 let addresses = std::iter::once(one).chain(other);
                 serializer.collect_seq(addresses.map(Self::Address))
+            }
+            Self::Counts(counts) => {
+                serializer.collect_map(counts.iter().map(|(name, count)| (name, count)))
             }
             Self::Extra(extra) => {
                 let mut map = serializer.serialize_map(Some(extra.len()))?;

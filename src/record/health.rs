@@ -1,16 +1,62 @@
 //! A health record: a silent sensor must be visible in the SIEM.
 
+use std::sync::Arc;
+
 use super::{Id, Timestamp};
 
-/// The minute's self-report of a sensor.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The minute's self-report of a sensor. Counts are those of the interval, over all components of
+/// the pipeline; what waits, and all fills, are those of its end.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Health {
-    /// When it was written.
+    /// When it was written: the end of the interval.
     pub time: Timestamp,
-    /// Packets received since the last report.
+    /// Nanoseconds that the interval lasted, by a clock that nobody sets.
+    pub interval_nanos: u64,
+    /// Nanoseconds since the sensor was started.
+    pub uptime_nanos: u64,
+    /// Packets the sources received.
     pub packets: u64,
-    /// Packets known to be lost since the last report, whatever the cause.
-    pub lost_packets: u64,
+    /// Packets known to be lost before there was a record of them, by cause, sorted; causes of the
+    /// metric `tidegate_capture_lost_packets_total`, and only those that lost something.
+    pub lost: Vec<(&'static str, u64)>,
+    /// How often something happened that may have lost packets uncounted.
+    pub unknown_losses: u64,
+    /// Records that destinations confirmed.
+    pub delivered: u64,
+    /// Records written to dead-letter files.
+    pub dead_lettered: u64,
+    /// Records the config has no interest in.
+    pub filtered: u64,
+    /// Records that could not be used, were refused, or met a full buffer that was told to drop.
+    pub dropped: u64,
+    /// Records that wait in the buffers between components.
+    pub waiting_events: u64,
+    /// Bytes of memory that those records take.
+    pub waiting_bytes: u64,
+    /// The fill of the kernel's map of verdicts; `None` without a firewall.
+    pub verdict_map: Option<MapFill>,
+    /// What the kernel says of the system clock; `None` where it can't be asked.
+    pub clock: Option<ClockState>,
+    /// The hash of the config as it was loaded; equal configs have equal ones.
+    pub config_hash: Arc<str>,
+}
+
+/// How full a map of fixed size is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MapFill {
+    /// Entries in it.
+    pub entries: u64,
+    /// Entries it can hold.
+    pub capacity: u64,
+}
+
+/// What the kernel knows of its clock (`adjtimex(2)`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClockState {
+    /// How far the clock is off, in nanoseconds; positive if it is behind.
+    pub offset_nanos: i64,
+    /// Whether somebody keeps it in step with a reference.
+    pub synchronised: bool,
 }
 
 // === impl Health ===
@@ -19,5 +65,15 @@ impl Health {
     /// The id: the same whenever the record of `observer` is sent again.
     pub fn id(&self, observer: &str) -> Id {
         Id::of("health", observer).time(self.time).finish()
+    }
+
+    /// Packets known to be lost, whatever the cause.
+    pub fn lost_packets(&self) -> u64 {
+        self.lost.iter().fold(0, |sum, (_, n)| sum.saturating_add(*n))
+    }
+
+    /// About how many bytes of memory it holds.
+    pub fn memory_bytes(&self) -> usize {
+        size_of::<Self>() + self.lost.len() * size_of::<(&str, u64)>()
     }
 }

@@ -3,7 +3,7 @@
 use super::super::{
     field::{
         Field,
-        Type::{Date, Keyword, Long},
+        Type::{Boolean, Counts, Date, Keyword, Keywords, Long},
     },
     value::Value,
 };
@@ -13,22 +13,101 @@ type F = Field<Health>;
 
 /// A health record. The order is that of the simple schema.
 pub(in crate::codec) const FIELDS: &[Field<Health>] = &[
-    F::new(Date, "when it was written", |health, _| Value::Time(health.time))
-        .simple(&["timestamp"])
-        .ecs(&["@timestamp"])
-        .cim(&["timestamp"]),
-    F::new(Long, "packets received since the last report", |health, _| {
-        Value::Number(health.packets)
+    F::new(Date, "when it was written: the end of its interval", |health, _| {
+        Value::Time(health.time)
     })
-    .simple(&["packets"])
-    .ecs(&["tidegate.health.packets"])
-    .cim(&["packets"]),
-    F::new(Long, "packets known to be lost since the last report", |health, _| {
-        Value::Number(health.lost_packets)
+    .simple(&["timestamp"])
+    .ecs(&["@timestamp"])
+    .cim(&["timestamp"]),
+    F::new(Long, "packets received in the interval", |health, _| Value::Number(health.packets))
+        .simple(&["packets"])
+        .ecs(&["tidegate.health.packets"])
+        .cim(&["packets"]),
+    F::new(Long, "packets known to be lost in the interval", |health, _| {
+        Value::Number(health.lost_packets())
     })
     .simple(&["lost_packets"])
     .ecs(&["tidegate.health.lost_packets"])
     .cim(&["lost_packets"]),
+    F::new(Counts, "the lost packets by cause", |health, _| {
+        if health.lost.is_empty() { Value::Absent } else { Value::Counts(&health.lost) }
+    })
+    .ecs(&["tidegate.health.lost"])
+    .cim(&["lost"]),
+    F::new(Long, "how often something may have lost packets uncounted", |health, _| {
+        Value::Number(health.unknown_losses)
+    })
+    .ecs(&["tidegate.health.unknown_losses"])
+    .cim(&["unknown_losses"]),
+    F::new(Long, "records that destinations confirmed in the interval", |health, _| {
+        Value::Number(health.delivered)
+    })
+    .ecs(&["tidegate.health.delivered"])
+    .cim(&["delivered"]),
+    F::new(Long, "records written to dead-letter files in the interval", |health, _| {
+        Value::Number(health.dead_lettered)
+    })
+    .ecs(&["tidegate.health.dead_lettered"])
+    .cim(&["dead_lettered"]),
+    F::new(Long, "records the config had no interest in, in the interval", |health, _| {
+        Value::Number(health.filtered)
+    })
+    .ecs(&["tidegate.health.filtered"])
+    .cim(&["filtered"]),
+    F::new(Long, "records dropped in the interval", |health, _| Value::Number(health.dropped))
+        .ecs(&["tidegate.health.dropped"])
+        .cim(&["dropped"]),
+    F::new(Long, "records that wait in buffers", |health, _| Value::Number(health.waiting_events))
+        .ecs(&["tidegate.health.waiting.events"])
+        .cim(&["waiting_events"]),
+    F::new(Long, "bytes of memory that waiting records take", |health, _| {
+        Value::Number(health.waiting_bytes)
+    })
+    .ecs(&["tidegate.health.waiting.bytes"])
+    .cim(&["waiting_bytes"]),
+    F::new(Long, "entries in the kernel's map of verdicts", |health, _| {
+        Value::number(health.verdict_map.map(|map| map.entries))
+    })
+    .ecs(&["tidegate.health.verdict_map.entries"])
+    .cim(&["verdict_map_entries"]),
+    F::new(Long, "entries that the kernel's map of verdicts can hold", |health, _| {
+        Value::number(health.verdict_map.map(|map| map.capacity))
+    })
+    .ecs(&["tidegate.health.verdict_map.capacity"])
+    .cim(&["verdict_map_capacity"]),
+    F::new(Long, "nanoseconds by which the clock is behind", |health, _| {
+        health.clock.map_or(Value::Absent, |clock| Value::Signed(clock.offset_nanos))
+    })
+    .ecs(&["tidegate.health.clock.offset"])
+    .cim(&["clock_offset"]),
+    F::new(Boolean, "whether somebody keeps the clock in step", |health, _| {
+        health.clock.map_or(Value::Absent, |clock| Value::Bool(clock.synchronised))
+    })
+    .ecs(&["tidegate.health.clock.synchronised"])
+    .cim(&["clock_synchronised"]),
+    F::new(Keywords, "`clock_unsynced`, where nobody keeps the clock in step", |health, _| {
+        match health.clock {
+            Some(clock) if !clock.synchronised => Value::Words(&["clock_unsynced"]),
+            _ => Value::Absent,
+        }
+    })
+    .ecs(&["tags"])
+    .cim(&["tags"]),
+    F::new(Long, "nanoseconds that the interval lasted", |health, _| {
+        Value::Number(health.interval_nanos)
+    })
+    .ecs(&["event.duration"])
+    .cim(&["interval_ns"]),
+    F::new(Long, "nanoseconds since the sensor was started", |health, _| {
+        Value::Number(health.uptime_nanos)
+    })
+    .ecs(&["tidegate.health.uptime"])
+    .cim(&["uptime_ns"]),
+    F::new(Keyword, "the config's hash; equal configs have equal ones", |health, _| {
+        Value::Text(&health.config_hash)
+    })
+    .ecs(&["tidegate.health.config_hash"])
+    .cim(&["config_hash"]),
     F::new(Keyword, "the record, the same whenever it is sent again", |health, origin| {
         Value::Id(health.id(&origin.observer))
     })

@@ -128,7 +128,7 @@ fn a_document_without_fields_still_has_its_time() {
     let mut options = Options::default();
     options.encoding.only_fields = vec!["source.port".to_owned()];
     let time = Timestamp::from_nanos(0);
-    let records = Records::Health(Arc::new(vec![Health { time, packets: 1, lost_packets: 0 }]));
+    let records = Records::Health(Arc::new(vec![Health { time, packets: 1, ..Health::default() }]));
     let lines = written(json!({}), &options, &records);
     assert_eq!(lines[1], json!({"@timestamp": "1970-01-01T00:00:00Z"}));
 }
@@ -145,7 +145,7 @@ fn every_kind_has_a_stream_and_an_id_of_its_own() {
         names: crate::record::Names::default(),
     };
     let time = Timestamp::from_nanos(0);
-    let health = vec![Health { time, packets: 1, lost_packets: 0 }];
+    let health = vec![Health { time, packets: 1, ..Health::default() }];
     let batches = [Records::Alerts(Arc::new(vec![alert])), Records::Health(Arc::new(health))];
     let actions: Vec<_> = batches
         .iter()

@@ -79,7 +79,8 @@ fn now() -> Timestamp {
 }
 
 fn health(seconds: i64) -> Health {
-    Health { time: Timestamp::from_nanos(seconds * 1_000_000_000), packets: 1, lost_packets: 0 }
+    let time = Timestamp::from_nanos(seconds * 1_000_000_000);
+    Health { time, packets: 1, ..Health::default() }
 }
 
 fn unpacked(compression: &str, bytes: &[u8]) -> Vec<u8> {

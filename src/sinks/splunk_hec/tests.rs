@@ -51,7 +51,7 @@ fn no_secret_shows_in_a_printed_config() {
 
 fn health(nanos: i64) -> Records {
     let time = Timestamp::from_nanos(nanos);
-    Records::Health(Arc::new(vec![Health { time, packets: 1, lost_packets: 0 }]))
+    Records::Health(Arc::new(vec![Health { time, packets: 1, ..Health::default() }]))
 }
 
 fn event(value: Value, options: &Options, records: &Records) -> (Size, String) {

@@ -7,6 +7,7 @@ use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 use tidegate::{
     codec::{Encoder, EncodingConfig, Origin, Schema},
+    component::Clock,
     record::{Header, Layer4, Packet, Ports, Records, Timestamp, Transport, Vlans},
     sinks::{elasticsearch, splunk_hec},
 };
