@@ -6,11 +6,15 @@ mod common;
 mod flow;
 mod health;
 mod packet;
+#[cfg(test)]
+mod reference;
 
 use std::net::IpAddr;
 
 use super::{Schema, field::Field, value::Value};
 use crate::record::{Alert, Flow, Health, HostNames, Kind, Names, Packet, TcpFlags, Transport};
+
+pub use self::common::ECS_VERSION;
 
 /// Records of a kind that leaves the pipeline.
 pub(super) trait Reported: Sized + 'static {

@@ -13,8 +13,8 @@ use super::*;
 use crate::{
     component::Clock,
     record::{
-        Action, Alert, Endpoint, Flow, Header, Health, Id, Layer4, Names, Packet, Ports, Raw,
-        Transport, Vlans,
+        Action, Alert, Direction, Endpoint, Flow, Header, Health, HostNames, Id, Layer4,
+        NameOrigin, Names, Packet, Ports, Raw, Transport, Vlans,
     },
 };
 
@@ -283,4 +283,146 @@ proptest! {
             }
         }
     }
+}
+
+fn sample_flow() -> Flow {
+    let names = |reliable: &[&str], unverified: &[&str]| {
+        let boxed = |names: &[&str]| names.iter().map(|&name| name.into()).collect();
+        Some(Arc::new(HostNames {
+            origin: NameOrigin::Ptr,
+            reliable: boxed(reliable),
+            unverified: boxed(unverified),
+        }))
+    };
+    let mut vlans = Vlans::default();
+    vlans.push(100);
+    let side = |address: &str, port, packets| Endpoint {
+        tcp_flags: crate::record::TcpFlags(0x12),
+        ..Endpoint::new(address.parse().unwrap(), Some(port)).sent(packets, packets * 100)
+    };
+    Flow {
+        start: Timestamp::from_nanos(1_000_000_000),
+        end: Timestamp::from_nanos(2_500_000_000),
+        vlans,
+        protocol: Some("t\"ls".into()),
+        direction: Some(Direction::Outbound),
+        risk: Some(7),
+        names: Names {
+            source: names(&["a.example"], &[]),
+            destination: names(&[], &["claimed.example"]),
+        },
+        ..Flow::new(
+            Id::of("flow", "sensor").finish(),
+            Transport::TCP,
+            side("10.0.0.1", 40_000, 2),
+            side("2001:db8::1", 443, 1),
+        )
+    }
+}
+
+#[test]
+fn an_ecs_document_nests_its_fields_and_leaves_out_what_is_not_there() {
+    let config = EncodingConfig { schema: Some(Schema::Ecs), ..EncodingConfig::default() };
+    let records = Records::Flows(Arc::new(vec![sample_flow()]));
+    let read = read_back(Codec::Json, &encoded(&config, &records)).remove(0);
+    let id = sample_flow().id;
+    for (pointer, value) in [
+        ("/@timestamp", json!("1970-01-01T00:00:02.500Z")),
+        ("/event/duration", json!(1_500_000_000)),
+        ("/event/type", json!(["connection", "start", "end"])),
+        ("/event/id", json!(format!("{id}-0"))),
+        ("/source/domain", json!("a.example")),
+        ("/destination/ip", json!("2001:db8::1")),
+        ("/related/ip", json!(["10.0.0.1", "2001:db8::1"])),
+        ("/related/hosts", json!(["a.example"])),
+        ("/tidegate/ptr/unverified", json!(["claimed.example"])),
+        ("/network/vlan/id", json!("100")),
+        ("/network/protocol", json!("t\"ls")),
+        ("/tidegate/flow/tcp_flags", json!(["SYN", "ACK"])),
+        ("/tidegate/source/risk", json!(7)),
+        ("/tags", json!(["forwarded"])),
+        ("/data_stream/dataset", json!("tidegate.flow")),
+        ("/observer/name", json!("sensor")),
+    ] {
+        assert_eq!(read.pointer(pointer), Some(&value), "{pointer}");
+    }
+    for absent in ["/destination/domain", "/network/inner", "/event/created", "/source/mac"] {
+        assert_eq!(read.pointer(absent), None, "{absent}");
+    }
+}
+
+#[test]
+fn a_cim_event_is_flat_and_its_sides_may_be_exchanged() {
+    let records = Records::Flows(Arc::new(vec![sample_flow()]));
+    for (cim_in, bytes_in, bytes_out) in [(Side::Responder, 100, 200), (Side::Initiator, 200, 100)]
+    {
+        let config =
+            EncodingConfig { schema: Some(Schema::Cim), cim_in, ..EncodingConfig::default() };
+        let read = read_back(Codec::Json, &encoded(&config, &records)).remove(0);
+        assert_eq!(read["bytes_in"], bytes_in);
+        assert_eq!(read["bytes_out"], bytes_out);
+        assert_eq!(read["duration"], 1.5);
+        assert_eq!(read["tcp_flag"], "SYN,ACK");
+        assert_eq!((&read["direction"], &read["dvc"]), (&json!("outbound"), &json!("sensor")));
+        let nested = read.as_object().unwrap().values().filter(|value| value.is_object());
+        assert_eq!(nested.count(), 0);
+    }
+}
+
+#[test]
+fn every_codec_writes_the_same_document_in_every_schema() {
+    let alert = Alert {
+        time: Timestamp::from_nanos(5),
+        source: [10, 9, 8, 7].into(),
+        action: Action::Block,
+        risk_score: 87,
+        reasons: vec!["80 ports in 1 s".into()],
+        ordinal: 0,
+        names: Names::default(),
+    };
+    let health = Health { lost: vec![("kernel", 3)], packets: 9, ..Health::default() };
+    let batches = [
+        to_443(),
+        Records::Flows(Arc::new(vec![sample_flow()])),
+        Records::Alerts(Arc::new(vec![alert])),
+        Records::Health(Arc::new(vec![health])),
+    ];
+    for records in &batches {
+        for schema in Schema::ALL {
+            let read = CODECS.map(|codec| {
+                let config = EncodingConfig { schema: Some(schema), ..of(codec) };
+                read_back(codec, &encoded(&config, records))
+            });
+            assert_eq!(read[0], read[1], "{schema:?}: json and yaml");
+            assert_eq!(read[0], read[2], "{schema:?}: json and msgpack");
+        }
+    }
+}
+
+#[test]
+fn a_filter_names_a_field_or_all_that_lies_under_a_name() {
+    let records = Records::Flows(Arc::new(vec![sample_flow()]));
+    let config = |only: &[&str], except: &[&str]| EncodingConfig {
+        schema: Some(Schema::Ecs),
+        only_fields: only.iter().map(|&name| name.to_owned()).collect(),
+        except_fields: except.iter().map(|&name| name.to_owned()).collect(),
+        ..EncodingConfig::default()
+    };
+    let cases = [
+        (config(&["network.transport"], &[]), json!({"network": {"transport": "tcp"}})),
+        (
+            config(&["source"], &["source.bytes", "source.packets", "source.domain"]),
+            json!({
+                "source": {"ip": "10.0.0.1", "address": "10.0.0.1", "port": 40_000},
+            }),
+        ),
+        (config(&["destination.domain"], &[]), json!({})),
+    ];
+    for (config, expected) in cases {
+        assert_eq!(config.check(Schema::Simple), []);
+        assert_eq!(read_back(Codec::Json, &encoded(&config, &records)), [expected]);
+    }
+    let problems = config(&["source.adress", "sou"], &[]).check(Schema::Simple);
+    assert_eq!(problems.len(), 2);
+    assert_eq!(problems[0].hint.as_deref(), Some("did you mean source.address?"));
 }

@@ -1,5 +1,5 @@
 //! YAML by way of JSON's writer: a block mapping of the record's fields, with JSON's scalars and
-//! lists, which YAML 1.2 takes as they are.
+//! lists, which YAML 1.2 takes as they are. Keys need no quotes, but for `@timestamp`.
 //!
 //! Strings are always quoted, so that no reader takes a time or a number in one for anything else,
 //! and the characters that YAML does not let stand in quotes, or folds, are escaped.
@@ -15,6 +15,8 @@ struct Block {
     depth: usize,
     empty: bool,
     in_key: bool,
+    /// The key is one that can't stand without quotes.
+    quoted_key: bool,
 }
 
 /// Appends `record`, which serialises as a map with plain keys, as one document.
@@ -79,6 +81,7 @@ impl Formatter for Block {
 
     fn end_object_key<W: io::Write + ?Sized>(&mut self, _: &mut W) -> io::Result<()> {
         self.in_key = false;
+        self.quoted_key = false;
         Ok(())
     }
 
@@ -91,7 +94,10 @@ impl Formatter for Block {
     }
 
     fn end_string<W: io::Write + ?Sized>(&mut self, out: &mut W) -> io::Result<()> {
-        if self.is_key() { Ok(()) } else { CompactFormatter.end_string(out) }
+        if self.is_key() && !self.quoted_key {
+            return Ok(());
+        }
+        CompactFormatter.end_string(out)
     }
 
     fn write_string_fragment<W: io::Write + ?Sized>(
@@ -99,6 +105,11 @@ impl Formatter for Block {
         out: &mut W,
         fragment: &str,
     ) -> io::Result<()> {
+        // A key of ours is one fragment.
+        if self.is_key() && fragment.starts_with('@') {
+            self.quoted_key = true;
+            CompactFormatter.begin_string(out)?;
+        }
         if !fragment.contains(needs_escape) {
             return out.write_all(fragment.as_bytes());
         }

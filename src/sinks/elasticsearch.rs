@@ -6,6 +6,8 @@
 
 mod action;
 mod bulk;
+mod setup;
+mod templates;
 
 use std::{
     sync::{
@@ -18,9 +20,10 @@ use std::{
 use reqwest::{StatusCode, Url, header::HeaderMap};
 use schemars::JsonSchema;
 use serde::Deserialize;
+use tokio::sync::OnceCell;
 use tracing::warn;
 
-use self::action::Actions;
+use self::{action::Actions, setup::Installation};
 use super::{
     ConfigureSink, driver,
     http::{self, Authorization, BodyCompression, Client, Connection, Failure, TlsConfig},
@@ -28,7 +31,7 @@ use super::{
     secret::Secret,
 };
 use crate::{
-    codec::{Codec, Encoder, Origin},
+    codec::{Codec, Encoder, Origin, Schema},
     component::{Component, Context, Error, ItemEnd, Items, Outcome, Problem, SendError, Sink},
     metrics::Meter,
     record::{Kind, Records},
@@ -57,7 +60,9 @@ pub struct Config {
     pub proxy: Option<Secret>,
     /// How bodies are compressed: `gzip` (default; level 1) or `none`.
     pub compression: BodyCompression,
-    /// What is put in place in the cluster before the first record: `none` (default).
+    /// What is put in place in the cluster before the first record: `none` (default) or `install` (an
+    /// index template, a policy that deletes after 30 days, and an ingest pipeline that sets
+    /// `event.ingested`). For `mode: data_stream` and the schema `ecs`.
     pub setup: Setup,
     /// An ingest pipeline that documents pass (default: the index's own).
     pub pipeline: Option<String>,
@@ -81,6 +86,9 @@ pub enum Setup {
     /// Nothing: templates, policies and pipelines are somebody else's.
     #[default]
     None,
+    /// What is not there yet, or is an older one of ours; `config/elasticsearch` and
+    /// `config/opensearch` hold the same as files.
+    Install,
 }
 
 /// The parts of a data stream's name.
@@ -124,7 +132,11 @@ struct Elasticsearch {
     client: Client,
     /// The nodes' bulk addresses, and whose turn it is.
     bulk: Vec<Url>,
+    bases: Vec<Url>,
     turn: AtomicUsize,
+    /// What is to be put in place before the first request, and whether it is.
+    installation: Option<Installation>,
+    installed: OnceCell<()>,
     actions: Actions,
     own_ids: bool,
     meter: Arc<Meter>,
@@ -159,20 +171,23 @@ impl Config {
         match self.mode {
             Mode::Index => self.index.clone().unwrap_or_default(),
             Mode::DataStream => {
-                let DataStream { dataset, namespace } = &self.data_stream;
-                match dataset.as_str() {
-                    "auto" => format!("logs-tidegate.{kind}-{namespace}"),
-                    dataset => format!("logs-{dataset}-{namespace}"),
+                let namespace = &self.data_stream.namespace;
+                match self.dataset() {
+                    None => format!("logs-tidegate.{kind}-{namespace}"),
+                    Some(dataset) => format!("logs-{dataset}-{namespace}"),
                 }
             }
         }
     }
 
+    /// The data set of all kinds, if it is not each kind's own.
+    fn dataset(&self) -> Option<&str> {
+        Some(self.data_stream.dataset.as_str()).filter(|dataset| *dataset != "auto")
+    }
+
     /// An encoder whose documents name the data stream they go to.
     fn encoder(&self, options: &Options, origin: Origin) -> Encoder {
-        let DataStream { dataset, namespace } = &self.data_stream;
-        let dataset = Some(dataset.as_str()).filter(|dataset| *dataset != "auto");
-        let origin = origin.in_data_stream(dataset, namespace);
+        let origin = origin.in_data_stream(self.dataset(), &self.data_stream.namespace);
         Encoder::new(&options.encoding, self.schema(), origin)
     }
 
@@ -190,6 +205,15 @@ impl Config {
             compression: self.compression,
             timeout,
             cookies: false,
+        })
+    }
+
+    fn check_setup(&self, options: &Options) -> Option<Problem> {
+        let schema = options.encoding.schema.unwrap_or(self.schema());
+        let fits = self.mode == Mode::DataStream && schema == Schema::Ecs;
+        (self.setup == Setup::Install && !fits).then(|| {
+            Problem::new("setup", "what is installed is for data streams of the schema ecs")
+                .hint("set setup: none, or mode: data_stream and encoding.schema: ecs")
         })
     }
 
@@ -255,6 +279,7 @@ impl ConfigureSink for Config {
             problems.push(problem.hint("use codec: json"));
         }
         problems.extend(self.check_target());
+        problems.extend(self.check_setup(options));
         problems.extend(self.tls.check());
         problems.extend(http::check_proxy(self.proxy.as_ref()));
         problems
@@ -277,7 +302,14 @@ impl ConfigureSink for Config {
         let sink = Elasticsearch {
             client: self.client(Duration::from_secs(options.request.timeout_secs))?,
             bulk: bulk.collect::<Result<_, Error>>()?,
+            bases: self
+                .endpoints()
+                .into_iter()
+                .collect::<Result<_, _>>()
+                .map_err(Error::configuration)?,
             turn: AtomicUsize::new(0),
+            installation: (self.setup == Setup::Install).then(|| Installation::new(self.dataset())),
+            installed: OnceCell::new(),
             actions: Actions::new(
                 self,
                 self.encoder(options, Origin::of(context)),
@@ -300,6 +332,16 @@ impl Elasticsearch {
         let url = url.ok_or_else(|| SendError::Hold { reason: "no endpoint".to_owned() })?;
         let node = url.origin().ascii_serialization();
         Ok((url, node))
+    }
+
+    /// Puts what the config asks for in place, once.
+    async fn install(&self) -> Result<(), SendError> {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let base = self.bases.get(turn % self.bases.len().max(1));
+        match (&self.installation, base) {
+            (Some(installation), Some(base)) => installation.install(&self.client, base).await,
+            _ => Ok(()),
+        }
     }
 
     /// Under our own ids a repeat is met as a duplicate, and counted then: nothing is unclear.
@@ -340,6 +382,7 @@ impl Sink for Elasticsearch {
     }
 
     async fn send(&self, items: &Items<'_, ()>) -> Result<Outcome<()>, SendError> {
+        self.installed.get_or_try_init(|| self.install()).await?;
         let (url, node) = self.next()?;
         let headers = HeaderMap::from_iter([
             http::header("content-type", "application/x-ndjson"),

@@ -9,7 +9,7 @@ use super::super::{
 pub(in crate::codec) struct Common<T>(std::marker::PhantomData<T>);
 
 /// The Elastic Common Schema's version that the names are of.
-pub(in crate::codec) const ECS_VERSION: &str = "9.4.0";
+pub const ECS_VERSION: &str = "9.4.0";
 
 /// Who made the records, as Splunk names products.
 const VENDOR_PRODUCT: &str = "Tidegate Tidegate";

@@ -1,0 +1,139 @@
+//! What a cluster has to have for our documents: an index template, a lifecycle policy and an ingest
+//! pipeline. The files below `config/elasticsearch` and `config/opensearch` are these, for those who
+//! install them by hand.
+
+use serde_json::{Value, json};
+
+use crate::codec::{
+    fields::ECS_VERSION,
+    mappings::{self, Server},
+};
+
+/// Raised with every change of the template or the pipeline: an older one is replaced.
+pub(super) const VERSION: u64 = 1;
+/// Above the templates of Elastic's own packages, which have 200.
+const PRIORITY: u64 = 250;
+/// The name of all of them, and the data streams they are for where each kind has its own data set.
+pub(super) const NAME: &str = "tidegate";
+pub(super) const PATTERN: &str = "logs-tidegate.*-*";
+
+/// The index template for data streams that match `pattern`.
+pub(super) fn index_template(server: Server, pattern: &str, has_lifecycle: bool) -> Value {
+    let mut settings = json!({
+        "index": {
+            "codec": "best_compression",
+            "final_pipeline": NAME,
+        }
+    });
+    if has_lifecycle && server == Server::Elasticsearch {
+        settings["index"]["lifecycle"] = json!({"name": NAME});
+    }
+    json!({
+        "index_patterns": [pattern],
+        "data_stream": {},
+        "priority": PRIORITY,
+        "version": VERSION,
+        "_meta": {
+            "description": "network flows, packets, alerts and health records of Tidegate",
+            "ecs_version": ECS_VERSION,
+        },
+        "template": {
+            "settings": settings,
+            "mappings": {
+                "date_detection": false,
+                "dynamic_templates": [{
+                    "texts": {
+                        "match_mapping_type": "string",
+                        "mapping": {"type": "keyword", "ignore_above": 1024},
+                    }
+                }],
+                "properties": mappings::properties(server),
+            },
+        },
+    })
+}
+
+/// Elasticsearch's lifecycle policy: a new index a day, or sooner when it is large; deleted 30 days
+/// after that.
+pub(super) fn ilm_policy() -> Value {
+    json!({
+        "policy": {
+            "_meta": {"description": "Tidegate: kept for 30 days"},
+            "phases": {
+                "hot": {
+                    "actions": {
+                        "rollover": {"max_age": "1d", "max_primary_shard_size": "50gb"},
+                    },
+                },
+                "delete": {"min_age": "30d", "actions": {"delete": {}}},
+            },
+        },
+    })
+}
+
+/// OpenSearch's lifecycle policy: the same.
+pub(super) fn ism_policy(pattern: &str) -> Value {
+    json!({
+        "policy": {
+            "description": "Tidegate: kept for 30 days",
+            "default_state": "hot",
+            "states": [
+                {
+                    "name": "hot",
+                    "actions": [
+                        {"rollover": {"min_index_age": "1d", "min_primary_shard_size": "50gb"}},
+                    ],
+                    "transitions": [
+                        {"state_name": "delete", "conditions": {"min_rollover_age": "30d"}},
+                    ],
+                },
+                {"name": "delete", "actions": [{"delete": {}}], "transitions": []},
+            ],
+            "ism_template": [{"index_patterns": [pattern], "priority": PRIORITY}],
+        },
+    })
+}
+
+/// The ingest pipeline: notes when the cluster took a document in.
+pub(super) fn ingest_pipeline() -> Value {
+    json!({
+        "description": "Tidegate: sets event.ingested",
+        "version": VERSION,
+        "processors": [
+            {"set": {"field": "event.ingested", "value": "{{{_ingest.timestamp}}}"}},
+        ],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{env, fs, path::Path};
+
+    use super::*;
+
+    #[test]
+    fn the_shipped_files_are_those_of_the_code() {
+        let (elastic, open) = (Server::Elasticsearch, Server::OpenSearch);
+        let files = [
+            ("elasticsearch/index-template.json", index_template(elastic, PATTERN, true)),
+            ("elasticsearch/ilm-policy.json", ilm_policy()),
+            ("elasticsearch/ingest-pipeline.json", ingest_pipeline()),
+            ("opensearch/index-template.json", index_template(open, PATTERN, true)),
+            ("opensearch/ism-policy.json", ism_policy(PATTERN)),
+            ("opensearch/ingest-pipeline.json", ingest_pipeline()),
+        ];
+        for (name, document) in files {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(name);
+            let text = format!("{document:#}\n");
+            if env::var_os("TIDEGATE_UPDATE").is_some() {
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(&path, &text).unwrap();
+            }
+            let shipped = fs::read_to_string(&path).unwrap_or_default();
+            assert!(
+                shipped == text,
+                "config/{name} is old: set TIDEGATE_UPDATE=1 and run this again"
+            );
+        }
+    }
+}
