@@ -117,8 +117,8 @@ fn app(protocol: Option<&str>) -> Value<'_> {
 }
 
 /// Control bits, where there are any.
-fn flags(flags: TcpFlags, value: fn(TcpFlags) -> Value<'static>) -> Value<'static> {
-    if flags == TcpFlags::default() { Value::Absent } else { value(flags) }
+fn flags(flags: TcpFlags) -> Value<'static> {
+    if flags == TcpFlags::default() { Value::Absent } else { Value::Flags(flags) }
 }
 
 /// The one name to show.

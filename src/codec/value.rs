@@ -50,8 +50,6 @@ pub(super) enum Value<'a> {
     CommunityId(CommunityId),
     /// A history, a letter an event.
     History(History),
-    /// TCP control bits, by name, with commas between them.
-    FlagNames(TcpFlags),
     /// TCP control bits, a list of names.
     Flags(TcpFlags),
     /// Remarks about a flow that was seen from beside it.
@@ -175,12 +173,6 @@ impl<'a> Value<'a> {
                 out.extend(history.letters().map(|letter| u8::try_from(letter).unwrap_or(b'?')));
             }
             Self::Mac(address) => append_display(address, out),
-            Self::FlagNames(flags) => {
-                for (at, name) in flag_names(flags).enumerate() {
-                    out.extend_from_slice(if at > 0 { b"," } else { b"" });
-                    out.extend_from_slice(name.as_bytes());
-                }
-            }
             _ => debug_assert!(false, "{self:?} is not a plain text"),
         }
     }
@@ -350,7 +342,7 @@ mod tests {
                 Value::Number(number), Value::Address(address), Value::Text(&text),
                 Value::Addresses(address, Some(address)), Value::Label(7), Value::Plain("udp"),
                 Value::Words(&["a", "b"]), Value::Flags(TcpFlags(0x12)), Value::Bool(true),
-                Value::Tags(FlowTags(5)), Value::FlagNames(TcpFlags(0x12)),
+                Value::Tags(FlowTags(5)),
             ];
             for value in values {
                 prop_assert_eq!(json(value), serde_json::to_string(&value).unwrap());

@@ -16,6 +16,7 @@ mod live;
 mod project;
 mod replay;
 mod reverse_dns;
+mod schemas;
 mod sinks;
 mod splunk_hec;
 mod supervision;
@@ -37,6 +38,7 @@ fn main() {
         project::cases(),
         replay::cases(),
         reverse_dns::cases(),
+        schemas::cases(),
         sinks::cases(),
         splunk_hec::cases(),
         supervision::cases(),

@@ -164,14 +164,9 @@ pub(in crate::codec) const FIELDS: &[Field<Flow>] = &[
     })
     .ecs(&["tidegate.flow.icmp.code"])
     .cim(&["icmp_code"]),
-    F::new(Keywords, "TCP control bits either side has sent", |flow, _| {
-        flags(flow.tcp_flags(), Value::Flags)
-    })
-    .ecs(&["tidegate.flow.tcp_flags"]),
-    F::new(Keyword, "TCP control bits either side has sent", |flow, _| {
-        flags(flow.tcp_flags(), Value::FlagNames)
-    })
-    .cim(&["tcp_flag"]),
+    F::new(Keywords, "TCP control bits either side has sent", |flow, _| flags(flow.tcp_flags()))
+        .ecs(&["tidegate.flow.tcp_flags"])
+        .cim(&["tcp_flag"]),
     F::new(Keyword, "the state of the connection, in Zeek's terms", |flow, _| {
         Value::Plain(flow.conn_state.name())
     })

@@ -136,14 +136,9 @@ pub(in crate::codec) const FIELDS: &[Field<Packet>] = &[
     })
     .ecs(&["tidegate.packet.icmp.code"])
     .cim(&["icmp_code"]),
-    F::new(Keywords, "TCP control bits", |packet, _| {
-        flags(control_bits(&packet.outer), Value::Flags)
-    })
-    .ecs(&["tidegate.packet.tcp_flags"]),
-    F::new(Keyword, "TCP control bits", |packet, _| {
-        flags(control_bits(&packet.outer), Value::FlagNames)
-    })
-    .cim(&["tcp_flag"]),
+    F::new(Keywords, "TCP control bits", |packet, _| flags(control_bits(&packet.outer)))
+        .ecs(&["tidegate.packet.tcp_flags"])
+        .cim(&["tcp_flag"]),
     F::new(Long, "offset of a fragment in its packet's payload, in bytes", |packet, _| {
         Value::number(packet.outer.fragment.map(|fragment| fragment.offset))
     })

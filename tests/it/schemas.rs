@@ -1,0 +1,263 @@
+//! What we write in the schemas `ecs` and `cim`, against the lists of fields that their owners publish.
+
+mod cim;
+mod ecs;
+mod spl;
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    fs::{self, File},
+    io::{BufRead, BufReader},
+    path::Path,
+    sync::Arc,
+};
+
+use libtest_mimic::Failed;
+use serde_json::Value;
+use tidegate::{
+    codec::{Encoder, EncodingConfig, Origin, Schema, fields},
+    component::Clock,
+    record::{Action, Alert, ClockState, Health, Kind, MapFill, Names, Records, Timestamp},
+};
+
+use self::{cim::Model, ecs::Ecs};
+use crate::harness::{Case, Outcome, Scene, captures, tidegate::Tidegate};
+
+/// What is found wrong, of which events, and why it is not.
+type Exception = (&'static str, fn(&Value) -> bool, &'static str);
+
+/// What the checker of the Common Information Model holds against events that say the truth.
+const EXCEPTIONS: [Exception; 10] = [
+    (
+        "bytes_in: not valid",
+        |event| event["bytes_in"] == 0,
+        "a one-way flow or a packet: nothing came back, and the checker wants more than 0",
+    ),
+    (
+        "bytes_out: not valid",
+        |event| event["bytes_out"] == 0,
+        "only the responder was seen to send, or offloading left IP lengths of 0",
+    ),
+    (
+        "bytes: not valid",
+        |event| event["bytes"] == 0,
+        "packets of IP length 0, as segmentation offload leaves them",
+    ),
+    ("transport: not an expected value", is_other, "the model knows tcp, udp and icmp"),
+    ("transport: not valid", is_other, "the model knows tcp, udp and icmp"),
+    ("protocol: not valid", is_other, "the model knows tcp, udp and icmp"),
+    (
+        "icmp_type: not valid",
+        |event| event["icmp_type"].is_number(),
+        "the checker looks at the duration instead: it must be above 0 and below 254",
+    ),
+    (
+        "icmp_type: missing",
+        |event| event.get("icmp_code").is_none(),
+        "the ICMP header was cut off or is in another fragment",
+    ),
+    (
+        "icmp_code: missing",
+        |event| event.get("icmp_type").is_none(),
+        "the ICMP header was cut off or is in another fragment",
+    ),
+    (
+        "port: missing",
+        |event| event.get("src_port").is_none() && event.get("dest_port").is_none(),
+        "the transport header was cut off or is in another fragment",
+    ),
+];
+
+/// An alert is about one source and whatever it did.
+const ALERT_EXCEPTIONS: [&str; 4] =
+    ["dest: missing", "dest_port: missing", "src_port: missing", "transport: missing"];
+
+/// The cases.
+pub(crate) fn cases() -> Vec<Case> {
+    vec![
+        Case::new(every_document_of_every_capture_is_valid).needs_data(),
+        Case::new(every_field_of_ours_is_in_the_schema_with_its_type).needs_data(),
+        Case::new(alerts_and_health_records_are_valid).needs_data(),
+    ]
+}
+
+fn is_other(event: &Value) -> bool {
+    !["tcp", "udp", "icmp"].iter().any(|transport| event["transport"] == *transport)
+}
+
+fn ecs(scene: &Scene) -> Result<Ecs, Failed> {
+    Ecs::read(&scene.data.join("ecs/ecs_flat.yml"))
+}
+
+/// How often each exception was needed.
+#[derive(Debug, Default)]
+struct Tally {
+    documents: usize,
+    events: usize,
+    exceptions: BTreeMap<(&'static str, &'static str), usize>,
+}
+
+impl Tally {
+    /// Accepts what has a reason.
+    fn except(&mut self, event: &Value, wrong: &str) -> Outcome {
+        let stem = match wrong {
+            "src_port: missing" | "dest_port: missing" => "port: missing",
+            wrong => wrong,
+        };
+        let found = EXCEPTIONS.iter().find(|(name, holds, _)| *name == stem && holds(event));
+        let (name, _, reason) = found.ok_or_else(|| format!("{wrong} in {event}"))?;
+        *self.exceptions.entry((name, reason)).or_default() += 1;
+        Ok(())
+    }
+}
+
+fn every_document_of_every_capture_is_valid(scene: &Scene) -> Outcome {
+    let ecs = ecs(scene)?;
+    let model = Model::read(&scene.data.join("cim/Network_Traffic.json"))?;
+    let mut tally = Tally::default();
+    for capture in captures::below(&scene.data)? {
+        replay(scene, &capture)?;
+        let shown = capture.display();
+        for kind in ["packets", "flows"] {
+            each(&scene.path(&format!("{kind}.ecs")), |document| {
+                tally.documents += 1;
+                let wrong = ecs.check(document);
+                if wrong.is_empty() {
+                    Ok(())
+                } else {
+                    Err(format!("{shown}: {wrong:?}: {document}").into())
+                }
+            })?;
+            each(&scene.path(&format!("{kind}.cim")), |event| {
+                tally.events += 1;
+                model.check(event).iter().try_for_each(|wrong| tally.except(event, wrong))
+            })?;
+        }
+    }
+    eprintln!(
+        "{} ECS documents, no exception; {} CIM events, of which",
+        tally.documents, tally.events
+    );
+    for ((wrong, reason), times) in &tally.exceptions {
+        eprintln!("{times:>8} {wrong}: {reason}");
+    }
+    assert!(tally.documents > 200_000, "{tally:?}");
+    Ok(())
+}
+
+/// Writes the packets and flows of a capture in both schemas.
+fn replay(scene: &Scene, capture: &Path) -> Outcome {
+    let mut config = format!(
+        "data_dir: {}
+sources: {{ wire: {{ type: tshark, mode: file, files: [replaced.pcap] }} }}
+transforms:
+  packets: {{ type: extract, inputs: [wire] }}
+  flows: {{ type: flow, inputs: [packets], tunnels: inner, internal_networks: [10.0.0.0/8] }}
+sinks:
+",
+        scene.path("state").display()
+    );
+    for kind in ["packets", "flows"] {
+        for schema in ["ecs", "cim"] {
+            let path = scene.path(&format!("{kind}.{schema}"));
+            if path.exists() {
+                fs::remove_file(&path)?;
+            }
+            writeln!(
+                config,
+                "  {kind}_{schema}: {{ type: file, inputs: [{kind}], path: {}, \
+                 encoding: {{ schema: {schema} }} }}",
+                path.display()
+            )?;
+        }
+    }
+    let config = scene.write("schemas.yaml", config);
+    // Damaged captures are replayed as far as they go, which the exit code says.
+    let ended = Tidegate::new(scene, ["replay", "-c"]).arg(config).arg(capture).run()?;
+    match ended.code {
+        Some(0 | 3) => Ok(()),
+        _ => Err(format!("{}: {}", capture.display(), ended.stderr).into()),
+    }
+}
+
+/// Reads a file of JSON lines; one that nothing was written to is not there.
+fn each(path: &Path, mut take: impl FnMut(&Value) -> Outcome) -> Outcome {
+    if !path.exists() {
+        return Ok(());
+    }
+    BufReader::new(File::open(path)?)
+        .lines()
+        .try_for_each(|line| take(&serde_json::from_str(&line?)?))
+}
+
+fn every_field_of_ours_is_in_the_schema_with_its_type(scene: &Scene) -> Outcome {
+    let ecs = ecs(scene)?;
+    let mut checked = 0;
+    for field in fields::named(Schema::Ecs).filter(|field| !field.name.starts_with("tidegate.")) {
+        let theirs = ecs.field(field.name).ok_or_else(|| format!("{} is unknown", field.name))?;
+        assert_eq!(
+            (field.r#type, field.is_list),
+            (theirs.r#type.as_str(), theirs.is_list()),
+            "{}",
+            field.name
+        );
+        checked += 1;
+    }
+    assert!(checked > 50);
+    Ok(())
+}
+
+fn alerts_and_health_records_are_valid(scene: &Scene) -> Outcome {
+    let ecs = ecs(scene)?;
+    let model = Model::read(&scene.data.join("cim/Intrusion_Detection.json"))?;
+    let actions = [
+        Action::Alert,
+        Action::RateLimit,
+        Action::Block,
+        Action::WouldBlock,
+        Action::Unblock,
+        Action::Expire,
+        Action::Refused,
+    ];
+    let alerts = (0..).zip(actions).map(|(ordinal, action)| Alert {
+        time: Timestamp::from_nanos(1_700_000_000_000_000_000),
+        source: "2001:db8::7".parse().expect("an address"),
+        action,
+        risk_score: 90 - 15 * u8::try_from(ordinal).expect("few"),
+        reasons: vec!["80 ports in 1 s".into(), "no answer from 60 hosts".into()],
+        ordinal,
+        names: Names::default(),
+    });
+    let health = Health {
+        time: Timestamp::from_nanos(1_700_000_000_000_000_000),
+        packets: 12,
+        lost: vec![("kernel", 3)],
+        verdict_map: Some(MapFill { entries: 1, capacity: 2 }),
+        clock: Some(ClockState { offset_nanos: -5, synchronised: false }),
+        ..Health::default()
+    };
+    let batches =
+        [Records::Alerts(Arc::new(alerts.collect())), Records::Health(Arc::new(vec![health]))];
+    for records in &batches {
+        for index in 0..records.len() {
+            let wrong = ecs.check(&written(Schema::Ecs, records, index)?);
+            assert!(wrong.is_empty(), "{wrong:?}");
+            if records.kind() == Kind::Alert {
+                let event = written(Schema::Cim, records, index)?;
+                let mut wrong = model.check(&event);
+                wrong.retain(|wrong| !ALERT_EXCEPTIONS.contains(&wrong.as_str()));
+                assert!(wrong.is_empty(), "{wrong:?} in {event}");
+            }
+        }
+    }
+    Ok(())
+}
+
+fn written(schema: Schema, records: &Records, index: usize) -> Result<Value, Failed> {
+    let encoder =
+        Encoder::new(&EncodingConfig::default(), schema, Origin::new("sensor", Clock::Wall));
+    let mut out = Vec::new();
+    encoder.encode(records, index, &mut out)?;
+    Ok(serde_json::from_slice(&out)?)
+}
