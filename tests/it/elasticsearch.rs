@@ -2,11 +2,15 @@
 
 mod cost;
 mod faults;
+mod guarded;
 mod real;
 
 use crate::harness::Case;
 
 /// The sink's cases.
 pub(crate) fn cases() -> Vec<Case> {
-    [cost::cases(), faults::cases(), real::cases()].into_iter().flatten().collect()
+    [cost::cases(), faults::cases(), guarded::cases(), real::cases()]
+        .into_iter()
+        .flatten()
+        .collect()
 }

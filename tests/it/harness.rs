@@ -1,6 +1,7 @@
 //! How a case says what it needs, and what it is given to work with.
 
 pub(crate) mod captures;
+pub(crate) mod certificates;
 pub(crate) mod config;
 pub(crate) mod delivery;
 pub(crate) mod expected;
@@ -13,8 +14,10 @@ pub(crate) mod netns;
 pub(crate) mod packets;
 pub(crate) mod poll;
 pub(crate) mod process;
+pub(crate) mod proxy;
 pub(crate) mod search;
 pub(crate) mod server;
+pub(crate) mod table;
 pub(crate) mod tidegate;
 pub(crate) mod tshark;
 pub(crate) mod unbound;
@@ -80,6 +83,21 @@ impl Case {
         Self {
             name: path.split_once("::").map_or(path, |(_, rest)| rest).to_owned(),
             run: Box::new(run),
+            needs: Vec::new(),
+        }
+    }
+
+    /// A case of this function for one of the `things` that it is to be shown with.
+    pub(crate) fn with<T, F>(run: F, name: &str, thing: T) -> Self
+    where
+        T: Send + 'static,
+        F: FnOnce(&Scene, T) -> Outcome + Send + 'static,
+    {
+        let path = type_name::<F>();
+        let path = path.split_once("::").map_or(path, |(_, rest)| rest);
+        Self {
+            name: format!("{path}::{name}"),
+            run: Box::new(move |scene| run(scene, thing)),
             needs: Vec::new(),
         }
     }

@@ -13,6 +13,7 @@ mod damage;
 mod elasticsearch;
 mod harness;
 mod live;
+mod network;
 mod project;
 mod replay;
 mod reverse_dns;
@@ -25,6 +26,8 @@ mod zeek;
 use harness::Settings;
 
 fn main() {
+    // One for the process; the sinks set the same.
+    rustls::crypto::ring::default_provider().install_default().unwrap_or_default();
     let arguments = libtest_mimic::Arguments::from_args();
     let settings = Settings::from_environment();
     let cases = [
@@ -35,6 +38,7 @@ fn main() {
         elasticsearch::cases(),
         harness::cases(),
         live::cases(),
+        network::cases(),
         project::cases(),
         replay::cases(),
         reverse_dns::cases(),
@@ -46,6 +50,7 @@ fn main() {
     ];
     let trials = cases.into_iter().flatten().filter_map(|case| case.trial(&settings)).collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
+    harness::table::print();
     harness::server::end_all(conclusion.has_failed());
     conclusion.exit();
 }

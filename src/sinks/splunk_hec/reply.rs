@@ -46,7 +46,7 @@ pub(super) fn meaning(answer: &Answer) -> Meaning {
     match reply.code {
         0 if ok => Meaning::Taken { ack_id: reply.ack_id, full: false },
         24 | 25 if ok => Meaning::Taken { ack_id: reply.ack_id, full: true },
-        1..=4 | 7 | 21 | 22 => Meaning::RefusesUs,
+        1..=4 | 7 | 16 | 21 | 22 => Meaning::RefusesUs,
         5 | 6 | 12 | 13 | 15 => {
             reply.invalid_event.map_or(Meaning::Halve, |at| Meaning::Refused { at })
         }
@@ -104,6 +104,8 @@ mod tests {
             (13, 400, Meaning::Halve),
             (14, 400, Meaning::NoAcks),
             (15, 400, Meaning::Halve),
+            (16, 400, Meaning::RefusesUs),
+            (17, 200, Meaning::Unclear),
             (18, 503, Meaning::Later),
             (19, 503, Meaning::Later),
             (20, 503, Meaning::Later),

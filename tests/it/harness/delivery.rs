@@ -2,8 +2,8 @@
 
 use std::{
     collections::BTreeMap,
-    fmt::Write as _,
     net::{IpAddr, Ipv4Addr},
+    ops::Range,
     path::Path,
     sync::Arc,
     time::Duration,
@@ -19,7 +19,7 @@ use tidegate::{
         edge::{EdgeSender, edge},
     },
     metrics::{Balance, Meter},
-    record::{Action, Alert, Kinds, Records, Timestamp},
+    record::{Action, Alert, Endpoint, Flow, Id, Kinds, Names, Records, Timestamp, Transport},
     sinks::{ConfigureSink, options::Options},
 };
 use tokio::{sync::watch, task::JoinHandle};
@@ -35,19 +35,6 @@ pub(crate) struct Delivery {
     meter: Arc<Meter>,
     receipts: Receipts,
     sink: JoinHandle<Result<(), tidegate::component::Error>>,
-}
-
-/// One line of the table: what was done to a sink, and what became of the records.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Row {
-    pub(crate) fault: String,
-    pub(crate) sent: u64,
-    /// Distinct records at the destination, as the destination counts them.
-    pub(crate) delivered: u64,
-    /// Copies at the destination beyond the first.
-    pub(crate) doubled: u64,
-    /// Lines in the dead-letter file.
-    pub(crate) dead_lettered: u64,
 }
 
 // === impl Delivery ===
@@ -126,6 +113,12 @@ impl Delivery {
         Ok(balance)
     }
 
+    /// Cuts the sink off, with what it holds.
+    pub(crate) async fn abandon(self) {
+        self.sink.abort();
+        drop(self.sink.await);
+    }
+
     /// The errors the sink has counted, by type.
     pub(crate) fn errors(&self) -> BTreeMap<&'static str, u64> {
         self.meter.balance().errors
@@ -147,9 +140,23 @@ pub(crate) fn alerts(count: u32, bad: &[u32]) -> Vec<Alert> {
         risk_score: 50,
         reasons: bad.contains(&ordinal).then(|| "bad".into()).into_iter().collect(),
         ordinal,
-        names: tidegate::record::Names::default(),
+        names: Names::default(),
     };
     (0..count).map(alert).collect()
+}
+
+/// Flows that nobody mistakes for each other, by their numbers.
+pub(crate) fn flows(numbers: Range<u32>) -> Records {
+    let flow = |number: u32| {
+        let id = Id::of("flow", "test").number(number.into()).finish();
+        let client = Ipv4Addr::from(0x0a00_0000 | number & 0xffff);
+        let initiator = Endpoint::new(client.into(), Some(40_000)).sent(12, 1_400);
+        let server = Endpoint::new(Ipv4Addr::new(192, 0, 2, 1).into(), Some(443)).sent(9, 9_000);
+        let started = 1_700_000_000_123_456_789 + i64::from(number) * 1_000_000;
+        let [start, end] = [started, started + 1_000_000_000].map(Timestamp::from_nanos);
+        Flow { start, end, ..Flow::new(id, Transport::TCP, initiator, server) }
+    };
+    Records::Flows(Arc::new(numbers.map(flow).collect()))
 }
 
 /// The options of a sink in a hurry, with a dead-letter file in the case's folder.
@@ -172,33 +179,4 @@ pub(crate) fn dead_letter(scene: &Scene, name: &str) -> std::path::PathBuf {
 pub(crate) fn letters(path: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     text.lines().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect()
-}
-
-// === impl Row ===
-
-impl Row {
-    /// Records nobody can account for.
-    pub(crate) fn lost(&self) -> i64 {
-        let [sent, delivered, dead] =
-            [self.sent, self.delivered, self.dead_lettered].map(u64::cast_signed);
-        sent - delivered - dead
-    }
-
-    /// Prints rows as the table of a sink.
-    pub(crate) fn print(sink: &str, rows: &[Self]) {
-        let mut text = format!(
-            "\n{sink:<46} {:>8} {:>9} {:>8} {:>13} {:>5}\n",
-            "sent", "delivered", "doubled", "dead-lettered", "lost"
-        );
-        for row in rows {
-            let (fault, lost) = (&row.fault, row.lost());
-            let Self { sent, delivered, doubled, dead_lettered, .. } = row;
-            writeln!(
-                text,
-                "{fault:<46} {sent:>8} {delivered:>9} {doubled:>8} {dead_lettered:>13} {lost:>5}"
-            )
-            .expect("a String takes all");
-        }
-        eprint!("{text}");
-    }
 }

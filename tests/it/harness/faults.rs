@@ -5,7 +5,6 @@ use std::{
     collections::BTreeMap,
     io::Read,
     net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -13,18 +12,14 @@ use std::{
     time::Duration,
 };
 
-use rcgen::{CertificateParams, Issuer, KeyPair, date_time_ymd};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpListener,
     task::JoinHandle,
 };
-use tokio_rustls::{
-    TlsAcceptor,
-    rustls::{self, ServerConfig, pki_types::PrivatePkcs8KeyDer},
-};
+use tokio_rustls::TlsAcceptor;
 
-use super::Scene;
+use super::certificates::Certificates;
 
 /// A request as it came, its body unpacked.
 #[derive(Debug, Clone)]
@@ -58,22 +53,6 @@ pub(crate) struct FaultServer {
     /// Where it listens.
     pub(crate) address: SocketAddr,
     accepting: JoinHandle<()>,
-}
-
-/// What shows who the server is, connection by connection.
-pub(crate) struct Certificates {
-    /// The authority's certificate, a PEM file.
-    pub(crate) ca: PathBuf,
-    /// The first connections get the first of these; the last one is for all that follow.
-    configs: Vec<Arc<ServerConfig>>,
-}
-
-/// A certificate that clients must not take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Flaw {
-    WrongName,
-    WrongAuthority,
-    Expired,
 }
 
 // === impl FaultServer ===
@@ -190,55 +169,4 @@ fn answer(status: u16, body: &str, more: Option<(&str, String)>) -> Vec<u8> {
     let more = more.map(|(name, value)| format!("{name}: {value}\r\n")).unwrap_or_default();
     format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n{more}\r\n{body}", body.len())
         .into_bytes()
-}
-
-// === impl Certificates ===
-
-impl Certificates {
-    /// For each connection in turn a certificate with this flaw, and good ones from then on.
-    pub(crate) fn flawed_first(scene: &Scene, name: &str, flaws: &[Flaw]) -> Self {
-        // Set once for all; the sinks set the same.
-        rustls::crypto::ring::default_provider().install_default().unwrap_or_default();
-        let (ours, theirs) = (Authority::new(), Authority::new());
-        let config = |flaw: Option<Flaw>| {
-            let authority = if flaw == Some(Flaw::WrongAuthority) { &theirs } else { &ours };
-            authority.server(flaw)
-        };
-        let flawed = flaws.iter().map(|flaw| config(Some(*flaw)));
-        let configs = flawed.chain([config(None)]).collect();
-        Self { ca: scene.write(&format!("{name}.pem"), &ours.pem), configs }
-    }
-}
-
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    pem: String,
-}
-
-// === impl Authority ===
-
-impl Authority {
-    fn new() -> Self {
-        let key = KeyPair::generate().expect("the system has randomness");
-        let mut params = CertificateParams::new(Vec::new()).expect("no name is a good name");
-        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let pem = params.self_signed(&key).expect("a fresh key signs").pem();
-        Self { issuer: Issuer::new(params, key), pem }
-    }
-
-    fn server(&self, flaw: Option<Flaw>) -> Arc<ServerConfig> {
-        let name = if flaw == Some(Flaw::WrongName) { "elsewhere.test" } else { "localhost" };
-        let key = KeyPair::generate().expect("the system has randomness");
-        let mut params = CertificateParams::new([name.to_owned()]).expect("a DNS name");
-        if flaw == Some(Flaw::Expired) {
-            params.not_before = date_time_ymd(2020, 1, 1);
-            params.not_after = date_time_ymd(2020, 2, 1);
-        }
-        let certificate = params.signed_by(&key, &self.issuer).expect("a fresh key signs");
-        let key = PrivatePkcs8KeyDer::from(key.serialize_der());
-        let config = ServerConfig::builder()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], key.into());
-        Arc::new(config.expect("the key fits the certificate"))
-    }
 }

@@ -1,7 +1,12 @@
 //! An independent HEC receiver: an OpenTelemetry collector, with acknowledgements.
 
 use std::{
-    collections::BTreeMap, fs, net::TcpStream, path::PathBuf, process::Child, process::Command,
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{BufRead, BufReader},
+    net::TcpStream,
+    path::{Path, PathBuf},
+    process::{Child, Command},
     time::Duration,
 };
 
@@ -18,6 +23,9 @@ pub(crate) const TOKEN: &str = "11111111-2222-3333-4444-555555555555";
 #[derive(Debug)]
 pub(crate) struct HecReceiver {
     port: u16,
+    program: PathBuf,
+    config: PathBuf,
+    log: PathBuf,
     written: PathBuf,
     child: Child,
 }
@@ -40,13 +48,25 @@ impl HecReceiver {
             .replace("OUT.ndjson", &written.display().to_string());
         let config = scene.write("hec-receiver.yaml", config);
         let log = scene.path("hec-receiver.log");
-        let mut command = Command::new(program);
-        command.arg("--config").arg(config);
-        let mut child = server::start(&mut command, &log)?;
-        server::ready("the HEC receiver", &mut child, &log, Duration::from_mins(1), || {
-            TcpStream::connect(("127.0.0.1", port)).is_ok()
-        })?;
-        Ok(Self { port, written, child })
+        let child = spawn(&program, &config, &log, port)?;
+        Ok(Self { port, program, config, log, written, child })
+    }
+
+    /// Kills it with -9 and starts it again, with what it has written so far.
+    ///
+    /// # Errors
+    /// When it doesn't start.
+    pub(crate) fn restart(&mut self) -> Result<(), Failed> {
+        self.kill()?;
+        self.child = spawn(&self.program, &self.config, &self.log, self.port)?;
+        Ok(())
+    }
+
+    fn kill(&mut self) -> std::io::Result<()> {
+        process::signal(self.child.id(), Signal::KILL);
+        self.child.wait()?;
+        server::ended(self.child.id());
+        Ok(())
     }
 
     /// Its address for a config.
@@ -64,8 +84,9 @@ impl HecReceiver {
         self.child.wait()?;
         server::ended(self.child.id());
         let mut copies = BTreeMap::new();
-        for line in fs::read_to_string(&self.written)?.lines() {
-            let request: Value = serde_json::from_str(line)?;
+        for line in BufReader::new(File::open(&self.written)?).lines() {
+            // One that was cut off by a kill was never acknowledged.
+            let Ok(request) = serde_json::from_str::<Value>(&line?) else { continue };
             for record in log_records(&request) {
                 let time = record["timeUnixNano"].as_str().ok_or("an event without a time")?;
                 *copies.entry(time.to_owned()).or_default() += 1;
@@ -77,14 +98,20 @@ impl HecReceiver {
 
 impl Drop for HecReceiver {
     fn drop(&mut self) {
-        if !matches!(self.child.try_wait(), Ok(Some(_))) {
-            process::signal(self.child.id(), Signal::KILL);
-            match self.child.wait() {
-                Ok(_) => server::ended(self.child.id()),
-                Err(error) => eprintln!("can't wait for the HEC receiver: {error}"),
-            }
+        if !matches!(self.child.try_wait(), Ok(Some(_)))
+            && let Err(error) = self.kill()
+        {
+            eprintln!("can't wait for the HEC receiver: {error}");
         }
     }
+}
+
+fn spawn(program: &Path, config: &Path, log: &Path, port: u16) -> Result<Child, Failed> {
+    let mut child = server::start(Command::new(program).arg("--config").arg(config), log)?;
+    server::ready("the HEC receiver", &mut child, log, Duration::from_mins(1), || {
+        TcpStream::connect(("127.0.0.1", port)).is_ok()
+    })?;
+    Ok(child)
 }
 
 /// The records in one line of OTLP JSON.

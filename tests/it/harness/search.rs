@@ -1,61 +1,170 @@
-//! A real Elasticsearch, started once a run on free ports.
+//! Real Elasticsearch and OpenSearch servers, each started once a run on free ports.
+
+pub(crate) mod guarded;
 
 use std::{
+    collections::BTreeMap,
     fs,
+    ops::{Deref, DerefMut},
     os::unix::fs::chown,
     path::{Path, PathBuf},
     process::{Child, Command},
-    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use libtest_mimic::Failed;
-use reqwest::Method;
+use reqwest::{Certificate, Identity, Method};
 use rustix::process::{Signal, geteuid};
-use serde_json::Value;
+use serde_json::{Value, json};
+use tokio::{runtime::Handle, task::block_in_place};
 
-use super::{poll, process, server};
+use super::{
+    faults::{Reply, Request},
+    poll, process, server,
+};
 
 /// From nothing to a green cluster on a busy machine.
 const START: Duration = Duration::from_mins(5);
 const NOBODY: u32 = 65534;
 const NOGROUP: u32 = 65534;
 
-/// The server.
+/// A product and its version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Flavor {
+    Elasticsearch8,
+    Elasticsearch9,
+    OpenSearch3,
+}
+
+/// A server.
 #[derive(Debug)]
-pub(crate) struct Elasticsearch {
+pub(crate) struct Server {
+    /// What it is.
+    pub(crate) flavor: Flavor,
     home: PathBuf,
+    java: PathBuf,
     folder: PathBuf,
     port: u16,
     launcher: Option<Child>,
     http: reqwest::Client,
+    admin: Option<Admin>,
 }
 
-static RUNNING: OnceLock<Mutex<Option<Elasticsearch>>> = OnceLock::new();
+/// A server that all cases share, in the hands of one of them.
+#[derive(Debug)]
+pub(crate) struct Shared(MutexGuard<'static, Option<Server>>);
 
-/// The server, for one case at a time; the first one starts it.
+/// Who may do all, on a server that asks who is there.
+#[derive(Debug, Clone)]
+struct Admin {
+    user: &'static str,
+    password: &'static str,
+    ca: String,
+    identity: String,
+}
+
+static ELASTICSEARCH_8: Mutex<Option<Server>> = Mutex::new(None);
+static ELASTICSEARCH_9: Mutex<Option<Server>> = Mutex::new(None);
+static OPENSEARCH_3: Mutex<Option<Server>> = Mutex::new(None);
+
+/// The server of this kind, open to all, for one case at a time; the first one starts it.
 ///
 /// # Errors
 /// When it can't be started.
-pub(crate) fn elasticsearch() -> Result<MutexGuard<'static, Option<Elasticsearch>>, Failed> {
-    let mut running =
-        RUNNING.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
+pub(crate) fn shared(flavor: Flavor) -> Result<Shared, Failed> {
+    let slot = match flavor {
+        Flavor::Elasticsearch8 => &ELASTICSEARCH_8,
+        Flavor::Elasticsearch9 => &ELASTICSEARCH_9,
+        Flavor::OpenSearch3 => &OPENSEARCH_3,
+    };
+    share(slot, || Server::prepare(flavor, flavor.name(), &[], None))
+}
+
+fn share(
+    slot: &'static Mutex<Option<Server>>,
+    prepare: impl FnOnce() -> Result<Server, Failed>,
+) -> Result<Shared, Failed> {
+    let mut running = slot.lock().unwrap_or_else(PoisonError::into_inner);
     if running.is_none() {
-        let mut server = Elasticsearch::prepare("elasticsearch")?;
+        let mut server = prepare()?;
         server.start()?;
         *running = Some(server);
     }
-    Ok(running)
+    Ok(Shared(running))
 }
 
-// === impl Elasticsearch ===
+// === impl Flavor ===
 
-impl Elasticsearch {
-    fn prepare(backend: &str) -> Result<Self, Failed> {
-        let home = server::bring(backend)?;
+impl Flavor {
+    /// All of them.
+    pub(crate) const ALL: [Self; 3] =
+        [Self::Elasticsearch8, Self::Elasticsearch9, Self::OpenSearch3];
+
+    /// Its name in `scripts/test-backends`.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Elasticsearch8 => "elasticsearch-8.19.21",
+            Self::Elasticsearch9 => "elasticsearch-9.5.3",
+            Self::OpenSearch3 => "opensearch-3.6.0",
+        }
+    }
+
+    /// The name of its program, and how the names of its variables begin.
+    const fn program(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Elasticsearch8 | Self::Elasticsearch9 => ("bin/elasticsearch", "ES"),
+            Self::OpenSearch3 => ("bin/opensearch", "OPENSEARCH"),
+        }
+    }
+
+    /// What it runs on, by its name in `scripts/test-backends`.
+    const fn java(self) -> &'static str {
+        match self {
+            Self::Elasticsearch8 => "jdk-17",
+            Self::Elasticsearch9 | Self::OpenSearch3 => "jdk-21",
+        }
+    }
+
+    /// What it calls a value that does not fit its field.
+    pub(crate) const fn parsing_exception(self) -> &'static str {
+        match self {
+            Self::Elasticsearch8 | Self::Elasticsearch9 => "document_parsing_exception",
+            Self::OpenSearch3 => "mapper_parsing_exception",
+        }
+    }
+}
+
+// === impl Shared ===
+
+impl Deref for Shared {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        self.0.as_ref().expect("share() started it")
+    }
+}
+
+impl DerefMut for Shared {
+    fn deref_mut(&mut self) -> &mut Server {
+        self.0.as_mut().expect("share() started it")
+    }
+}
+
+// === impl Server ===
+
+impl Server {
+    /// A server that has not started yet, with these further settings.
+    fn prepare(
+        flavor: Flavor,
+        name: &str,
+        settings: &[String],
+        admin: Option<Admin>,
+    ) -> Result<Self, Failed> {
+        let home = server::bring(flavor.name())?;
+        let java = server::bring(flavor.java())?;
         // It refuses to run as root, and the folders above the project may be closed to others.
-        let folder =
-            std::env::temp_dir().join(format!("tidegate-{backend}-{}", std::process::id()));
+        let folder = std::env::temp_dir().join(format!("tidegate-{name}-{}", std::process::id()));
         let port = server::free_port()?;
         let config = folder.join("config");
         for name in ["config", "data", "logs", "tmp"] {
@@ -63,12 +172,16 @@ impl Elasticsearch {
         }
         for file in fs::read_dir(home.join("config"))? {
             let file = file?;
-            if file.file_type()?.is_file() {
-                fs::copy(file.path(), config.join(file.file_name()))?;
+            if !file.file_type()?.is_file() {
+                continue;
             }
+            // Its log of collections would go where it can't write.
+            let text = fs::read_to_string(file.path())?;
+            let kept = text.lines().filter(|line| !line.contains("logs/gc.log"));
+            fs::write(config.join(file.file_name()), kept.collect::<Vec<_>>().join("\n"))?;
         }
         let shown = folder.display();
-        let settings = [
+        let mut all = vec![
             "cluster.name: tidegate-tests".to_owned(),
             "network.host: 127.0.0.1".to_owned(),
             format!("http.port: {port}"),
@@ -77,15 +190,23 @@ impl Elasticsearch {
             format!("path.data: {shown}/data"),
             format!("path.logs: {shown}/logs"),
             "cluster.routing.allocation.disk.threshold_enabled: false".to_owned(),
-            "xpack.security.enabled: false".to_owned(),
         ];
-        fs::write(config.join("elasticsearch.yml"), settings.join("\n"))?;
-        if geteuid().is_root() {
-            give_away(&folder)?;
+        if flavor != Flavor::OpenSearch3 {
+            all.push(format!("xpack.security.enabled: {}", admin.is_some()));
         }
-        rustls::crypto::ring::default_provider().install_default().unwrap_or_default();
-        let http = reqwest::Client::builder().tls_certs_only([]).timeout(Duration::from_mins(1));
-        Ok(Self { home, folder, port, launcher: None, http: http.build()? })
+        all.extend_from_slice(settings);
+        let (program, _) = flavor.program();
+        let file = Path::new(program).file_name().unwrap_or_default().display();
+        fs::write(config.join(format!("{file}.yml")), all.join("\n"))?;
+        let mut http = reqwest::Client::builder().timeout(Duration::from_mins(1));
+        http = match &admin {
+            None => http.tls_certs_only([]),
+            Some(admin) => http
+                .tls_certs_only([Certificate::from_pem(admin.ca.as_bytes())?])
+                .identity(Identity::from_pem(admin.identity.as_bytes())?),
+        };
+        let http = http.build()?;
+        Ok(Self { flavor, home, java, folder, port, launcher: None, http, admin })
     }
 
     /// Starts it, on the same port and data as before.
@@ -93,13 +214,14 @@ impl Elasticsearch {
     /// # Errors
     /// When it does not answer in time: with the end of its log.
     pub(crate) fn start(&mut self) -> Result<(), Failed> {
-        let java = java_home()?;
         let pid_file = self.pid_file();
         if pid_file.exists() {
             fs::remove_file(&pid_file)?;
         }
-        let program = self.home.join("bin/elasticsearch");
+        let (program, variables) = self.flavor.program();
+        let program = self.home.join(program);
         let mut command = if geteuid().is_root() {
+            give_away(&self.folder)?;
             let mut command = Command::new("setpriv");
             command.args(["--reuid=nobody", "--regid=nogroup", "--clear-groups"]).arg(program);
             command
@@ -109,15 +231,15 @@ impl Elasticsearch {
         command
             .arg("-p")
             .arg(&pid_file)
-            .env("ES_JAVA_HOME", java)
-            .env("ES_PATH_CONF", self.folder.join("config"))
-            .env("ES_TMPDIR", self.folder.join("tmp"))
-            .env("ES_JAVA_OPTS", "-Xms512m -Xmx512m")
+            .env(format!("{variables}_JAVA_HOME"), &self.java)
+            .env(format!("{variables}_PATH_CONF"), self.config())
+            .env(format!("{variables}_TMPDIR"), self.folder.join("tmp"))
+            .env(format!("{variables}_JAVA_OPTS"), "-Xms512m -Xmx512m")
             .current_dir(&self.folder);
         let log = self.folder.join("console.log");
         let mut launcher = server::start(&mut command, &log)?;
-        let runtime = runtime()?;
-        server::ready("Elasticsearch", &mut launcher, &log, START, || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        server::ready(self.flavor.name(), &mut launcher, &log, START, || {
             let health = self.ask(Method::GET, "_cluster/health", None);
             runtime.block_on(health).is_ok_and(|health| health["status"] != "red")
         })?;
@@ -133,7 +255,7 @@ impl Elasticsearch {
     pub(crate) fn kill(&mut self) -> Result<(), Failed> {
         let pid = self.pid()?;
         process::signal(pid, Signal::KILL);
-        poll::until_true("Elasticsearch to be gone", Duration::from_secs(30), || {
+        poll::until_true("the server to be gone", Duration::from_secs(30), || {
             process::get(pid).is_none_or(|process| process.state == 'Z')
         })?;
         if let Some(mut launcher) = self.launcher.take() {
@@ -146,7 +268,10 @@ impl Elasticsearch {
 
     /// Its address for a config.
     pub(crate) fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        match self.admin {
+            None => format!("http://127.0.0.1:{}", self.port),
+            Some(_) => format!("https://localhost:{}", self.port),
+        }
     }
 
     /// Sends a request and reads its JSON.
@@ -160,6 +285,9 @@ impl Elasticsearch {
         body: Option<Value>,
     ) -> Result<Value, Failed> {
         let mut request = self.http.request(method, format!("{}/{path}", self.url()));
+        if let Some(admin) = &self.admin {
+            request = request.basic_auth(admin.user, Some(admin.password));
+        }
         if let Some(body) = body {
             request = request.header("content-type", "application/json").body(body.to_string());
         }
@@ -182,6 +310,59 @@ impl Elasticsearch {
         answer["count"].as_u64().ok_or_else(|| format!("no count: {answer}").into())
     }
 
+    /// How often each id is there, over all indices of a data stream of at most 10,000 documents.
+    ///
+    /// # Errors
+    /// When it can't be asked, or there are more documents.
+    pub(crate) async fn copies(&self, stream: &str) -> Result<BTreeMap<String, u64>, Failed> {
+        let count = self.count(stream).await?;
+        let query = json!({"size": 10_000, "_source": false});
+        let answer = self.ask(Method::POST, &format!("{stream}/_search"), Some(query)).await?;
+        let mut copies = BTreeMap::new();
+        for hit in answer["hits"]["hits"].as_array().into_iter().flatten() {
+            let id = hit["_id"].as_str().ok_or("a document without an id")?;
+            *copies.entry(id.to_owned()).or_default() += 1;
+        }
+        let found = copies.values().sum::<u64>();
+        if found == count {
+            return Ok(copies);
+        }
+        Err(format!("{found} of {count} documents found").into())
+    }
+
+    /// What passes a bulk request on to it, for a fault server in between; called within a runtime
+    /// of several threads.
+    pub(crate) fn passes_on(&self) -> impl Fn(&Request) -> Reply + Send + Sync + use<> {
+        let (http, url) = (self.http.clone(), self.url());
+        move |request| {
+            let passed = http
+                .post(format!("{url}{}", request.target))
+                .header("content-type", "application/x-ndjson")
+                .body(request.body.clone());
+            let answer = async {
+                let answer = passed.send().await?;
+                Ok::<_, reqwest::Error>((answer.status().as_u16(), answer.text().await?))
+            };
+            match block_in_place(|| Handle::current().block_on(answer)) {
+                Ok((status, body)) => Reply::Answer(status, body, None),
+                Err(_) => Reply::Hangup,
+            }
+        }
+    }
+
+    /// What gives a data stream a new index to write to, from anywhere.
+    pub(crate) fn rollover(
+        &self,
+        stream: &str,
+    ) -> impl AsyncFn() -> Result<(), reqwest::Error> + Send + Sync + use<> {
+        let (http, url) = (self.http.clone(), format!("{}/{stream}/_rollover", self.url()));
+        async move || http.post(&url).send().await?.error_for_status().map(drop)
+    }
+
+    fn config(&self) -> PathBuf {
+        self.folder.join("config")
+    }
+
     fn pid_file(&self) -> PathBuf {
         self.folder.join("tmp/pid")
     }
@@ -189,18 +370,6 @@ impl Elasticsearch {
     fn pid(&self) -> Result<u32, Failed> {
         Ok(fs::read_to_string(self.pid_file())?.trim().parse()?)
     }
-}
-
-fn runtime() -> Result<tokio::runtime::Runtime, Failed> {
-    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
-}
-
-/// The JDK of the `java` on the path.
-fn java_home() -> Result<PathBuf, Failed> {
-    let java =
-        process::output(Command::new("sh").args(["-c", "readlink -f \"$(command -v java)\""]))?;
-    let home = Path::new(java.trim()).ancestors().nth(2).map(Path::to_owned);
-    home.ok_or_else(|| "no java: scripts/install-deps test installs one".into())
 }
 
 fn give_away(path: &Path) -> Result<(), Failed> {
