@@ -1,5 +1,6 @@
 //! What we write in the schemas `ecs` and `cim`, against the lists of fields that their owners publish.
 
+mod add_on;
 mod cim;
 mod ecs;
 mod spl;
@@ -75,11 +76,13 @@ const ALERT_EXCEPTIONS: [&str; 4] =
 
 /// The cases.
 pub(crate) fn cases() -> Vec<Case> {
-    vec![
+    let mut cases = vec![
         Case::new(every_document_of_every_capture_is_valid).needs_data(),
         Case::new(every_field_of_ours_is_in_the_schema_with_its_type).needs_data(),
         Case::new(alerts_and_health_records_are_valid).needs_data(),
-    ]
+    ];
+    cases.extend(add_on::cases());
+    cases
 }
 
 fn is_other(event: &Value) -> bool {
