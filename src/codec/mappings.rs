@@ -28,19 +28,20 @@ const ADDED: Named = Named {
     about: "when the server took it in; set by the ingest pipeline",
 };
 
-/// The `properties` of a mapping: every field of the schema `ecs`, of all kinds of record.
-pub fn properties(server: Server) -> Value {
+/// The `properties` of a mapping: every field of the schema `ecs`, of all kinds of record. A server
+/// without the type `constant_keyword` gets a plain `keyword`.
+pub fn properties(server: Server, has_constants: bool) -> Value {
     let mut properties = Map::new();
     for field in named(Schema::Ecs).chain([ADDED]) {
-        insert(&mut properties, field.name, mapping(field.r#type, server));
+        insert(&mut properties, field.name, mapping(field.r#type, server, has_constants));
     }
     Value::Object(properties)
 }
 
-fn mapping(r#type: &str, server: Server) -> Value {
+fn mapping(r#type: &str, server: Server, has_constants: bool) -> Value {
     match (r#type, server) {
         ("keyword", _) => json!({"type": "keyword", "ignore_above": IGNORE_ABOVE}),
-        ("constant_keyword", Server::OpenSearch) => json!({"type": "keyword"}),
+        ("constant_keyword", _) if !has_constants => json!({"type": "keyword"}),
         ("flattened", Server::OpenSearch) => json!({"type": "flat_object"}),
         (r#type, _) => json!({"type": r#type}),
     }

@@ -9,7 +9,7 @@ use tracing::{info, warn};
 
 use super::{
     super::http::{self, Answer, Client},
-    templates::{self, NAME, PATTERN, VERSION},
+    templates::{self, Means, NAME, PATTERN, VERSION},
 };
 use crate::{codec::mappings::Server, component::SendError};
 
@@ -43,15 +43,25 @@ impl Installation {
     pub(super) async fn install(&self, client: &Client, base: &Url) -> Result<(), SendError> {
         let cluster = Cluster { client, base };
         let server = cluster.detect().await?;
-        let has_lifecycle = self.install_policy(&cluster, server).await?;
-        let pipeline = format!("_ingest/pipeline/{NAME}");
-        let version = |found: &Value| found[NAME]["version"].as_u64();
-        cluster.replace_older(&pipeline, templates::ingest_pipeline(), version).await?;
-        let template = templates::index_template(server, &self.pattern, has_lifecycle);
+        let mut means = Means {
+            // Elastic's own; OpenSearch has nothing like it.
+            constant_keyword: server == Server::Elasticsearch,
+            policy: self.install_policy(&cluster, server).await?,
+            pipeline: install_pipeline(&cluster).await?,
+        };
         let version = |found: &Value| {
             found.pointer("/index_templates/0/index_template/version").and_then(Value::as_u64)
         };
-        cluster.replace_older(&format!("_index_template/{}", self.name), template, version).await?;
+        let path = format!("_index_template/{}", self.name);
+        let template = |means| templates::index_template(server, &self.pattern, means);
+        let mut refused = cluster.replace_older(&path, &template(means), version).await?;
+        if refused.as_ref().is_some_and(|refused| says(refused, "constant_keyword")) {
+            means.constant_keyword = false;
+            refused = cluster.replace_older(&path, &template(means), version).await?;
+        }
+        if let Some(refused) = refused {
+            return Err(cluster.refused(&path, &refused));
+        }
         info!(?server, template = self.name, pattern = self.pattern, "the cluster is set up");
         Ok(())
     }
@@ -78,7 +88,21 @@ impl Installation {
             warn!(path, "the server has no lifecycle policies: nothing will delete old records");
             return Ok(false);
         }
-        cluster.accepted(&path, &put).map(|()| true)
+        if put.status.is_success() { Ok(true) } else { Err(cluster.refused(&path, &put)) }
+    }
+}
+
+/// Puts the pipeline in place; false where the server lacks the processor it is made of.
+async fn install_pipeline(cluster: &Cluster<'_>) -> Result<bool, SendError> {
+    let path = format!("_ingest/pipeline/{NAME}");
+    let version = |found: &Value| found[NAME]["version"].as_u64();
+    match cluster.replace_older(&path, &templates::ingest_pipeline(), version).await? {
+        None => Ok(true),
+        Some(refused) if says(&refused, "No processor type exists") => {
+            warn!(path, "the server lacks the processor set: event.ingested will not be there");
+            Ok(false)
+        }
+        Some(refused) => Err(cluster.refused(&path, &refused)),
     }
 }
 
@@ -104,20 +128,20 @@ impl Cluster<'_> {
         })
     }
 
-    /// Puts `document` at `path` unless what is there is as new.
+    /// Puts `document` at `path` unless what is there is as new; answers what was refused.
     async fn replace_older(
         &self,
         path: &str,
-        document: Value,
+        document: &Value,
         version: impl Fn(&Value) -> Option<u64>,
-    ) -> Result<(), SendError> {
+    ) -> Result<Option<Answer>, SendError> {
         let found = self.ask(Method::GET, path, None).await?;
         let there: Value = serde_json::from_slice(&found.body).unwrap_or_default();
         if found.status.is_success() && version(&there).is_none_or(|there| there >= VERSION) {
-            return Ok(());
+            return Ok(None);
         }
-        let put = self.ask(Method::PUT, path, Some(&document)).await?;
-        self.accepted(path, &put)
+        let put = self.ask(Method::PUT, path, Some(document)).await?;
+        Ok((!put.status.is_success()).then_some(put))
     }
 
     async fn ask(
@@ -155,21 +179,33 @@ impl Cluster<'_> {
         }
     }
 
-    fn accepted(&self, path: &str, answer: &Answer) -> Result<(), SendError> {
-        if answer.status.is_success() {
-            return Ok(());
-        }
-        let quoted = self.client.quote(answer);
-        Err(SendError::Hold { reason: format!("set-up, PUT {path}: {quoted}") })
+    fn refused(&self, path: &str, answer: &Answer) -> SendError {
+        let answer = Answer { body: causes(&answer.body), ..answer.clone() };
+        SendError::Hold { reason: format!("set-up, PUT {path}: {}", self.client.quote(&answer)) }
     }
 }
 
 /// Whether the server does not know the address asked for.
 fn has_no_route(answer: &Answer) -> bool {
-    let says = |words: &[u8]| memchr::memmem::find(&answer.body, words).is_some();
     match answer.status {
         StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_FOUND => true,
-        StatusCode::BAD_REQUEST => says(b"no handler found"),
+        StatusCode::BAD_REQUEST => says(answer, "no handler found"),
         _ => false,
     }
+}
+
+fn says(answer: &Answer, words: &str) -> bool {
+    memchr::memmem::find(&answer.body, words.as_bytes()).is_some()
+}
+
+/// What an error says, from the outside in: the last cause is the one that helps.
+fn causes(body: &[u8]) -> Vec<u8> {
+    let body_as_json: Value = serde_json::from_slice(body).unwrap_or_default();
+    let mut reasons = Vec::new();
+    let mut error = body_as_json.get("error");
+    while let Some(cause) = error {
+        reasons.extend(cause["reason"].as_str());
+        error = cause.get("caused_by");
+    }
+    if reasons.is_empty() { body.to_vec() } else { reasons.join(": ").into_bytes() }
 }

@@ -17,15 +17,22 @@ const PRIORITY: u64 = 250;
 pub(super) const NAME: &str = "tidegate";
 pub(super) const PATTERN: &str = "logs-tidegate.*-*";
 
+/// What a server has that a template may refer to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Means {
+    pub(super) policy: bool,
+    pub(super) pipeline: bool,
+    pub(super) constant_keyword: bool,
+}
+
 /// The index template for data streams that match `pattern`.
-pub(super) fn index_template(server: Server, pattern: &str, has_lifecycle: bool) -> Value {
-    let mut settings = json!({
-        "index": {
-            "codec": "best_compression",
-            "final_pipeline": NAME,
-        }
-    });
-    if has_lifecycle && server == Server::Elasticsearch {
+pub(super) fn index_template(server: Server, pattern: &str, means: Means) -> Value {
+    let mut settings = json!({"index": {"codec": "best_compression"}});
+    if means.pipeline {
+        settings["index"]["final_pipeline"] = json!(NAME);
+    }
+    // OpenSearch's policy names its data streams itself.
+    if means.policy && server == Server::Elasticsearch {
         settings["index"]["lifecycle"] = json!({"name": NAME});
     }
     json!({
@@ -47,7 +54,7 @@ pub(super) fn index_template(server: Server, pattern: &str, has_lifecycle: bool)
                         "mapping": {"type": "keyword", "ignore_above": 1024},
                     }
                 }],
-                "properties": mappings::properties(server),
+                "properties": mappings::properties(server, means.constant_keyword),
             },
         },
     })
@@ -114,11 +121,13 @@ mod tests {
     #[test]
     fn the_shipped_files_are_those_of_the_code() {
         let (elastic, open) = (Server::Elasticsearch, Server::OpenSearch);
+        let all = Means { policy: true, pipeline: true, constant_keyword: true };
+        let of_open_search = Means { constant_keyword: false, ..all };
         let files = [
-            ("elasticsearch/index-template.json", index_template(elastic, PATTERN, true)),
+            ("elasticsearch/index-template.json", index_template(elastic, PATTERN, all)),
             ("elasticsearch/ilm-policy.json", ilm_policy()),
             ("elasticsearch/ingest-pipeline.json", ingest_pipeline()),
-            ("opensearch/index-template.json", index_template(open, PATTERN, true)),
+            ("opensearch/index-template.json", index_template(open, PATTERN, of_open_search)),
             ("opensearch/ism-policy.json", ism_policy(PATTERN)),
             ("opensearch/ingest-pipeline.json", ingest_pipeline()),
         ];

@@ -49,19 +49,19 @@ pub(crate) fn cases() -> Vec<Case> {
 fn config(url: &str, namespace: &str) -> Result<Config, Failed> {
     Ok(serde_json::from_value(json!({
         "endpoints": [url],
-        "data_stream": {"namespace": namespace},
+        "data_stream": {"namespace": format!("case_{namespace}")},
     }))?)
 }
 
 fn stream(namespace: &str) -> String {
-    format!("logs-tidegate.alert-{namespace}")
+    format!("logs-tidegate.alert-case_{namespace}")
 }
 
 /// A template for the data streams of this file: a reason has to be an address, so "bad" is refused.
 async fn install_template(server: &Server) -> Outcome {
     let template = json!({
-        "index_patterns": ["logs-tidegate.*-*"],
-        "priority": 250,
+        "index_patterns": ["logs-tidegate.*-case_*"],
+        "priority": 300,
         "data_stream": {},
         "template": {
             "settings": {"number_of_replicas": 0},
@@ -242,7 +242,7 @@ fn a_million_flows_arrive_though_the_server_is_killed_twice(scene: &Scene) -> Ou
             }
         }
         let balance = delivery.finish(LIMIT).await?;
-        let count = server.count("logs-tidegate.flow-million").await?;
+        let count = server.count("logs-tidegate.flow-case_million").await?;
         eprintln!("a million flows in {:?}: {balance:?}", started.elapsed());
         let row = Row {
             sink: "elasticsearch",

@@ -162,6 +162,7 @@ pub(crate) fn flows(numbers: Range<u32>) -> Records {
 /// The options of a sink in a hurry, with a dead-letter file in the case's folder.
 pub(crate) fn hasty(scene: &Scene, name: &str) -> Value {
     json!({
+        "encoding": {"schema": "simple"},
         "batch": {"timeout_secs": 1},
         "request": {
             "concurrency": 2, "timeout_secs": 2, "retry_initial_secs": 1, "retry_max_secs": 1,
