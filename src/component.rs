@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::{
     clock::Clock,
-    configure::{Claim, Configure, Context, Need, Problem, Reference},
+    configure::{Asks, Claim, Configure, Context, Need, Problem, Reference},
     error::Error,
     input::Input,
     outbox::Outbox,
@@ -36,7 +36,7 @@ use crate::{
 pub struct Signature {
     /// The kinds its inputs may carry; none for a source.
     pub accepts: Kinds,
-    /// Its output ports, the main one first; none for a sink.
+    /// Its output ports, the main one first if it has one; none for a sink.
     pub ports: Vec<PortSpec>,
 }
 

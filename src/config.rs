@@ -25,6 +25,8 @@ mod text;
 mod tree;
 mod usage;
 
+use std::sync::Arc;
+
 use crate::{
     component::{Port, Signature},
     record::Kinds,
@@ -46,6 +48,9 @@ pub use self::{
 /// A config without errors.
 #[derive(Debug)]
 pub struct Config<F: Families = Components> {
+    /// The hash of what the file says: of its keys and values, but not of secrets, nor of what came
+    /// from variables and files. Comments and layout don't count.
+    pub hash: Arc<str>,
     /// What holds for the whole process.
     pub globals: Globals,
     /// The sources, in the order of the file.

@@ -3,9 +3,13 @@
 //! A `Meter` keeps its own numbers, which must balance at the end of a run, and mirrors them to the
 //! process's metrics recorder, if one is installed.
 
+mod books;
 mod meter;
 
-pub use self::meter::{Balance, Level, Meter, State};
+pub use self::{
+    books::{Books, Figures},
+    meter::{Balance, Level, Meter, State},
+};
 
 /// A metric as the reference lists it.
 #[derive(Debug, Clone, Copy)]

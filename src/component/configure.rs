@@ -5,7 +5,11 @@ use std::{path::PathBuf, sync::Arc};
 use tokio::sync::watch;
 
 use super::{Clock, Component, Error, Signature};
-use crate::{ack::Receipts, metrics::Meter};
+use crate::{
+    ack::Receipts,
+    metrics::{Books, Meter},
+    record::Kinds,
+};
 
 /// What every component is built with.
 #[derive(Debug, Clone)]
@@ -20,6 +24,10 @@ pub struct Context {
     pub data_dir: PathBuf,
     /// The sensor's name: part of every record id.
     pub observer: Arc<str>,
+    /// The hash of the config as it was loaded, without its secrets.
+    pub config_hash: Arc<str>,
+    /// The accounts of all components.
+    pub books: Books,
     /// Changes on SIGHUP: files are reopened and lists read again.
     pub reload: watch::Receiver<u64>,
 }
@@ -53,6 +61,17 @@ pub struct Need {
     pub field: String,
 }
 
+/// A field of records that a component asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asks {
+    /// The key within the component that names it.
+    pub key: String,
+    /// The field.
+    pub field: &'static str,
+    /// The kinds of record that may have it.
+    pub kinds: Kinds,
+}
+
 /// A source that a component acts through, beside the edges (`block.via`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reference {
@@ -84,6 +103,11 @@ pub trait Configure {
 
     /// Fields it needs from upstream beyond the base fields.
     fn needs(&self) -> Vec<Need> {
+        Vec::new()
+    }
+
+    /// Fields of records it asks for: one that no record on its inputs can have is a mistake.
+    fn asks(&self) -> Vec<Asks> {
         Vec::new()
     }
 

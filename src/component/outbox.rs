@@ -39,6 +39,14 @@ impl<'a> Outbox<'a> {
         self.ready.push((port, batch));
     }
 
+    /// Passes on records that came in, `copies` of which left through another port as well: a record
+    /// is handed on once, and further copies of it are new.
+    pub fn push_copies(&mut self, port: Port, batch: Batch, copies: u64) {
+        self.meter.passed((batch.records.len() as u64).saturating_sub(copies));
+        self.meter.made(copies);
+        self.ready.push((port, batch));
+    }
+
     /// Sends new records, made here of others, under a receipt of their own.
     pub fn emit(&mut self, port: Port, records: Records, watermark: Option<Watermark>) {
         self.meter.made(records.len() as u64);
@@ -53,6 +61,11 @@ impl<'a> Outbox<'a> {
     /// `records` are of no interest to what the config asks for.
     pub fn filtered(&mut self, records: u64) {
         self.meter.filtered(records);
+    }
+
+    /// `records` are of no interest to what the config asks for, for this reason (one of few).
+    pub fn filtered_for(&mut self, reason: &'static str, records: u64) {
+        self.meter.filtered_for(reason, records);
     }
 
     /// `records` could not be used, for this reason (one of few).

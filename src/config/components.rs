@@ -141,6 +141,7 @@ impl Family for SinkConfig {
             claims,
             needs: Vec::new(),
             provides: Vec::new(),
+            asks: Vec::new(),
             references: Vec::new(),
         }
     }

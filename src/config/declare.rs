@@ -93,6 +93,17 @@ fn check_id(entry: &Entry, role: Role, problems: &mut Vec<Diagnostic>) {
     }
 }
 
+/// `all[1].field` as `all.field`.
+fn without_places(key: &str) -> String {
+    let mut inside = false;
+    let outside = |c: &char| {
+        let was_inside = inside || *c == '[';
+        inside = was_inside && *c != ']';
+        !was_inside
+    };
+    key.chars().filter(outside).collect()
+}
+
 // === impl Draft ===
 
 impl Draft<'_> {
@@ -109,9 +120,10 @@ impl Draft<'_> {
 
     /// Whether what is said of `key` would only follow from an error already found.
     pub(super) fn is_consequence(&self, key: &str) -> bool {
+        // What was left out is known without its places in lists.
+        let key = &without_places(key);
         let below = |long: &str, short: &str| {
-            long.strip_prefix(short)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+            long.strip_prefix(short).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         };
         self.left_out.iter().any(|out| below(out, key) || below(key, out) || key.is_empty())
     }

@@ -164,6 +164,36 @@ pub(super) fn needs(
     }
 }
 
+/// A field a component asks for has to be one that some record on its inputs can have.
+pub(super) fn asks(
+    drafts: &[Draft<'_>],
+    wiring: &Wiring,
+    flowing: &Flowing,
+    problems: &mut Vec<Diagnostic>,
+) {
+    for (at, draft) in drafts.iter().enumerate() {
+        let Some(facts) = &draft.facts else { continue };
+        let carried = wiring.edges[at].iter().filter_map(|wire| {
+            let port = wire.port?;
+            flowing[wire.from].get(port.0).copied()
+        });
+        let arriving = carried.fold(Kinds::NONE, Kinds::union);
+        let arriving = arriving.minus(arriving.minus(facts.signature.accepts));
+        for asks in &facts.asks {
+            let nobody = arriving.minus(asks.kinds) == arriving;
+            if arriving.is_empty() || !nobody || draft.is_consequence(&asks.key) {
+                continue;
+            }
+            let message =
+                format!("{}: {arriving} records have no `{}`", draft.name(&asks.key), asks.field);
+            problems.push(
+                Diagnostic::error(draft.locate(&asks.key), message)
+                    .hint(format!("only {} records have it", asks.kinds)),
+            );
+        }
+    }
+}
+
 fn sources_above(drafts: &[Draft<'_>], wiring: &Wiring, from: usize) -> BTreeSet<usize> {
     let mut seen = BTreeSet::new();
     let mut open = vec![from];

@@ -8,7 +8,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 
 use super::de::{Deserializer, Fault};
 use crate::{
-    component::{Claim, Configure, Need, Problem, Reference, Signature},
+    component::{Asks, Claim, Configure, Need, Problem, Reference, Signature},
     config::{
         text::Span,
         tree::{Node, Origin, Scalar, Value},
@@ -51,6 +51,8 @@ pub struct Facts {
     pub needs: Vec<Need>,
     /// Fields it provides.
     pub provides: Vec<String>,
+    /// Fields of records it asks for.
+    pub asks: Vec<Asks>,
     /// Sources it acts through.
     pub references: Vec<Reference>,
 }
@@ -82,6 +84,7 @@ impl Facts {
             claims: config.claims(),
             needs: config.needs(),
             provides: config.provides(),
+            asks: config.asks(),
             references: config.references(),
         }
     }
@@ -94,6 +97,7 @@ impl Facts {
             claims: Vec::new(),
             needs: Vec::new(),
             provides: Vec::new(),
+            asks: Vec::new(),
             references: Vec::new(),
         }
     }

@@ -141,7 +141,10 @@ impl Resolver<'_> {
                 })
                 .collect();
             let hint = format!("what comes out of it: {}", names.join(", "));
-            let message = format!("`{id}` has no port `{}`", port.unwrap_or_default());
+            let message = match port {
+                Some(port) => format!("`{id}` has no port `{port}`"),
+                None => format!("`{id}` has no main output"),
+            };
             self.wiring.meant.push(from);
             self.problem(reader, span, &message, Some(hint));
             return None;

@@ -111,6 +111,7 @@ fn pipeline<F: Families>(root: &Node, problems: &mut Vec<Diagnostic>) -> Option<
     let order = edges::circles(&drafts, &wiring, problems);
     let flowing = edges::kinds(&drafts, &wiring, &order, problems);
     edges::needs(&drafts, &wiring, &flowing, problems);
+    edges::asks(&drafts, &wiring, &flowing, problems);
     usage::references(&drafts, &mut wiring, problems);
     usage::unused(&drafts, &wiring, problems);
     usage::claims(&drafts, problems);
@@ -118,6 +119,7 @@ fn pipeline<F: Families>(root: &Node, problems: &mut Vec<Diagnostic>) -> Option<
 
     let mut finisher = Finisher { drafts: &drafts, wiring: &wiring, flowing: &flowing, next: 0 };
     Some(Config {
+        hash: root.hash().as_str().into(),
         globals,
         sources: finisher.finish(sources)?,
         transforms: finisher.finish(transforms)?,

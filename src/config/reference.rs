@@ -121,6 +121,9 @@ fn shape(property: &Value) -> String {
         words.dedup();
         return words.join(" | ");
     }
+    if let Some(path) = property["$ref"].as_str() {
+        return path.rsplit('/').next().unwrap_or_default().to_lowercase();
+    }
     if let Some(word) = property["const"].as_str() {
         return format!("`{word}`");
     }

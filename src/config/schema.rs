@@ -19,7 +19,12 @@ pub fn schema<F: Families>() -> Schema {
         (Role::Transform, section::<F::Transform>(&mut generator, Role::Transform)),
         (Role::Sink, section::<F::Sink>(&mut generator, Role::Sink)),
     ];
+    // What refers to itself can't be inlined.
+    let shared = generator.take_definitions(true);
     let object = root.ensure_object();
+    if !shared.is_empty() {
+        object.insert("$defs".to_owned(), Value::Object(shared));
+    }
     object.insert("$schema".to_owned(), json!("https://json-schema.org/draft/2020-12/schema"));
     object.insert("title".to_owned(), json!("Tidegate config"));
     if let Some(Value::Object(properties)) = object.get_mut("properties") {

@@ -4,6 +4,7 @@
 //! and tags are refused, so a tree is never larger than its text.
 
 mod build;
+mod hash;
 mod path;
 
 pub(super) use self::{build::parse, path::Step};

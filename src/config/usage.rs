@@ -10,7 +10,7 @@ use super::{
     suggest::nearest,
     tree::Node,
 };
-use crate::component::Port;
+use crate::component::{Port, PortSpec};
 
 /// Sources and transforms whose records go nowhere.
 pub(super) fn unused(drafts: &[Draft<'_>], wiring: &Wiring, problems: &mut Vec<Diagnostic>) {
@@ -24,21 +24,44 @@ pub(super) fn unused(drafts: &[Draft<'_>], wiring: &Wiring, problems: &mut Vec<D
         if exempt {
             continue;
         }
-        let mut readers = wires.iter().filter(|wire| wire.from == at).peekable();
-        if readers.peek().is_none() {
+        let readers: Vec<_> = wires.iter().filter(|wire| wire.from == at).collect();
+        let is_read =
+            |port: Port| readers.iter().any(|wire| wire.port.is_none_or(|read| read == port));
+        let ports = draft.facts.as_ref().map_or(&[][..], |facts| &facts.signature.ports);
+        let output = |name: &str| {
+            let dot = if name.is_empty() { "" } else { "." };
+            format!("{}{dot}{name}", draft.id)
+        };
+        if readers.is_empty() {
             let message = format!("{}: nobody reads this {}", draft.name(""), draft.role.name());
+            let output = output(ports.first().map_or("", |spec| &spec.name));
             problems.push(Diagnostic::error(draft.span, message).hint(format!(
-                "name `{}` in the `inputs` of a transform or a sink, or remove it",
-                draft.id
+                "name `{output}` in the `inputs` of a transform or a sink, or remove it"
             )));
-        } else if readers.all(|wire| wire.port.is_some_and(|port| port != Port::MAIN)) {
-            let message = format!("{}: nobody reads its main output", draft.name(""));
+            continue;
+        }
+        for (port, spec) in ports.iter().enumerate() {
+            if !is_expected(&spec.name, ports) || is_read(Port(port)) {
+                continue;
+            }
+            let which = match &*spec.name {
+                "" => "main output".to_owned(),
+                name => format!("output `{name}`"),
+            };
+            let message = format!("{}: nobody reads its {which}", draft.name(""));
+            let output = output(&spec.name);
             problems.push(Diagnostic::warning(draft.span, message).hint(format!(
-                "name `{}` in the `inputs` of a sink, if its records are wanted",
-                draft.id
+                "name `{output}` in the `inputs` of a sink, if its records are wanted"
             )));
         }
     }
+}
+
+/// Whether a port is one that somebody is expected to read: the main one, or without one, those the
+/// config names.
+fn is_expected(name: &str, ports: &[PortSpec]) -> bool {
+    let has_main = ports.iter().any(|spec| spec.name.is_empty());
+    if has_main { name.is_empty() } else { !name.starts_with('_') }
 }
 
 /// Two components that want the same thing for themselves.

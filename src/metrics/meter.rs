@@ -26,6 +26,7 @@ pub struct Meter {
     sent: metrics::Counter,
     absorbed: AtomicU64,
     filtered: Count,
+    filtered_for: Reasons,
     delivered: Count,
     duplicated: Count,
     dead_lettered: Count,
@@ -90,6 +91,13 @@ pub struct Balance {
 pub struct Level {
     events: metrics::Gauge,
     bytes: metrics::Gauge,
+    waiting: Arc<Waiting>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    events: AtomicU64,
+    bytes: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -117,6 +125,7 @@ impl Meter {
             sent: labelled(SENT, &id, kind),
             absorbed: AtomicU64::new(0),
             filtered: Count::new(discarded(&id, kind, true, "filtered")),
+            filtered_for: Reasons::default(),
             delivered: count(ACKNOWLEDGED),
             duplicated: count(DUPLICATED),
             dead_lettered: count(DEAD_LETTERED),
@@ -128,6 +137,7 @@ impl Meter {
             level: Level {
                 events: metrics::gauge!(BUFFER_EVENTS.name, "component_id" => id.clone(), "component_type" => kind),
                 bytes: metrics::gauge!(BUFFER_BYTES.name, "component_id" => id.clone(), "component_type" => kind),
+                waiting: Arc::default(),
             },
             id,
             kind,
@@ -184,6 +194,11 @@ impl Meter {
     /// `n` are of no interest to what the config asks for.
     pub fn filtered(&self, n: u64) {
         self.filtered.add(n);
+    }
+
+    /// The same, where there are several reasons for it.
+    pub fn filtered_for(&self, reason: &'static str, n: u64) {
+        self.filtered_for.add(reason, n, || discarded(&self.id, self.kind, true, reason));
     }
 
     /// The destination confirmed `n`.
@@ -262,7 +277,7 @@ impl Meter {
             passed: self.passed.load(Ordering::Relaxed),
             made: self.made.load(Ordering::Relaxed),
             absorbed: self.absorbed.load(Ordering::Relaxed),
-            filtered: self.filtered.get(),
+            filtered: self.filtered.get() + self.filtered_for.get().values().sum::<u64>(),
             delivered: self.delivered.get(),
             duplicated: self.duplicated.get(),
             dead_lettered: self.dead_lettered.get(),
@@ -313,6 +328,11 @@ impl State {
         }
     }
 
+    /// Whether it does no more.
+    pub const fn is_over(self) -> bool {
+        matches!(self, Self::Ended | Self::Failed)
+    }
+
     /// The name in `/health`.
     pub const fn name(self) -> &'static str {
         match self {
@@ -330,14 +350,24 @@ impl State {
 impl Level {
     /// A batch entered the buffer.
     pub fn add(&self, events: u32, bytes: u32) {
+        self.waiting.events.fetch_add(events.into(), Ordering::Relaxed);
+        self.waiting.bytes.fetch_add(bytes.into(), Ordering::Relaxed);
         self.events.increment(f64::from(events));
         self.bytes.increment(f64::from(bytes));
     }
 
     /// A batch left it.
     pub fn remove(&self, events: u32, bytes: u32) {
+        self.waiting.events.fetch_sub(events.into(), Ordering::Relaxed);
+        self.waiting.bytes.fetch_sub(bytes.into(), Ordering::Relaxed);
         self.events.decrement(f64::from(events));
         self.bytes.decrement(f64::from(bytes));
+    }
+
+    /// Records that wait in it now, and the bytes of memory they take.
+    pub fn waiting(&self) -> (u64, u64) {
+        let Waiting { events, bytes } = &*self.waiting;
+        (events.load(Ordering::Relaxed), bytes.load(Ordering::Relaxed))
     }
 }
 

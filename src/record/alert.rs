@@ -65,6 +65,17 @@ impl Alert {
 // === impl Action ===
 
 impl Action {
+    /// All that can be decided.
+    pub const ALL: [Self; 7] = [
+        Self::Alert,
+        Self::RateLimit,
+        Self::Block,
+        Self::WouldBlock,
+        Self::Unblock,
+        Self::Expire,
+        Self::Refused,
+    ];
+
     /// The name in records.
     pub const fn name(self) -> &'static str {
         match self {

@@ -81,6 +81,23 @@ const SYMBOLS: &[u8; 26] = b" shadfrcgtwiqSHADFRCGTWIQ^";
 // === impl ConnState ===
 
 impl ConnState {
+    /// All states.
+    pub const ALL: [Self; 13] = [
+        Self::S0,
+        Self::S1,
+        Self::Sf,
+        Self::Rej,
+        Self::S2,
+        Self::S3,
+        Self::Rsto,
+        Self::Rstr,
+        Self::Rstos0,
+        Self::Rstrh,
+        Self::Sh,
+        Self::Shr,
+        Self::Oth,
+    ];
+
     /// The name in records.
     pub const fn name(self) -> &'static str {
         match self {

@@ -207,6 +207,16 @@ impl EndReason {
 // === impl Direction ===
 
 impl Direction {
+    /// All directions.
+    pub const ALL: [Self; 6] = [
+        Self::Inbound,
+        Self::Outbound,
+        Self::Internal,
+        Self::External,
+        Self::Ingress,
+        Self::Egress,
+    ];
+
     /// The name in records (ECS `network.direction`).
     pub const fn name(self) -> &'static str {
         match self {

@@ -12,7 +12,7 @@ use crate::{
         edge::{Bounds, WhenFull},
     },
     config::{Components, Config, Declared, Edge, Family},
-    metrics::Meter,
+    metrics::{Books, Meter},
 };
 
 const HOST_NAME: &str = "/proc/sys/kernel/hostname";
@@ -34,6 +34,7 @@ struct Builder<'a> {
     reload: watch::Receiver<u64>,
     observer: Arc<str>,
     places: HashMap<&'a str, usize>,
+    books: Books,
     parts: Vec<Part>,
 }
 
@@ -54,6 +55,9 @@ pub fn build(
 ) -> Result<Plan, Unbuilt> {
     let ids = config.sources.iter().map(|source| source.id.as_str());
     let ids = ids.chain(config.transforms.iter().map(|transform| transform.id.as_str()));
+    let (sources, transforms, sinks) =
+        (meters(&config.sources), meters(&config.transforms), meters(&config.sinks));
+    let others = transforms.iter().chain(&sinks).cloned();
     let mut builder = Builder {
         config,
         clock,
@@ -61,25 +65,33 @@ pub fn build(
         reload,
         observer: observer(config)?,
         places: ids.enumerate().map(|(place, id)| (id, place)).collect(),
+        books: Books::new(sources.iter().cloned(), others),
         parts: Vec::new(),
     };
     builder.within_budget()?;
-    for source in &config.sources {
-        builder
-            .add(source, &Intake::default(), |context| source.config.configure().build(context))?;
+    for (source, meter) in config.sources.iter().zip(sources) {
+        builder.add(source, meter, &Intake::default(), |context| {
+            source.config.configure().build(context)
+        })?;
     }
-    for transform in &config.transforms {
-        builder.add(transform, &Intake::default(), |context| {
+    for (transform, meter) in config.transforms.iter().zip(transforms) {
+        builder.add(transform, meter, &Intake::default(), |context| {
             transform.config.configure().build(context)
         })?;
     }
-    for sink in &config.sinks {
+    for (sink, meter) in config.sinks.iter().zip(sinks) {
         let buffer = &sink.common.buffer;
         let intake = Intake { bounds: buffer.bounds(), when_full: buffer.when_full.into() };
-        builder
-            .add(sink, &intake, |context| sink.config.configure().build(&sink.common, context))?;
+        builder.add(sink, meter, &intake, |context| {
+            sink.config.configure().build(&sink.common, context)
+        })?;
     }
     Ok(Plan { parts: builder.parts, clock, receipts: builder.receipts })
+}
+
+/// A meter for each component, in the config's order.
+fn meters<F: Family>(components: &[Declared<F>]) -> Vec<Arc<Meter>> {
+    components.iter().map(|declared| Meter::new(&declared.id, declared.kind)).collect()
 }
 
 /// The sensor's name: as configured, else the host's (`proc_sys_kernel(5)`).
@@ -101,15 +113,18 @@ impl<'a> Builder<'a> {
     fn add<F: Family>(
         &mut self,
         declared: &'a Declared<F>,
+        meter: Arc<Meter>,
         intake: &Intake,
         build: impl FnOnce(&Context) -> Result<Component, Error>,
     ) -> Result<(), Unbuilt> {
         let context = Context {
-            meter: Meter::new(&declared.id, declared.kind),
+            meter,
             receipts: self.receipts.clone(),
             clock: self.clock,
             data_dir: self.config.globals.data_dir.clone(),
             observer: Arc::clone(&self.observer),
+            config_hash: Arc::clone(&self.config.hash),
+            books: self.books.clone(),
             reload: self.reload.clone(),
         };
         let component =

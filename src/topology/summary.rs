@@ -206,7 +206,8 @@ impl fmt::Display for Summary {
 impl Role {
     /// The role of a part.
     pub(super) fn of(part: &Part) -> Self {
-        match (part.inputs.is_empty(), part.signature.ports.is_empty()) {
+        // By what it could read: in a replay, what read only another source reads nothing.
+        match (part.signature.accepts.is_empty(), part.signature.ports.is_empty()) {
             (true, _) => Self::Source,
             (false, false) => Self::Transform,
             (false, true) => Self::Sink,

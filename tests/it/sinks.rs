@@ -11,7 +11,7 @@ use tidegate::{
         Clock, Component, Context, Input,
         edge::{Bounds, WhenFull, edge},
     },
-    metrics::{Meter, State},
+    metrics::{Books, Meter, State},
     record::{Action, Alert, Kinds, Names, Records, Timestamp},
     sinks::{ConfigureSink, file, options::Options},
 };
@@ -64,6 +64,8 @@ async fn fill(disk: &MemoryDisk, mut config: Value) -> Outcome {
         clock: Clock::Wall,
         data_dir: PathBuf::new(),
         observer: "sensor".into(),
+        config_hash: "".into(),
+        books: Books::default(),
         reload,
     };
     let Component::Sink(run) = sink.build(&options, &context)? else {

@@ -211,6 +211,7 @@ impl Family for Sink {
             claims,
             needs: Vec::new(),
             provides: Vec::new(),
+            asks: Vec::new(),
             references: Vec::new(),
         }
     }

@@ -96,3 +96,14 @@ fn without_its_variables_a_config_is_checked_as_far_as_possible() {
     assert_eq!(loaded.warnings.diagnostics().len(), 2, "{}", loaded.warnings);
     assert!(load::<Test>("t", text.as_bytes(), surroundings(false)).is_err());
 }
+
+#[test]
+fn the_hash_is_that_of_keys_and_values_but_tells_no_secret() {
+    let hash = |text: &str| loaded(text).config.hash;
+    let good = hash(GOOD);
+    let token = |token: &str| hash(&GOOD.replace("eth0,", &format!("eth0, token: {token},")));
+    assert_eq!(hash(&format!("# a remark\n{}", GOOD.replace("eth0", "\"eth0\""))), good);
+    assert_ne!(hash(&GOOD.replace("eth0", "eth1")), good);
+    assert_ne!(token("hunter2"), good);
+    assert_eq!(token("hunter2"), token("'${SECRET}'"));
+}

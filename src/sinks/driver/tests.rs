@@ -15,7 +15,7 @@ use crate::{
         Clock, Context, ItemEnd, Items, Outcome, SendError,
         edge::{Bounds, EdgeSender, WhenFull, edge},
     },
-    metrics::Meter,
+    metrics::{Books, Meter},
     record::{Kind, Kinds, Raw, Records},
 };
 
@@ -80,6 +80,8 @@ impl Bench {
             clock: Clock::Wall,
             data_dir: PathBuf::new(),
             observer: "test".into(),
+            config_hash: "".into(),
+            books: Books::default(),
             reload: watch::channel(0).1,
         };
         let Ok(Component::Sink(run)) = component(destination.clone(), options, &context) else {

@@ -10,7 +10,12 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::*;
-use crate::{ack::Receipts, component::Item, metrics::Meter, record::Health};
+use crate::{
+    ack::Receipts,
+    component::Item,
+    metrics::{Books, Meter},
+    record::Health,
+};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -28,6 +33,8 @@ fn context(reload: watch::Receiver<u64>) -> Context {
         clock: Clock::Wall,
         data_dir: PathBuf::new(),
         observer: "sensor".into(),
+        config_hash: "".into(),
+        books: Books::default(),
         reload,
     }
 }

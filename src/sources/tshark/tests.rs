@@ -19,7 +19,7 @@ use crate::{
         Clock, Port,
         edge::{Bounds, WhenFull, edge},
     },
-    metrics::{Balance, Meter},
+    metrics::{Balance, Books, Meter},
     record::{Raw, Records},
 };
 
@@ -52,6 +52,8 @@ async fn run(config: Config) -> Ran {
         clock: Clock::Event,
         data_dir: PathBuf::from("/nonexistent"),
         observer: "test".into(),
+        config_hash: "".into(),
+        books: Books::default(),
         reload,
     };
     let mut out = Outputs::new(1, Arc::clone(&meter), receipts.clone());

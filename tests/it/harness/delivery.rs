@@ -18,8 +18,8 @@ use tidegate::{
         Clock, Component, Context, Input,
         edge::{EdgeSender, edge},
     },
-    metrics::{Balance, Meter},
-    record::{Action, Alert, Endpoint, Flow, Id, Kinds, Names, Records, Timestamp, Transport},
+    metrics::{Balance, Books, Meter},
+    record::{Action, Alert, Kinds, Records, Timestamp},
     sinks::{ConfigureSink, options::Options},
 };
 use tokio::{sync::watch, task::JoinHandle};
@@ -58,6 +58,8 @@ impl Delivery {
             clock: Clock::Wall,
             data_dir: "unused".into(),
             observer: "test".into(),
+            config_hash: "".into(),
+            books: Books::default(),
             reload: watch::channel(0).1,
         };
         let built = config.build(&options, &context).map_err(|error| error.to_string())?;

@@ -1,0 +1,83 @@
+//! The accounts of all components of a run, to be read but not written.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{Meter, State};
+
+/// All accounts of a run: what a self-report is made of.
+#[derive(Debug, Clone, Default)]
+pub struct Books {
+    sources: Arc<[Arc<Meter>]>,
+    others: Arc<[Arc<Meter>]>,
+}
+
+/// Sums over all components, since the run began; what waits is that of this moment.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Figures {
+    /// Packets the sources received.
+    pub packets: u64,
+    /// Packets lost before there was a record of them, by cause.
+    pub lost: BTreeMap<&'static str, u64>,
+    /// Intervals with losses nobody counted.
+    pub unknown_losses: u64,
+    /// Records destinations confirmed.
+    pub delivered: u64,
+    /// Records in dead-letter files.
+    pub dead_lettered: u64,
+    /// Records of no interest to the config.
+    pub filtered: u64,
+    /// Records that could not be used, were refused or shed.
+    pub dropped: u64,
+    /// Records that wait in the buffers before components.
+    pub waiting_events: u64,
+    /// Bytes of memory that they take.
+    pub waiting_bytes: u64,
+}
+
+// === impl Books ===
+
+impl Books {
+    /// The accounts of these sources and of all other components.
+    pub fn new(
+        sources: impl IntoIterator<Item = Arc<Meter>>,
+        others: impl IntoIterator<Item = Arc<Meter>>,
+    ) -> Self {
+        Self { sources: sources.into_iter().collect(), others: others.into_iter().collect() }
+    }
+
+    /// The states of all sources but the one with this id.
+    pub fn other_sources(&self, id: &str) -> impl Iterator<Item = State> {
+        self.sources.iter().filter(move |meter| meter.id() != id).map(|meter| meter.state())
+    }
+
+    /// The sums so far.
+    pub fn figures(&self) -> Figures {
+        let mut figures = Figures {
+            packets: self.sources.iter().map(|meter| meter.balance().received).sum(),
+            ..Figures::default()
+        };
+        for meter in self.sources.iter().chain(self.others.iter()) {
+            figures.add(meter);
+        }
+        figures
+    }
+}
+
+// === impl Figures ===
+
+impl Figures {
+    fn add(&mut self, meter: &Meter) {
+        let balance = meter.balance();
+        let (events, bytes) = meter.level().waiting();
+        self.unknown_losses += balance.unknown_losses;
+        self.delivered += balance.delivered;
+        self.dead_lettered += balance.dead_lettered;
+        self.filtered += balance.filtered;
+        self.dropped += balance.dropped_total();
+        self.waiting_events += events;
+        self.waiting_bytes += bytes;
+        for (cause, n) in balance.lost {
+            *self.lost.entry(cause).or_default() += n;
+        }
+    }
+}
