@@ -11,7 +11,7 @@ use tokio::{sync::watch, time::Instant};
 use super::{exit::Exit, output, pipeline, progress::Progress};
 use crate::{
     component::{Clock, Error},
-    config::{Components, Config, SourceConfig},
+    config::{Components, Config, Declared, SourceConfig},
     topology::{Ended, Unbuilt, build},
 };
 
@@ -72,7 +72,9 @@ async fn replay(config: &Config<Components>, quiet: bool) -> Result<(Ended, Dura
 
 /// Lets the config's tshark source read the captures, and takes the other sources out.
 fn replace_source(config: &mut Config<Components>, args: &Args) -> Result<(), Error> {
-    let ids: Vec<_> = config.sources.iter().map(|source| source.id.clone()).collect();
+    let is_tshark = |source: &&Declared<_>| matches!(source.config, SourceConfig::Tshark(_));
+    let ids: Vec<_> =
+        config.sources.iter().filter(is_tshark).map(|source| source.id.clone()).collect();
     let replaced = match (&args.source, ids.as_slice()) {
         (Some(id), ids) if ids.contains(id) => id.clone(),
         (Some(id), ids) => {
@@ -80,22 +82,29 @@ fn replace_source(config: &mut Config<Components>, args: &Args) -> Result<(), Er
             return Err(Error::configuration(message).hint(format!("it has {}", ids.join(", "))));
         }
         (None, [only]) => only.clone(),
+        (None, []) => {
+            let message = "the config has no tshark source for the captures to replace";
+            return Err(Error::configuration(message).hint("add one: `{ type: tshark }`"));
+        }
         (None, ids) => {
             let message = "the config has several tshark sources".to_owned();
             let hint = format!("name one with --source: {}", ids.join(", "));
             return Err(Error::configuration(message).hint(hint));
         }
     };
+    let mut removed: Vec<_> = config.sources.iter().map(|source| source.id.clone()).collect();
+    removed.retain(|id| *id != replaced);
     config.sources.retain(|source| source.id == replaced);
     for source in &mut config.sources {
-        let SourceConfig::Tshark(tshark) = &source.config;
-        source.config = SourceConfig::Tshark(tshark.replay(args.captures.clone()));
+        if let SourceConfig::Tshark(tshark) = &source.config {
+            source.config = SourceConfig::Tshark(Box::new(tshark.replay(args.captures.clone())));
+        }
     }
     for declared in &mut config.transforms {
-        declared.inputs.retain(|edge| edge.from == replaced || !ids.contains(&edge.from));
+        declared.inputs.retain(|edge| !removed.contains(&edge.from));
     }
     for declared in &mut config.sinks {
-        declared.inputs.retain(|edge| edge.from == replaced || !ids.contains(&edge.from));
+        declared.inputs.retain(|edge| !removed.contains(&edge.from));
     }
     Ok(())
 }

@@ -20,8 +20,10 @@ pub struct Components;
 #[serde(rename_all = "snake_case")]
 #[schemars(tag = "type")]
 pub enum SourceConfig {
+    /// The sensor's reports on itself.
+    Health(sources::health::Config),
     /// Packets from an interface or from capture files, dissected by tshark.
-    Tshark(sources::tshark::Config),
+    Tshark(Box<sources::tshark::Config>),
 }
 
 /// The transforms.
@@ -69,7 +71,8 @@ impl SourceConfig {
     /// What it answers for itself.
     pub fn configure(&self) -> &dyn Configure {
         match self {
-            Self::Tshark(config) => config,
+            Self::Health(config) => config,
+            Self::Tshark(config) => &**config,
         }
     }
 }

@@ -12,6 +12,7 @@ mod community_id;
 mod damage;
 mod elasticsearch;
 mod harness;
+mod health;
 mod live;
 mod network;
 mod project;
@@ -37,6 +38,7 @@ fn main() {
         damage::cases(),
         elasticsearch::cases(),
         harness::cases(),
+        health::cases(),
         live::cases(),
         network::cases(),
         project::cases(),
