@@ -6,6 +6,7 @@ pub mod batch;
 pub mod cli;
 pub mod codec;
 pub mod component;
+pub mod condition;
 pub mod config;
 pub mod dns;
 pub mod ek;

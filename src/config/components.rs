@@ -33,6 +33,10 @@ pub enum SourceConfig {
 pub enum TransformConfig {
     /// Lines of tshark to typed packets.
     Extract(transforms::extract::Config),
+    /// Only the records for which a condition holds.
+    Filter(transforms::filter::Config),
+    /// Records to the ports of the conditions that hold for them.
+    Route(transforms::route::Config),
     /// The names of addresses, from DNS answers in the same capture or by reverse look-up.
     ReverseDns(transforms::reverse_dns::Config),
     /// Packets to flows and contacts.
@@ -96,6 +100,8 @@ impl TransformConfig {
     pub fn configure(&self) -> &dyn Configure {
         match self {
             Self::Extract(config) => config,
+            Self::Filter(config) => config,
+            Self::Route(config) => config,
             Self::ReverseDns(config) => config,
             Self::Flow(config) => config,
         }

@@ -1,6 +1,7 @@
 //! Whole configs, over components that exist for these tests only.
 
 mod bad_input;
+mod conditions;
 mod families;
 mod good;
 mod mistakes;

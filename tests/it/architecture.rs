@@ -11,7 +11,10 @@ use crate::harness::{Case, Outcome, Scene};
 const LAYERS: &[(u8, &[&str])] = &[
     (0, &["record", "batch", "ack", "metrics"]),
     (1, &["retry", "component"]),
-    (2, &["decode", "ek", "flow", "score", "dns", "verdict", "codec", "bpf", "buffer"]),
+    (
+        2,
+        &["condition", "decode", "ek", "flow", "score", "dns", "verdict", "codec", "bpf", "buffer"],
+    ),
     (3, &["sources", "transforms", "sinks"]),
     (4, &["config"]),
     (5, &["topology", "api"]),

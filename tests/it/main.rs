@@ -18,7 +18,7 @@ mod network;
 mod project;
 mod replay;
 mod reverse_dns;
-mod schemas;
+mod route;
 mod sinks;
 mod splunk_hec;
 mod supervision;
@@ -43,6 +43,7 @@ fn main() {
         network::cases(),
         project::cases(),
         replay::cases(),
+        route::cases(),
         reverse_dns::cases(),
         schemas::cases(),
         sinks::cases(),
