@@ -110,12 +110,12 @@ impl Condition {
                     Problem::new(key, "the condition is empty")
                         .hint("give `field` and what it has to be, or `all`, `any` or `not`"),
                 );
-                Node::All(Box::default())
+                Node::none()
             }
             ([], [operator, ..]) => {
                 let message = format!("`{operator}` of what? The key `field` is missing");
                 problems.push(Problem::new(key, message).hint("add `field`"));
-                Node::All(Box::default())
+                Node::none()
             }
             ([first, ..], _) => {
                 let second = given.get(1).or(operators.first()).copied().unwrap_or_default();
@@ -124,7 +124,7 @@ impl Condition {
                     Problem::new(format!("{key}.{second}"), message)
                         .hint("join them: `all: [{ … }, { … }]`"),
                 );
-                Node::All(Box::default())
+                Node::none()
             }
         }
     }
@@ -148,7 +148,7 @@ impl Condition {
     /// A field and one operator.
     fn comparison(&self, key: &str, operators: &[&str], problems: &mut Vec<Problem>) -> Node {
         const HINT: &str = "give one of `equals`, `in`, `cidr`, `range` and `exists`";
-        let Some(field) = self.field else { return Node::All(Box::default()) };
+        let Some(field) = self.field else { return Node::none() };
         match operators {
             [_] => {}
             [] => {

@@ -32,6 +32,11 @@ impl Predicate {
 // === impl Node ===
 
 impl Node {
+    /// What stands for a condition that could not be read, until its problem is reported.
+    pub(super) fn none() -> Self {
+        Self::All(Box::default())
+    }
+
     fn holds(&self, record: &impl Asked) -> bool {
         match self {
             Self::All(nodes) => nodes.iter().all(|node| node.holds(record)),

@@ -77,10 +77,8 @@ impl Asked for Flow {
             Field::DestinationBytes => test.number(destination.bytes),
             Field::DestinationPackets => test.number(destination.packets),
             Field::DestinationDomain => domain(self.names.destination.as_ref(), test),
-            Field::NetworkBytes => test.number(source.bytes.saturating_add(destination.bytes)),
-            Field::NetworkPackets => {
-                test.number(source.packets.saturating_add(destination.packets))
-            }
+            Field::NetworkBytes => test.number(self.bytes()),
+            Field::NetworkPackets => test.number(self.packets()),
             Field::NetworkTransport | Field::NetworkIanaNumber | Field::NetworkType => {
                 network(field, self.transport, source.address, test)
             }

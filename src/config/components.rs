@@ -20,7 +20,9 @@ pub struct Components;
 #[serde(rename_all = "snake_case")]
 #[schemars(tag = "type")]
 pub enum SourceConfig {
-    /// The sensor's reports on itself.
+    /// The sensor's reports on itself: packets received and lost, records delivered and not, what
+    /// waits; once more when it is stopped, or when the other sources have ended. A report that meets a
+    /// full buffer is dropped and counted. A replay has no reports.
     Health(sources::health::Config),
     /// Packets from an interface or from capture files, dissected by tshark.
     Tshark(Box<sources::tshark::Config>),
@@ -33,9 +35,12 @@ pub enum SourceConfig {
 pub enum TransformConfig {
     /// Lines of tshark to typed packets.
     Extract(transforms::extract::Config),
-    /// Only the records for which a condition holds.
+    /// Only the records for which a condition holds; the others are counted as filtered. A field that a
+    /// record does not have fails every comparison; of one with several values (`tags`) one has to
+    /// pass. Text is compared as it stands, upper and lower case being different.
     Filter(transforms::filter::Config),
-    /// Records to the ports of the conditions that hold for them.
+    /// Each record to every route whose condition holds for it: a route's port is `ID.NAME`, and that
+    /// of records for which none holds `ID._unmatched`. What nobody reads is counted as filtered.
     Route(transforms::route::Config),
     /// The names of addresses, from DNS answers in the same capture or by reverse look-up.
     ReverseDns(transforms::reverse_dns::Config),

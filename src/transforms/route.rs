@@ -125,13 +125,18 @@ impl Route {
             .fold(0, |read, at| read | 1 << at)
     }
 
+    /// The bit of the last port.
+    fn unmatched(&self) -> u64 {
+        1 << self.predicates.len()
+    }
+
     /// Where a record goes.
     fn way(&self, record: &impl Asked) -> u64 {
         let mut way = 0;
         for (at, predicate) in self.predicates.iter().enumerate() {
             way |= u64::from(predicate.holds(record)) << at;
         }
-        if way == 0 { 1 << self.predicates.len() } else { way }
+        if way == 0 { self.unmatched() } else { way }
     }
 
     /// The records of each port that is read, in their order. `wrap` makes a batch's payload of them.
@@ -147,9 +152,10 @@ impl Route {
         let (mut unmatched, mut unread) = (0, 0);
         for record in records.iter() {
             let way = self.way(record);
-            if way & read == 0 {
-                *(if way >> self.predicates.len() == 1 { &mut unmatched } else { &mut unread }) +=
-                    1;
+            match way & read {
+                0 if way == self.unmatched() => unmatched += 1,
+                0 => unread += 1,
+                _ => {}
             }
             ways.push(way & read);
         }

@@ -25,7 +25,7 @@ fn a_sensor_reports_each_interval_and_once_more_when_it_is_stopped(scene: &Scene
 data_dir: state
 api: { address: \"127.0.0.1:0\" }
 sources: { self: { type: health, interval_secs: 1 } }
-sinks: { out: { type: file, inputs: [self], path: reports.ndjson, batch: { timeout_secs: 1 } } }
+sinks: { out: { type: file, inputs: [self], path: reports.ndjson, encoding: { schema: simple } } }
 ";
     let config = scene.write("health.yaml", text);
     let running = Tidegate::new(scene, ["run", "-c"]).arg(&config).start()?;

@@ -19,6 +19,7 @@ mod project;
 mod replay;
 mod reverse_dns;
 mod route;
+mod schemas;
 mod sinks;
 mod splunk_hec;
 mod supervision;

@@ -1,7 +1,12 @@
 //! Mistakes in conditions, each found at its place.
 
 use super::surroundings;
-use crate::config::{Components, load};
+use crate::{
+    codec::{Schema, fields::named},
+    condition::Field,
+    config::{Components, load},
+    record::{Kind, Kinds},
+};
 
 /// A pipeline with this `filter`, and everything that is read of a `route`.
 fn report(condition: &str, split: &str) -> String {
@@ -93,4 +98,14 @@ fn a_route_has_no_main_output_and_each_of_its_routes_wants_a_reader() {
         "{warned}"
     );
     assert_eq!(report("'split.*'"), "");
+}
+
+#[test]
+fn conditions_know_fields_by_the_names_and_kinds_that_documents_have() {
+    for field in Field::ALL {
+        let written = named(Schema::Ecs).filter(|named| named.name == field.name());
+        let kinds = written.fold(Kinds::NONE, |kinds, named| kinds.union(named.kind.into()));
+        // Contacts are never written.
+        assert_eq!(field.kinds().minus(Kind::Contact.into()), kinds, "{}", field.name());
+    }
 }

@@ -19,7 +19,7 @@ use tidegate::{
         edge::{EdgeSender, edge},
     },
     metrics::{Balance, Books, Meter},
-    record::{Action, Alert, Kinds, Records, Timestamp},
+    record::{Action, Alert, Endpoint, Flow, Id, Kinds, Names, Records, Timestamp, Transport},
     sinks::{ConfigureSink, options::Options},
 };
 use tokio::{sync::watch, task::JoinHandle};
