@@ -286,6 +286,15 @@ impl AppendFile {
     }
 }
 
+impl Drop for AppendFile {
+    /// Gives the lock back. Closing alone does not while a copy of the descriptor lives, and a child
+    /// that is just being started has one until its exec (`flock(2)`).
+    fn drop(&mut self) {
+        // Where there are no locks there is none to give back.
+        flock(&self.file, FlockOperation::Unlock).unwrap_or_default();
+    }
+}
+
 /// Opens a file to append, and says whether it is new.
 fn open_or_create(path: &Path, mode: u32) -> io::Result<(File, bool)> {
     let mut options = OpenOptions::new();

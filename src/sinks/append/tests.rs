@@ -43,6 +43,19 @@ fn a_second_writer_of_one_file_is_refused_until_the_first_is_gone() {
     AppendFile::open(&path, LINES, &[]).unwrap();
 }
 
+/// A child that is being started has a copy of every descriptor for a moment, and a copy shares the
+/// lock: a rotation in that moment must not find its own file taken.
+#[test]
+fn a_file_that_was_closed_can_be_opened_though_a_copy_of_its_descriptor_lives() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("flows.ndjson");
+    let first = AppendFile::open(&path, LINES, &[]).unwrap();
+    let copy = first.file.try_clone().unwrap();
+    first.close();
+    AppendFile::open(&path, LINES, &[]).unwrap();
+    drop(copy);
+}
+
 #[test]
 fn what_is_no_regular_file_is_refused_without_waiting() {
     let directory = tempfile::tempdir().unwrap();
