@@ -15,12 +15,24 @@ pub mod secret;
 pub mod splunk_hec;
 
 pub use self::compression::Compression;
-use self::options::Options;
+use self::options::{BatchLimits, Options};
 use crate::{
     codec::Schema,
     component::{Claim, Component, Context, Error, Problem, Signature},
     record::Kinds,
 };
+
+/// How a sink makes requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Requests {
+    /// What fills one, where the config says nothing.
+    pub batch: BatchLimits,
+    /// Whether they must reach the destination in the order of the records: then one is in flight at
+    /// a time, whatever the config says.
+    pub in_order: bool,
+    /// Whether the destination confirms them later, so that they are kept meanwhile.
+    pub confirmed_later: bool,
+}
 
 /// The config of a sink: its own keys. What it shares with the others is in [`Options`], which
 /// checks and claims for itself.
@@ -30,9 +42,9 @@ pub trait ConfigureSink {
         Signature::sink(Kinds::REPORTS)
     }
 
-    /// The schema of its records, unless the config names another.
-    fn schema(&self) -> Schema {
-        Schema::Ecs
+    /// How it makes requests.
+    fn requests(&self) -> Requests {
+        Requests::default()
     }
 
     /// What is wrong with the values, or with these options for this sink, seen without looking at

@@ -3,15 +3,13 @@
 
 use std::{future::Future, ops::Range, time::Duration};
 
+use bytes::Bytes;
+
 use super::Error;
 use crate::record::Records;
 
 /// Takes records out of the pipeline.
 pub trait Sink: Send + Sync + 'static {
-    /// Whether requests must reach the destination in the order of the records: then one is in
-    /// flight at a time, whatever the config says.
-    const IN_ORDER: bool = false;
-
     /// What a record needs beside its bytes (an index, a path, a key).
     type Meta: Send + Sync + PartialEq;
     /// What to ask for later where a request is confirmed apart (an ackId).
@@ -92,7 +90,7 @@ pub struct Item<M> {
 /// split request has gaps between them.
 #[derive(Debug)]
 pub struct Items<'a, M> {
-    body: &'a [u8],
+    body: &'a Bytes,
     items: &'a [Item<M>],
 }
 
@@ -163,7 +161,7 @@ pub enum SendError {
 
 impl<'a, M> Items<'a, M> {
     /// The items of `body`.
-    pub fn new(body: &'a [u8], items: &'a [Item<M>]) -> Self {
+    pub fn new(body: &'a Bytes, items: &'a [Item<M>]) -> Self {
         Self { body, items }
     }
 
@@ -188,24 +186,21 @@ impl<'a, M> Items<'a, M> {
         self.items.iter().map(move |item| (&body[item.range.clone()], &item.meta))
     }
 
-    /// All the bytes in one buffer of their own.
-    pub fn concat(&self) -> Vec<u8> {
+    /// All the bytes in one buffer: that of the whole body, if there is no gap.
+    pub fn concat(&self) -> Bytes {
+        let gapless = self.items.windows(2).all(|pair| pair[0].range.end == pair[1].range.start);
+        if let (true, Some(first), Some(last)) = (gapless, self.items.first(), self.items.last()) {
+            return self.body.slice(first.range.start..last.range.end);
+        }
         let mut bytes = Vec::with_capacity(self.bytes());
         for (item, _) in self.iter() {
             bytes.extend_from_slice(item);
         }
-        bytes
+        bytes.into()
     }
 
     /// What the first item needs; the same for all where [`Sink::may_share`] is not overridden.
     pub fn meta(&self) -> Option<&'a M> {
         self.items.first().map(|item| &item.meta)
-    }
-
-    /// All the bytes in one slice, if there is no gap.
-    pub fn contiguous(&self) -> Option<&'a [u8]> {
-        let gapless = self.items.windows(2).all(|pair| pair[0].range.end == pair[1].range.start);
-        let (first, last) = (self.items.first()?, self.items.last()?);
-        gapless.then(|| &self.body[first.range.start..last.range.end])
     }
 }

@@ -143,6 +143,10 @@ impl SinkConfig {
 impl Family for SinkConfig {
     type Common = Options;
 
+    fn common_defaults(&self) -> serde_json::Value {
+        serde_json::json!({"batch": self.configure().requests().batch})
+    }
+
     fn facts(&self, options: &Options) -> Facts {
         let config = self.configure();
         let mut problems = config.check(options);

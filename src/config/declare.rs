@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::{
     de::{Deserializer, choose, read},
-    family::{Facts, Family, Role, types},
+    family::{Facts, Family, Role, plain, types},
     report::Diagnostic,
     schema::keys_of,
     text::Span,
@@ -180,11 +180,11 @@ impl Draft<'_> {
         self.note_unset();
 
         // With a type that is known, a component whose keys are beyond reading still has its ports.
-        let plain = config.value.is_none().then(|| self.defaults::<F>()).flatten();
+        let without_keys = config.value.is_none().then(|| plain::<F>(self.kind)).flatten();
         let no_keys = Node { span: self.span, value: Value::Mapping(Vec::new()) };
         let shared =
             shared.value.or_else(|| F::Common::deserialize(Deserializer::new(&no_keys)).ok())?;
-        if let Some(config) = plain {
+        if let Some(config) = without_keys {
             self.facts = Some(config.facts(&shared).ports_only());
             return None;
         }
@@ -331,17 +331,5 @@ impl Draft<'_> {
             }
         }
         visit(self.node, "", &mut self.left_out);
-    }
-
-    fn defaults<F: Family>(&self) -> Option<F> {
-        let empty = Node {
-            span: self.span,
-            value: Value::Mapping(vec![Entry {
-                key: self.kind.to_owned(),
-                key_span: self.span,
-                value: Node { span: self.span, value: Value::Mapping(Vec::new()) },
-            }]),
-        };
-        F::deserialize(Deserializer::new(&empty)).ok()
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     component::{Asks, Claim, Configure, Need, Problem, Reference, Signature},
     config::{
         text::Span,
-        tree::{Node, Origin, Scalar, Value},
+        tree::{Entry, Node, Origin, Scalar, Value},
     },
 };
 
@@ -26,6 +26,11 @@ pub trait Family: Clone + fmt::Debug + DeserializeOwned + JsonSchema {
 
     /// What this machine lacks.
     fn check_environment(&self) -> Vec<Problem>;
+
+    /// The defaults of common keys that are this component's own: an object like the config's.
+    fn common_defaults(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
 }
 
 /// The three sections.
@@ -126,6 +131,15 @@ impl Role {
             Self::Sink => "sink",
         }
     }
+}
+
+/// The component of this type with no key set.
+pub(super) fn plain<F: Family>(kind: &str) -> Option<F> {
+    let span = Span::default();
+    let nothing = Node { span, value: Value::Mapping(Vec::new()) };
+    let entry = Entry { key: kind.to_owned(), key_span: span, value: nothing };
+    let tagged = Node { span, value: Value::Mapping(vec![entry]) };
+    F::deserialize(Deserializer::new(&tagged)).ok()
 }
 
 /// The names that `type` can have in a family.

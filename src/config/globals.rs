@@ -22,7 +22,7 @@ pub struct Globals {
     pub data_dir: PathBuf,
     /// The HTTP endpoint for metrics and health.
     pub api: Api,
-    /// Bytes of memory that all buffers of the pipeline may hold together (256 MiB); 16 MiB or more. Raise it together with the buffers of the sinks.
+    /// Bytes of memory that all that waits in the pipeline may take together (96 MiB): before transforms and sinks, and in the sinks' requests, under way or not yet; 16 MiB or more. Each buffer without a limit of its own has an even share of it. What transforms know (flows, names) has limits of its own.
     pub memory_budget_bytes: u64,
     /// What this sensor is called.
     pub observer: Observer,
@@ -51,7 +51,7 @@ impl Default for Globals {
         Self {
             data_dir: PathBuf::from("/var/lib/tidegate"),
             api: Api::default(),
-            memory_budget_bytes: 256 << 20,
+            memory_budget_bytes: 96 << 20,
             observer: Observer::default(),
         }
     }

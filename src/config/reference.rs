@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use super::{
     family::{Families, Family, Role},
     globals::Globals,
+    schema::defaults_of,
 };
 use crate::metrics;
 
@@ -30,6 +31,31 @@ fn schema_of<T: JsonSchema>() -> Value {
     let settings =
         SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
     settings.into_generator().into_root_schema_for::<T>().to_value()
+}
+
+/// A component's keys, and the common ones whose defaults are its own.
+fn with_own_defaults<F: Family>(variant: &Value, common: &Value) -> Value {
+    let mut table = variant.clone();
+    let defaults = variant.as_object().map_or(Value::Null, defaults_of::<F>);
+    for (key, value) in defaults.as_object().into_iter().flatten() {
+        table["properties"][key] = only(&common["properties"][key], value);
+    }
+    table
+}
+
+/// The keys of a schema that a tree of defaults has, with these defaults.
+fn only(schema: &Value, defaults: &Value) -> Value {
+    let mut kept = schema.clone();
+    match defaults {
+        Value::Object(defaults) => {
+            let keys = defaults
+                .iter()
+                .map(|(key, value)| (key.clone(), only(&schema["properties"][key], value)));
+            kept["properties"] = Value::Object(keys.collect());
+        }
+        value => kept["default"] = value.clone(),
+    }
+    kept
 }
 
 // === impl Page ===
@@ -59,7 +85,7 @@ impl Page {
             let name = variant["properties"]["type"]["const"].as_str().unwrap_or_default();
             self.text(&format!("### `{name}`\n"));
             self.text(&format!("{}\n", one_line(variant)));
-            self.table(variant);
+            self.table(&with_own_defaults::<F>(variant, &common));
         }
     }
 

@@ -4,7 +4,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings, js
 use serde_json::{Map, Value, json};
 
 use super::{
-    family::{Families, Family, Role},
+    family::{Families, Family, Role, plain},
     globals::Globals,
 };
 
@@ -49,7 +49,7 @@ fn section<F: Family>(generator: &mut SchemaGenerator, role: Role) -> Schema {
     let common = common.get("properties").and_then(Value::as_object).cloned();
     if let Some(variants) = components.get_mut("oneOf").and_then(Value::as_array_mut) {
         for variant in variants.iter_mut().filter_map(Value::as_object_mut) {
-            complete(variant, role, common.as_ref());
+            complete(variant, role, own_common::<F>(variant, common.as_ref()));
         }
     }
     json_schema!({
@@ -60,8 +60,44 @@ fn section<F: Family>(generator: &mut SchemaGenerator, role: Role) -> Schema {
     })
 }
 
+/// The common keys as a component has them, with its own defaults.
+fn own_common<F: Family>(
+    variant: &Map<String, Value>,
+    common: Option<&Map<String, Value>>,
+) -> Map<String, Value> {
+    let mut common = json!({"properties": common});
+    set_defaults(&mut common, &defaults_of::<F>(variant));
+    match common["properties"].take() {
+        Value::Object(properties) => properties,
+        _ => Map::new(),
+    }
+}
+
+/// What the component of a variant sets where common keys are not set.
+pub(super) fn defaults_of<F: Family>(variant: &Map<String, Value>) -> Value {
+    let kind = variant.get("properties").and_then(|keys| keys["type"]["const"].as_str());
+    kind.and_then(plain::<F>).map_or(Value::Null, |component| component.common_defaults())
+}
+
+/// Writes the values of a tree as the defaults of the keys of a schema.
+fn set_defaults(schema: &mut Value, defaults: &Value) {
+    match defaults {
+        Value::Object(defaults) => {
+            for (key, value) in defaults {
+                set_defaults(&mut schema["properties"][key], value);
+            }
+            // The object's own default would be the empty one.
+            if let Some(schema) = schema.as_object_mut() {
+                schema.remove("default");
+            }
+        }
+        Value::Null => {}
+        value => schema["default"] = value.clone(),
+    }
+}
+
 /// Adds the keys that are not the component's own.
-fn complete(variant: &mut Map<String, Value>, role: Role, common: Option<&Map<String, Value>>) {
+fn complete(variant: &mut Map<String, Value>, role: Role, common: Map<String, Value>) {
     if let Some(Value::Object(properties)) = variant.get_mut("properties") {
         if role != Role::Source {
             properties.insert("inputs".to_owned(), json!({
@@ -69,9 +105,7 @@ fn complete(variant: &mut Map<String, Value>, role: Role, common: Option<&Map<St
                 "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" }, "minItems": 1 }],
             }));
         }
-        for (key, schema) in common.into_iter().flatten() {
-            properties.insert(key.clone(), schema.clone());
-        }
+        properties.extend(common);
     }
     if role != Role::Source {
         variant.insert("required".to_owned(), json!(["type", "inputs"]));

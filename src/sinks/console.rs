@@ -14,7 +14,10 @@ use std::{
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{ConfigureSink, driver, options::Options};
+use super::{
+    ConfigureSink, Requests, driver,
+    options::{BatchLimits, Options},
+};
 use crate::{
     codec::{Encoder, Origin, Schema},
     component::{Claim, Component, Context, Error, Items, Outcome, SendError, Sink},
@@ -42,8 +45,11 @@ struct Console {
 // === impl Config ===
 
 impl ConfigureSink for Config {
-    fn schema(&self) -> Schema {
-        Schema::Simple
+    /// Small and soon: somebody may be looking on. A request that failed half-way is continued, which
+    /// only works if no other comes between.
+    fn requests(&self) -> Requests {
+        let batch = BatchLimits { max_bytes: 64 << 10, max_events: 1_000, timeout_secs: 0 };
+        Requests { batch, in_order: true, confirmed_later: false }
     }
 
     fn claims(&self) -> Vec<Claim> {
@@ -56,9 +62,8 @@ impl ConfigureSink for Config {
                 .because(error)
                 .hint("don't close it, redirect it to /dev/null")
         })?;
-        let encoder = Encoder::new(&options.encoding, self.schema(), Origin::of(context));
-        let sink = Console::new(encoder, File::from(output));
-        driver::component(sink, options, context)
+        let sink = Console::new(Encoder::new(&options.encoding), File::from(output));
+        driver::component(sink, self.requests(), options, context)
     }
 }
 
@@ -71,8 +76,6 @@ impl Console {
 }
 
 impl Sink for Console {
-    /// A request that failed half-way is continued, which only works if no other comes between.
-    const IN_ORDER: bool = true;
     type Meta = ();
     type Pending = ();
 
@@ -122,6 +125,8 @@ fn send_error(error: &io::Error) -> SendError {
 mod tests {
     use std::io::Read;
 
+    use bytes::Bytes;
+
     use super::*;
     use crate::{
         codec::EncodingConfig,
@@ -142,7 +147,8 @@ mod tests {
     async fn a_reader_that_went_away_ends_the_run() {
         let (reader, writer) = io::pipe().unwrap();
         drop(reader);
-        let sent = console(writer).send(&Items::new(b"line\n", &[item(5)])).await;
+        let sent =
+            console(writer).send(&Items::new(&Bytes::from_static(b"line\n"), &[item(5)])).await;
         assert!(matches!(sent, Err(SendError::Gone { .. })), "{sent:?}");
     }
 
@@ -150,7 +156,7 @@ mod tests {
     async fn a_request_a_full_pipe_took_in_part_is_continued_and_not_repeated() {
         let (mut reader, writer) = io::pipe().unwrap();
         rustix::fs::fcntl_setfl(&writer, rustix::fs::OFlags::NONBLOCK).unwrap();
-        let request: Vec<u8> = (0..300_000_u32).map(|at| (at % 251) as u8).collect();
+        let request: Bytes = (0..300_000_u32).map(|at| (at % 251) as u8).collect();
         let console = console(writer);
         let (mut read, mut tries) = (Vec::new(), 0);
         loop {

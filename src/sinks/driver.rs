@@ -2,12 +2,13 @@
 //! and age; requests are in flight up to a limit; each is tried until its items have ended; and a
 //! batch's share is settled with the last of its items.
 //!
-//! `input` → [`Filling`] (encode) → ready requests → one task each ([`delivery`]) → the sink.
+//! `input` → [`Taken`] (encode) → [`Filling`] → ready → one task each ([`delivery`]) → the sink. Each
+//! step waits for the next, so a sink holds no more than [`memory_bytes`].
 
 mod delivery;
 mod request;
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -16,8 +17,15 @@ use tokio::{
 };
 use tracing::warn;
 
-use self::{delivery::Delivery, request::Request};
-use super::{dead_letter::DeadLetter, options::Options};
+use self::{
+    delivery::Delivery,
+    request::{Filling, Request},
+};
+use super::{
+    Requests,
+    dead_letter::DeadLetter,
+    options::{BatchLimits, Options},
+};
 use crate::{
     ack::End,
     batch::Batch,
@@ -26,31 +34,40 @@ use crate::{
 
 /// Requests that may be under way in all, those that wait for a confirmation included, as a
 /// multiple of those in flight.
-const UNCONFIRMED_PER_PLACE: usize = 16;
+const UNCONFIRMED_PER_PLACE: usize = 8;
 const MAINTENANCE: Duration = Duration::from_secs(1);
+/// Room in a request's body for the record that turns out to be too much for it.
+const SLACK_BYTES: usize = 16 << 10;
+/// What an item takes beside its bytes, about.
+const ITEM_BYTES: usize = 32;
 
 /// Runs one sink.
 struct Driver<S: Sink> {
     delivery: Arc<Delivery<S>>,
     limits: Limits,
+    taken: Option<Taken>,
     filling: Option<Filling<S::Meta>>,
-    ready: VecDeque<Request<S::Meta>>,
+    ready: Option<Request<S::Meta>>,
     under_way: JoinSet<Result<(), Error>>,
 }
 
-/// The bounds of a request.
+/// The bounds of a request, and of requests.
 #[derive(Debug, Clone, Copy)]
 struct Limits {
     bytes: usize,
     items: usize,
     age: Duration,
+    in_flight: usize,
     under_way: usize,
 }
 
-/// The request that is being filled, and when it has to go.
-struct Filling<M> {
-    request: Request<M>,
-    due: Instant,
+/// The batch that is being encoded.
+struct Taken {
+    batch: Batch,
+    next: usize,
+    /// Whether the request that is being filled has a share of it already.
+    joined: bool,
+    end: End,
 }
 
 /// Wraps a sink into a component with everything it does not do itself.
@@ -59,33 +76,56 @@ struct Filling<M> {
 /// If the dead-letter file can't be opened.
 pub fn component<S: Sink>(
     sink: S,
+    requests: Requests,
     options: &Options,
     context: &Context,
 ) -> Result<Component, Error> {
-    let places = if S::IN_ORDER { 1 } else { options.request.concurrency as usize };
+    let limits = Limits::new(requests, options);
     let dead_letter = options.dead_letter.as_ref().map(DeadLetter::open).transpose()?;
     let delivery = Delivery {
         sink,
         meter: Arc::clone(&context.meter),
         dead_letter,
-        in_flight: Arc::new(Semaphore::new(places)),
+        in_flight: Arc::new(Semaphore::new(limits.in_flight)),
         retry_initial: Duration::from_secs(options.request.retry_initial_secs),
         retry_max: Duration::from_secs(options.request.retry_max_secs),
-    };
-    let limits = Limits {
-        bytes: options.batch.max_bytes as usize,
-        items: options.batch.max_events as usize,
-        age: Duration::from_secs(options.batch.timeout_secs),
-        under_way: if S::IN_ORDER { 1 } else { places * UNCONFIRMED_PER_PLACE },
     };
     let driver = Driver {
         delivery: Arc::new(delivery),
         limits,
+        taken: None,
         filling: None,
-        ready: VecDeque::new(),
+        ready: None,
         under_way: JoinSet::new(),
     };
     Ok(Component::sink(move |input| driver.run(input)))
+}
+
+/// Bytes of encoded records that a sink may hold beside its buffer: the requests that are being
+/// filled, are ready, and are under way, and for each one in flight what it is sent as. A record that
+/// is larger than a whole request counts as one.
+pub fn memory_bytes(requests: Requests, options: &Options) -> u64 {
+    let limits = Limits::new(requests, options);
+    let bodies = limits.under_way + limits.in_flight + 2;
+    let items = limits.items.min(limits.bytes / ITEM_BYTES) * ITEM_BYTES;
+    (bodies as u64).saturating_mul((limits.bytes + SLACK_BYTES + items) as u64)
+}
+
+// === impl Limits ===
+
+impl Limits {
+    fn new(requests: Requests, options: &Options) -> Self {
+        let BatchLimits { max_bytes, max_events, timeout_secs } = options.batch.or(requests.batch);
+        let in_flight = if requests.in_order { 1 } else { options.request.concurrency as usize };
+        let per_place = if requests.confirmed_later { UNCONFIRMED_PER_PLACE } else { 1 };
+        Self {
+            bytes: max_bytes as usize,
+            items: max_events as usize,
+            age: Duration::from_secs(timeout_secs),
+            in_flight,
+            under_way: in_flight * per_place,
+        }
+    }
 }
 
 // === impl Driver ===
@@ -94,24 +134,31 @@ impl<S: Sink> Driver<S> {
     async fn run(mut self, mut input: Input) -> Result<(), Error> {
         let mut maintenance = tokio::time::interval(MAINTENANCE);
         let mut open = true;
-        while open || !self.ready.is_empty() || !self.under_way.is_empty() {
+        loop {
+            self.encode();
+            // What is taken is encoded, and what is encoded is due, unless a ready request is in the
+            // way.
+            let idle = self.ready.is_none();
             let due = self.filling.as_ref().map(|filling| filling.due);
-            let may_send = !self.ready.is_empty() && self.under_way.len() < self.limits.under_way;
+            if idle && !open && self.under_way.is_empty() {
+                break;
+            }
+            let may_send = !idle && self.under_way.len() < self.limits.under_way;
             tokio::select! {
                 biased;
                 Some(done) = self.under_way.join_next() => finished(done)?,
                 Ok(place) = Arc::clone(&self.delivery.in_flight).acquire_owned(), if may_send => {
                     self.dispatch(place);
                 }
-                batch = input.recv(), if open && self.ready.is_empty() => {
+                batch = input.recv(), if open && idle => {
                     if let Some(batch) = batch {
-                        self.fill(batch);
+                        self.taken = Some(Taken::new(batch));
                     } else {
                         open = false;
                         self.close_request();
                     }
                 }
-                () = sleep_until(due), if due.is_some() => self.close_request(),
+                () = sleep_until(due), if due.is_some() && idle => self.close_request(),
                 _ = maintenance.tick() => self.maintain().await,
             }
         }
@@ -125,73 +172,85 @@ impl<S: Sink> Driver<S> {
         }
     }
 
-    /// Encodes a batch into the request that is being filled, and starts another where it is full.
-    fn fill(&mut self, batch: Batch) {
-        let mut end = End::Delivered;
-        // Where the batch's items go now; a new request gets a share of its own.
-        let mut joined = false;
-        for index in 0..batch.records.len() {
-            let filling = self.filling.get_or_insert_with(|| Filling::new(self.limits.age));
-            let start = filling.request.body.len();
-            let encoded =
-                self.delivery.sink.encode(&batch.records, index, &mut filling.request.body);
-            let meta = match encoded {
-                Ok(meta) => meta,
-                Err(error) => {
-                    filling.request.body.truncate(start);
-                    end = End::Dropped;
-                    self.delivery.meter.dropped("unencodable", 1);
-                    warn!(sink = self.delivery.meter.id(), "record dropped: {error}");
-                    continue;
+    /// Encodes the batch that was taken into the request that is being filled, until it is at its end
+    /// or a request is ready.
+    fn encode(&mut self) {
+        while self.ready.is_none() {
+            if self.filling.as_ref().is_some_and(|filling| filling.is_full(self.limits)) {
+                self.close_request();
+            } else if let Some(mut taken) = self.taken.take() {
+                if taken.next < taken.batch.records.len() {
+                    self.encode_next(&mut taken);
+                    self.taken = Some(taken);
+                } else {
+                    taken.batch.ack.settle(taken.end);
                 }
-            };
-            let first = filling.request.items.first().map(|item| &item.meta);
-            let fits = filling.request.body.len() <= self.limits.bytes;
-            if first.is_some_and(|first| !fits || !self.delivery.sink.may_share(first, &meta)) {
-                let tail = filling.request.body.split_off(start);
-                self.close_request();
-                let filling = self.filling.insert(Filling::new(self.limits.age));
-                filling.request.body = tail;
-                joined = false;
-            }
-            let Some(filling) = &mut self.filling else { continue };
-            if !joined {
-                filling.request.shares.add(batch.ack.share());
-                joined = true;
-            }
-            let start = filling.request.items.last().map_or(0, |item| item.range.end);
-            filling.request.push(start, meta);
-            if filling.request.items.len() >= self.limits.items
-                || filling.request.body.len() >= self.limits.bytes
-            {
-                self.close_request();
-                joined = false;
+            } else {
+                break;
             }
         }
-        batch.ack.settle(end);
     }
 
+    fn encode_next(&mut self, taken: &mut Taken) {
+        let sink = &self.delivery.sink;
+        let index = taken.next;
+        taken.next += 1;
+        let filling = self.filling.get_or_insert_with(|| Filling::new(self.limits));
+        let start = filling.body.len();
+        let meta = match sink.encode(&taken.batch.records, index, &mut filling.body) {
+            Ok(meta) => meta,
+            Err(error) => {
+                filling.body.truncate(start);
+                taken.end = End::Dropped;
+                self.delivery.meter.dropped("unencodable", 1);
+                warn!(sink = self.delivery.meter.id(), "record dropped: {error}");
+                return;
+            }
+        };
+        let fits = filling.body.len() <= self.limits.bytes;
+        if filling.first().is_some_and(|first| !fits || !sink.may_share(first, &meta)) {
+            let mut next = Filling::new(self.limits);
+            next.body.extend(filling.body.drain(start..));
+            self.close_request();
+            taken.joined = false;
+            taken.push(meta, self.filling.insert(next));
+        } else {
+            taken.joined &= filling.first().is_some();
+            taken.push(meta, filling);
+        }
+    }
+
+    /// The request that is being filled is ready; nothing else is.
     fn close_request(&mut self) {
         if let Some(filling) = self.filling.take()
-            && !filling.request.items.is_empty()
+            && filling.first().is_some()
         {
-            self.ready.push_back(filling.request);
+            self.ready = Some(filling.close());
         }
     }
 
-    /// Sends the next ready request from its place in flight.
+    /// Sends the request that is ready from its place in flight.
     fn dispatch(&mut self, place: OwnedSemaphorePermit) {
-        if let Some(request) = self.ready.pop_front() {
+        if let Some(request) = self.ready.take() {
             self.under_way.spawn(Arc::clone(&self.delivery).deliver(request, place));
         }
     }
 }
 
-// === impl Filling ===
+// === impl Taken ===
 
-impl<M> Filling<M> {
-    fn new(age: Duration) -> Self {
-        Self { request: Request::new(), due: Instant::now() + age }
+impl Taken {
+    fn new(batch: Batch) -> Self {
+        Self { batch, next: 0, joined: false, end: End::Delivered }
+    }
+
+    /// What was encoded last is an item of this batch.
+    fn push<M>(&mut self, meta: M, filling: &mut Filling<M>) {
+        if !self.joined {
+            filling.shares.add(self.batch.ack.share());
+            self.joined = true;
+        }
+        filling.push(meta);
     }
 }
 

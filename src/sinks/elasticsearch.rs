@@ -25,9 +25,9 @@ use tracing::warn;
 
 use self::{action::Actions, setup::Installation};
 use super::{
-    ConfigureSink, driver,
+    ConfigureSink, Requests, driver,
     http::{self, Authorization, BodyCompression, Client, Connection, Failure, TlsConfig},
-    options::Options,
+    options::{BatchLimits, Options},
     secret::Secret,
 };
 use crate::{
@@ -258,6 +258,13 @@ fn unfit(key: &str, name: &str, also: &str) -> Option<Problem> {
 }
 
 impl ConfigureSink for Config {
+    /// Elastic's own advice is a few megabytes before compression; more made no difference
+    /// (`benches/results/sink.md`).
+    fn requests(&self) -> Requests {
+        let batch = BatchLimits { max_bytes: 5_000_000, ..BatchLimits::default() };
+        Requests { batch, ..Requests::default() }
+    }
+
     fn check(&self, options: &Options) -> Vec<Problem> {
         let mut problems = Vec::new();
         if self.endpoints.is_empty() {
@@ -318,7 +325,7 @@ impl ConfigureSink for Config {
             own_ids: self.id == IdMode::Record,
             meter: Arc::clone(&context.meter),
         };
-        driver::component(sink, options, context)
+        driver::component(sink, self.requests(), options, context)
     }
 }
 

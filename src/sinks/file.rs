@@ -15,7 +15,7 @@ use serde::Deserialize;
 pub use self::template::Bucket;
 use self::{template::Template, writer::Writer};
 use super::{
-    Compression, ConfigureSink,
+    Compression, ConfigureSink, Requests,
     append::{Content, Opening, unwritable, with_causes},
     driver,
     options::Options,
@@ -113,6 +113,10 @@ impl Default for Config {
 }
 
 impl ConfigureSink for Config {
+    fn requests(&self) -> Requests {
+        Requests { in_order: true, ..Requests::default() }
+    }
+
     fn check(&self, _options: &Options) -> Vec<Problem> {
         let mut problems = Vec::new();
         if let Err(error) = Template::parse(&self.path) {
@@ -160,7 +164,7 @@ impl ConfigureSink for Config {
     }
 
     fn build(&self, options: &Options, context: &Context) -> Result<Component, Error> {
-        driver::component(self.sink(options, context)?, options, context)
+        driver::component(self.sink(options, context)?, self.requests(), options, context)
     }
 }
 
@@ -225,7 +229,6 @@ impl FileSink {
 }
 
 impl Sink for FileSink {
-    const IN_ORDER: bool = true;
     type Meta = Bucket;
     type Pending = ();
 

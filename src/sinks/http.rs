@@ -218,11 +218,10 @@ impl Client {
         items: &Items<'_, M>,
         limit: usize,
     ) -> Result<Answer, Failure> {
-        let body = match (self.compression, items.contiguous()) {
-            (BodyCompression::None, _) => items.concat(),
-            (BodyCompression::Gzip, Some(whole)) => gzip(whole).await,
-            (BodyCompression::Gzip, None) => gzip(&items.concat()).await,
-        };
+        let mut body = items.concat();
+        if self.compression == BodyCompression::Gzip {
+            body = gzip(&body).await.into();
+        }
         if self.compression == BodyCompression::Gzip {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
@@ -238,7 +237,7 @@ impl Client {
         method: Method,
         url: Url,
         mut headers: HeaderMap,
-        body: Vec<u8>,
+        body: impl Into<reqwest::Body>,
         limit: usize,
     ) -> Result<Answer, Failure> {
         if let Some(authorization) = &self.authorization {

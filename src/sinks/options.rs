@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     codec::{EncodingConfig, Schema},
@@ -30,17 +30,30 @@ pub struct Options {
     pub dead_letter: Option<DeadLetterConfig>,
 }
 
-/// How many records share a request: it is sent when the first of the three limits is reached.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+/// How many records share a request: it is sent when the first of the three limits is reached. What
+/// is left out is as suits the sink.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct BatchConfig {
-    /// Encoded bytes, before compression (default 1048576, 1 MiB; at least 1). A record that is
-    /// larger alone makes a request of its own.
+    /// Encoded bytes, before compression (at least 1). A record that is larger alone makes a request
+    /// of its own.
+    pub max_bytes: Option<u32>,
+    /// Records (at least 1).
+    pub max_events: Option<u32>,
+    /// Seconds after the first record at which a request is sent though it is not full (0 to 3600).
+    /// Lower it for records that show up sooner, raise it for fewer requests; with 0 a request waits
+    /// for nothing and takes what is there.
+    pub timeout_secs: Option<u64>,
+}
+
+/// What fills a request; what [`BatchConfig`] comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct BatchLimits {
+    /// Encoded bytes, before compression.
     pub max_bytes: u32,
-    /// Records (default 10000; at least 1).
+    /// Records.
     pub max_events: u32,
-    /// Seconds after the first record at which a request is sent though it is not full (default 1;
-    /// 1 to 3600). Lower it for records that show up sooner, raise it for fewer requests.
+    /// Seconds after the first record.
     pub timeout_secs: u64,
 }
 
@@ -50,8 +63,9 @@ pub struct BatchConfig {
 pub struct BufferConfig {
     /// Where it is: `memory` (default). What it holds is lost if the process dies.
     pub r#type: BufferType,
-    /// Bytes of memory that waiting records may take (default 16777216, 16 MiB; at least 65536).
-    pub max_bytes: u32,
+    /// Bytes of memory that waiting records may take (default: a share of what `memory_budget_bytes`
+    /// leaves, 16777216, 16 MiB, at most; at least 65536).
+    pub max_bytes: Option<u32>,
     /// Records that may wait (default 16384; at least 1).
     pub max_events: u32,
     /// What happens when it is full: `block` (default; the pipeline before it waits) or
@@ -124,25 +138,21 @@ impl Options {
         let retry_max = request.retry_initial_secs..=86_400;
         let mut problems = self.encoding.check(schema);
         let ranges = [
-            ("batch.max_bytes", u64::from(batch.max_bytes), 1..=u64::from(u32::MAX)),
-            ("batch.max_events", u64::from(batch.max_events), 1..=u64::from(u32::MAX)),
-            ("batch.timeout_secs", batch.timeout_secs, 1..=3600),
-            ("buffer.max_bytes", u64::from(buffer.max_bytes), 65_536..=u64::from(u32::MAX)),
-            ("buffer.max_events", u64::from(buffer.max_events), 1..=u64::from(u32::MAX)),
-            ("request.concurrency", u64::from(request.concurrency), 1..=256),
-            ("request.timeout_secs", request.timeout_secs, 1..=3600),
-            ("request.retry_initial_secs", request.retry_initial_secs, 1..=3600),
-            ("request.retry_max_secs", request.retry_max_secs, retry_max),
+            ("batch.max_bytes", batch.max_bytes.map(u64::from), 1..=u64::from(u32::MAX)),
+            ("batch.max_events", batch.max_events.map(u64::from), 1..=u64::from(u32::MAX)),
+            ("batch.timeout_secs", batch.timeout_secs, 0..=3600),
+            ("buffer.max_bytes", buffer.max_bytes.map(u64::from), 65_536..=u64::from(u32::MAX)),
+            ("buffer.max_events", Some(buffer.max_events.into()), 1..=u64::from(u32::MAX)),
+            ("request.concurrency", Some(request.concurrency.into()), 1..=256),
+            ("request.timeout_secs", Some(request.timeout_secs), 1..=3600),
+            ("request.retry_initial_secs", Some(request.retry_initial_secs), 1..=3600),
+            ("request.retry_max_secs", Some(request.retry_max_secs), retry_max),
         ];
-        problems.extend(ranges.into_iter().filter(|(_, value, range)| !range.contains(value)).map(
-            |(key, value, range)| {
-                Problem::new(key, format!("{value} is out of range")).hint(format!(
-                    "use {} to {}",
-                    range.start(),
-                    range.end()
-                ))
-            },
-        ));
+        problems.extend(ranges.into_iter().filter_map(|(key, value, range)| {
+            let value = value.filter(|value| !range.contains(value))?;
+            let problem = Problem::new(key, format!("{value} is out of range"));
+            Some(problem.hint(format!("use {} to {}", range.start(), range.end())))
+        }));
         problems.extend(self.dead_letter.iter().flat_map(DeadLetterConfig::check));
         problems
     }
@@ -159,7 +169,21 @@ impl Options {
 
 // === impl BatchConfig ===
 
-impl Default for BatchConfig {
+impl BatchConfig {
+    /// These limits, and a sink's own where none is set.
+    pub fn or(&self, default: BatchLimits) -> BatchLimits {
+        BatchLimits {
+            max_bytes: self.max_bytes.unwrap_or(default.max_bytes),
+            max_events: self.max_events.unwrap_or(default.max_events),
+            timeout_secs: self.timeout_secs.unwrap_or(default.timeout_secs),
+        }
+    }
+}
+
+// === impl BatchLimits ===
+
+impl Default for BatchLimits {
+    /// 1 MiB, 10,000 records or a second: for a sink that has no reason for others.
     fn default() -> Self {
         Self { max_bytes: 1 << 20, max_events: 10_000, timeout_secs: 1 }
     }
@@ -169,15 +193,17 @@ impl Default for BatchConfig {
 
 impl Default for BufferConfig {
     fn default() -> Self {
-        let Bounds { max_events, max_bytes } = Bounds::default();
-        Self { r#type: BufferType::Memory, max_bytes, max_events, when_full: WhenFull::Block }
+        let Bounds { max_events, .. } = Bounds::default();
+        Self { r#type: BufferType::Memory, max_bytes: None, max_events, when_full: WhenFull::Block }
     }
 }
 
 impl BufferConfig {
-    /// The bounds of the edge into the sink.
+    /// The bounds of the edge into the sink; without a limit of its own it may have as many bytes as
+    /// any edge.
     pub fn bounds(&self) -> Bounds {
-        Bounds { max_events: self.max_events, max_bytes: self.max_bytes }
+        let max_bytes = self.max_bytes.unwrap_or(Bounds::default().max_bytes);
+        Bounds { max_events: self.max_events, max_bytes }
     }
 }
 
@@ -237,7 +263,7 @@ mod tests {
     #[test]
     fn every_value_out_of_range_is_named_at_once() {
         let config = json!({
-            "batch": {"max_bytes": 0, "max_events": 0, "timeout_secs": 0},
+            "batch": {"max_bytes": 0, "max_events": 0, "timeout_secs": 3601},
             "buffer": {"max_bytes": 65535, "max_events": 0},
             "request": {
                 "concurrency": 257, "timeout_secs": 0, "retry_initial_secs": 10, "retry_max_secs": 9,

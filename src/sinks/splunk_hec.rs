@@ -28,9 +28,9 @@ use self::{
     reply::Meaning,
 };
 use super::{
-    ConfigureSink, driver,
+    ConfigureSink, Requests, driver,
     http::{self, Authorization, BodyCompression, Client, Connection, TlsConfig},
-    options::Options,
+    options::{BatchLimits, Options},
     secret::Secret,
 };
 use crate::{
@@ -171,8 +171,12 @@ impl Acknowledgements {
 }
 
 impl ConfigureSink for Config {
-    fn schema(&self) -> Schema {
-        Schema::Cim
+    /// What collectors took at most in their first releases (`max_content_length`), and little enough
+    /// for indexers to acknowledge soon.
+    fn requests(&self) -> Requests {
+        let batch = BatchLimits { max_bytes: 1_000_000, ..BatchLimits::default() };
+        let confirmed_later = self.acknowledgements.enabled;
+        Requests { batch, confirmed_later, ..Requests::default() }
     }
 
     fn check(&self, options: &Options) -> Vec<Problem> {
@@ -217,7 +221,7 @@ impl ConfigureSink for Config {
             ),
             client,
         };
-        driver::component(sink, options, context)
+        driver::component(sink, self.requests(), options, context)
     }
 }
 

@@ -12,10 +12,13 @@ use crate::{
         edge::{Bounds, WhenFull},
     },
     config::{Components, Config, Declared, Edge, Family},
-    metrics::{Books, Meter},
+    metrics::Meter,
+    sinks::driver,
 };
 
 const HOST_NAME: &str = "/proc/sys/kernel/hostname";
+/// The least a buffer works with: some batches of tshark's lines.
+const MIN_SHARE_BYTES: u64 = 1 << 20;
 
 /// A component that could not be built.
 #[derive(Debug)]
@@ -68,30 +71,54 @@ pub fn build(
         books: Books::new(sources.iter().cloned(), others),
         parts: Vec::new(),
     };
-    builder.within_budget()?;
-    for (source, meter) in config.sources.iter().zip(sources) {
-        builder.add(source, meter, &Intake::default(), |context| {
-            source.config.configure().build(context)
-        })?;
+    let share = share(config)?;
+    let edge = Intake { bounds: with_bytes(Bounds::default(), share), when_full: WhenFull::Block };
+    for source in &config.sources {
+        builder.add(source, &edge, |context| source.config.configure().build(context))?;
     }
-    for (transform, meter) in config.transforms.iter().zip(transforms) {
-        builder.add(transform, meter, &Intake::default(), |context| {
-            transform.config.configure().build(context)
-        })?;
+    for transform in &config.transforms {
+        builder.add(transform, &edge, |context| transform.config.configure().build(context))?;
     }
     for (sink, meter) in config.sinks.iter().zip(sinks) {
         let buffer = &sink.common.buffer;
-        let intake = Intake { bounds: buffer.bounds(), when_full: buffer.when_full.into() };
-        builder.add(sink, meter, &intake, |context| {
-            sink.config.configure().build(&sink.common, context)
-        })?;
+        let bounds = with_bytes(buffer.bounds(), buffer.max_bytes.unwrap_or(share));
+        let intake = Intake { bounds, when_full: buffer.when_full.into() };
+        builder
+            .add(sink, &intake, |context| sink.config.configure().build(&sink.common, context))?;
     }
     Ok(Plan { parts: builder.parts, clock, receipts: builder.receipts })
 }
 
-/// A meter for each component, in the config's order.
-fn meters<F: Family>(components: &[Declared<F>]) -> Vec<Arc<Meter>> {
-    components.iter().map(|declared| Meter::new(&declared.id, declared.kind)).collect()
+/// Bytes that may wait before each transform, and before each sink that sets no limit of its own: an
+/// even share of what the memory budget leaves beside those limits and the sinks' requests. With it
+/// all that waits anywhere stays within the budget, and no edge ever waits for another's room.
+fn share(config: &Config<Components>) -> Result<u32, Error> {
+    let budget = config.globals.memory_budget_bytes;
+    let requests = config
+        .sinks
+        .iter()
+        .map(|sink| driver::memory_bytes(sink.config.configure().requests(), &sink.common));
+    let limits = config.sinks.iter().map(|sink| sink.common.buffer.max_bytes);
+    let fixed = requests.chain(limits.clone().map(|limit| limit.unwrap_or(0).into()));
+    let fixed = fixed.fold(0, u64::saturating_add);
+    let sharing = config.transforms.len() + limits.filter(Option::is_none).count();
+    let share = budget.saturating_sub(fixed) / (sharing as u64).max(1);
+    if fixed <= budget && (share >= MIN_SHARE_BYTES || sharing == 0) {
+        return Ok(u32::try_from(share).unwrap_or(u32::MAX).min(Bounds::default().max_bytes));
+    }
+    let message = format!(
+        "memory_budget_bytes is {budget}, and this config needs {}: {fixed} for the requests and \
+         buffer.max_bytes of its sinks, {MIN_SHARE_BYTES} for each of {sharing} other buffers",
+        fixed.saturating_add(MIN_SHARE_BYTES * sharing as u64)
+    );
+    Err(Error::configuration(message).hint(
+        "raise memory_budget_bytes, or lower batch.max_bytes, request.concurrency or \
+         buffer.max_bytes of sinks",
+    ))
+}
+
+fn with_bytes(bounds: Bounds, max_bytes: u32) -> Bounds {
+    Bounds { max_bytes, ..bounds }
 }
 
 /// The sensor's name: as configured, else the host's (`proc_sys_kernel(5)`).
@@ -143,33 +170,6 @@ impl<'a> Builder<'a> {
     fn link(&self, edge: &Edge) -> Option<Link> {
         let from = *self.places.get(edge.from.as_str())?;
         Some(Link { from, port: edge.port, carries: edge.carries })
-    }
-
-    /// All buffers together may hold no more than the config's memory budget.
-    fn within_budget(&self) -> Result<(), Unbuilt> {
-        let sinks = self.config.sinks.iter().map(|sink| u64::from(sink.common.buffer.max_bytes));
-        let others = self.config.transforms.iter().filter(|transform| !transform.inputs.is_empty());
-        let others = others.map(|_| u64::from(Bounds::default().max_bytes));
-        let (needed, budget) =
-            (sinks.chain(others).sum::<u64>(), self.config.globals.memory_budget_bytes);
-        if needed <= budget {
-            return Ok(());
-        }
-        let message = format!(
-            "the buffers of this config may hold {needed} bytes of memory, and \
-             memory_budget_bytes is {budget}"
-        );
-        let error = Error::configuration(message)
-            .hint("raise memory_budget_bytes, or lower the buffer.max_bytes of sinks");
-        Err(error.into())
-    }
-}
-
-// === impl Intake ===
-
-impl Default for Intake {
-    fn default() -> Self {
-        Self { bounds: Bounds::default(), when_full: WhenFull::Block }
     }
 }
 

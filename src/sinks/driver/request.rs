@@ -1,14 +1,30 @@
 //! A request: items encoded once into one body, and the shares of the batches they came with.
 
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::{Limits, SLACK_BYTES};
 use crate::{
     ack::{Ack, End},
     component::{Item, Items},
 };
 
+/// Room a body gets at once, at most; one that may be larger grows.
+const MAX_ROOM_BYTES: usize = 16 << 20;
+
+/// A request that is being filled, and when it has to go.
+#[derive(Debug)]
+pub(super) struct Filling<M> {
+    pub(super) body: Vec<u8>,
+    items: Vec<Item<M>>,
+    pub(super) shares: Shares,
+    pub(super) due: Instant,
+}
+
 /// Items on their way to the destination, and who waits for them.
 #[derive(Debug)]
 pub(super) struct Request<M> {
-    pub(super) body: Vec<u8>,
+    pub(super) body: Bytes,
     pub(super) items: Vec<Item<M>>,
     pub(super) shares: Shares,
 }
@@ -24,15 +40,18 @@ struct Share {
     worst: End,
 }
 
-// === impl Request ===
+// === impl Filling ===
 
-impl<M> Request<M> {
-    pub(super) fn new() -> Self {
-        Self { body: Vec::new(), items: Vec::new(), shares: Shares::default() }
+impl<M> Filling<M> {
+    pub(super) fn new(limits: Limits) -> Self {
+        let room = limits.bytes.saturating_add(SLACK_BYTES).min(MAX_ROOM_BYTES);
+        let (items, shares) = (Vec::new(), Shares::default());
+        Self { body: Vec::with_capacity(room), items, shares, due: Instant::now() + limits.age }
     }
 
-    /// Adds the bytes from `start` to the body's end as an item of the batch added last.
-    pub(super) fn push(&mut self, start: usize, meta: M) {
+    /// Adds the bytes behind the last item as an item of the batch added last.
+    pub(super) fn push(&mut self, meta: M) {
+        let start = self.items.last().map_or(0, |item| item.range.end);
         let batch = self.shares.0.len().saturating_sub(1);
         self.items.push(Item { range: start..self.body.len(), meta, batch });
         if let Some(share) = self.shares.0.last_mut() {
@@ -40,6 +59,25 @@ impl<M> Request<M> {
         }
     }
 
+    /// What the first item needs, if there is one.
+    pub(super) fn first(&self) -> Option<&M> {
+        self.items.first().map(|item| &item.meta)
+    }
+
+    /// Whether no further item may join.
+    pub(super) fn is_full(&self, limits: Limits) -> bool {
+        let some = !self.items.is_empty();
+        some && (self.items.len() >= limits.items || self.body.len() >= limits.bytes)
+    }
+
+    pub(super) fn close(self) -> Request<M> {
+        Request { body: self.body.into(), items: self.items, shares: self.shares }
+    }
+}
+
+// === impl Request ===
+
+impl<M> Request<M> {
     /// The items to send, as one slice of the body each.
     pub(super) fn items<'a>(&'a self, of: &'a [Item<M>]) -> Items<'a, M> {
         Items::new(&self.body, of)
@@ -67,18 +105,24 @@ impl Shares {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::ack::Receipts;
+
+    fn request(ack: Ack, items: usize) -> Request<()> {
+        let limits = Limits { bytes: 9, items: 9, age: Duration::ZERO, in_flight: 1, under_way: 1 };
+        let mut filling = Filling::new(limits);
+        filling.shares.add(ack);
+        (0..items).for_each(|_| filling.push(()));
+        filling.close()
+    }
 
     #[tokio::test]
     async fn a_batch_is_settled_when_the_last_of_its_items_ends() {
         let receipts = Receipts::default();
         let (ack, receipt) = receipts.open_awaited();
-        let mut request = Request::new();
-        request.shares.add(ack);
-        request.push(0, ());
-        request.push(0, ());
-
+        let mut request = request(ack, 2);
         request.shares.end(0, End::DeadLettered);
         assert_eq!(receipts.outstanding(), 1);
         request.shares.end(0, End::Delivered);
@@ -89,10 +133,7 @@ mod tests {
     async fn a_request_that_is_dropped_loses_its_batches() {
         let receipts = Receipts::default();
         let (ack, receipt) = receipts.open_awaited();
-        let mut request = Request::new();
-        request.shares.add(ack);
-        request.push(0, ());
-        drop(request);
+        drop(request(ack, 1));
         assert_eq!(receipt.ended().await, End::Lost);
     }
 }

@@ -1,6 +1,7 @@
 //! The driver against a scripted destination, in paused time.
 
 use std::{
+    collections::VecDeque,
     path::PathBuf,
     sync::{Mutex, PoisonError},
 };
@@ -84,7 +85,9 @@ impl Bench {
             books: Books::default(),
             reload: watch::channel(0).1,
         };
-        let Ok(Component::Sink(run)) = component(destination.clone(), options, &context) else {
+        let Ok(Component::Sink(run)) =
+            component(destination.clone(), Requests::default(), options, &context)
+        else {
             panic!("a driver is a sink");
         };
         let (edge, receiver) = edge(Bounds::default(), WhenFull::Block, &meter);
@@ -113,9 +116,9 @@ impl Bench {
 
 fn options() -> Options {
     let mut options = Options::default();
-    options.batch.max_events = 100;
-    options.batch.max_bytes = 1_000;
-    options.batch.timeout_secs = 1;
+    options.batch.max_events = Some(100);
+    options.batch.max_bytes = Some(1_000);
+    options.batch.timeout_secs = Some(1);
     options.request.concurrency = 1;
     options.request.retry_initial_secs = 1;
     options.request.retry_max_secs = 30;
@@ -129,7 +132,7 @@ fn retry(after: Option<u64>) -> Answer {
 #[tokio::test(start_paused = true)]
 async fn a_request_goes_when_it_is_full_in_items() {
     let mut options = options();
-    options.batch.max_events = 2;
+    options.batch.max_events = Some(2);
     let bench = Bench::start([], &options);
     let receipt = bench.send(&["a1", "a2", "a3"]).await;
     assert_eq!(receipt.ended().await, End::Delivered);
@@ -139,7 +142,7 @@ async fn a_request_goes_when_it_is_full_in_items() {
 #[tokio::test(start_paused = true)]
 async fn a_request_goes_when_the_next_record_would_make_it_too_large() {
     let mut options = options();
-    options.batch.max_bytes = 5;
+    options.batch.max_bytes = Some(5);
     let bench = Bench::start([], &options);
     bench.send(&["a1", "a2", "a3", "a-long-one", "a4"]).await.ended().await;
     assert_eq!(
@@ -297,7 +300,7 @@ async fn an_unconfirmed_request_is_sent_again_and_may_be_there_twice() {
 async fn requests_that_wait_for_confirmation_do_not_hold_up_others() {
     let pending = || Ok(Outcome::Pending(()));
     let mut options = options();
-    options.batch.max_events = 1;
+    options.batch.max_events = Some(1);
     let bench = Bench::start([pending(), pending(), pending()], &options);
     let receipt = bench.send(&["a1", "a2", "a3"]).await;
     assert_eq!(receipt.ended().await, End::Delivered);

@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use bytes::Bytes;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -53,7 +54,7 @@ impl Bench {
     async fn send(&self, request: &[u8]) -> Result<Outcome<()>, SendError> {
         let bucket = self.sink.template.bucket(Timestamp::default());
         let item = Item { range: 0..request.len(), meta: bucket, batch: 0 };
-        self.sink.send(&Items::new(request, &[item])).await
+        self.sink.send(&Items::new(&Bytes::copy_from_slice(request), &[item])).await
     }
 
     async fn sent(&self, request: &str) {
@@ -113,6 +114,7 @@ async fn records_go_to_the_file_of_their_own_time() {
     }
     assert!(bench.sink.may_share(&items[0].meta, &items[1].meta));
     assert!(!bench.sink.may_share(&items[1].meta, &items[2].meta));
+    let body = body.into();
     for request in [&items[..2], &items[2..]] {
         bench.sink.send(&Items::new(&body, request)).await.unwrap();
     }
@@ -128,7 +130,7 @@ async fn more_files_than_may_be_open_are_all_written_in_turn() {
             let meta = bench.sink.template.bucket(health(day * 86_400).time);
             let line = format!("{round}\n");
             let item = Item { range: 0..line.len(), meta, batch: 0 };
-            bench.sink.send(&Items::new(line.as_bytes(), &[item])).await.unwrap();
+            bench.sink.send(&Items::new(&line.into(), &[item])).await.unwrap();
         }
     }
     assert!(bench.sink.writer.lock().unwrap().open.len() <= 16);
@@ -144,7 +146,7 @@ async fn different_times_with_one_path_share_its_file() {
     for day in [4, 5, 4] {
         let meta = bench.sink.template.bucket(health(day * 86_400).time);
         let item = Item { range: 0..5, meta, batch: 0 };
-        bench.sink.send(&Items::new(b"line\n", &[item])).await.unwrap();
+        bench.sink.send(&Items::new(&Bytes::from_static(b"line\n"), &[item])).await.unwrap();
     }
     assert_eq!(bench.text("week-02").lines().count(), 3);
 }
