@@ -13,16 +13,25 @@ use super::Timestamp;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Id([u8; 16]);
 
+/// Bytes that are hashed at once: enough for any id whose observer has a usual name.
+const ROOM_BYTES: usize = 128;
+
 /// Collects the parts of an id, each with its length, so that neighbours can't run together.
 #[derive(Debug)]
-pub struct IdBuilder(blake3::Hasher);
+pub struct IdBuilder {
+    room: [u8; ROOM_BYTES],
+    used: usize,
+    /// Takes over where there is no room left. Apart: it is 2 KB, and each part moves the builder.
+    hasher: Option<Box<blake3::Hasher>>,
+}
 
 // === impl Id ===
 
 impl Id {
     /// Starts an id of the given kind (`packet`, `flow`, `alert`) seen by `observer`.
     pub fn of(kind: &str, observer: &str) -> IdBuilder {
-        IdBuilder(blake3::Hasher::new()).bytes(kind.as_bytes()).bytes(observer.as_bytes())
+        let empty = IdBuilder { room: [0; ROOM_BYTES], used: 0, hasher: None };
+        empty.bytes(kind.as_bytes()).bytes(observer.as_bytes())
     }
 
     /// The 16 bytes.
@@ -59,29 +68,50 @@ impl IdBuilder {
     /// Adds a byte string.
     #[must_use]
     pub fn bytes(mut self, bytes: &[u8]) -> Self {
-        self.0.update(&(bytes.len() as u64).to_be_bytes()).update(bytes);
+        self.add(&(bytes.len() as u64).to_be_bytes());
+        self.add(bytes);
         self
     }
 
     /// Adds a number.
     #[must_use]
     pub fn number(mut self, number: u64) -> Self {
-        self.0.update(&number.to_be_bytes());
+        self.add(&number.to_be_bytes());
         self
     }
 
     /// Adds a time.
     #[must_use]
     pub fn time(mut self, time: Timestamp) -> Self {
-        self.0.update(&time.nanos().to_be_bytes());
+        self.add(&time.nanos().to_be_bytes());
         self
     }
 
     /// The id.
     pub fn finish(self) -> Id {
+        let hash = match self.hasher {
+            Some(hasher) => hasher.finalize(),
+            None => blake3::hash(&self.room[..self.used]),
+        };
         let mut bytes = [0; 16];
-        bytes.copy_from_slice(&self.0.finalize().as_bytes()[..16]);
+        bytes.copy_from_slice(&hash.as_bytes()[..16]);
         Id(bytes)
+    }
+
+    fn add(&mut self, bytes: &[u8]) {
+        let end = self.used + bytes.len();
+        if let (None, Some(room)) = (&self.hasher, self.room.get_mut(self.used..end)) {
+            room.copy_from_slice(bytes);
+            self.used = end;
+            return;
+        }
+        let begun = &self.room[..self.used];
+        let hasher = self.hasher.get_or_insert_with(|| {
+            let mut hasher = Box::new(blake3::Hasher::new());
+            hasher.update(begun);
+            hasher
+        });
+        hasher.update(bytes);
     }
 }
 
@@ -94,6 +124,19 @@ mod tests {
         let one = Id::of("flow", "a").bytes(b"bc").finish();
         let other = Id::of("flow", "ab").bytes(b"c").finish();
         assert_ne!(one, other);
+    }
+
+    #[test]
+    fn an_id_of_any_length_is_the_hash_of_its_parts() {
+        for length in [0, 1, 60, 90, 100, 101, 102, 127, 128, 129, 5000] {
+            let observer = "o".repeat(length);
+            let id = Id::of("packet", &observer).number(1).bytes(b"end").finish();
+            let mut hasher = blake3::Hasher::new();
+            hasher.update(&6_u64.to_be_bytes()).update(b"packet");
+            hasher.update(&(length as u64).to_be_bytes()).update(observer.as_bytes());
+            hasher.update(&1_u64.to_be_bytes()).update(&3_u64.to_be_bytes()).update(b"end");
+            assert_eq!(id.bytes(), &hasher.finalize().as_bytes()[..16], "{length}");
+        }
     }
 
     #[test]
