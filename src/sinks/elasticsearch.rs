@@ -407,6 +407,9 @@ impl Sink for Elasticsearch {
         if !answer.status.is_success() {
             return Err(self.refusal(&node, &answer));
         }
+        if bulk::all_created(&answer.body, items.len()) {
+            return Ok(Outcome::Delivered);
+        }
         let ends = bulk::read(&answer.body, items.len(), self.own_ids)
             .map_err(|error| self.unanswered(&node, &error))?;
         if ends.in_failure_store > 0 {

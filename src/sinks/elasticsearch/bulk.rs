@@ -49,6 +49,19 @@ pub(super) struct Ends {
     pub(super) in_failure_store: usize,
 }
 
+/// Whether an answer is, byte for byte, the one that says that each of so many documents was created.
+/// What it is not is for [`read`] to understand.
+pub(super) fn all_created(body: &[u8], items: usize) -> bool {
+    const ENTRY: &[u8] = br#"{"create":{"status":201}}"#;
+    let entries = body.strip_prefix(br#"{"errors":false,"items":["#);
+    entries.and_then(|entries| entries.strip_suffix(b"]}")).is_some_and(|entries| {
+        let created = |entry: &[u8]| matches!(entry.strip_prefix(ENTRY), Some([] | [b',']));
+        items > 0
+            && entries.len() + 1 == items * (ENTRY.len() + 1)
+            && entries.chunks(ENTRY.len() + 1).all(created)
+    })
+}
+
 /// Reads the answer to a request of so many items; `own_ids` if the documents carried ids of ours.
 ///
 /// # Errors
@@ -187,6 +200,23 @@ mod tests {
             let read = read(body.as_bytes(), 1, true);
             assert!(matches!(read, Err(SendError::Unclear { .. })), "{body}");
         }
+    }
+
+    #[test]
+    fn only_the_plain_answer_means_that_all_were_created() {
+        let created = |statuses: &[u16]| {
+            let items: Vec<_> =
+                statuses.iter().map(|status| json!({"create": {"status": status}})).collect();
+            let body = json!({"errors": false, "items": items}).to_string();
+            all_created(body.as_bytes(), 3)
+        };
+        assert!(created(&[201, 201, 201]));
+        for statuses in [&[201, 201][..], &[201; 4], &[201, 429, 201], &[201, 201, 200], &[]] {
+            assert!(!created(statuses), "{statuses:?}");
+        }
+        assert!(!all_created(br#"{"errors":false,"items":[]}"#, 0));
+        assert!(!all_created(br#"{"errors":true,"items":[{"create":{"status":201}}]}"#, 1));
+        assert!(!all_created(br#"{"errors":false,"items":[{"create":{"status":201}},]}"#, 1));
     }
 
     proptest! {

@@ -65,8 +65,13 @@ impl Envelopes {
         let (seconds, nanos) = self.encoder.time(records, index).ok_or_else(failed)?.parts();
         let middle = self.middles.get(records.kind() as usize).ok_or_else(failed)?;
         // As text: a double has no room for nanoseconds.
-        write!(out, r#"{{"time":"{seconds}.{nanos:09}"#)
-            .map_err(|error| failed().because(error))?;
+        out.extend_from_slice(br#"{"time":""#);
+        match u64::try_from(seconds) {
+            Ok(seconds @ 1_000_000_000..=9_999_999_999) => append_digits::<10>(seconds, out),
+            _ => write!(out, "{seconds}").map_err(|error| failed().because(error))?,
+        }
+        out.push(b'.');
+        append_digits::<9>(nanos.into(), out);
         out.extend_from_slice(middle.as_bytes());
         self.encoder.encode(records, index, out).map_err(|error| failed().because(error))?;
         if out.last() == Some(&b'\n') {
@@ -75,4 +80,14 @@ impl Envelopes {
         out.extend_from_slice(b"}\n");
         Ok(if out.len() - start > self.max_bytes { Size::TooLarge } else { Size::Fits })
     }
+}
+
+/// Appends the last `N` decimal digits of a number.
+fn append_digits<const N: usize>(mut number: u64, out: &mut Vec<u8>) {
+    let mut digits = [b'0'; N];
+    for digit in digits.iter_mut().rev() {
+        *digit += u8::try_from(number % 10).unwrap_or(0);
+        number /= 10;
+    }
+    out.extend_from_slice(&digits);
 }
