@@ -18,12 +18,12 @@ use serde_json::{Value, json};
 use tidegate::{
     ack::Receipts,
     batch::Batch,
-    codec::{Encoder, EncodingConfig},
+    codec::{Encoder, EncodingConfig, Origin, Schema},
     component::{
         Clock, Component, Context, Input,
         edge::{Bounds, EdgeSender, WhenFull, edge},
     },
-    metrics::Meter,
+    metrics::{Books, Meter},
     record::{
         Endpoint, Flow, Header, Id, Kinds, Layer4, Names, Packet, Ports, Records, Timestamp,
         Transport, Vlans,
@@ -168,7 +168,7 @@ fn thread_time() -> Duration {
 }
 
 fn encode(encoding: &EncodingConfig, batches: &[Records]) -> Duration {
-    let encoder = Encoder::new(encoding);
+    let encoder = Encoder::new(encoding, Schema::Ecs, Origin::new("bench", Clock::Wall));
     let mut out = Vec::new();
     let started = thread_time();
     for batch in batches {
@@ -192,6 +192,8 @@ impl Running {
             clock: Clock::Wall,
             data_dir: "unused".into(),
             observer: "bench".into(),
+            config_hash: "bench".into(),
+            books: Books::default(),
             reload: watch::channel(0).1,
         };
         let Ok(Component::Sink(run)) = sink.build(options, &context) else {
@@ -261,7 +263,7 @@ fn main() {
     let url = server().expect("loopback has a free port");
     // The first word that is no flag limits the schemas: `cargo bench --bench sink -- simple`.
     let wanted = std::env::args().skip(1).find(|word| !word.starts_with('-'));
-    for schema in ["simple"] {
+    for schema in ["simple", "ecs", "cim"] {
         if wanted.as_ref().is_some_and(|wanted| wanted != schema) {
             continue;
         }

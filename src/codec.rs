@@ -9,13 +9,14 @@ pub mod fields;
 mod layout;
 pub mod mappings;
 mod origin;
+pub mod returned;
 mod value;
 mod yaml;
 
 use std::sync::Arc;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 
 pub use self::origin::Origin;
 use self::{
@@ -24,7 +25,7 @@ use self::{
 };
 use crate::{
     component::{self, Problem},
-    record::{Alert, Flow, Health, Kind, Packet, Records, Timestamp},
+    record::{Alert, Flow, Health, Kind, Packet, Records, Returned, Timestamp},
 };
 
 /// How a sink writes records.
@@ -117,7 +118,10 @@ pub enum Error {
         /// Records in the batch.
         len: usize,
     },
-    /// The JSON or YAML writer failed.
+    /// A document that was refused once is no single line.
+    #[error("the document has several lines")]
+    Lines,
+    /// The JSON or YAML writer failed, or a document that was refused once is no JSON.
     #[error("record not encoded as text")]
     Text(#[from] serde_json::Error),
     /// The `MessagePack` writer failed.
@@ -247,6 +251,7 @@ impl Encoder {
             }),
             Records::Alerts(alerts) => alerts.get(index).map(|alert| alert.time),
             Records::Health(health) => health.get(index).map(|health| health.time),
+            Records::Returned(records) => records.get(index)?.time,
         }
     }
 
@@ -258,7 +263,31 @@ impl Encoder {
             Records::Flows(flows) => self.write(flow, flows, index, out),
             Records::Alerts(alerts) => self.write(alert, alerts, index, out),
             Records::Health(records) => self.write(health, records, index, out),
+            Records::Returned(records) => self.write_again(records, index, out),
         }
+    }
+
+    /// The document is written as it was. A destination of JSON gets one JSON text a line, whatever
+    /// somebody made of the dead letter.
+    fn write_again(
+        &self,
+        records: &[Returned],
+        index: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Error> {
+        let record = records.get(index).ok_or(Error::Index { index, len: records.len() })?;
+        if self.codec != Codec::Json {
+            out.extend_from_slice(&record.document);
+            return Ok(());
+        }
+        let document = record.document.trim_ascii();
+        if document.contains(&b'\n') {
+            return Err(Error::Lines);
+        }
+        serde_json::from_slice::<IgnoredAny>(document)?;
+        out.extend_from_slice(document);
+        out.push(b'\n');
+        Ok(())
     }
 
     fn write<T>(

@@ -1,4 +1,4 @@
-//! The six kinds of record that flow through a pipeline, and the batches' payload.
+//! The kinds of record that flow through a pipeline, and the batches' payload.
 //!
 //! `Raw` lines become `Packet`s, packets become `Contact`s (what the judge feeds on) and `Flow`s,
 //! the judge adds `Alert`s, and each minute a `Health` record says how the sensor itself is.
@@ -13,6 +13,7 @@ mod health;
 mod id;
 mod names;
 mod packet;
+mod returned;
 mod time;
 mod transport;
 
@@ -33,6 +34,7 @@ pub use self::{
         Checksum, Extra, Fragment, Header, Icmp, Layer4, MacAddress, Packet, Ports, Tcp, TcpFlags,
         Vlans,
     },
+    returned::Returned,
     time::{Rfc3339, Timestamp},
     transport::Transport,
 };
@@ -53,6 +55,8 @@ pub enum Kind {
     Alert,
     /// The minute's self-report of the sensor.
     Health,
+    /// A record that was refused once, and is sent again.
+    Returned,
 }
 
 /// A set of kinds: what an edge of the pipeline carries, or a component accepts.
@@ -87,14 +91,23 @@ pub enum Records {
     Alerts(Arc<Vec<Alert>>),
     /// Health records.
     Health(Arc<Vec<Health>>),
+    /// Records that were refused once.
+    Returned(Arc<Vec<Returned>>),
 }
 
 // === impl Kind ===
 
 impl Kind {
     /// All kinds, in the order data passes through them.
-    pub const ALL: [Self; 6] =
-        [Self::Raw, Self::Packet, Self::Contact, Self::Flow, Self::Alert, Self::Health];
+    pub const ALL: [Self; 7] = [
+        Self::Raw,
+        Self::Packet,
+        Self::Contact,
+        Self::Flow,
+        Self::Alert,
+        Self::Health,
+        Self::Returned,
+    ];
 
     /// The kind's name in messages, data sets and source types.
     pub const fn name(self) -> &'static str {
@@ -105,6 +118,7 @@ impl Kind {
             Self::Flow => "flow",
             Self::Alert => "alert",
             Self::Health => "health",
+            Self::Returned => "returned",
         }
     }
 }
@@ -195,6 +209,15 @@ impl Records {
             Self::Flows(_) => Kind::Flow,
             Self::Alerts(_) => Kind::Alert,
             Self::Health(_) => Kind::Health,
+            Self::Returned(_) => Kind::Returned,
+        }
+    }
+
+    /// The kind of the record at `index`: of one that was refused, what it was.
+    pub fn kind_of(&self, index: usize) -> Kind {
+        match self {
+            Self::Returned(records) => records.get(index).map_or(Kind::Returned, |it| it.kind),
+            _ => self.kind(),
         }
     }
 
@@ -207,6 +230,7 @@ impl Records {
             Self::Flows(records) => records.len(),
             Self::Alerts(records) => records.len(),
             Self::Health(records) => records.len(),
+            Self::Returned(records) => records.len(),
         }
     }
 
@@ -224,6 +248,7 @@ impl Records {
             Kind::Flow => Self::Flows(Arc::default()),
             Kind::Alert => Self::Alerts(Arc::default()),
             Kind::Health => Self::Health(Arc::default()),
+            Kind::Returned => Self::Returned(Arc::default()),
         }
     }
 
@@ -238,7 +263,7 @@ impl Records {
             }
             Self::Alerts(alerts) => (alerts.get(index)?.id(observer), None),
             Self::Health(health) => (health.get(index)?.id(observer), None),
-            Self::Raw(_) | Self::Contacts(_) => return None,
+            Self::Raw(_) | Self::Contacts(_) | Self::Returned(_) => return None,
         })
     }
 
@@ -251,6 +276,7 @@ impl Records {
             Self::Flows(records) => records.iter().map(Flow::memory_bytes).sum(),
             Self::Alerts(records) => records.iter().map(Alert::memory_bytes).sum(),
             Self::Health(records) => records.iter().map(Health::memory_bytes).sum(),
+            Self::Returned(records) => records.iter().map(Returned::memory_bytes).sum(),
         }
     }
 }

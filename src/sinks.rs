@@ -47,6 +47,11 @@ pub trait ConfigureSink {
         Requests::default()
     }
 
+    /// The schema of its records, unless the config names another.
+    fn schema(&self) -> Schema {
+        Schema::Ecs
+    }
+
     /// What is wrong with the values, or with these options for this sink, seen without looking at
     /// the machine.
     fn check(&self, _options: &Options) -> Vec<Problem> {

@@ -1,4 +1,5 @@
 //! Where records come from.
 
+pub mod dead_letters;
 pub mod health;
 pub mod tshark;

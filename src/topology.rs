@@ -13,7 +13,7 @@ mod summary;
 mod wire;
 
 pub use self::{
-    build::{Unbuilt, build},
+    build::{Unbuilt, build, build_dead_letters},
     plan::{Link, Part, Plan},
     running::{Ended, Failure, Running},
     summary::{Account, Observed, Role, Summary, Totals},

@@ -1,4 +1,5 @@
-//! `tidegate replay`: capture files through a config's pipeline, in their own time.
+//! `tidegate replay`: capture files through a config's pipeline, in their own time; or dead letters,
+//! once more to their sinks.
 
 use std::{
     fs,
@@ -12,21 +13,26 @@ use super::{exit::Exit, output, pipeline, progress::Progress};
 use crate::{
     component::{Clock, Error},
     config::{Components, Config, Declared, SourceConfig},
-    topology::{Ended, Unbuilt, build},
+    topology::{Ended, Unbuilt, build, build_dead_letters},
 };
 
-/// Run capture files through a config's pipeline, in their own time.
+/// Run capture files through a config's pipeline, in their own time; or send dead letters again.
 ///
 /// The captures replace the config's tshark source; other sources do not start. The sinks are the
-/// configured ones.
+/// configured ones. With --dead-letters nothing but sinks starts: each record that a destination
+/// refused goes again, as it was written, to the sink that its line names.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The config file, YAML or JSON.
     #[arg(short, long, value_name = "FILE")]
     config: PathBuf,
     /// The capture files, in this order; any format tshark knows.
-    #[arg(required = true, value_name = "CAPTURE")]
+    #[arg(required_unless_present = "dead_letters", value_name = "CAPTURE")]
     captures: Vec<PathBuf>,
+    /// Dead-letter files to send again, once what the records were refused for is mended. Move a file
+    /// away from its sink first.
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["captures", "source"])]
+    dead_letters: Vec<PathBuf>,
     /// The tshark source to replace, where the config has several.
     #[arg(long, value_name = "ID")]
     source: Option<String>,
@@ -37,13 +43,15 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, quiet: bool) -> Exit {
     let Some(mut loaded) = output::load(&args.config) else { return Exit::Configuration };
-    if let Err(error) = replace_source(&mut loaded.config, args) {
+    if args.dead_letters.is_empty()
+        && let Err(error) = replace_source(&mut loaded.config, args)
+    {
         output::error(&error);
         return Exit::Configuration;
     }
     let sinks = loaded.config.sinks.iter().map(|sink| format!("{} ({})", sink.id, sink.kind));
     output::say(quiet, format_args!("replaying into {}", sinks.collect::<Vec<_>>().join(", ")));
-    let (ended, took) = match pipeline::block_on(replay(&loaded.config, quiet)) {
+    let (ended, took) = match pipeline::block_on(replay(&loaded.config, args, quiet)) {
         Ok(ended) => ended,
         Err(unbuilt) => return output::unbuilt(&unbuilt),
     };
@@ -57,10 +65,18 @@ pub(super) fn run(args: &Args, quiet: bool) -> Exit {
     Exit::of(&ended)
 }
 
-async fn replay(config: &Config<Components>, quiet: bool) -> Result<(Ended, Duration), Unbuilt> {
+async fn replay(
+    config: &Config<Components>,
+    args: &Args,
+    quiet: bool,
+) -> Result<(Ended, Duration), Unbuilt> {
     let started = Instant::now();
     let (reload, reloaded) = watch::channel(0);
-    let plan = build(config, Clock::Event, reloaded)?;
+    let plan = if args.dead_letters.is_empty() {
+        build(config, Clock::Event, reloaded)?
+    } else {
+        build_dead_letters(config, &args.dead_letters, reloaded).await?
+    };
     let mut progress = None;
     let ended = pipeline::run(plan, reload, None, |running| {
         progress = Progress::start(running, quiet);

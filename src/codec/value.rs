@@ -66,9 +66,6 @@ pub(super) enum Value<'a> {
     Counts(&'a [(&'static str, u64)]),
 }
 
-/// The tag of records about traffic that is not the sensor's own, as other shippers write it.
-const FORWARDED: &str = "forwarded";
-
 const FLAGS: [(u16, &str); 6] = [
     (TcpFlags::FIN, "FIN"),
     (TcpFlags::SYN, "SYN"),
@@ -80,10 +77,6 @@ const FLAGS: [(u16, &str); 6] = [
 
 fn flag_names(flags: TcpFlags) -> impl Iterator<Item = &'static str> {
     FLAGS.into_iter().filter(move |(bit, _)| flags.has(*bit)).map(|(_, name)| name)
-}
-
-fn tag_names(tags: FlowTags) -> impl Iterator<Item = &'static str> {
-    std::iter::once(FORWARDED).chain(tags.names())
 }
 
 // === impl Value ===
@@ -126,7 +119,7 @@ impl<'a> Value<'a> {
             Self::Seconds(nanos) => append_seconds(nanos, out),
             Self::Words(words) => append_words(words.iter().copied(), out),
             Self::Flags(flags) => append_words(flag_names(flags), out),
-            Self::Tags(tags) => append_words(tag_names(tags), out),
+            Self::Tags(tags) => append_words(tags.written(), out),
             Self::Addresses(one, other) => {
                 out.extend_from_slice(b"[\"");
                 append_address(one, out);
@@ -195,7 +188,7 @@ impl Serialize for Value<'_> {
             Self::Bool(bool) => serializer.serialize_bool(bool),
             Self::Text(text) => serializer.serialize_str(text),
             Self::Flags(flags) => serializer.collect_seq(flag_names(flags)),
-            Self::Tags(tags) => serializer.collect_seq(tag_names(tags)),
+            Self::Tags(tags) => serializer.collect_seq(tags.written()),
             Self::Words(words) => words.serialize(serializer),
             Self::Texts([one, other]) => {
                 let mut list = serializer.serialize_seq(Some(one.len() + other.len()))?;

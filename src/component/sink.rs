@@ -6,7 +6,7 @@ use std::{future::Future, ops::Range, time::Duration};
 use bytes::Bytes;
 
 use super::Error;
-use crate::record::Records;
+use crate::record::{Kind, Records, Returned};
 
 /// Takes records out of the pipeline.
 pub trait Sink: Send + Sync + 'static {
@@ -31,10 +31,10 @@ pub trait Sink: Send + Sync + 'static {
         one == other
     }
 
-    /// The record itself within an item's bytes, for the dead letter: without what only the
-    /// destination's protocol wants around it.
-    fn document<'a>(&self, item: &'a [u8]) -> &'a [u8] {
-        item
+    /// What an item's bytes hold of its record, for the dead letter: the document without what only
+    /// the destination's protocol wants around it, and what is needed to make that again.
+    fn returned(&self, kind: Kind, item: &[u8]) -> Returned {
+        Returned::new(kind, item)
     }
 
     /// Sends one request, and says what became of each item.
@@ -82,6 +82,8 @@ pub struct Item<M> {
     pub range: Range<usize>,
     /// What it needs beside its bytes.
     pub meta: M,
+    /// What it was.
+    pub kind: Kind,
     /// Which of the request's batches it came with.
     pub batch: usize,
 }

@@ -5,7 +5,9 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::record::{Action, ConnState, Direction, EndReason, FlowTags, Kind, Kinds, Transport};
+use crate::record::{
+    Action, ConnState, Direction, EndReason, FlowTags, Health, Kind, Kinds, Transport,
+};
 
 /// A field of records, by its name in the Elastic Common Schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -136,6 +138,7 @@ pub(super) enum Type {
 const PACKETS_CONTACTS_FLOWS_ALERTS: Kinds =
     Kinds::of(&[Kind::Packet, Kind::Contact, Kind::Flow, Kind::Alert]);
 const PACKETS_FLOWS: Kinds = Kinds::of(&[Kind::Packet, Kind::Flow]);
+const PACKETS_FLOWS_HEALTH: Kinds = Kinds::of(&[Kind::Packet, Kind::Flow, Kind::Health]);
 const PACKETS_FLOWS_ALERTS: Kinds = Kinds::of(&[Kind::Packet, Kind::Flow, Kind::Alert]);
 const FLOWS: Kinds = Kinds::of(&[Kind::Flow]);
 const PACKETS_CONTACTS_FLOWS: Kinds = Kinds::of(&[Kind::Packet, Kind::Contact, Kind::Flow]);
@@ -241,7 +244,7 @@ impl Field {
             Self::PacketFrameBytes => ("tidegate.packet.frame_bytes", PACKETS, Number),
             Self::HealthPackets => ("tidegate.health.packets", HEALTH, Number),
             Self::HealthLostPackets => ("tidegate.health.lost_packets", HEALTH, Number),
-            Self::Tags => ("tags", PACKETS_FLOWS, Text),
+            Self::Tags => ("tags", PACKETS_FLOWS_HEALTH, Text),
         }
     }
 
@@ -260,7 +263,7 @@ impl Field {
             }
             Self::FlowConnState => ConnState::ALL.map(ConnState::name).to_vec(),
             Self::FlowEndReason => EndReason::ALL.map(EndReason::name).to_vec(),
-            Self::Tags => FlowTags(u8::MAX).names().collect(),
+            Self::Tags => FlowTags(u8::MAX).written().chain([Health::CLOCK_UNSYNCED]).collect(),
             _ => return None,
         };
         Some(words)

@@ -40,7 +40,8 @@ impl Asked for Packet {
             Field::EventKind => test.text("event"),
             Field::EventAction => test.text("network_packet"),
             Field::PacketFrameBytes => test.number(self.frame_bytes),
-            Field::Tags => self.damaged && tags(FlowTags::DAMAGED, test),
+            Field::Tags if self.damaged => tags(FlowTags::DAMAGED, test),
+            Field::Tags => tags(FlowTags::default(), test),
             _ => false,
         }
     }
@@ -118,6 +119,7 @@ impl Asked for Health {
         match field {
             Field::EventKind => test.text("metric"),
             Field::EventAction => test.text("sensor_health"),
+            Field::Tags => self.is_unsynced() && test.text(Health::CLOCK_UNSYNCED),
             Field::HealthPackets => test.number(self.packets),
             Field::HealthLostPackets => test.number(self.lost_packets()),
             _ => false,
@@ -134,7 +136,7 @@ fn domain(names: Option<&Arc<HostNames>>, test: &Test) -> bool {
 }
 
 fn tags(tags: FlowTags, test: &Test) -> bool {
-    tags.names().any(|name| test.text(name))
+    tags.written().any(|name| test.text(name))
 }
 
 fn network(field: Field, transport: Transport, address: IpAddr, test: &Test) -> bool {

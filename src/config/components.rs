@@ -144,7 +144,11 @@ impl Family for SinkConfig {
     type Common = Options;
 
     fn common_defaults(&self) -> serde_json::Value {
-        serde_json::json!({"batch": self.configure().requests().batch})
+        let config = self.configure();
+        serde_json::json!({
+            "batch": config.requests().batch,
+            "encoding": {"schema": config.schema().name()},
+        })
     }
 
     fn facts(&self, options: &Options) -> Facts {

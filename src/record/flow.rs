@@ -259,6 +259,14 @@ impl FlowTags {
         self.0 & other.0 == other.0
     }
 
+    /// What records about traffic that is not the sensor's own are tagged with, as other shippers do.
+    pub const FORWARDED: &'static str = "forwarded";
+
+    /// All tags of a record: that it is about others' traffic, and the names of these.
+    pub fn written(self) -> impl Iterator<Item = &'static str> {
+        std::iter::once(Self::FORWARDED).chain(self.names())
+    }
+
     /// The names of the tags.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         Self::NAMES.into_iter().filter(move |(tag, _)| self.contains(*tag)).map(|(_, name)| name)

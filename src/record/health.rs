@@ -72,6 +72,14 @@ impl Health {
         self.lost.iter().fold(0, |sum, (_, n)| sum.saturating_add(*n))
     }
 
+    /// The tag of a sensor whose clock nobody keeps in step.
+    pub const CLOCK_UNSYNCED: &'static str = "clock_unsynced";
+
+    /// Whether the clock is known to be kept in step by nobody.
+    pub fn is_unsynced(&self) -> bool {
+        self.clock.is_some_and(|clock| !clock.synchronised)
+    }
+
     /// About how many bytes of memory it holds.
     pub fn memory_bytes(&self) -> usize {
         size_of::<Self>() + self.lost.len() * size_of::<(&str, u64)>()

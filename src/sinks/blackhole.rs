@@ -25,7 +25,8 @@ struct Blackhole {
 
 impl ConfigureSink for Config {
     fn build(&self, options: &Options, context: &Context) -> Result<Component, Error> {
-        let sink = Blackhole { encoder: Encoder::new(&options.encoding) };
+        let encoder = Encoder::new(&options.encoding, self.schema(), Origin::of(context));
+        let sink = Blackhole { encoder };
         driver::component(sink, self.requests(), options, context)
     }
 }

@@ -52,6 +52,10 @@ impl ConfigureSink for Config {
         Requests { batch, in_order: true, confirmed_later: false }
     }
 
+    fn schema(&self) -> Schema {
+        Schema::Simple
+    }
+
     fn claims(&self) -> Vec<Claim> {
         vec![Claim { key: String::new(), what: "standard output".to_owned() }]
     }
@@ -62,7 +66,8 @@ impl ConfigureSink for Config {
                 .because(error)
                 .hint("don't close it, redirect it to /dev/null")
         })?;
-        let sink = Console::new(Encoder::new(&options.encoding), File::from(output));
+        let encoder = Encoder::new(&options.encoding, self.schema(), Origin::of(context));
+        let sink = Console::new(encoder, File::from(output));
         driver::component(sink, self.requests(), options, context)
     }
 }
@@ -131,6 +136,7 @@ mod tests {
     use crate::{
         codec::EncodingConfig,
         component::{Clock, Item},
+        record::Kind,
     };
 
     fn console(output: impl Into<std::os::fd::OwnedFd>) -> Console {
@@ -140,7 +146,7 @@ mod tests {
     }
 
     fn item(bytes: usize) -> Item<()> {
-        Item { range: 0..bytes, meta: (), batch: 0 }
+        Item { range: 0..bytes, meta: (), kind: Kind::Flow, batch: 0 }
     }
 
     #[tokio::test]

@@ -7,16 +7,14 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use base64::{Engine, prelude::BASE64_STANDARD};
-use serde_json::{Value, json};
-
 use super::{
     append::{self, AppendFile, Content, Opening, with_causes},
     options::DeadLetterConfig,
 };
 use crate::{
+    codec::returned::write_line,
     component::{self, Clock},
-    record::Timestamp,
+    record::Returned,
 };
 
 const OPENING: Opening = Opening { content: Content::Lines, mode: 0o640, durable: true };
@@ -71,8 +69,8 @@ impl DeadLetter {
     ///
     /// # Errors
     /// When it is not in the file: the record must be kept.
-    pub async fn write(&self, sink: &str, reason: &str, document: &[u8]) -> Result<(), Error> {
-        let line = line(Clock::Wall.now(None), sink, reason, document);
+    pub async fn write(&self, sink: &str, reason: &str, record: &Returned) -> Result<(), Error> {
+        let line = write_line(Clock::Wall.now(None), sink, reason, record);
         let letters = Arc::clone(&self.letters);
         let write = move || {
             let mut letters = letters.lock().unwrap_or_else(PoisonError::into_inner);
@@ -110,33 +108,14 @@ impl From<append::Error> for Error {
     }
 }
 
-/// One line of the file. A JSON document is embedded byte for byte: parsing it into a tree and
-/// writing that would reorder its keys and round its numbers.
-fn line(time: Timestamp, sink: &str, reason: &str, document: &[u8]) -> Vec<u8> {
-    let (key, document) = match std::str::from_utf8(document) {
-        Ok(text) => ("document", as_json(text)),
-        Err(_) => ("document_base64", json!(BASE64_STANDARD.encode(document)).to_string()),
-    };
-    let (sink, reason) = (json!(sink), json!(reason));
-    format!(r#"{{"time":"{time}","sink":{sink},"reason":{reason},"{key}":{document}}}{}"#, '\n')
-        .into_bytes()
-}
-
-fn as_json(text: &str) -> String {
-    let document = text.trim_ascii();
-    if !document.contains(['\n', '\r']) && serde_json::from_str::<Value>(document).is_ok() {
-        return document.to_owned();
-    }
-    json!(text).to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use std::{fs, path::Path};
 
-    use proptest::prelude::*;
+    use serde_json::{Value, json};
 
     use super::*;
+    use crate::record::Kind;
 
     fn read(path: &Path) -> Vec<Value> {
         let text = fs::read_to_string(path).unwrap();
@@ -147,21 +126,8 @@ mod tests {
         DeadLetter::open(&DeadLetterConfig { path, max_bytes }).unwrap()
     }
 
-    #[test]
-    fn json_is_embedded_as_it_was_and_anything_else_as_text_or_base64() {
-        for (document, key, expected) in [
-            (&b"{\"b\":1.10,\"a\":1}\n"[..], "document", r#"{"b":1.10,"a":1}"#),
-            (b"---\na: 1\n", "document", r#""---\na: 1\n""#),
-            (b"[1,\n2]", "document", r#""[1,\n2]""#),
-            (b"\"\xff", "document_base64", r#""Iv8=""#),
-        ] {
-            let line = line(Timestamp::default(), "siem", "bad \"field\"", document);
-            let expected = format!(
-                "{{\"time\":\"1970-01-01T00:00:00Z\",\"sink\":\"siem\",\
-                 \"reason\":\"bad \\\"field\\\"\",\"{key}\":{expected}}}\n"
-            );
-            assert_eq!(String::from_utf8(line).unwrap(), expected);
-        }
+    fn flow(document: &[u8]) -> Returned {
+        Returned::new(Kind::Flow, document)
     }
 
     #[tokio::test]
@@ -169,16 +135,16 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("dead.ndjson");
         let dead_letter = open(path.clone(), 150);
-        dead_letter.write("siem", "too large", b"{}").await.unwrap();
-        let full = dead_letter.write("siem", "too large", b"{}").await;
+        dead_letter.write("siem", "too large", &flow(b"{}")).await.unwrap();
+        let full = dead_letter.write("siem", "too large", &flow(b"{}")).await;
         assert!(matches!(full, Err(Error::Full { max_bytes: 150, .. })), "{full:?}");
         assert_eq!(read(&path).len(), 1);
 
         fs::rename(&path, directory.path().join("dead.old")).unwrap();
-        dead_letter.write("siem", "too large", b"{\"second\":true}").await.unwrap();
+        dead_letter.write("siem", "too large", &flow(b"{\"second\":true}")).await.unwrap();
         assert_eq!(read(&path)[0]["document"], json!({"second": true}));
         fs::write(&path, "").unwrap();
-        dead_letter.write("siem", "too large", b"{\"third\":true}").await.unwrap();
+        dead_letter.write("siem", "too large", &flow(b"{\"third\":true}")).await.unwrap();
         assert_eq!(read(&path)[0]["document"], json!({"third": true}));
     }
 
@@ -186,36 +152,8 @@ mod tests {
     async fn a_file_found_full_at_the_start_is_still_full() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("dead.ndjson");
-        open(path.clone(), 150).write("siem", "too large", b"{}").await.unwrap();
-        let full = open(path, 150).write("siem", "too large", b"{}").await;
+        open(path.clone(), 150).write("siem", "too large", &flow(b"{}")).await.unwrap();
+        let full = open(path, 150).write("siem", "too large", &flow(b"{}")).await;
         assert!(matches!(full, Err(Error::Full { .. })), "{full:?}");
-    }
-
-    proptest! {
-        #[test]
-        fn any_document_makes_one_line_of_json(
-            document in prop_oneof![
-                prop::collection::vec(any::<u8>(), 0..60),
-                any::<String>().prop_map(String::into_bytes),
-                "[\\[\\]{}\":0-9,\n\r\\\\]{0,12}".prop_map(String::into_bytes),
-            ],
-            reason: String,
-        ) {
-            let line = line(Timestamp::default(), "siem", &reason, &document);
-            let (end, rest) = line.split_last().unwrap();
-            prop_assert!(*end == b'\n' && !rest.contains(&b'\n'));
-            let read: Value = serde_json::from_slice(rest).unwrap();
-            prop_assert_eq!(&read["reason"], &json!(reason));
-            match (&read.get("document"), &read.get("document_base64")) {
-                (Some(Value::String(text)), None) if text.as_bytes() == document => {}
-                (Some(value), None) => {
-                    prop_assert_eq!(*value, &serde_json::from_slice::<Value>(&document).unwrap());
-                }
-                (None, Some(Value::String(text))) => {
-                    prop_assert_eq!(BASE64_STANDARD.decode(text).unwrap(), document);
-                }
-                other => prop_assert!(false, "{:?}", other),
-            }
-        }
     }
 }

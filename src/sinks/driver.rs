@@ -30,6 +30,7 @@ use crate::{
     ack::End,
     batch::Batch,
     component::{Component, Context, Error, Input, Sink},
+    record::Kind,
 };
 
 /// Requests that may be under way in all, those that wait for a confirmation included, as a
@@ -207,16 +208,17 @@ impl<S: Sink> Driver<S> {
                 return;
             }
         };
+        let kind = taken.batch.records.kind_of(index);
         let fits = filling.body.len() <= self.limits.bytes;
         if filling.first().is_some_and(|first| !fits || !sink.may_share(first, &meta)) {
             let mut next = Filling::new(self.limits);
             next.body.extend(filling.body.drain(start..));
             self.close_request();
             taken.joined = false;
-            taken.push(meta, self.filling.insert(next));
+            taken.push(kind, meta, self.filling.insert(next));
         } else {
             taken.joined &= filling.first().is_some();
-            taken.push(meta, filling);
+            taken.push(kind, meta, filling);
         }
     }
 
@@ -245,12 +247,12 @@ impl Taken {
     }
 
     /// What was encoded last is an item of this batch.
-    fn push<M>(&mut self, meta: M, filling: &mut Filling<M>) {
+    fn push<M>(&mut self, kind: Kind, meta: M, filling: &mut Filling<M>) {
         if !self.joined {
             filling.shares.add(self.batch.ack.share());
             self.joined = true;
         }
-        filling.push(meta);
+        filling.push(kind, meta);
     }
 }
 

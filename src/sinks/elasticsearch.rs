@@ -34,7 +34,7 @@ use crate::{
     codec::{Codec, Encoder, Origin, Schema},
     component::{Component, Context, Error, ItemEnd, Items, Outcome, Problem, SendError, Sink},
     metrics::Meter,
-    record::{Kind, Records},
+    record::{Kind, Records, Returned},
 };
 
 /// Writes records into an Elasticsearch or OpenSearch cluster.
@@ -384,8 +384,8 @@ impl Sink for Elasticsearch {
         self.actions.write(records, index, out)
     }
 
-    fn document<'a>(&self, item: &'a [u8]) -> &'a [u8] {
-        action::document(item)
+    fn returned(&self, kind: Kind, item: &[u8]) -> Returned {
+        action::returned(kind, item)
     }
 
     async fn send(&self, items: &Items<'_, ()>) -> Result<Outcome<()>, SendError> {

@@ -111,8 +111,9 @@ pub struct RequestConfig {
 }
 
 /// A file of the records that the destination will never take, each with the reason: NDJSON objects
-/// `{time, sink, reason, document}`, with `document_base64` in place of `document` for a record that
-/// is neither JSON nor text.
+/// `{time, sink, reason, record: {kind, time, id}, document}`, with `document_base64` in place of
+/// `document` for a record that is neither JSON nor text. `tidegate replay --dead-letters` sends them
+/// again.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DeadLetterConfig {

@@ -36,7 +36,7 @@ use super::{
 use crate::{
     codec::{Codec, Encoder, Origin, Schema},
     component::{Component, Context, Error, ItemEnd, Items, Outcome, Problem, SendError, Sink},
-    record::Records,
+    record::{Kind, Records, Returned},
 };
 
 /// A code and a text, with room for a proxy's page of errors.
@@ -179,6 +179,10 @@ impl ConfigureSink for Config {
         Requests { batch, confirmed_later, ..Requests::default() }
     }
 
+    fn schema(&self) -> Schema {
+        Schema::Cim
+    }
+
     fn check(&self, options: &Options) -> Vec<Problem> {
         let mut problems: Vec<_> = self.check_endpoint().into_iter().collect();
         if self.token.is_empty() {
@@ -254,6 +258,10 @@ impl Sink for SplunkHec {
 
     fn encode(&self, records: &Records, index: usize, out: &mut Vec<u8>) -> Result<Size, Error> {
         self.envelopes.write(records, index, out)
+    }
+
+    fn returned(&self, kind: Kind, item: &[u8]) -> Returned {
+        self.envelopes.returned(kind, item)
     }
 
     async fn send(&self, items: &Items<'_, Size>) -> Result<Outcome<Pending>, SendError> {

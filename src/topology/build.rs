@@ -1,6 +1,12 @@
 //! A checked config → a plan: every component built, its inputs as links.
 
-use std::{collections::HashMap, fs, sync::Arc};
+use std::{
+    collections::HashMap,
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use tokio::sync::watch;
 
@@ -8,12 +14,14 @@ use super::plan::{Link, Part, Plan};
 use crate::{
     ack::Receipts,
     component::{
-        Clock, Component, Context, Error, Signature,
+        Clock, Component, Context, Error, Port, Signature,
         edge::{Bounds, WhenFull},
     },
-    config::{Components, Config, Declared, Edge, Family},
-    metrics::Meter,
+    config::{Components, Config, Declared, Edge, Family, SinkConfig},
+    metrics::{Books, Meter},
+    record::Kind,
     sinks::driver,
+    sources::dead_letters::{self, DeadLetters},
 };
 
 const HOST_NAME: &str = "/proc/sys/kernel/hostname";
@@ -37,6 +45,8 @@ struct Builder<'a> {
     reload: watch::Receiver<u64>,
     observer: Arc<str>,
     places: HashMap<&'a str, usize>,
+    /// Of every component, by its id.
+    meters: HashMap<&'a str, Arc<Meter>>,
     books: Books,
     parts: Vec<Part>,
 }
@@ -56,37 +66,71 @@ pub fn build(
     clock: Clock,
     reload: watch::Receiver<u64>,
 ) -> Result<Plan, Unbuilt> {
-    let ids = config.sources.iter().map(|source| source.id.as_str());
-    let ids = ids.chain(config.transforms.iter().map(|transform| transform.id.as_str()));
-    let (sources, transforms, sinks) =
-        (meters(&config.sources), meters(&config.transforms), meters(&config.sinks));
-    let others = transforms.iter().chain(&sinks).cloned();
-    let mut builder = Builder {
-        config,
-        clock,
-        receipts: Receipts::default(),
-        reload,
-        observer: observer(config)?,
-        places: ids.enumerate().map(|(place, id)| (id, place)).collect(),
-        books: Books::new(sources.iter().cloned(), others),
-        parts: Vec::new(),
-    };
+    let mut builder = Builder::new(config, clock, reload)?;
     let share = share(config)?;
     let edge = Intake { bounds: with_bytes(Bounds::default(), share), when_full: WhenFull::Block };
     for source in &config.sources {
-        builder.add(source, &edge, |context| source.config.configure().build(context))?;
+        let config = source.config.configure();
+        builder.add(source, Vec::new(), &edge, |context| config.build(context))?;
     }
     for transform in &config.transforms {
-        builder.add(transform, &edge, |context| transform.config.configure().build(context))?;
+        let config = transform.config.configure();
+        builder.add(transform, builder.links(transform), &edge, |context| config.build(context))?;
     }
-    for (sink, meter) in config.sinks.iter().zip(sinks) {
-        let buffer = &sink.common.buffer;
-        let bounds = with_bytes(buffer.bounds(), buffer.max_bytes.unwrap_or(share));
-        let intake = Intake { bounds, when_full: buffer.when_full.into() };
-        builder
-            .add(sink, &intake, |context| sink.config.configure().build(&sink.common, context))?;
+    for sink in &config.sinks {
+        builder.add_sink(sink, builder.links(sink), share)?;
     }
-    Ok(Plan { parts: builder.parts, clock, receipts: builder.receipts })
+    Ok(builder.plan())
+}
+
+/// Builds a run that sends what stands in dead-letter files to the sinks of `config`, each record to
+/// the one that its line names. `reload` changes on SIGHUP.
+///
+/// # Errors
+/// When a file can't be read, or is one that a sink may write to meanwhile; the first sink that lacks
+/// something it needs to begin.
+pub async fn build_dead_letters(
+    config: &Config<Components>,
+    files: &[PathBuf],
+    reload: watch::Receiver<u64>,
+) -> Result<Plan, Unbuilt> {
+    for path in files {
+        not_in_use(path, config)?;
+    }
+    let sinks = config.sinks.iter().map(|sink| sink.id.clone()).collect();
+    let letters = DeadLetters::open(files, sinks).await?;
+    let mut builder = Builder::new(config, Clock::Wall, reload)?;
+    builder.parts.push(Part {
+        meter: Meter::new(dead_letters::KIND, dead_letters::KIND),
+        signature: letters.signature(),
+        component: Component::source(letters),
+        inputs: Vec::new(),
+        bounds: Bounds::default(),
+        when_full: WhenFull::Block,
+    });
+    let share = share(config)?;
+    for (port, sink) in config.sinks.iter().enumerate() {
+        let link = Link { from: 0, port: Port(port), carries: Kind::Returned.into() };
+        builder.add_sink(sink, vec![link], share)?;
+    }
+    Ok(builder.plan())
+}
+
+/// Fails if the file is the dead-letter file of a sink.
+fn not_in_use(path: &Path, config: &Config<Components>) -> Result<(), Error> {
+    let identity = |path: &Path| fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()));
+    let read = identity(path);
+    let writes_it = |sink: &&Declared<SinkConfig>| {
+        let written = sink.common.dead_letter.as_ref();
+        read.is_some() && written.is_some_and(|written| identity(&written.path) == read)
+    };
+    let Some(sink) = config.sinks.iter().find(writes_it) else { return Ok(()) };
+    let message = format!(
+        "{} is the dead-letter file of the sink {}, which may write to it meanwhile",
+        path.display(),
+        sink.id
+    );
+    Err(Error::configuration(message).hint("move it away first, and name it by its new path"))
 }
 
 /// Bytes that may wait before each transform, and before each sink that sets no limit of its own: an
@@ -121,6 +165,13 @@ fn with_bytes(bounds: Bounds, max_bytes: u32) -> Bounds {
     Bounds { max_bytes, ..bounds }
 }
 
+/// A meter for each component, by its id.
+fn meters<F: Family>(components: &[Declared<F>]) -> impl Iterator<Item = (&str, Arc<Meter>)> {
+    components
+        .iter()
+        .map(|declared| (declared.id.as_str(), Meter::new(&declared.id, declared.kind)))
+}
+
 /// The sensor's name: as configured, else the host's (`proc_sys_kernel(5)`).
 fn observer(config: &Config<Components>) -> Result<Arc<str>, Error> {
     if let Some(name) = &config.globals.observer.name {
@@ -137,15 +188,54 @@ fn observer(config: &Config<Components>) -> Result<Arc<str>, Error> {
 // === impl Builder ===
 
 impl<'a> Builder<'a> {
+    fn new(
+        config: &'a Config<Components>,
+        clock: Clock,
+        reload: watch::Receiver<u64>,
+    ) -> Result<Self, Error> {
+        let ids = config.sources.iter().map(|source| source.id.as_str());
+        let ids = ids.chain(config.transforms.iter().map(|transform| transform.id.as_str()));
+        let sources: Vec<_> = meters(&config.sources).collect();
+        let others: Vec<_> = meters(&config.transforms).chain(meters(&config.sinks)).collect();
+        let of = |meters: &[(_, Arc<Meter>)]| {
+            meters.iter().map(|(_, meter)| Arc::clone(meter)).collect::<Vec<_>>()
+        };
+        Ok(Self {
+            books: Books::new(of(&sources), of(&others)),
+            meters: sources.into_iter().chain(others).collect(),
+            config,
+            clock,
+            receipts: Receipts::default(),
+            reload,
+            observer: observer(config)?,
+            places: ids.enumerate().map(|(place, id)| (id, place)).collect(),
+            parts: Vec::new(),
+        })
+    }
+
+    fn add_sink(
+        &mut self,
+        sink: &'a Declared<SinkConfig>,
+        inputs: Vec<Link>,
+        share: u32,
+    ) -> Result<(), Unbuilt> {
+        let buffer = &sink.common.buffer;
+        let bounds = with_bytes(buffer.bounds(), buffer.max_bytes.unwrap_or(share));
+        let intake = Intake { bounds, when_full: buffer.when_full.into() };
+        let config = sink.config.configure();
+        self.add(sink, inputs, &intake, |context| config.build(&sink.common, context))
+    }
+
     fn add<F: Family>(
         &mut self,
         declared: &'a Declared<F>,
-        meter: Arc<Meter>,
+        inputs: Vec<Link>,
         intake: &Intake,
         build: impl FnOnce(&Context) -> Result<Component, Error>,
     ) -> Result<(), Unbuilt> {
+        let meter = self.meters.get(declared.id.as_str()).map(Arc::clone);
         let context = Context {
-            meter,
+            meter: meter.unwrap_or_else(|| Meter::new(&declared.id, declared.kind)),
             receipts: self.receipts.clone(),
             clock: self.clock,
             data_dir: self.config.globals.data_dir.clone(),
@@ -160,16 +250,24 @@ impl<'a> Builder<'a> {
             meter: context.meter,
             signature: Signature::clone(&declared.signature),
             component,
-            inputs: declared.inputs.iter().filter_map(|edge| self.link(edge)).collect(),
-            bounds: intake.bounds.shared_by(declared.inputs.len()),
+            bounds: intake.bounds.shared_by(inputs.len()),
+            inputs,
             when_full: intake.when_full,
         });
         Ok(())
     }
 
-    fn link(&self, edge: &Edge) -> Option<Link> {
-        let from = *self.places.get(edge.from.as_str())?;
-        Some(Link { from, port: edge.port, carries: edge.carries })
+    /// What a component of the config reads, as far as that takes part in the run.
+    fn links<F: Family>(&self, declared: &Declared<F>) -> Vec<Link> {
+        let link = |edge: &Edge| {
+            let from = *self.places.get(edge.from.as_str())?;
+            Some(Link { from, port: edge.port, carries: edge.carries })
+        };
+        declared.inputs.iter().filter_map(link).collect()
+    }
+
+    fn plan(self) -> Plan {
+        Plan { parts: self.parts, clock: self.clock, receipts: self.receipts }
     }
 }
 

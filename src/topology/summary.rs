@@ -42,7 +42,7 @@ pub struct Account {
 /// The totals as `--summary` writes them.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct Totals {
-    /// Packets the sources read.
+    /// Packets, or dead letters, that the sources read.
     pub packets: u64,
     /// Records the sources handed on.
     pub records_in: u64,

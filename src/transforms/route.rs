@@ -219,8 +219,8 @@ impl Transform for Route {
             Records::Flows(flows) => self.split(flows, Records::Flows, read, out),
             Records::Alerts(alerts) => self.split(alerts, Records::Alerts, read, out),
             Records::Health(health) => self.split(health, Records::Health, read, out),
-            Records::Raw(lines) => {
-                out.dropped(WRONG_KIND, lines.len() as u64);
+            records @ (Records::Raw(_) | Records::Returned(_)) => {
+                out.dropped(WRONG_KIND, records.len() as u64);
                 ack.settle(End::Dropped);
                 return;
             }

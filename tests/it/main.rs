@@ -10,11 +10,13 @@ mod architecture;
 mod commands;
 mod community_id;
 mod damage;
+mod dead_letters;
 mod elasticsearch;
 mod harness;
 mod health;
 mod live;
 mod network;
+mod over_http;
 mod project;
 mod replay;
 mod reverse_dns;
@@ -37,11 +39,13 @@ fn main() {
         commands::cases(),
         community_id::cases(),
         damage::cases(),
+        dead_letters::cases(),
         elasticsearch::cases(),
         harness::cases(),
         health::cases(),
         live::cases(),
         network::cases(),
+        over_http::cases(),
         project::cases(),
         replay::cases(),
         route::cases(),

@@ -86,17 +86,14 @@ pub(in crate::codec) const FIELDS: &[Field<Health>] = &[
     .ecs(&["tidegate.health.clock.synchronised"])
     .cim(&["clock_synchronised"]),
     F::new(Keywords, "`clock_unsynced`, where nobody keeps the clock in step", |health, _| {
-        match health.clock {
-            Some(clock) if !clock.synchronised => Value::Words(&["clock_unsynced"]),
-            _ => Value::Absent,
-        }
+        if health.is_unsynced() { Value::Words(&[Health::CLOCK_UNSYNCED]) } else { Value::Absent }
     })
     .ecs(&["tags"])
     .cim(&["tags"]),
     F::new(Long, "nanoseconds that the interval lasted", |health, _| {
         Value::Number(health.interval_nanos)
     })
-    .ecs(&["event.duration"])
+    .ecs(&["tidegate.health.interval"])
     .cim(&["interval_ns"]),
     F::new(Long, "nanoseconds since the sensor was started", |health, _| {
         Value::Number(health.uptime_nanos)

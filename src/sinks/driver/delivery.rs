@@ -180,8 +180,8 @@ impl<S: Sink> Delivery<S> {
             self.meter.dropped("refused", 1);
             return request.shares.end(item.batch, End::Dropped);
         };
-        let document = self.sink.document(&request.body[item.range.clone()]);
-        while let Err(error) = dead_letter.write(self.meter.id(), reason, document).await {
+        let record = self.sink.returned(item.kind, &request.body[item.range.clone()]);
+        while let Err(error) = dead_letter.write(self.meter.id(), reason, &record).await {
             self.wait(tries, None, &error.to_string()).await;
         }
         self.meter.dead_lettered(1);

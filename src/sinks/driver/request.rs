@@ -7,6 +7,7 @@ use super::{Limits, SLACK_BYTES};
 use crate::{
     ack::{Ack, End},
     component::{Item, Items},
+    record::Kind,
 };
 
 /// Room a body gets at once, at most; one that may be larger grows.
@@ -50,10 +51,10 @@ impl<M> Filling<M> {
     }
 
     /// Adds the bytes behind the last item as an item of the batch added last.
-    pub(super) fn push(&mut self, meta: M) {
+    pub(super) fn push(&mut self, kind: Kind, meta: M) {
         let start = self.items.last().map_or(0, |item| item.range.end);
         let batch = self.shares.0.len().saturating_sub(1);
-        self.items.push(Item { range: start..self.body.len(), meta, batch });
+        self.items.push(Item { range: start..self.body.len(), meta, kind, batch });
         if let Some(share) = self.shares.0.last_mut() {
             share.open += 1;
         }
@@ -114,7 +115,7 @@ mod tests {
         let limits = Limits { bytes: 9, items: 9, age: Duration::ZERO, in_flight: 1, under_way: 1 };
         let mut filling = Filling::new(limits);
         filling.shares.add(ack);
-        (0..items).for_each(|_| filling.push(()));
+        (0..items).for_each(|_| filling.push(Kind::Flow, ()));
         filling.close()
     }
 

@@ -2,11 +2,13 @@
 
 use std::io::Write;
 
+use serde::Deserialize;
+
 use super::{Config, IdMode, Mode};
 use crate::{
     codec::Encoder,
     component::Error,
-    record::{Kind, Records, Timestamp},
+    record::{Kind, Records, Returned, Timestamp},
 };
 
 /// Writes records as `create` actions: the only ones a data stream takes, and those that meet a 409
@@ -20,6 +22,18 @@ pub(super) struct Actions {
     stamped: bool,
     /// Of each kind, by [`Kind`]: the action up to the id.
     openings: [Box<str>; Kind::ALL.len()],
+}
+
+/// An action line, read back.
+#[derive(Debug, Deserialize)]
+struct Action {
+    create: Create,
+}
+
+#[derive(Debug, Deserialize)]
+struct Create {
+    #[serde(rename = "_id")]
+    id: Option<Box<str>>,
 }
 
 // === impl Actions ===
@@ -48,13 +62,24 @@ impl Actions {
         index: usize,
         out: &mut Vec<u8>,
     ) -> Result<(), Error> {
+        if let Records::Returned(returned) = records
+            && let Some(record) = returned.get(index)
+        {
+            self.open(record.kind, out);
+            if self.id == IdMode::Record
+                && let Some(id) = &record.id
+            {
+                write!(out, ",\"_id\":\"{id}\"")
+                    .map_err(|error| Error::failure("no id").because(error))?;
+            }
+            out.extend_from_slice(b"}}\n");
+            return Ok(self.encoder.encode(records, index, out)?);
+        }
         let time = self.encoder.time(records, index);
         let time = time.ok_or_else(|| {
             Error::failure(format!("no {} record {index} to encode", records.kind()))
         })?;
-        if let Some(opening) = self.openings.get(records.kind() as usize) {
-            out.extend_from_slice(opening.as_bytes());
-        }
+        self.open(records.kind(), out);
         if self.id == IdMode::Record
             && let Some((id, sequence)) = records.id(index, &self.observer)
         {
@@ -68,6 +93,12 @@ impl Actions {
         }
         out.extend_from_slice(b"}}\n");
         self.write_document(records, index, time, out)
+    }
+
+    fn open(&self, kind: Kind, out: &mut Vec<u8>) {
+        if let Some(opening) = self.openings.get(kind as usize) {
+            out.extend_from_slice(opening.as_bytes());
+        }
     }
 
     fn write_document(
@@ -99,8 +130,11 @@ impl Actions {
     }
 }
 
-/// The document behind an action line.
-pub(super) fn document(item: &[u8]) -> &[u8] {
-    let action = memchr::memchr(b'\n', item).map_or(0, |newline| newline + 1);
-    item.get(action..).unwrap_or(item)
+/// The document behind an action line, and the id in that.
+pub(super) fn returned(kind: Kind, item: &[u8]) -> Returned {
+    let end = memchr::memchr(b'\n', item).map_or(0, |newline| newline + 1);
+    let (action, document) = item.split_at(end);
+    let action: Option<Action> = serde_json::from_slice(action).ok();
+    let id = action.and_then(|action| action.create.id);
+    Returned { id, ..Returned::new(kind, document.trim_ascii_end()) }
 }

@@ -157,7 +157,32 @@ fn every_kind_has_a_stream_and_an_id_of_its_own() {
 }
 
 #[test]
-fn a_dead_letter_holds_the_document_without_its_action() {
-    assert_eq!(action::document(b"{\"create\":{}}\n{\"a\":1}\n"), b"{\"a\":1}\n");
-    assert_eq!(action::document(b"no line"), b"no line");
+fn a_dead_letter_is_sent_again_as_it_was_to_where_its_kind_goes_now() {
+    let item = b"{\"create\":{\"_index\":\"old\",\"_id\":\"ab-7\"}}\n{\"b\":1.0,\"a\":2}\n";
+    let record = action::returned(Kind::Flow, item);
+    assert_eq!(
+        (&*record.document, record.id.as_deref()),
+        (&b"{\"b\":1.0,\"a\":2}"[..], Some("ab-7"))
+    );
+    let again = |value, record: &Returned| {
+        let records = Records::Returned(Arc::new(vec![record.clone()]));
+        written(value, &Options::default(), &records)
+    };
+    let lines = again(json!({}), &record);
+    let action = json!({"create": {"_index": "logs-tidegate.flow-default", "_id": "ab-7"}});
+    assert_eq!(lines, [action, json!({"b": 1.0, "a": 2})]);
+    let lines = again(json!({"id": "auto", "mode": "index", "index": "i"}), &record);
+    assert_eq!(lines[0], json!({"create": {"_index": "i"}}));
+}
+
+#[test]
+fn a_dead_letter_that_is_no_json_of_one_line_does_not_get_into_a_body() {
+    let config = config(json!({}));
+    let encoder = config.encoder(&Options::default(), Origin::new("sensor", Clock::Event));
+    let actions = Actions::new(&config, encoder, "sensor");
+    for document in ["{}\n{\"delete\":{}}", "{\"a\":", "{}{}", ""] {
+        let record = Returned::new(Kind::Flow, document.as_bytes());
+        let records = Records::Returned(Arc::new(vec![record]));
+        actions.write(&records, 0, &mut Vec::new()).unwrap_err();
+    }
 }

@@ -15,7 +15,7 @@ use crate::{
     ack::Receipts,
     component::Item,
     metrics::{Books, Meter},
-    record::Health,
+    record::{Health, Kind},
 };
 
 const SECOND: u64 = 1_000_000_000;
@@ -53,7 +53,7 @@ impl Bench {
 
     async fn send(&self, request: &[u8]) -> Result<Outcome<()>, SendError> {
         let bucket = self.sink.template.bucket(Timestamp::default());
-        let item = Item { range: 0..request.len(), meta: bucket, batch: 0 };
+        let item = Item { range: 0..request.len(), meta: bucket, kind: Kind::Flow, batch: 0 };
         self.sink.send(&Items::new(&Bytes::copy_from_slice(request), &[item])).await
     }
 
@@ -110,7 +110,7 @@ async fn records_go_to_the_file_of_their_own_time() {
     for index in 0..records.len() {
         let start = body.len();
         let meta = bench.sink.encode(&records, index, &mut body).unwrap();
-        items.push(Item { range: start..body.len(), meta, batch: 0 });
+        items.push(Item { range: start..body.len(), meta, kind: Kind::Flow, batch: 0 });
     }
     assert!(bench.sink.may_share(&items[0].meta, &items[1].meta));
     assert!(!bench.sink.may_share(&items[1].meta, &items[2].meta));
@@ -129,7 +129,7 @@ async fn more_files_than_may_be_open_are_all_written_in_turn() {
         for day in 0..40 {
             let meta = bench.sink.template.bucket(health(day * 86_400).time);
             let line = format!("{round}\n");
-            let item = Item { range: 0..line.len(), meta, batch: 0 };
+            let item = Item { range: 0..line.len(), meta, kind: Kind::Flow, batch: 0 };
             bench.sink.send(&Items::new(&line.into(), &[item])).await.unwrap();
         }
     }
@@ -145,7 +145,7 @@ async fn different_times_with_one_path_share_its_file() {
     let bench = Bench::new("week-%V", json!({}));
     for day in [4, 5, 4] {
         let meta = bench.sink.template.bucket(health(day * 86_400).time);
-        let item = Item { range: 0..5, meta, batch: 0 };
+        let item = Item { range: 0..5, meta, kind: Kind::Flow, batch: 0 };
         bench.sink.send(&Items::new(&Bytes::from_static(b"line\n"), &[item])).await.unwrap();
     }
     assert_eq!(bench.text("week-02").lines().count(), 3);

@@ -7,8 +7,10 @@ use super::Config;
 use crate::{
     codec::Encoder,
     component::Error,
-    record::{Kind, Records},
+    record::{Kind, Records, Returned, Timestamp},
 };
+
+const OPENING: &[u8] = br#"{"time":""#;
 
 /// Writes records as events in their envelopes, one a line.
 #[derive(Debug)]
@@ -63,9 +65,9 @@ impl Envelopes {
         let failed = || Error::failure(format!("no {} record {index} to encode", records.kind()));
         let start = out.len();
         let (seconds, nanos) = self.encoder.time(records, index).ok_or_else(failed)?.parts();
-        let middle = self.middles.get(records.kind() as usize).ok_or_else(failed)?;
+        let middle = self.middles.get(records.kind_of(index) as usize).ok_or_else(failed)?;
         // As text: a double has no room for nanoseconds.
-        out.extend_from_slice(br#"{"time":""#);
+        out.extend_from_slice(OPENING);
         match u64::try_from(seconds) {
             Ok(seconds @ 1_000_000_000..=9_999_999_999) => append_digits::<10>(seconds, out),
             _ => write!(out, "{seconds}").map_err(|error| failed().because(error))?,
@@ -79,6 +81,20 @@ impl Envelopes {
         }
         out.extend_from_slice(b"}\n");
         Ok(if out.len() - start > self.max_bytes { Size::TooLarge } else { Size::Fits })
+    }
+
+    /// The event within an envelope that [`write`](Self::write) wrote, and its time.
+    pub(super) fn returned(&self, kind: Kind, item: &[u8]) -> Returned {
+        let parts = || {
+            let middle = self.middles.get(kind as usize)?;
+            let rest = item.strip_prefix(OPENING)?;
+            let (time, rest) = rest.split_at(memchr::memchr(b'"', rest)?);
+            let event = rest.strip_prefix(middle.as_bytes())?.strip_suffix(b"}\n")?;
+            let (seconds, nanos) = std::str::from_utf8(time).ok()?.split_once('.')?;
+            let time = Timestamp::from_parts(seconds.parse().ok()?, nanos.parse().ok()?)?;
+            Some(Returned { time: Some(time), ..Returned::new(kind, event) })
+        };
+        parts().unwrap_or_else(|| Returned::new(kind, item))
     }
 }
 

@@ -97,6 +97,22 @@ fn an_envelope_has_what_the_config_says_and_stays_json() {
 }
 
 #[test]
+fn a_dead_letter_is_sent_again_with_the_time_it_had_in_the_envelope_of_now() {
+    for nanos in [1_700_000_000_000_000_001, 0, -1, 999_999_999] {
+        let (_, first) = event(json!({"index": "old"}), &Options::default(), &health(nanos));
+        let config = config(json!({"index": "old"}));
+        let encoding = &Options::default().encoding;
+        let encoder = Encoder::new(encoding, config.schema(), Origin::new("sensor", Clock::Event));
+        let old = Envelopes::new(&config, encoder, "sensor");
+        let record = old.returned(Kind::Health, first.as_bytes());
+        assert_eq!(record.time, Some(Timestamp::from_nanos(nanos)));
+        let records = Records::Returned(Arc::new(vec![record]));
+        let (_, again) = event(json!({"index": "new"}), &Options::default(), &records);
+        assert_eq!(again, first.replace("old", "new"));
+    }
+}
+
+#[test]
 fn an_event_over_the_limit_is_known_before_it_is_sent() {
     let (size, text) = event(
         json!({"host": "h".repeat(1000), "max_event_bytes": 1000}),

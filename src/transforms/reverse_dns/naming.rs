@@ -18,7 +18,7 @@ pub(super) fn addresses(records: &Records, visit: impl FnMut(IpAddr, Option<IpAd
         Records::Packets(packets) => each(packets, visit),
         Records::Flows(flows) => each(flows, visit),
         Records::Alerts(alerts) => each(alerts, visit),
-        Records::Raw(_) | Records::Contacts(_) | Records::Health(_) => {}
+        Records::Raw(_) | Records::Contacts(_) | Records::Health(_) | Records::Returned(_) => {}
     }
 }
 
@@ -32,7 +32,7 @@ pub(super) fn name(
         Records::Packets(packets) => fill(packets, find),
         Records::Flows(flows) => fill(flows, find),
         Records::Alerts(alerts) => fill(alerts, find),
-        Records::Raw(_) | Records::Contacts(_) | Records::Health(_) => {}
+        Records::Raw(_) | Records::Contacts(_) | Records::Health(_) | Records::Returned(_) => {}
     }
 }
 

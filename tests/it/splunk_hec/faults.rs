@@ -183,7 +183,7 @@ async fn play(
     })?;
     let letters = delivery::letters(&delivery::dead_letter(scene, &name));
     for letter in &letters {
-        assert_eq!(letter["document"]["event"]["reasons"], json!(["bad"]), "{name}: {letter}");
+        assert_eq!(letter["document"]["reasons"], json!(["bad"]), "{name}: {letter}");
     }
     let (delivered, doubled) = collector.distinct();
     let row = Row {
