@@ -192,6 +192,7 @@ impl Running {
             clock: Clock::Wall,
             data_dir: "unused".into(),
             observer: "bench".into(),
+            interface: None,
             config_hash: "bench".into(),
             books: Books::default(),
             reload: watch::channel(0).1,

@@ -23,6 +23,7 @@ mod suggest;
 mod tests;
 mod text;
 mod tree;
+mod upstream;
 mod usage;
 
 use std::sync::Arc;

@@ -18,6 +18,8 @@ pub struct Origin {
     pub(super) datasets: [Box<str>; Kind::ALL.len()],
     /// The data stream's namespace.
     pub(super) namespace: Box<str>,
+    /// The interface they were captured on.
+    pub(super) interface: Option<Arc<str>>,
     clock: Clock,
 }
 
@@ -32,13 +34,15 @@ impl Origin {
             agent: agent.to_string().into(),
             datasets: Kind::ALL.map(|kind| format!("tidegate.{kind}").into()),
             namespace: "default".into(),
+            interface: None,
             clock,
         }
     }
 
     /// Records of the run a component is built for.
     pub fn of(context: &Context) -> Self {
-        Self::new(&context.observer, context.clock)
+        let interface = context.interface.clone();
+        Self { interface, ..Self::new(&context.observer, context.clock) }
     }
 
     /// Names the data stream they go to: the data set of all kinds, if it is not each kind's own,

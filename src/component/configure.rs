@@ -24,6 +24,8 @@ pub struct Context {
     pub data_dir: PathBuf,
     /// The sensor's name: part of every record id.
     pub observer: Arc<str>,
+    /// The interface on which all that it reads was captured, if it is one.
+    pub interface: Option<Arc<str>>,
     /// The hash of the config as it was loaded, without its secrets.
     pub config_hash: Arc<str>,
     /// The accounts of all components.
@@ -94,6 +96,11 @@ pub trait Configure {
     /// What this machine lacks (a program, an interface, a permission).
     fn check_environment(&self) -> Vec<Problem> {
         Vec::new()
+    }
+
+    /// The interface it captures on.
+    fn interface(&self) -> Option<&str> {
+        None
     }
 
     /// What nobody else may use.

@@ -203,6 +203,7 @@ mod tests {
                 observer: "sensor".into(),
                 config_hash: "c0ffee".into(),
                 books: Books::new(sources, [Arc::clone(&siem)]),
+                interface: None,
                 reload: watch::channel(0).1,
             };
             let (sender, receiver) = edge(Bounds::default(), WhenFull::DropNewest, &siem);

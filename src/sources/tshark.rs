@@ -207,9 +207,12 @@ impl Configure for Config {
         check::environment(self)
     }
 
+    fn interface(&self) -> Option<&str> {
+        self.interface.as_deref().filter(|_| self.mode != Mode::File)
+    }
+
     fn claims(&self) -> Vec<Claim> {
-        let interface = self.interface.as_ref().filter(|_| self.mode != Mode::File);
-        interface
+        self.interface()
             .map(|interface| Claim {
                 key: "interface".to_owned(),
                 what: format!("reports on interface {interface}"),

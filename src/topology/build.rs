@@ -240,6 +240,7 @@ impl<'a> Builder<'a> {
             clock: self.clock,
             data_dir: self.config.globals.data_dir.clone(),
             observer: Arc::clone(&self.observer),
+            interface: self.config.interface_above(&declared.inputs).map(Arc::from),
             config_hash: Arc::clone(&self.config.hash),
             books: self.books.clone(),
             reload: self.reload.clone(),

@@ -64,6 +64,7 @@ async fn fill(disk: &MemoryDisk, mut config: Value) -> Outcome {
         clock: Clock::Wall,
         data_dir: PathBuf::new(),
         observer: "sensor".into(),
+        interface: None,
         config_hash: "".into(),
         books: Books::default(),
         reload,

@@ -53,6 +53,13 @@ impl<T: 'static> Common<T> {
             Value::Plain(env!("CARGO_PKG_VERSION"))
         })
         .ecs(&["observer.version"]),
+        Field::of_run(
+            Type::Keyword,
+            "the interface it was captured on; not in a replay",
+            |o, _| Value::text(o.interface.as_deref()),
+        )
+        .ecs(&["observer.ingress.interface.name"])
+        .cim(&["dvc_interface"]),
         Field::of_run(Type::Keyword, "an id of the sensor: a hash of its name", |o, _| {
             Value::Text(&o.agent)
         })

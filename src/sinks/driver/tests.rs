@@ -81,6 +81,7 @@ impl Bench {
             clock: Clock::Wall,
             data_dir: PathBuf::new(),
             observer: "test".into(),
+            interface: None,
             config_hash: "".into(),
             books: Books::default(),
             reload: watch::channel(0).1,

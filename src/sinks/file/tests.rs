@@ -34,6 +34,7 @@ fn context(reload: watch::Receiver<u64>) -> Context {
         clock: Clock::Wall,
         data_dir: PathBuf::new(),
         observer: "sensor".into(),
+        interface: None,
         config_hash: "".into(),
         books: Books::default(),
         reload,

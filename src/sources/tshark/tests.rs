@@ -52,6 +52,7 @@ async fn run(config: Config) -> Ran {
         clock: Clock::Event,
         data_dir: PathBuf::from("/nonexistent"),
         observer: "test".into(),
+        interface: None,
         config_hash: "".into(),
         books: Books::default(),
         reload,

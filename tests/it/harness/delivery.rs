@@ -58,6 +58,7 @@ impl Delivery {
             clock: Clock::Wall,
             data_dir: "unused".into(),
             observer: "test".into(),
+            interface: None,
             config_hash: "".into(),
             books: Books::default(),
             reload: watch::channel(0).1,
