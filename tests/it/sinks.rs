@@ -54,7 +54,9 @@ fn a_full_disk_holds_records_back_and_neither_loses_nor_tears_one(scene: &Scene)
 async fn fill(disk: &MemoryDisk, mut config: Value) -> Outcome {
     config["path"] = disk.path().join("alerts.ndjson").display().to_string().into();
     let sink: file::Config = serde_json::from_value(config.clone())?;
-    let options: Options = serde_json::from_value(json!({"batch": {"max_events": 1}}))?;
+    let options: Options = serde_json::from_value(
+        json!({"encoding": {"schema": "simple"}, "batch": {"max_events": 1}}),
+    )?;
     let meter = Meter::new("archive", "file");
     let receipts = Receipts::default();
     let (_reload, reload) = watch::channel(0);

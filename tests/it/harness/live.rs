@@ -121,16 +121,17 @@ impl<'a> Live<'a> {
     }
 }
 
-/// dumpcap opens its first output only once it captures.
+/// Packets wait for dumpcap once their ring is in its memory; it opens its first segment after that.
 fn has_begun(pid: u32) -> bool {
     let Ok(open) = fs::read_dir(format!("/proc/{pid}/fd")) else {
         return false;
     };
     let links: Vec<_> = open.flatten().filter_map(|link| fs::read_link(link.path()).ok()).collect();
-    let socket = links.iter().any(|link| link.to_string_lossy().starts_with("socket:"));
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
+    let ring = maps.contains("socket:[");
     let segment = links.iter().any(|link| link.is_file());
     let command = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    socket && (segment || command.contains("\0-w\0-\0"))
+    ring && (segment || command.contains("\0-w\0-\0"))
 }
 
 fn nothing_left(scene: &Scene, wire: &Wire, ended: &Ended) -> Outcome {
