@@ -60,7 +60,7 @@ fn a_replay_has_no_reports(scene: &Scene) -> Outcome {
         .arg(scene.path("some.pcap"))
         .run()?
         .expect(0)?;
-    ended.says(&["blackhole: in 1000 =", "reports  file: in 0 = "])?;
+    ended.says(&["blackhole: in 1000 =", "file: in 0 = "])?;
     assert!(!scene.path("reports.ndjson").exists());
     Ok(())
 }
