@@ -12,8 +12,11 @@ mod community_id;
 mod damage;
 mod elasticsearch;
 mod harness;
+mod hostile;
 mod live;
+mod nfdump;
 mod project;
+mod protocol;
 mod replay;
 mod reverse_dns;
 mod sinks;
@@ -33,8 +36,11 @@ fn main() {
         damage::cases(),
         elasticsearch::cases(),
         harness::cases(),
+        hostile::cases(),
         live::cases(),
+        nfdump::cases(),
         project::cases(),
+        protocol::cases(),
         replay::cases(),
         reverse_dns::cases(),
         sinks::cases(),
