@@ -95,7 +95,10 @@ impl Side {
     pub(super) fn count(&mut self, packets: u64, bytes: u64) {
         self.packets += packets;
         self.bytes += bytes;
-        self.marks |= ACTIVE;
+        // Written only where it changes: what reads it next would wait for the write.
+        if !self.has(ACTIVE) {
+            self.marks |= ACTIVE;
+        }
     }
 
     /// Whether it has ever sent anything that counts.

@@ -1,14 +1,21 @@
-//! Community ID against the vectors of its specification.
+//! Community ID against the vectors of its specification, and against what tshark computes.
 
-use std::{fs, net::IpAddr};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs,
+    net::IpAddr,
+};
 
 use serde::Deserialize;
-use tidegate::record::{CommunityId, Icmp, IcmpPorts, Transport};
+use tidegate::record::{CommunityId, Header, Icmp, IcmpPorts, Layer4, Packet, Transport};
 
-use crate::harness::{Case, Outcome, Scene};
+use crate::harness::{Case, Outcome, Scene, captures, packets::packets, tshark};
 
 pub(crate) fn cases() -> Vec<Case> {
-    vec![Case::new(every_vector_of_the_specification_is_met).needs_data()]
+    vec![
+        Case::new(every_vector_of_the_specification_is_met).needs_data(),
+        Case::new(every_packet_has_the_id_tshark_gives_it).needs_data(),
+    ]
 }
 
 #[derive(Debug, Deserialize)]
@@ -38,6 +45,62 @@ fn every_vector_of_the_specification_is_met(scene: &Scene) -> Outcome {
         }
     }
     if met == 69 { Ok(()) } else { Err(format!("{met} vectors, not 69").into()) }
+}
+
+fn every_packet_has_the_id_tshark_gives_it(scene: &Scene) -> Outcome {
+    let (mut same, mut unexplained) = (0, Vec::new());
+    let mut reasons = BTreeMap::<_, usize>::new();
+    for capture in captures::below(&scene.data)? {
+        let name = capture.strip_prefix(&scene.data)?.display().to_string();
+        let theirs: HashMap<_, _> = tshark::community_ids(&capture)?.into_iter().collect();
+        let packets = packets(&capture, false)?;
+        // Elsewhere it has to agree on every packet.
+        let may_differ = packets.iter().any(|packet| {
+            packet.outer.fragment.is_some() || (!packet.inner.is_empty() && !is_icmp(packet))
+        });
+        for packet in &packets {
+            let ours = CommunityId::of(&packet.outer).to_string();
+            let theirs = &theirs[&packet.number];
+            if ours == *theirs {
+                same += 1;
+            } else if let Some(reason) = reason(packet, theirs).filter(|_| may_differ) {
+                *reasons.entry((name.clone(), reason)).or_default() += 1;
+            } else {
+                let (number, header) = (packet.number, &packet.outer);
+                unexplained
+                    .push(format!("{name} {number}: {ours}, tshark has {theirs:?}: {header:?}"));
+            }
+        }
+    }
+    eprintln!("community id: {same} packets have the id tshark gives them; others:");
+    for ((name, reason), count) in reasons {
+        eprintln!("  {name}: {count} packets: {reason}");
+    }
+    assert!(same > 100_000, "only {same} packets agree");
+    if unexplained.is_empty() { Ok(()) } else { Err(unexplained.join("\n").into()) }
+}
+
+/// Whether what lies inside is only quoted.
+fn is_icmp(packet: &Packet) -> bool {
+    matches!(packet.outer.layer4, Layer4::Icmp(_))
+}
+
+/// Why tshark has another id than that of the outermost header.
+fn reason(packet: &Packet, theirs: &str) -> Option<&'static str> {
+    let is_theirs = |id: CommunityId| id.to_string() == theirs;
+    if packet.inner.iter().any(|header| is_theirs(CommunityId::of(header))) {
+        return Some("tshark takes the innermost packet of a tunnel");
+    }
+    let headers = || std::iter::once(&packet.outer).chain(&packet.inner);
+    let mixed = |ends: &Header, ports: &Header| {
+        let (from, to) =
+            ports.layer4.ports().map(|ports| (ports.source, ports.destination)).unzip();
+        let (from, to) = ((ends.source, from), (ends.destination, to));
+        is_theirs(CommunityId::of_ports(ports.transport, from, to))
+    };
+    headers()
+        .any(|ends| headers().any(|ports| mixed(ends, ports)))
+        .then_some("tshark joins the addresses of one header with the ports of another")
 }
 
 fn hexadecimal(id: &CommunityId) -> String {

@@ -11,6 +11,7 @@ pub(crate) mod hec;
 pub(crate) mod live;
 pub(crate) mod memory_disk;
 pub(crate) mod netns;
+pub(crate) mod nfdump;
 pub(crate) mod packets;
 pub(crate) mod poll;
 pub(crate) mod process;

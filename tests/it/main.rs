@@ -14,10 +14,13 @@ mod dead_letters;
 mod elasticsearch;
 mod harness;
 mod health;
+mod hostile;
 mod live;
 mod network;
+mod nfdump;
 mod over_http;
 mod project;
+mod protocol;
 mod replay;
 mod reverse_dns;
 mod route;
@@ -43,10 +46,13 @@ fn main() {
         elasticsearch::cases(),
         harness::cases(),
         health::cases(),
+        hostile::cases(),
         live::cases(),
         network::cases(),
+        nfdump::cases(),
         over_http::cases(),
         project::cases(),
+        protocol::cases(),
         replay::cases(),
         route::cases(),
         reverse_dns::cases(),

@@ -104,8 +104,13 @@ impl Table {
             .into_iter()
             .filter_map(|class| {
                 let slot = self.waiting.first(class as usize)?;
-                let since = self.flows.get(slot).due.nanos();
-                Some((since.saturating_sub_unsigned(self.timeouts[class as usize]), slot))
+                let due = self.flows.get(slot).due.nanos();
+                let waited = match class {
+                    // Counted from its SYN, with the time in the list before.
+                    Class::Attempt => self.policy.timeouts.tcp_attempt,
+                    _ => self.timeouts[class as usize],
+                };
+                Some((due.saturating_sub_unsigned(waited), slot))
             })
             .min();
         self.evicted_at = Some(moment.now);

@@ -116,6 +116,18 @@ fn the_longest_idle_flow_makes_room() {
 }
 
 #[test]
+fn an_attempt_is_idle_since_its_syn() {
+    let policy = Policy { max_flows: 2, ..Policy::default() };
+    let mut table = Shards::new(policy, 1);
+    let mut out = Output::default();
+    let one = |port, second| udp(CLIENT, port, SERVER, 2, 60).at(second);
+    table.absorb(&[tcp(true, "S", 5, 0, 0).at(0), one(1, 1), one(2, 30)], &mut out);
+    let [evicted] = out.flows.as_slice() else { panic!("{:?}", out.flows) };
+    assert_eq!(evicted.record.end_reason, EndReason::LackOfResources);
+    assert_eq!(evicted.record.transport, crate::record::Transport::TCP);
+}
+
+#[test]
 fn times_at_the_ends_of_the_range_are_as_good_as_any() {
     use crate::record::Timestamp;
     for nanos in [i64::MIN, -1, 0, 2_147_483_648_000_000_000, i64::MAX] {

@@ -1,6 +1,7 @@
 //! Independent answers: what tshark itself prints of a capture, field by field.
 
 use std::{
+    collections::BTreeSet,
     path::Path,
     process::{Command, Stdio},
 };
@@ -17,6 +18,32 @@ pub(crate) const EACH_PACKET_ALONE: [&str; 6] = [
     "tcp.desegment_tcp_streams:FALSE",
 ];
 
+/// A display filter for whole packets in which no further IP, Ethernet or GRE header follows the first
+/// IP header, unless an ICMP message quotes it.
+pub(crate) const NEITHER_TUNNEL_NOR_FRAGMENT: &str = "!(frame.protocols matches \
+    \"(^|:)(ip|ipv6)(:(?!icmp)[^:]*)*:(ip|ipv6|eth|gre)(:|$)\") \
+    && !(ip.flags.mf == 1 || ip.frag_offset > 0 || ipv6.fraghdr)";
+
+/// Writes the packets of a capture that a display filter lets through.
+///
+/// # Errors
+/// When tshark can't be started, or ends badly.
+pub(crate) fn filtered(capture: &Path, filter: &str, out: &Path) -> Result<(), Failed> {
+    let mut command = Command::new("tshark");
+    command
+        .args(["-n", "-Y", filter, "-w"])
+        .arg(out)
+        .args(EACH_PACKET_ALONE)
+        .arg("-r")
+        .arg(capture);
+    let output = command.stdin(Stdio::null()).output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let words = String::from_utf8_lossy(&output.stderr);
+    Err(format!("{command:?} ended with {}: {words}", output.status).into())
+}
+
 /// The first value of each field, a row for each packet; an absent field is the empty text.
 ///
 /// A capture that is damaged at its end gives the packets before the damage.
@@ -24,8 +51,43 @@ pub(crate) const EACH_PACKET_ALONE: [&str; 6] = [
 /// # Errors
 /// When tshark can't be started, or prints no packet and ends badly.
 pub(crate) fn fields(capture: &Path, fields: &[&str]) -> Result<Vec<Vec<String>>, Failed> {
+    fields_with(capture, fields, &[])
+}
+
+/// The Community ID of each frame, by its number; the empty text where tshark knows none.
+///
+/// # Errors
+/// As for [`fields`].
+pub(crate) fn community_ids(capture: &Path) -> Result<Vec<(u64, String)>, Failed> {
+    // A postdissector, off unless asked for.
+    let rows = fields_with(
+        capture,
+        &["frame.number", "communityid"],
+        &["--enable-protocol", "communityid"],
+    )?;
+    rows.into_iter().map(|mut row| Ok((row[0].parse()?, row.swap_remove(1)))).collect()
+}
+
+/// The numbers of the frames whose IPv4 header has the length 0, as offloading leaves it.
+///
+/// # Errors
+/// As for [`fields`].
+pub(crate) fn without_ip_length(capture: &Path) -> Result<BTreeSet<u64>, Failed> {
+    // Else it prints what the frame holds.
+    let options = ["-o", "ip.tso_support:FALSE"];
+    let rows = fields_with(capture, &["frame.number", "ip.len"], &options)?;
+    let without = rows.iter().filter(|row| row[1] == "0");
+    Ok(without.map(|row| row[0].parse()).collect::<Result<_, _>>()?)
+}
+
+fn fields_with(
+    capture: &Path,
+    fields: &[&str],
+    options: &[&str],
+) -> Result<Vec<Vec<String>>, Failed> {
     let mut command = Command::new("tshark");
     command
+        .args(options)
         .args(["-n", "-T", "fields", "-E", "occurrence=f", "-E", "separator=/t"])
         .args(EACH_PACKET_ALONE)
         .arg("-r")

@@ -1,0 +1,52 @@
+//! The application protocol of each packet, against the one tshark shows in its `Protocol` column.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::harness::{Case, Outcome, Scene, captures, packets::packets, tshark};
+
+pub(crate) fn cases() -> Vec<Case> {
+    vec![Case::new(every_packet_has_the_protocol_tshark_shows).needs_data()]
+}
+
+/// Where the column has another name: what stands inside, or what it used to be called.
+const OTHERWISE: [(&str, &str, &str); 12] = [
+    ("bvlc", "BACnet-APDU", "the link layer that BACnet has over UDP"),
+    ("dhcp", "BOOTP", "a message without DHCP's options"),
+    ("geneve", "Ethernet", "a tunnel whose frame was cut off"),
+    ("http", "TCP", "a proxy's connection, once it is through"),
+    ("http", "TLSv1", "the same"),
+    ("http", "TLSv1.2", "the same"),
+    ("rpc", "NFS", "a program that frame.protocols does not name"),
+    ("rpc", "Portmap", "the same"),
+    ("smb", "BROWSER", "carried by SMB"),
+    ("tls", "SSL", "a record without a version"),
+    ("udpencap", "ESP", "carried by UDP"),
+    ("vxlan", "ARP", "a tunnel without an IP packet in it"),
+];
+/// What the column shows of packets that carry no application.
+const NO_APPLICATION: [&str; 7] = ["ICMP", "ICMPv6", "IPv4", "RSVP", "SCTP", "TCP", "UDP"];
+
+/// The column is about the innermost packet: those in tunnels, or quoted, are left out.
+fn every_packet_has_the_protocol_tshark_shows(scene: &Scene) -> Outcome {
+    let mut pairs = BTreeMap::<_, usize>::new();
+    for capture in captures::below(&scene.data)? {
+        let rows = tshark::fields(&capture, &["frame.number", "_ws.col.Protocol"])?;
+        let shown: HashMap<_, _> =
+            rows.into_iter().map(|mut row| (row.swap_remove(0), row.swap_remove(0))).collect();
+        for packet in packets(&capture, false)?.into_iter().filter(|packet| packet.inner.is_empty())
+        {
+            let shown = &shown[&packet.number.to_string()];
+            *pairs.entry((packet.protocol, shown.clone())).or_default() += 1;
+        }
+    }
+    let wrong: Vec<_> =
+        pairs.iter().filter(|((ours, shown), _)| !agree(ours.as_deref(), shown)).collect();
+    if wrong.is_empty() { Ok(()) } else { Err(format!("{wrong:?}").into()) }
+}
+
+fn agree(ours: Option<&str>, shown: &str) -> bool {
+    let Some(ours) = ours else { return NO_APPLICATION.contains(&shown) };
+    // `SSHv2`, `HTTP/JSON`.
+    shown.to_lowercase().starts_with(ours)
+        || OTHERWISE.iter().any(|(name, column, _)| (*name, *column) == (ours, shown))
+}
