@@ -258,8 +258,8 @@ fn unfit(key: &str, name: &str, also: &str) -> Option<Problem> {
 }
 
 impl ConfigureSink for Config {
-    /// Elastic's own advice is a few megabytes before compression; more made no difference
-    /// (`benches/results/sink.md`).
+    /// 5 MB before compression: the least of what Elastic advises, for each request in flight takes
+    /// memory.
     fn requests(&self) -> Requests {
         let batch = BatchLimits { max_bytes: 5_000_000, ..BatchLimits::default() };
         Requests { batch, ..Requests::default() }

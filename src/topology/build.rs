@@ -10,7 +10,10 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::plan::{Link, Part, Plan};
+use super::{
+    budget::share,
+    plan::{Link, Part, Plan},
+};
 use crate::{
     ack::Receipts,
     component::{
@@ -20,13 +23,10 @@ use crate::{
     config::{Components, Config, Declared, Edge, Family, SinkConfig},
     metrics::{Books, Meter},
     record::Kind,
-    sinks::driver,
     sources::dead_letters::{self, DeadLetters},
 };
 
 const HOST_NAME: &str = "/proc/sys/kernel/hostname";
-/// The least a buffer works with: some batches of tshark's lines.
-const MIN_SHARE_BYTES: u64 = 1 << 20;
 
 /// A component that could not be built.
 #[derive(Debug)]
@@ -131,34 +131,6 @@ fn not_in_use(path: &Path, config: &Config<Components>) -> Result<(), Error> {
         sink.id
     );
     Err(Error::configuration(message).hint("move it away first, and name it by its new path"))
-}
-
-/// Bytes that may wait before each transform, and before each sink that sets no limit of its own: an
-/// even share of what the memory budget leaves beside those limits and the sinks' requests. With it
-/// all that waits anywhere stays within the budget, and no edge ever waits for another's room.
-fn share(config: &Config<Components>) -> Result<u32, Error> {
-    let budget = config.globals.memory_budget_bytes;
-    let requests = config
-        .sinks
-        .iter()
-        .map(|sink| driver::memory_bytes(sink.config.configure().requests(), &sink.common));
-    let limits = config.sinks.iter().map(|sink| sink.common.buffer.max_bytes);
-    let fixed = requests.chain(limits.clone().map(|limit| limit.unwrap_or(0).into()));
-    let fixed = fixed.fold(0, u64::saturating_add);
-    let sharing = config.transforms.len() + limits.filter(Option::is_none).count();
-    let share = budget.saturating_sub(fixed) / (sharing as u64).max(1);
-    if fixed <= budget && (share >= MIN_SHARE_BYTES || sharing == 0) {
-        return Ok(u32::try_from(share).unwrap_or(u32::MAX).min(Bounds::default().max_bytes));
-    }
-    let message = format!(
-        "memory_budget_bytes is {budget}, and this config needs {}: {fixed} for the requests and \
-         buffer.max_bytes of its sinks, {MIN_SHARE_BYTES} for each of {sharing} other buffers",
-        fixed.saturating_add(MIN_SHARE_BYTES * sharing as u64)
-    );
-    Err(Error::configuration(message).hint(
-        "raise memory_budget_bytes, or lower batch.max_bytes, request.concurrency or \
-         buffer.max_bytes of sinks",
-    ))
 }
 
 fn with_bytes(bounds: Bounds, max_bytes: u32) -> Bounds {

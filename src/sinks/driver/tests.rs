@@ -3,7 +3,10 @@
 use std::{
     collections::VecDeque,
     path::PathBuf,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -75,17 +78,8 @@ impl Bench {
         lock(&destination.answers).extend(answers);
         let meter = Meter::new("siem", "scripted");
         let receipts = Receipts::default();
-        let context = Context {
-            meter: Arc::clone(&meter),
-            receipts: receipts.clone(),
-            clock: Clock::Wall,
-            data_dir: PathBuf::new(),
-            observer: "test".into(),
-            interface: None,
-            config_hash: "".into(),
-            books: Books::default(),
-            reload: watch::channel(0).1,
-        };
+        let context =
+            Context { meter: Arc::clone(&meter), receipts: receipts.clone(), ..context() };
         let Ok(Component::Sink(run)) =
             component(destination.clone(), Requests::default(), options, &context)
         else {
@@ -112,6 +106,20 @@ impl Bench {
         self.driver.await.unwrap().unwrap();
         assert!(self.meter.balance().holds() && self.meter.balance().held == 0);
         std::mem::take(&mut lock(&self.destination.requests))
+    }
+}
+
+fn context() -> Context {
+    Context {
+        meter: Meter::new("siem", "scripted"),
+        receipts: Receipts::default(),
+        clock: Clock::Wall,
+        data_dir: PathBuf::new(),
+        observer: "test".into(),
+        interface: None,
+        config_hash: "".into(),
+        books: Books::default(),
+        reload: watch::channel(0).1,
     }
 }
 
@@ -316,4 +324,58 @@ async fn a_run_that_is_cut_off_loses_what_was_not_delivered_and_says_so() {
     bench.driver.abort();
     assert_eq!(receipt.ended().await, End::Lost);
     assert_eq!(bench.meter.balance().held, 1);
+}
+
+/// A destination that never answers, and how many records were encoded for it.
+#[derive(Clone, Default)]
+struct Stuck(Arc<AtomicUsize>);
+
+impl Sink for Stuck {
+    type Meta = ();
+    type Pending = ();
+
+    fn encode(&self, _: &Records, _: usize, out: &mut Vec<u8>) -> Result<(), Error> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        out.push(b'x');
+        Ok(())
+    }
+
+    async fn send(&self, _: &Items<'_, ()>) -> Result<Outcome<()>, SendError> {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_is_encoded_than_one_request_ahead_of_those_in_flight() {
+    let mut options = options();
+    options.batch.max_events = Some(10);
+    options.request.concurrency = 2;
+    let stuck = Stuck::default();
+    let context = context();
+    let Ok(Component::Sink(run)) =
+        component(stuck.clone(), Requests::default(), &options, &context)
+    else {
+        panic!("a driver is a sink");
+    };
+    let (edge, receiver) = edge(Bounds::default(), WhenFull::Block, &context.meter);
+    let mut input = Input::new(Clock::Wall, Arc::clone(&context.meter));
+    input.add(receiver, Kinds::of(&[Kind::Raw]));
+    let driver = tokio::spawn(run(input));
+    let raw = Raw { line: Bytes::from_static(b"line"), epoch: 0, first: 0 };
+    let records = Records::Raw(Arc::new(vec![raw; 1_000]));
+    edge.send(Batch::unacknowledged(records)).await.unwrap();
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    assert_eq!(stuck.0.load(Ordering::Relaxed), 30);
+    driver.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_wait_a_request_takes_what_is_there() {
+    let mut options = options();
+    options.batch.timeout_secs = Some(0);
+    let bench = Bench::start([], &options);
+    let started = Instant::now();
+    bench.send(&["a1", "a2"]).await.ended().await;
+    assert!(started.elapsed() < Duration::from_millis(100));
+    assert_eq!(bench.requests().await, [vec!["a1", "a2"]]);
 }
