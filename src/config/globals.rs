@@ -22,8 +22,8 @@ pub struct Globals {
     pub data_dir: PathBuf,
     /// The HTTP endpoint for metrics and health.
     pub api: Api,
-    /// Bytes of memory that all that waits in the pipeline may take together (96 MiB): before transforms and sinks, and in the sinks' requests, under way or not yet; 16 MiB or more. Each buffer without a limit of its own has an even share of it. What transforms know (flows, names) has limits of its own.
-    pub memory_budget_bytes: u64,
+    /// Bytes of memory that all that waits in the pipeline may take together (default: 96 MiB, or what the sinks' requests and limits need if that is more): before transforms and sinks, and in the sinks' requests, under way or not yet; 16 MiB or more. Each buffer without a limit of its own has an even share of it. What transforms know (flows, names) has limits of its own.
+    pub memory_budget_bytes: Option<u64>,
     /// What this sensor is called.
     pub observer: Observer,
 }
@@ -51,7 +51,7 @@ impl Default for Globals {
         Self {
             data_dir: PathBuf::from("/var/lib/tidegate"),
             api: Api::default(),
-            memory_budget_bytes: 96 << 20,
+            memory_budget_bytes: None,
             observer: Observer::default(),
         }
     }
@@ -107,8 +107,8 @@ impl Globals {
         if self.data_dir.as_os_str().is_empty() {
             problems.push(Problem::new("data_dir", "the path is empty").hint("name a directory"));
         }
-        if self.memory_budget_bytes < MIN_MEMORY_BYTES {
-            let message = format!("{} bytes are too few", self.memory_budget_bytes);
+        if let Some(bytes) = self.memory_budget_bytes.filter(|bytes| *bytes < MIN_MEMORY_BYTES) {
+            let message = format!("{bytes} bytes are too few");
             problems.push(
                 Problem::new("memory_budget_bytes", message)
                     .hint(format!("give {MIN_MEMORY_BYTES} (16 MiB) or more")),

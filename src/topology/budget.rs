@@ -6,6 +6,8 @@ use crate::{
     sinks::driver,
 };
 
+/// The budget of a config that names none and does not need more.
+const DEFAULT_BYTES: u64 = 96 << 20;
 /// The least a buffer works with: some batches of tshark's lines.
 const MIN_SHARE_BYTES: u64 = 1 << 20;
 
@@ -13,7 +15,7 @@ const MIN_SHARE_BYTES: u64 = 1 << 20;
 /// even share of what the memory budget leaves beside those limits and the sinks' requests.
 ///
 /// # Errors
-/// When the config needs more than its budget.
+/// When the config needs more than the budget it names.
 pub(super) fn share(config: &Config<Components>) -> Result<u32, Error> {
     let requests = config
         .sinks
@@ -26,8 +28,9 @@ pub(super) fn share(config: &Config<Components>) -> Result<u32, Error> {
     divide(config.globals.memory_budget_bytes, fixed, sharing as u64)
 }
 
-fn divide(budget: u64, fixed: u64, sharing: u64) -> Result<u32, Error> {
+fn divide(budget: Option<u64>, fixed: u64, sharing: u64) -> Result<u32, Error> {
     let needed = fixed.saturating_add(MIN_SHARE_BYTES.saturating_mul(sharing));
+    let budget = budget.unwrap_or(DEFAULT_BYTES.max(needed));
     if needed > budget {
         let message = format!(
             "memory_budget_bytes is {budget}, and this config needs {needed}: {fixed} for the \
@@ -60,8 +63,12 @@ mod tests {
             (96 * MIB, 97 * MIB, 0, None),
             (96 * MIB, u64::MAX, u64::MAX, None),
         ];
+        for (fixed, sharing, expected) in [(50, 4, 46 * MIB / 4), (200, 4, MIB)] {
+            let share = divide(None, fixed * MIB, sharing).map(u64::from);
+            assert_eq!(share.ok(), Some(expected), "{fixed} MiB without a budget of its own");
+        }
         for (budget, fixed, sharing, expected) in cases {
-            let share = divide(budget, fixed, sharing).map(u64::from);
+            let share = divide(Some(budget), fixed, sharing).map(u64::from);
             assert_eq!(share.as_ref().ok(), expected.as_ref(), "{fixed} of {budget}, {sharing}");
             assert!(share.err().is_none_or(|error| error.is_configuration()));
         }
