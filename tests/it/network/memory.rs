@@ -1,22 +1,33 @@
 //! What the whole program takes while its destination takes nothing, or as fast as it can.
 
-use std::time::Duration;
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
+use libtest_mimic::Failed;
 use rustix::process::Signal;
+use serde_json::json;
 
 use super::{Sink, Taker};
 use crate::harness::{
     Case, Outcome, Scene, captures,
     faults::{FaultServer, Reply},
-    poll, process,
-    tidegate::Tidegate,
+    poll::{self, SOON},
+    process,
+    tidegate::{Running, Tidegate},
 };
 
 /// The issue's bound.
 const MAX_KIB: u64 = 128 << 10;
 const PACKETS: u32 = 400_000;
-/// With a server that answers nothing, all buffers are full long before.
-const WATCHED: Duration = Duration::from_secs(20);
+/// Memory that has not grown for so long won't: every buffer is full.
+const STEADY: Duration = Duration::from_secs(10);
+const LONGEST: Duration = Duration::from_mins(3);
 
 /// The cases.
 pub(super) fn cases() -> Vec<Case> {
@@ -26,55 +37,13 @@ pub(super) fn cases() -> Vec<Case> {
 fn memory_stays_under_128_mib_whatever_the_server_does(scene: &Scene) -> Outcome {
     let capture = scene.path("many.pcap");
     captures::numbered(PACKETS).write(&capture);
-    let runtime = tokio::runtime::Runtime::new()?;
     let mut over = Vec::new();
     for sink in Sink::ALL {
-        for takes in [true, false] {
-            let taker = Taker::default();
-            let server = runtime.block_on(FaultServer::start(None, move |request| {
-                if takes {
-                    taker.take(request)
-                } else {
-                    Reply::Slow(Duration::MAX, 200, String::new())
-                }
-            }))?;
-            let folder = scene.folder.display();
-            let mut keys = sink.config(&server.url());
-            keys["type"] = sink.name().into();
-            keys["inputs"] = serde_json::json!(["packets"]);
-            let config = format!(
-                "data_dir: {folder}/state
-sources:
-  capture: {{ type: tshark, mode: file, files: [replaced.pcap] }}
-transforms:
-  packets: {{ type: extract, inputs: [capture] }}
-sinks:
-  siem: {keys}
-"
-            );
-            let config = scene.write("tidegate.yaml", config);
-            let arguments = [config.as_path(), &capture].map(|path| path.display().to_string());
-            let running = Tidegate::new(
-                scene,
-                ["replay", "-c"].into_iter().chain(arguments.iter().map(String::as_str)),
-            )
-            .start()?;
-            let pid = running.pid();
-            let mut most = 0;
-            let mut look = || most = most.max(peak_kib(pid).unwrap_or_default());
-            if takes {
-                running.wait_watching(Duration::from_mins(5), look)?.expect(0)?;
-            } else {
-                let until = poll::now() + WATCHED;
-                while poll::now() < until {
-                    look();
-                    std::thread::sleep(Duration::from_millis(100));
-                }
-                running.signal(Signal::KILL);
-                running.wait(Duration::from_secs(10))?;
-            }
+        for (state, most) in [
+            ("takes all at once", with_a_server_that_takes_all(scene, sink, &capture)?),
+            ("answers nothing", with_a_server_that_answers_nothing(scene, sink, &capture)?),
+        ] {
             let name = sink.name();
-            let state = if takes { "takes all at once" } else { "answers nothing" };
             eprintln!("{name}, server {state}: at most {} MiB", most / 1024);
             if most == 0 || most > MAX_KIB {
                 over.push(format!("{name}, server {state}: {most} KiB"));
@@ -82,6 +51,65 @@ sinks:
         }
     }
     if over.is_empty() { Ok(()) } else { Err(over.join("; ").into()) }
+}
+
+fn with_a_server_that_takes_all(scene: &Scene, sink: Sink, capture: &Path) -> Result<u64, Failed> {
+    let runtime = tokio::runtime::Runtime::new()?;
+    let server = runtime.block_on(Taker::default().serve(None))?;
+    let running = start(scene, sink, &server.url(), capture)?;
+    let (pid, mut most) = (running.pid(), 0);
+    let look = || most = most.max(peak_kib(pid).unwrap_or_default());
+    running.wait_watching(Duration::from_mins(5), look)?.expect(0)?;
+    Ok(most)
+}
+
+fn with_a_server_that_answers_nothing(
+    scene: &Scene,
+    sink: Sink,
+    capture: &Path,
+) -> Result<u64, Failed> {
+    let runtime = tokio::runtime::Runtime::new()?;
+    let asked = Arc::new(AtomicBool::new(false));
+    let server = runtime.block_on(FaultServer::start(None, {
+        let asked = Arc::clone(&asked);
+        move |_| {
+            asked.store(true, Relaxed);
+            Reply::Slow(Duration::MAX, 200, String::new())
+        }
+    }))?;
+    let running = start(scene, sink, &server.url(), capture)?;
+    poll::until_true("the first request", SOON, || asked.load(Relaxed))?;
+    let (mut most, mut grew) = (0, poll::now());
+    poll::until_true("memory to grow no more", LONGEST, || {
+        let now = peak_kib(running.pid()).unwrap_or_default();
+        if now > most {
+            (most, grew) = (now, poll::now());
+        }
+        grew.elapsed() > STEADY
+    })?;
+    running.signal(Signal::KILL);
+    running.wait(SOON)?;
+    Ok(most)
+}
+
+/// A replay of packets into a sink.
+fn start(scene: &Scene, sink: Sink, url: &str, capture: &Path) -> Result<Running, Failed> {
+    let folder = scene.folder.display();
+    let mut keys = sink.config(url);
+    keys["type"] = json!(sink.name());
+    keys["inputs"] = json!(["packets"]);
+    let config = format!(
+        "data_dir: {folder}/state
+sources:
+  capture: {{ type: tshark, mode: file, files: [replaced.pcap] }}
+transforms:
+  packets: {{ type: extract, inputs: [capture] }}
+sinks:
+  siem: {keys}
+"
+    );
+    let config = scene.write("tidegate.yaml", config);
+    Tidegate::new(scene, ["replay", "-c"]).arg(config).arg(capture).start()
 }
 
 /// The most a process has had in memory at once.
