@@ -12,6 +12,7 @@ mod community_id;
 mod damage;
 mod dead_letters;
 mod elasticsearch;
+mod examples;
 mod harness;
 mod health;
 mod hostile;
@@ -44,6 +45,7 @@ fn main() {
         damage::cases(),
         dead_letters::cases(),
         elasticsearch::cases(),
+        examples::cases(),
         harness::cases(),
         health::cases(),
         hostile::cases(),
