@@ -5,7 +5,7 @@
 //! stage and sink. Stopping cancels the sources; channels close in the direction of the data,
 //! transforms drain, sinks finish; what a deadline cuts off is named in [`Ended`].
 
-mod budget;
+pub mod budget;
 mod build;
 mod chain;
 mod plan;

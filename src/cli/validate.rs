@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use super::{exit::Exit, output};
-use crate::config::{Components, load_file};
+use crate::{
+    config::{Components, load_file},
+    topology::budget,
+};
 
 /// Check config files, and what they need on this machine.
 #[derive(Debug, clap::Args)]
@@ -30,6 +33,10 @@ pub(super) fn run(args: &Args) -> Exit {
         };
         if !loaded.warnings.is_empty() {
             output::report(loaded.warnings.render(colours));
+        }
+        if let Err(error) = budget::check(&loaded.config) {
+            output::error(&error);
+            valid = false;
         }
         if !args.no_environment {
             let missing = loaded.check_environment();

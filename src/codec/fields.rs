@@ -116,9 +116,15 @@ fn app(protocol: Option<&str>) -> Value<'_> {
     protocol.map_or(Value::Plain("unknown"), Value::Text)
 }
 
-/// Control bits, where there are any.
+/// Control bits by name, where there are any.
 fn flags(flags: TcpFlags) -> Value<'static> {
-    if flags == TcpFlags::default() { Value::Absent } else { Value::Flags(flags) }
+    let named = TcpFlags(flags.0 & 0xff);
+    if named == TcpFlags::default() { Value::Absent } else { Value::Flags(named) }
+}
+
+/// CIM knows no bits about congestion.
+fn cim_flags(all: TcpFlags) -> Value<'static> {
+    flags(TcpFlags(all.0 & !(TcpFlags::ECE | TcpFlags::CWR)))
 }
 
 /// The one name to show.

@@ -426,3 +426,30 @@ fn a_filter_names_a_field_or_all_that_lies_under_a_name() {
     assert_eq!(problems.len(), 2);
     assert_eq!(problems[0].hint.as_deref(), Some("did you mean source.address?"));
 }
+
+#[test]
+fn a_packet_whose_length_offloading_left_out_has_that_of_its_frame() {
+    let mut frame = packet(Transport::TCP, Layer4::Opaque);
+    frame.outer.ip_bytes = 0;
+    frame.source_mac = Some(crate::record::MacAddress([2; 6]));
+    frame.vlans.push(7);
+    let config = EncodingConfig { schema: Some(Schema::Ecs), ..EncodingConfig::default() };
+    let read = read_back(Codec::Json, &encoded(&config, &Records::Packets(Arc::new(vec![frame]))));
+    assert_eq!(read[0]["network"]["bytes"], 1280 - 14 - 4);
+}
+
+#[test]
+fn bits_about_congestion_are_named_where_the_schema_knows_them() {
+    let mut flow = sample_flow();
+    flow.initiator.tcp_flags = crate::record::TcpFlags(0xc2);
+    flow.responder.tcp_flags = crate::record::TcpFlags(0x100);
+    let records = Records::Flows(Arc::new(vec![flow]));
+    for (schema, pointer, names) in [
+        (Schema::Ecs, "/tidegate/flow/tcp_flags", json!(["SYN", "ECE", "CWR"])),
+        (Schema::Cim, "/tcp_flag", json!(["SYN"])),
+    ] {
+        let config = EncodingConfig { schema: Some(schema), ..EncodingConfig::default() };
+        let read = read_back(Codec::Json, &encoded(&config, &records)).remove(0);
+        assert_eq!(read.pointer(pointer), Some(&names));
+    }
+}

@@ -66,13 +66,15 @@ pub(super) enum Value<'a> {
     Counts(&'a [(&'static str, u64)]),
 }
 
-const FLAGS: [(u16, &str); 6] = [
+const FLAGS: [(u16, &str); 8] = [
     (TcpFlags::FIN, "FIN"),
     (TcpFlags::SYN, "SYN"),
     (TcpFlags::RST, "RST"),
     (TcpFlags::PSH, "PSH"),
     (TcpFlags::ACK, "ACK"),
     (TcpFlags::URG, "URG"),
+    (TcpFlags::ECE, "ECE"),
+    (TcpFlags::CWR, "CWR"),
 ];
 
 fn flag_names(flags: TcpFlags) -> impl Iterator<Item = &'static str> {

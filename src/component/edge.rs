@@ -124,14 +124,15 @@ impl EdgeSender {
         };
         let records = batch.records.len() as u64;
         let held = Held { batch, events, bytes, _room: Some(room) };
-        match self.queue.try_send(held) {
-            Ok(()) => {
-                self.entered(records, events, bytes);
-                Ok(None)
-            }
-            Err(mpsc::error::TrySendError::Full(held)) => Ok(self.full(held.batch)),
-            Err(mpsc::error::TrySendError::Closed(_)) => Err(Gone),
-        }
+        // Once it has a place the consumer may take it at any moment: it is counted before.
+        let place = match self.queue.try_reserve() {
+            Ok(place) => place,
+            Err(mpsc::error::TrySendError::Full(())) => return Ok(self.full(held.batch)),
+            Err(mpsc::error::TrySendError::Closed(())) => return Err(Gone),
+        };
+        self.entered(records, events, bytes);
+        place.send(held);
+        Ok(None)
     }
 
     /// Sends, waiting for room.

@@ -24,7 +24,7 @@ impl Asked for Packet {
             Field::SourceIp => test.address(self.outer.source),
             Field::SourcePort => ports().is_some_and(|ports| test.number(ports.source)),
             Field::SourceMac => mac(self.source_mac, test),
-            Field::SourceBytes | Field::NetworkBytes => test.number(self.outer.ip_bytes),
+            Field::SourceBytes | Field::NetworkBytes => test.number(self.ip_bytes()),
             Field::SourcePackets | Field::NetworkPackets => test.number(1_u64),
             Field::SourceDomain => domain(self.names.source.as_ref(), test),
             Field::DestinationIp => test.address(self.outer.destination),

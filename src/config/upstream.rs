@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use super::{Components, Config, Edge};
+use super::{Components, Config, Edge, SourceConfig};
 
 // === impl Config ===
 
@@ -15,13 +15,16 @@ impl Config<Components> {
             if !seen.insert(id) {
                 continue;
             }
+            // What the sensor says of itself comes from no interface, and from no other one either.
+            let about_itself = |source: &SourceConfig| matches!(source, SourceConfig::Health(_));
             let source = self.sources.iter().find(|source| source.id == id);
-            interfaces.extend(source.and_then(|source| source.config.configure().interface()));
+            let source = source.filter(|source| !about_itself(&source.config));
+            interfaces.extend(source.map(|source| source.config.configure().interface()));
             let transform = self.transforms.iter().find(|transform| transform.id == id);
             let above = transform.into_iter().flat_map(|transform| &transform.inputs);
             rest.extend(above.map(|edge| edge.from.as_str()));
         }
-        let interface = interfaces.pop_first();
+        let interface = interfaces.pop_first().flatten();
         interface.filter(|_| interfaces.is_empty())
     }
 }

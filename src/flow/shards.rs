@@ -17,7 +17,7 @@ use super::{
     output::Output,
     policy::Policy,
     reassembly::Reassembly,
-    table::{Arrival, Table, link_bytes},
+    table::{Arrival, Table},
 };
 use crate::record::{Header, Layer4, Packet, Timestamp, Transport, Vlans};
 
@@ -267,7 +267,7 @@ fn refused(packet: &Packet) -> Option<&Header> {
 /// Whether Zeek makes no connection of a header: tunnels that are IP protocols of their own, what
 /// has no next header or hides it, a transport header that was cut off, a length beyond the frame.
 fn is_unseen_by_zeek(packet: &Packet, header: &Header, depth: usize) -> bool {
-    let room = packet.frame_bytes.saturating_sub(link_bytes(packet));
+    let room = packet.frame_bytes.saturating_sub(packet.link_bytes());
     let lies = depth == 0 && header.ip_bytes > room;
     let cut_off = header.layer4 == Layer4::Opaque;
     lies || match header.transport {

@@ -393,14 +393,7 @@ fn ip_bytes(packet: &Packet, header: &Header, as_zeek: bool) -> u64 {
     if header.ip_bytes > 0 || as_zeek {
         return header.ip_bytes.into();
     }
-    packet.frame_bytes.saturating_sub(link_bytes(packet)).into()
-}
-
-/// Length of an Ethernet header with the VLAN tags that are told apart; 0 on other links.
-pub(super) fn link_bytes(packet: &Packet) -> u32 {
-    let tag = |id: Option<u16>| id.map_or(0, |_| 4);
-    let tags = tag(packet.vlans.outer()) + tag(packet.vlans.inner());
-    packet.source_mac.map_or(0, |_| 14 + tags)
+    packet.frame_bytes.saturating_sub(packet.link_bytes()).into()
 }
 
 fn is_broadcast(header: &Header) -> bool {

@@ -165,6 +165,22 @@ impl Packet {
             .finish()
     }
 
+    /// Length of the outermost IP packet, in bytes; where offloading left none, that of the frame without
+    /// its link-layer header.
+    pub fn ip_bytes(&self) -> u32 {
+        match self.outer.ip_bytes {
+            0 => self.frame_bytes.saturating_sub(self.link_bytes()),
+            bytes => bytes,
+        }
+    }
+
+    /// Length of an Ethernet header with the VLAN tags that are told apart; 0 on other links.
+    pub fn link_bytes(&self) -> u32 {
+        let tag = |id: Option<u16>| id.map_or(0, |_| 4);
+        let tags = tag(self.vlans.outer()) + tag(self.vlans.inner());
+        self.source_mac.map_or(0, |_| 14 + tags)
+    }
+
     /// About how many bytes of memory it holds.
     pub fn memory_bytes(&self) -> usize {
         let values = self.extra.iter().flat_map(|extra| &extra.values);
@@ -203,6 +219,10 @@ impl TcpFlags {
     pub const ACK: u16 = 0x10;
     /// The urgent pointer counts.
     pub const URG: u16 = 0x20;
+    /// Congestion was met (RFC 3168).
+    pub const ECE: u16 = 0x40;
+    /// The congestion window was made smaller.
+    pub const CWR: u16 = 0x80;
 
     /// Whether all of `bits` are set.
     pub const fn has(self, bits: u16) -> bool {

@@ -262,8 +262,10 @@ impl Client {
     pub(super) fn quote(&self, answer: &Answer) -> String {
         let text = String::from_utf8_lossy(&answer.body);
         let words = text.chars().map(|char| if char.is_control() { ' ' } else { char });
-        let quoted: String = words.take(QUOTED_CHARS).collect();
-        self.redact(format!("HTTP {}: {}", answer.status.as_u16(), quoted.trim()))
+        // As a whole, before it is cut: half a secret is a secret too.
+        let words = self.redact(words.collect());
+        let quoted: String = words.chars().take(QUOTED_CHARS).collect();
+        format!("HTTP {}: {}", answer.status.as_u16(), quoted.trim())
     }
 
     fn failure(&self, error: reqwest::Error) -> Failure {

@@ -102,7 +102,12 @@ impl DeadLetters {
     ) -> Result<(), Error> {
         let (mut waiting, mut line) = (Waiting::default(), Vec::new());
         let mut number = 0_u64;
-        while !stop.is_cancelled() {
+        loop {
+            if stop.is_cancelled() {
+                out.meter().error("interrupted");
+                error!("{}:{number}: stopped here, what follows was not sent", path.display());
+                break;
+            }
             number += 1;
             let sorted = match next_line(file, &mut line).await {
                 Ok(Next::End) => break,

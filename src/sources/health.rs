@@ -23,8 +23,9 @@ use crate::{
 const MAX_SECS: u64 = 86_400;
 /// How often it looks whether the other sources have ended.
 const LOOK: Duration = Duration::from_millis(200);
-/// How long it waits for them when it is stopped: what they lose by stopping is still reported.
-const LAST_WAIT: Duration = Duration::from_secs(5);
+/// How long it waits for them when it is stopped, longer than any of them drains: what they lose by
+/// stopping is still reported.
+const LAST_WAIT: Duration = Duration::from_secs(40);
 
 /// Reports at regular intervals how the sensor itself is: packets received and lost, records
 /// delivered and not, what waits. Once more when it is stopped, or when the other sources have

@@ -11,6 +11,14 @@ const DEFAULT_BYTES: u64 = 96 << 20;
 /// The least a buffer works with: some batches of tshark's lines.
 const MIN_SHARE_BYTES: u64 = 1 << 20;
 
+/// Checks that the config keeps to the budget it names.
+///
+/// # Errors
+/// What it needs, where that is more.
+pub fn check(config: &Config<Components>) -> Result<(), Error> {
+    share(config).map(drop)
+}
+
 /// Bytes that may wait before each transform, and before each sink that sets no limit of its own: an
 /// even share of what the memory budget leaves beside those limits and the sinks' requests.
 ///

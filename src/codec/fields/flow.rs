@@ -8,7 +8,8 @@ use super::{
         },
         value::Value,
     },
-    app, cim_transport, flags, ip_version, name, name_origin, reliable, transport, unverified,
+    app, cim_flags, cim_transport, flags, ip_version, name, name_origin, reliable, transport,
+    unverified,
 };
 use crate::record::{Direction, Flow};
 
@@ -165,8 +166,11 @@ pub(in crate::codec) const FIELDS: &[Field<Flow>] = &[
     .ecs(&["tidegate.flow.icmp.code"])
     .cim(&["icmp_code"]),
     F::new(Keywords, "TCP control bits either side has sent", |flow, _| flags(flow.tcp_flags()))
-        .ecs(&["tidegate.flow.tcp_flags"])
-        .cim(&["tcp_flag"]),
+        .ecs(&["tidegate.flow.tcp_flags"]),
+    F::new(Keywords, "TCP control bits either side has sent", |flow, _| {
+        cim_flags(flow.tcp_flags())
+    })
+    .cim(&["tcp_flag"]),
     F::new(Keyword, "the state of the connection, in Zeek's terms", |flow, _| {
         Value::Plain(flow.conn_state.name())
     })

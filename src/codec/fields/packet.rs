@@ -8,8 +8,8 @@ use super::{
         },
         value::Value,
     },
-    app, cim_protocol, cim_transport, flags, ip_version, name, name_origin, reliable, transport,
-    unverified,
+    app, cim_flags, cim_protocol, cim_transport, flags, ip_version, name, name_origin, reliable,
+    transport, unverified,
 };
 use crate::record::{CommunityId, FlowTags, Header, Icmp, Layer4, Packet, TcpFlags};
 
@@ -60,7 +60,7 @@ pub(in crate::codec) const FIELDS: &[Field<Packet>] = &[
     .ecs(&["tidegate.packet.captured_bytes"])
     .cim(&["captured_bytes"]),
     F::new(Long, "length of the IP packet, in bytes", |packet, _| {
-        Value::Number(packet.outer.ip_bytes.into())
+        Value::Number(packet.ip_bytes().into())
     })
     .ecs(&["source.bytes", "network.bytes"])
     .cim(&["bytes", "bytes_out"]),
@@ -137,7 +137,8 @@ pub(in crate::codec) const FIELDS: &[Field<Packet>] = &[
     .ecs(&["tidegate.packet.icmp.code"])
     .cim(&["icmp_code"]),
     F::new(Keywords, "TCP control bits", |packet, _| flags(control_bits(&packet.outer)))
-        .ecs(&["tidegate.packet.tcp_flags"])
+        .ecs(&["tidegate.packet.tcp_flags"]),
+    F::new(Keywords, "TCP control bits", |packet, _| cim_flags(control_bits(&packet.outer)))
         .cim(&["tcp_flag"]),
     F::new(Long, "offset of a fragment in its packet's payload, in bytes", |packet, _| {
         Value::number(packet.outer.fragment.map(|fragment| fragment.offset))
@@ -164,7 +165,7 @@ pub(in crate::codec) const FIELDS: &[Field<Packet>] = &[
     .ecs(&["tags"]),
     F::new(
         Flattened,
-        "the extra fields that the config asks for, by tshark's names",
+        "the extra fields that the config asks for, by tshark's names with `_` for `.`",
         |packet, _| {
             if packet.extra.is_empty() { Value::Absent } else { Value::Extra(&packet.extra) }
         },

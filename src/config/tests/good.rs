@@ -115,16 +115,19 @@ sources:
   one: { type: tshark, interface: lo }
   two: { type: tshark, interface: eth0 }
   self: { type: health }
+  file: { type: tshark, mode: file, files: [a.pcap] }
 transforms:
+  from_file: { type: extract, inputs: [file] }
   from_one: { type: extract, inputs: [one] }
   from_two: { type: extract, inputs: [two] }
   flows: { type: flow, inputs: [from_one] }
 sinks:
   single: { type: console, inputs: [flows, self] }
   double: { type: blackhole, inputs: [flows, from_two] }
+  mixed: { type: blackhole, inputs: [flows, from_file] }
 ";
     let config =
         load::<Components>("t", text.as_bytes(), surroundings(false)).expect("it loads").config;
     let above = |sink: usize| config.interface_above(&config.sinks[sink].inputs);
-    assert_eq!((above(0), above(1)), (Some("lo"), None));
+    assert_eq!([above(0), above(1), above(2)], [Some("lo"), None, None]);
 }

@@ -17,6 +17,8 @@ const MAX_ROOM_BYTES: usize = 16 << 20;
 #[derive(Debug)]
 pub(super) struct Filling<M> {
     pub(super) body: Vec<u8>,
+    /// What its capacity was at the beginning.
+    room: usize,
     items: Vec<Item<M>>,
     pub(super) shares: Shares,
     pub(super) due: Instant,
@@ -47,7 +49,8 @@ impl<M> Filling<M> {
     pub(super) fn new(limits: Limits) -> Self {
         let room = limits.bytes.saturating_add(SLACK_BYTES).min(MAX_ROOM_BYTES);
         let (items, shares) = (Vec::new(), Shares::default());
-        Self { body: Vec::with_capacity(room), items, shares, due: Instant::now() + limits.age }
+        let due = Instant::now() + limits.age;
+        Self { body: Vec::with_capacity(room), room, items, shares, due }
     }
 
     /// Adds the bytes behind the last item as an item of the batch added last.
@@ -71,7 +74,11 @@ impl<M> Filling<M> {
         some && (self.items.len() >= limits.items || self.body.len() >= limits.bytes)
     }
 
-    pub(super) fn close(self) -> Request<M> {
+    pub(super) fn close(mut self) -> Request<M> {
+        // A large record at the end may have made it grow beyond what the memory budget reckons with.
+        if self.body.capacity() > self.room {
+            self.body.shrink_to_fit();
+        }
         Request { body: self.body.into(), items: self.items, shares: self.shares }
     }
 }

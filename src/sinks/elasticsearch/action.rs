@@ -8,7 +8,7 @@ use super::{Config, IdMode, Mode};
 use crate::{
     codec::Encoder,
     component::Error,
-    record::{Kind, Records, Returned, Timestamp},
+    record::{Id, Kind, Records, Returned, Timestamp},
 };
 
 /// Writes records as `create` actions: the only ones a data stream takes, and those that meet a 409
@@ -20,8 +20,21 @@ pub(super) struct Actions {
     id: IdMode,
     /// Whether each document lacks the `@timestamp` that a data stream asks for.
     stamped: bool,
+    in_data_stream: bool,
     /// Of each kind, by [`Kind`]: the action up to the id.
     openings: [Box<str>; Kind::ALL.len()],
+}
+
+/// A document, as far as it says where it belongs.
+#[derive(Debug, Deserialize)]
+struct Named {
+    data_stream: Parts,
+}
+
+#[derive(Debug, Deserialize)]
+struct Parts {
+    dataset: Box<str>,
+    namespace: Box<str>,
 }
 
 /// An action line, read back.
@@ -42,6 +55,7 @@ impl Actions {
     pub(super) fn new(config: &Config, encoder: Encoder, observer: &str) -> Self {
         Self {
             stamped: config.mode == Mode::DataStream && !encoder.is_stamped(),
+            in_data_stream: config.mode == Mode::DataStream,
             encoder,
             observer: observer.into(),
             id: config.id,
@@ -65,15 +79,7 @@ impl Actions {
         if let Records::Returned(returned) = records
             && let Some(record) = returned.get(index)
         {
-            self.open(record.kind, out);
-            if self.id == IdMode::Record
-                && let Some(id) = &record.id
-            {
-                write!(out, ",\"_id\":\"{id}\"")
-                    .map_err(|error| Error::failure("no id").because(error))?;
-            }
-            out.extend_from_slice(b"}}\n");
-            return Ok(self.encoder.encode(records, index, out)?);
+            return self.write_again(record, records, index, out);
         }
         let time = self.encoder.time(records, index);
         let time = time.ok_or_else(|| {
@@ -93,6 +99,40 @@ impl Actions {
         }
         out.extend_from_slice(b"}}\n");
         self.write_document(records, index, time, out)
+    }
+
+    /// Appends the action line and the document of a record that was refused. It goes to the data
+    /// stream that the document itself names: in another one it would be refused, or, as the first of
+    /// its index, have all that come after it refused.
+    fn write_again(
+        &self,
+        record: &Returned,
+        records: &Records,
+        index: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Error> {
+        let named: Option<Named> = serde_json::from_slice(&record.document).ok();
+        match named.filter(|_| self.in_data_stream) {
+            Some(Named { data_stream: Parts { dataset, namespace } })
+                if super::unfit("", &dataset, "-").is_none()
+                    && super::unfit("", &namespace, "-").is_none() =>
+            {
+                write!(out, r#"{{"create":{{"_index":"logs-{dataset}-{namespace}""#)
+                    .map_err(|error| Error::failure("no index").because(error))?;
+            }
+            _ => self.open(record.kind, out),
+        }
+        if self.id == IdMode::Record {
+            // Sent twice it must meet itself, also if the server chose its id the first time.
+            let id = record.id.as_ref().map_or_else(
+                || Id::of("returned", &self.observer).bytes(&record.document).finish().to_string(),
+                ToString::to_string,
+            );
+            write!(out, ",\"_id\":\"{id}\"")
+                .map_err(|error| Error::failure("no id").because(error))?;
+        }
+        out.extend_from_slice(b"}}\n");
+        Ok(self.encoder.encode(records, index, out)?)
     }
 
     fn open(&self, kind: Kind, out: &mut Vec<u8>) {

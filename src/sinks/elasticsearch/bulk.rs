@@ -15,9 +15,9 @@ const REASON_CHARS: usize = 1000;
 /// would no longer stand in the order of what was sent.
 pub(super) const FILTER_PATH: &str = "errors,items.*.error,items.*.status,items.*.failure_store";
 
-/// Bytes an answer for so many items may have, 16 MiB at most.
+/// Bytes an answer for so many items may have: 1 MiB, for a proxy's page of errors, to 16 MiB.
 pub(super) fn limit(items: usize) -> usize {
-    items.saturating_mul(4 << 10).saturating_add(64 << 10).min(16 << 20)
+    items.saturating_mul(4 << 10).clamp(1 << 20, 16 << 20)
 }
 
 /// The answer's items.

@@ -188,7 +188,7 @@ impl Cluster<'_> {
 /// Whether the server does not know the address asked for.
 fn has_no_route(answer: &Answer) -> bool {
     match answer.status {
-        StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_FOUND => true,
+        StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_FOUND | StatusCode::GONE => true,
         StatusCode::BAD_REQUEST => says(answer, "no handler found"),
         _ => false,
     }

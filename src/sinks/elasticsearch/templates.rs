@@ -11,8 +11,12 @@ use crate::codec::{
 
 /// Raised with every change of the template or the pipeline: an older one is replaced.
 pub(super) const VERSION: u64 = 1;
-/// Above the templates of Elastic's own packages, which have 200.
-const PRIORITY: u64 = 250;
+/// Above the templates of Elastic's own packages, which have 200. That of a data set by name is above
+/// that of all of ours, with which it may overlap.
+fn priority(pattern: &str) -> u64 {
+    if pattern == PATTERN { 250 } else { 251 }
+}
+
 /// The name of all of them, and the data streams they are for where each kind has its own data set.
 pub(super) const NAME: &str = "tidegate";
 pub(super) const PATTERN: &str = "logs-tidegate.*-*";
@@ -38,7 +42,7 @@ pub(super) fn index_template(server: Server, pattern: &str, means: Means) -> Val
     json!({
         "index_patterns": [pattern],
         "data_stream": {},
-        "priority": PRIORITY,
+        "priority": priority(pattern),
         "version": VERSION,
         "_meta": {
             "description": "network flows, packets, alerts and health records of Tidegate",
@@ -96,7 +100,7 @@ pub(super) fn ism_policy(pattern: &str) -> Value {
                 },
                 {"name": "delete", "actions": [{"delete": {}}], "transitions": []},
             ],
-            "ism_template": [{"index_patterns": [pattern], "priority": PRIORITY}],
+            "ism_template": [{"index_patterns": [pattern], "priority": priority(pattern)}],
         },
     })
 }

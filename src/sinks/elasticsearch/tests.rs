@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     component::Clock,
-    record::{Action, Alert, Endpoint, Flow, Health, Id, Timestamp, Transport},
+    record::{Action, Alert, Endpoint, Flow, Health, Id, Returned, Timestamp, Transport},
 };
 
 fn config(value: Value) -> Config {
@@ -185,4 +185,25 @@ fn a_dead_letter_that_is_no_json_of_one_line_does_not_get_into_a_body() {
         let records = Records::Returned(Arc::new(vec![record]));
         actions.write(&records, 0, &mut Vec::new()).unwrap_err();
     }
+}
+
+#[test]
+fn a_dead_letter_goes_to_the_stream_it_names_under_an_id_that_stays() {
+    let there = br#"{"data_stream":{"dataset":"tidegate.flow","namespace":"old"},"a":1}"#;
+    let odd = br#"{"data_stream":{"dataset":"../x","namespace":"old"}}"#;
+    let letters = [&there[..], odd, br#"{"a":1}"#];
+    let records: Vec<_> =
+        letters.iter().map(|document| Returned::new(Kind::Flow, document)).collect();
+    let lines = written(
+        json!({"data_stream": {"namespace": "new"}}),
+        &Options::default(),
+        &Records::Returned(Arc::new(records)),
+    );
+    let indices: Vec<_> =
+        lines.iter().step_by(2).map(|line| line["create"]["_index"].as_str().unwrap()).collect();
+    let own = "logs-tidegate.flow-new";
+    assert_eq!(indices, ["logs-tidegate.flow-old", own, own]);
+    let ids: std::collections::BTreeSet<_> =
+        lines.iter().step_by(2).map(|line| line["create"]["_id"].as_str().unwrap()).collect();
+    assert_eq!(ids.len(), 3, "each document has an id of its own");
 }

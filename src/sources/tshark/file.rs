@@ -73,7 +73,11 @@ pub(super) async fn run(
     };
     let done = tokio::select! {
         done = replay.run() => done,
-        () = stop.cancelled() => Ok(()),
+        () = stop.cancelled() => {
+            out.meter().error("interrupted");
+            tracing::error!("stopped before the captures were read to their end");
+            Ok(())
+        }
     };
     // The units are unwanted now, so this ends at once; with it goes the chunks' folder.
     drop(cutting.await);
