@@ -2,7 +2,7 @@
 CARGO ?= cargo
 DEMO := target/demo
 
-.PHONY: demo test test-full lint
+.PHONY: demo test test-full lint image
 
 # Replays the capture of the first example, and prints its records and its summary.
 demo:
@@ -29,3 +29,9 @@ lint:
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
 	$(CARGO) deny --locked check bans licenses sources
+
+# Builds the image without a registry of images and runs the first example in it. As root; minutes, so
+# CI does not run it.
+image:
+	scripts/install-deps image
+	scripts/check-image
