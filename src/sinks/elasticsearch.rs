@@ -120,8 +120,8 @@ pub struct Auth {
     pub user: Option<String>,
     /// The user's password.
     pub password: Option<Secret>,
-    /// An API key, as `id:key` or as the base64 of that (Kibana's "encoded"). It needs the privilege
-    /// `create_doc` on the data streams, no more.
+    /// An API key, as `id:key` or as the base64 of that (Kibana's "encoded"). It needs the privileges
+    /// `create_doc` and `auto_configure` on the data streams, no more.
     pub api_key: Option<Secret>,
     /// A bearer token: of a service account, or a JWT.
     pub token: Option<Secret>,

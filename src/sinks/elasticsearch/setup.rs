@@ -115,10 +115,13 @@ struct Cluster<'a> {
 // === impl Cluster ===
 
 impl Cluster<'_> {
-    /// Which server it is: OpenSearch says so; one that does not answer here is Elasticsearch behind
-    /// a proxy or without this route.
+    /// Which server it is: OpenSearch says so; one that does not tell is taken for Elasticsearch, which
+    /// tells only who may monitor it.
     async fn detect(&self) -> Result<Server, SendError> {
-        let answer = self.ask(Method::GET, "", None).await?;
+        let answer = match self.ask(Method::GET, "", None).await {
+            Err(SendError::Hold { .. }) => return Ok(Server::Elasticsearch),
+            answer => answer?,
+        };
         let about: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
         let distribution = about.pointer("/version/distribution").and_then(Value::as_str);
         Ok(if distribution == Some("opensearch") {
