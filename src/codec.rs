@@ -2,7 +2,7 @@
 //!
 //! One table ([`fields`]) says of each kind of record what fields it has, with their values and their
 //! names in the schemas. An encoder lays out what its schema and its filter leave of it
-//! ([`layout`]), once; its codec (json, yaml, msgpack) writes each record by that layout.
+//! ([`mod@layout`]), once; its codec (json, yaml, msgpack) writes each record by that layout.
 
 mod field;
 pub mod fields;
