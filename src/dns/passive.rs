@@ -109,6 +109,9 @@ impl PassiveNames {
         peer: Option<IpAddr>,
         now: Timestamp,
     ) -> Option<&Arc<HostNames>> {
+        if self.names.is_empty() {
+            return None;
+        }
         let seen = |client| {
             let seen = self.names.get(&Key { address, client })?;
             within(seen.at, now, KEPT_NANOS).then_some(&seen.names)

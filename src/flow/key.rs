@@ -103,8 +103,13 @@ impl Key {
 impl Hash for Key {
     #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u128(self.low);
-        state.write_u128(self.high);
+        if self.transport_and_kind & V6 == 0 {
+            // All there is of two IPv4 addresses.
+            state.write_u64(((self.low | self.high >> 32) >> 64) as u64);
+        } else {
+            state.write_u128(self.low);
+            state.write_u128(self.high);
+        }
         state.write_u64(self.ports_and_vlans);
         state.write_u16(self.transport_and_kind);
     }

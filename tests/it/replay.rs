@@ -32,6 +32,8 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new(a_packet_to_port_443_has_six_keys_in_order_in_yaml),
         Case::new(captures_come_out_in_the_order_they_were_named),
         Case::new(two_workers_write_the_same_bytes_as_one),
+        Case::new(flows_of_every_capture_are_the_same_bytes_each_time_and_with_two_workers)
+            .needs_data(),
         Case::new(the_summary_accounts_for_every_packet),
         Case::new(a_replay_writes_only_data_to_stdout),
         Case::new(two_million_packets_fit_into_bounded_memory).slow().alone(),
@@ -140,6 +142,34 @@ fn two_workers_write_the_same_bytes_as_one(scene: &Scene) -> Outcome {
         outputs.push(records);
     }
     same(&outputs[0], &outputs[1])
+}
+
+fn flows_of_every_capture_are_the_same_bytes_each_time_and_with_two_workers(
+    scene: &Scene,
+) -> Outcome {
+    let captures = captures::below(&scene.data)?;
+    let mut outputs = Vec::new();
+    for workers in [1, 2, 2] {
+        let config = config::replay(scene, &format!("workers: {workers}"), "");
+        let flows = format!(
+            "transforms:\n  flows: {{ type: flow, inputs: [packets], workers: {workers} }}"
+        );
+        let text = fs::read_to_string(&config)?
+            .replace("transforms:", &flows)
+            .replace("type: file, inputs: [packets]", "type: file, inputs: [flows]");
+        fs::write(&config, text)?;
+        let out = scene.path("records.out");
+        if out.exists() {
+            fs::remove_file(&out)?;
+        }
+        let command = Tidegate::new(scene, ["replay", "-c"]).arg(&config);
+        let command = captures.iter().fold(command, Tidegate::arg);
+        command.start()?.wait(A_LONG_REPLAY)?.expect(0)?;
+        outputs.push(fs::read_to_string(&out)?.lines().map(str::to_owned).collect::<Vec<_>>());
+    }
+    assert!(outputs[0].len() > 10_000, "only {} flows", outputs[0].len());
+    same(&outputs[0], &outputs[1])?;
+    same(&outputs[0], &outputs[2])
 }
 
 fn the_summary_accounts_for_every_packet(scene: &Scene) -> Outcome {
