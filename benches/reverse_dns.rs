@@ -18,13 +18,13 @@ use std::{
 use tidegate::{
     ack::Receipts,
     batch::{Batch, Watermark},
-    codec::{Encoder, EncodingConfig},
+    codec::{Encoder, EncodingConfig, Origin, Schema},
     component::{
         Clock, Component, Configure as _, Context, Input, Outputs, Port,
         edge::{Bounds, EdgeReceiver, EdgeSender, WhenFull, edge},
     },
     ek::{Line, Parser},
-    metrics::Meter,
+    metrics::{Books, Meter},
     record::{Kind, Raw, Records, Timestamp},
     transforms::reverse_dns::Config,
 };
@@ -77,6 +77,9 @@ async fn rate(lines: &Arc<Vec<Raw>>, config: Option<&Config>) -> f64 {
                 clock: Clock::Wall,
                 data_dir: "/nonexistent".into(),
                 observer: "bench".into(),
+                interface: None,
+                config_hash: "bench".into(),
+                books: Books::default(),
                 reload,
             };
             let Ok(Component::Stage(run)) = config.build(&context) else {
@@ -118,7 +121,8 @@ async fn parse(lines: Arc<Vec<Raw>>, out: EdgeSender) {
 }
 
 async fn encode(mut edge: EdgeReceiver) -> usize {
-    let encoder = Encoder::new(&EncodingConfig::default());
+    let origin = Origin::new("bench", Clock::Wall);
+    let encoder = Encoder::new(&EncodingConfig::default(), Schema::Simple, origin);
     let (mut count, mut out) = (0, Vec::new());
     while let Some(batch) = poll_fn(|cx| edge.poll_recv(cx)).await {
         out.clear();
