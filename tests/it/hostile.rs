@@ -177,7 +177,6 @@ fn a_time_beyond_the_range_costs_its_packet_alone(scene: &Scene) -> Outcome {
     Ok(())
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "every case has this form")]
 fn a_million_half_open_flows_are_held_to_the_limit(_scene: &Scene) -> Outcome {
     const MAX_FLOWS: u32 = 1_000_000;
     const ATTEMPTS: u32 = 1_500_000;
