@@ -2,7 +2,7 @@
 CARGO ?= cargo
 DEMO := target/demo
 
-.PHONY: demo test test-full lint image
+.PHONY: demo test test-full lint image fuzz
 
 # Replays the capture of the first example, and prints its records and its summary.
 demo:
@@ -35,3 +35,13 @@ lint:
 image:
 	scripts/install-deps image
 	scripts/check-image
+
+# Every parser of bytes from outside, one after the other; see docs/fuzzing.md. Needs a nightly toolchain.
+fuzz:
+	command -v cargo-fuzz >/dev/null || $(CARGO) install --locked cargo-fuzz
+	cd fuzz && set -e && for target in $$($(CARGO) +nightly fuzz list); do \
+		mkdir -p corpus/$$target; \
+		$(CARGO) +nightly fuzz run $$target corpus/$$target seeds/$$target -- \
+			-max_total_time=$(FUZZ_SECS) -max_len=100000 -timeout=10 \
+			-rss_limit_mb=1024 -malloc_limit_mb=64 -print_final_stats=1; \
+	done

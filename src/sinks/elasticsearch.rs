@@ -6,6 +6,8 @@
 
 mod action;
 mod bulk;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod setup;
 mod templates;
 

@@ -3,6 +3,8 @@
 //! `encode` finds the file's time bucket; each request, all of one bucket, is one append in a
 //! blocking thread, all of it or nothing ([`writer`]).
 
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod rotation;
 mod template;
 mod writer;

@@ -1,6 +1,8 @@
 //! The HTTP client the network sinks share: TLS, authorization, compression, time-outs, and answers
 //! of bounded size. What goes wrong on the way becomes a [`SendError`] without a secret in it.
 
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod gzip;
 mod retry_after;
 mod tls;

@@ -7,6 +7,8 @@
 mod acks;
 mod channel;
 mod envelope;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod reply;
 
 use std::{

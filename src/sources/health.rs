@@ -99,7 +99,7 @@ impl Source for Reporter {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                () = self.others_ended() => break,
+                () = self.others_ended(), if self.others().next().is_some() => break,
                 _ = ticks.tick() => self.report(started, &mut last, &out).await?,
             }
         }
@@ -110,14 +110,18 @@ impl Source for Reporter {
 }
 
 impl Reporter {
-    /// Waits until all other sources have ended; if there are none, for ever.
+    /// The states of the other sources.
+    fn others(&self) -> impl Iterator<Item = State> {
+        self.context.books.other_sources(self.context.meter.id())
+    }
+
+    /// Waits until all other sources have ended.
     async fn others_ended(&self) {
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             looks.tick().await;
-            let mut others = self.context.books.other_sources(self.context.meter.id()).peekable();
-            if others.peek().is_some() && others.all(State::is_over) {
+            if self.others().all(State::is_over) {
                 return;
             }
         }

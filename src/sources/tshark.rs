@@ -18,6 +18,8 @@ mod check;
 mod child;
 mod chunks;
 mod file;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod lines;
 mod order;
 mod pcap;

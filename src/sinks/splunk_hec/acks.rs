@@ -73,7 +73,7 @@ pub(super) struct Pending(oneshot::Receiver<bool>);
 
 /// The answer to a question.
 #[derive(Debug, Deserialize)]
-struct Statuses {
+pub(super) struct Statuses {
     acks: BTreeMap<u64, bool>,
 }
 

@@ -19,7 +19,7 @@ pub(super) fn count_packets(path: &Path) -> io::Result<u64> {
     count(BufReader::with_capacity(1 << 16, File::open(path)?))
 }
 
-fn count(mut file: impl Read) -> io::Result<u64> {
+pub(super) fn count(mut file: impl Read) -> io::Result<u64> {
     let mut header = [0; HEADER_BYTES];
     if file.read_exact(&mut header).is_err() {
         return Ok(0);

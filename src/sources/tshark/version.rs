@@ -29,7 +29,7 @@ pub(super) fn warn_unless_tested(tshark: &Path) -> AbortOnDropHandle<()> {
 }
 
 /// The major version in `TShark (Wireshark) 4.0.17 (…)`.
-fn major(line: &str) -> Option<u32> {
+pub(super) fn major(line: &str) -> Option<u32> {
     line.strip_prefix("TShark")?
         .split(|c: char| !c.is_ascii_digit())
         .find(|part| !part.is_empty())?
