@@ -73,7 +73,8 @@ pub fn write_line(time: Timestamp, sink: &str, reason: &str, record: &Returned) 
 }
 
 fn as_json(text: &str) -> String {
-    let document = text.trim_ascii();
+    // JSON's own blanks: a form feed is none.
+    let document = text.trim_matches([' ', '\t', '\n', '\r']);
     // A string that stands there is text: a document that is a JSON string has to be one within it.
     let is_text = document.starts_with('"') || document.contains(['\n', '\r']);
     if !is_text && serde_json::from_str::<IgnoredAny>(document).is_ok() {
@@ -188,11 +189,12 @@ mod tests {
 
     #[test]
     fn json_is_embedded_as_it_was_and_anything_else_as_text_or_base64() {
-        let cases: [(&[u8], &str, &str); 5] = [
+        let cases: [(&[u8], &str, &str); 6] = [
             (b"{\"b\":1.10,\"a\":1}\n", "document", r#"{"b":1.10,"a":1}"#),
             (b"---\na: 1\n", "document", r#""---\na: 1\n""#),
             (b"[1,\n2]", "document", r#""[1,\n2]""#),
             (b"\"a\"", "document", r#""\"a\"""#),
+            (b"\x0c1", "document", r#""\f1""#),
             (b"\"\xff", "document_base64", r#""Iv8=""#),
         ];
         for (document, key, expected) in cases {
