@@ -17,6 +17,8 @@ use crate::harness::{
     table::Row,
 };
 
+/// How often a server with little room is tried until it has none.
+const ROUNDS: u32 = 20;
 const LIMIT: Duration = Duration::from_mins(5);
 /// So long a sink is watched that must deliver nothing.
 const WATCHED: Duration = Duration::from_secs(3);
@@ -165,13 +167,17 @@ fn items_refused_for_want_of_room_are_sent_again(scene: &Scene) -> Outcome {
         server.let_in(Role::Writer)?;
         let rejected = "/thread_pool/write/rejected";
         let before = figure(server, rejected).await?;
-        let delivery = start(scene, config(server, "items"), &json!({}))?;
-        delivery.send(delivery::alerts(1_000, &[])).await?;
-        let balance = delivery.finish(LIMIT).await?;
-        let refused = figure(server, rejected).await? - before;
-        assert!(refused > 0, "it had room for all: nothing was shown");
-        assert_eq!(balance.duplicated, 0, "only what was refused is sent again");
-        enter("items 429 inside a 200", server, "items", &balance).await
+        for round in 0..ROUNDS {
+            let namespace = format!("items{round}");
+            let delivery = start(scene, config(server, &namespace), &json!({}))?;
+            delivery.send(delivery::alerts(1_000, &[])).await?;
+            let balance = delivery.finish(LIMIT).await?;
+            assert_eq!(balance.duplicated, 0, "only what was refused is sent again");
+            if figure(server, rejected).await? > before {
+                return enter("items 429 inside a 200", server, &namespace, &balance).await;
+            }
+        }
+        Err("it had room for all, each time: nothing was shown".into())
     })
 }
 
@@ -185,12 +191,16 @@ fn requests_refused_for_want_of_room_are_sent_again(scene: &Scene) -> Outcome {
         request["concurrency"] = json!(4);
         let batch = json!({"max_bytes": 1_200_000, "max_events": 40, "timeout_secs": 1});
         let options = json!({"request": request, "batch": batch});
-        let delivery = start(scene, config(server, "requests"), &options)?;
         let large = |alert: Alert| Alert { reasons: vec!["long ".repeat(6_000).into()], ..alert };
-        delivery.send(delivery::alerts(400, &[]).into_iter().map(large).collect()).await?;
-        let balance = delivery.finish(LIMIT).await?;
-        let refused = figure(server, rejected).await? - before;
-        assert!(refused > 0, "it had room for all: nothing was shown");
-        enter("429 for the whole request", server, "requests", &balance).await
+        for round in 0..ROUNDS {
+            let namespace = format!("requests{round}");
+            let delivery = start(scene, config(server, &namespace), &options)?;
+            delivery.send(delivery::alerts(400, &[]).into_iter().map(large).collect()).await?;
+            let balance = delivery.finish(LIMIT).await?;
+            if figure(server, rejected).await? > before {
+                return enter("429 for the whole request", server, &namespace, &balance).await;
+            }
+        }
+        Err("it had room for all, each time: nothing was shown".into())
     })
 }
