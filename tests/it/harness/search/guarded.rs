@@ -4,9 +4,10 @@
 use std::{fs, sync::Mutex, time::Duration};
 
 use libtest_mimic::Failed;
+use rustix::process::geteuid;
 use serde_json::{Value, json};
 
-use super::{Admin, Flavor, Server, Shared, share};
+use super::{Admin, Flavor, Server, Shared, give_away, share};
 use crate::harness::certificates::Authority;
 
 /// The user that writes.
@@ -102,8 +103,18 @@ impl Server {
     fn admit(&self, hash: &str, role: Role) -> Result<(), Failed> {
         let role = if role == Role::Writer { "writer" } else { "stranger" };
         let config = self.config();
-        fs::write(config.join("users"), format!("{ADMIN}:{ADMIN_HASH}\n{USER}:{hash}\n"))?;
-        fs::write(config.join("users_roles"), format!("superuser:{ADMIN}\n{role}:{USER}\n"))?;
+        // At once, or it may read a file of no users, and know not even the one who asks.
+        for (name, content) in [
+            ("users", format!("{ADMIN}:{ADMIN_HASH}\n{USER}:{hash}\n")),
+            ("users_roles", format!("superuser:{ADMIN}\n{role}:{USER}\n")),
+        ] {
+            let new = config.join(format!("{name}.new"));
+            fs::write(&new, content)?;
+            if geteuid().is_root() {
+                give_away(&new)?;
+            }
+            fs::rename(new, config.join(name))?;
+        }
         Ok(())
     }
 
