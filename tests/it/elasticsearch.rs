@@ -1,7 +1,6 @@
 //! The Elasticsearch sink: against a scripted server that has every fault, and against real ones.
 
 mod accepted;
-mod cost;
 mod faults;
 mod guarded;
 mod real;
@@ -10,7 +9,7 @@ use crate::harness::Case;
 
 /// The sink's cases.
 pub(crate) fn cases() -> Vec<Case> {
-    [accepted::cases(), cost::cases(), faults::cases(), guarded::cases(), real::cases()]
+    [accepted::cases(), faults::cases(), guarded::cases(), real::cases()]
         .into_iter()
         .flatten()
         .collect()
