@@ -9,6 +9,7 @@
 mod architecture;
 mod commands;
 mod community_id;
+mod conditions;
 mod damage;
 mod dead_letters;
 mod elasticsearch;
@@ -42,6 +43,7 @@ fn main() {
         architecture::cases(),
         commands::cases(),
         community_id::cases(),
+        conditions::cases(),
         damage::cases(),
         dead_letters::cases(),
         elasticsearch::cases(),
