@@ -133,6 +133,15 @@ pub enum SendError {
         /// What happened.
         reason: String,
     },
+    /// There was no room for it: later, as with `Retry`. What is refused so again and again may be
+    /// more than there is ever room for: it is sent in halves then.
+    #[error("{reason}")]
+    Busy {
+        /// The wait the destination asked for.
+        after: Option<Duration>,
+        /// What happened.
+        reason: String,
+    },
     /// Whether it was taken is not known: it is sent again, and may be there twice then.
     #[error("{reason}")]
     Unclear {

@@ -369,6 +369,7 @@ impl Elasticsearch {
             // The body as a whole can't be read, or is too much: the document that makes it so is
             // found by halving.
             StatusCode::PAYLOAD_TOO_LARGE | StatusCode::BAD_REQUEST => SendError::Split { reason },
+            StatusCode::TOO_MANY_REQUESTS => SendError::Busy { after: answer.after, reason },
             // They don't say how far the request came.
             StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT if !self.own_ids => {
                 SendError::Unclear { reason }

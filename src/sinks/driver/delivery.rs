@@ -15,6 +15,11 @@ use crate::{
     sinks::dead_letter::DeadLetter,
 };
 
+/// A destination that has had no room for a request so often may never have room for all of it.
+const TRIES_AS_A_WHOLE: u32 = 4;
+/// Below this many bytes it is not for its size that a request finds no room.
+const SMALL_BYTES: usize = 128 << 10;
+
 /// What every request of a sink needs on its way.
 pub(super) struct Delivery<S> {
     pub(super) sink: S,
@@ -29,6 +34,8 @@ pub(super) struct Delivery<S> {
 struct Tries {
     delays: Delays,
     failed: u32,
+    /// How often there was no room for it since it last changed.
+    no_room: u32,
 }
 
 // === impl Delivery ===
@@ -45,8 +52,8 @@ impl<S: Sink> Delivery<S> {
         place: OwnedSemaphorePermit,
     ) -> Result<(), Error> {
         let mut place = Some(place);
-        let mut tries =
-            Tries { delays: Delays::new(self.retry_initial, self.retry_max), failed: 0 };
+        let delays = Delays::new(self.retry_initial, self.retry_max);
+        let mut tries = Tries { delays, failed: 0, no_room: 0 };
         let mut parts = VecDeque::from([std::mem::take(&mut request.items)]);
         while let Some(part) = parts.pop_front() {
             if place.is_none() {
@@ -84,6 +91,18 @@ impl<S: Sink> Delivery<S> {
                 Err(SendError::Retry { after, reason }) => {
                     parts.push_front(part);
                     self.wait(&mut tries, after, &reason).await;
+                }
+                Err(SendError::Busy { after, reason }) => {
+                    self.wait(&mut tries, after, &reason).await;
+                    tries.no_room += 1;
+                    let small = part.len() == 1 || request.items(&part).bytes() <= SMALL_BYTES;
+                    if small || tries.no_room < TRIES_AS_A_WHOLE {
+                        parts.push_front(part);
+                    } else {
+                        tries.no_room = 0;
+                        self.meter.error("no_room_as_a_whole");
+                        self.split(&mut request, part, &reason, &mut parts, &mut tries).await;
+                    }
                 }
                 Err(SendError::Unclear { reason }) => {
                     self.meter.duplicated(part.len() as u64);
@@ -206,6 +225,7 @@ impl<S: Sink> Delivery<S> {
     }
 
     fn recovered(&self, tries: &mut Tries) {
+        tries.no_room = 0;
         if tries.failed > 0 {
             info!(sink = self.meter.id(), failed = tries.failed, "delivered again");
             tries.failed = 0;

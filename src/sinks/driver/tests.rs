@@ -266,6 +266,31 @@ async fn a_request_that_is_too_large_is_halved_down_to_the_record_that_is() {
     assert_eq!(sent[1..], [vec!["a1", "a2"], vec!["a3", "a4"], vec!["a3"], vec!["a4"]]);
 }
 
+fn no_room() -> Answer {
+    Err(SendError::Busy { after: None, reason: "429".into() })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_there_is_never_room_for_is_sent_in_halves() {
+    let mut options = options();
+    options.batch.max_bytes = Some(1_000_000);
+    let bench = Bench::start((0..4).map(|_| no_room()), &options);
+    let long = "a".repeat(100_000);
+    let receipt = bench.send(&[&long, &long]).await;
+    assert_eq!(receipt.ended().await, End::Delivered);
+    assert_eq!(bench.meter.balance().errors["no_room_as_a_whole"], 1);
+    let sizes: Vec<_> = bench.requests().await.iter().map(Vec::len).collect();
+    assert_eq!(sizes, [2, 2, 2, 2, 1, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_small_request_is_not_halved_for_want_of_room() {
+    let bench = Bench::start((0..20).map(|_| no_room()), &options());
+    let receipt = bench.send(&["a1", "a2"]).await;
+    assert_eq!(receipt.ended().await, End::Delivered);
+    assert!(bench.requests().await.iter().all(|request| request.len() == 2));
+}
+
 #[tokio::test(start_paused = true)]
 async fn retry_after_is_honoured() {
     let bench = Bench::start([retry(Some(20))], &options());

@@ -31,6 +31,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new(no_certificate_of_ours_and_nothing_is_delivered),
         Case::new(items_refused_for_want_of_room_are_sent_again),
         Case::new(requests_refused_for_want_of_room_are_sent_again),
+        Case::new(a_request_larger_than_all_the_room_there_is_is_sent_in_halves),
     ]
 }
 
@@ -181,6 +182,11 @@ fn items_refused_for_want_of_room_are_sent_again(scene: &Scene) -> Outcome {
     })
 }
 
+/// The alert, in 30 KB.
+fn large(alert: Alert) -> Alert {
+    Alert { reasons: vec!["long ".repeat(6_000).into()], ..alert }
+}
+
 /// Requests of 1.2 MB, four at a time, where 2 MB may be under way.
 fn requests_refused_for_want_of_room_are_sent_again(scene: &Scene) -> Outcome {
     with_server(async |server| {
@@ -191,7 +197,6 @@ fn requests_refused_for_want_of_room_are_sent_again(scene: &Scene) -> Outcome {
         request["concurrency"] = json!(4);
         let batch = json!({"max_bytes": 1_200_000, "max_events": 40, "timeout_secs": 1});
         let options = json!({"request": request, "batch": batch});
-        let large = |alert: Alert| Alert { reasons: vec!["long ".repeat(6_000).into()], ..alert };
         for round in 0..ROUNDS {
             let namespace = format!("requests{round}");
             let delivery = start(scene, config(server, &namespace), &options)?;
@@ -202,5 +207,18 @@ fn requests_refused_for_want_of_room_are_sent_again(scene: &Scene) -> Outcome {
             }
         }
         Err("it had room for all, each time: nothing was shown".into())
+    })
+}
+
+/// One request of 3 MB, where no more than 2 MB may ever be under way.
+fn a_request_larger_than_all_the_room_there_is_is_sent_in_halves(scene: &Scene) -> Outcome {
+    with_server(async |server| {
+        server.let_in(Role::Writer)?;
+        let batch = json!({"max_bytes": 4_000_000, "max_events": 1_000, "timeout_secs": 1});
+        let delivery = start(scene, config(server, "halves"), &json!({"batch": batch}))?;
+        delivery.send(delivery::alerts(100, &[]).into_iter().map(large).collect()).await?;
+        let balance = delivery.finish(LIMIT).await?;
+        assert!(balance.errors.contains_key("no_room_as_a_whole"), "{balance:?}");
+        enter("429 for a request larger than its limit", server, "halves", &balance).await
     })
 }
