@@ -18,7 +18,8 @@ pub trait Sink: Send + Sync + 'static {
     /// Appends the record at `index` to `out`, with whatever separates it from the next.
     ///
     /// # Errors
-    /// When the record can't be written in the configured encoding; it goes to the dead letter.
+    /// When the record can't be written in the configured encoding: it is dropped and counted, as there
+    /// is no document that a dead letter could hold.
     fn encode(
         &self,
         records: &Records,

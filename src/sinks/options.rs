@@ -117,7 +117,7 @@ pub struct RequestConfig {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DeadLetterConfig {
-    /// The file; its directory must exist. It belongs to one sink alone.
+    /// The file; its directory is made if it is not there. It belongs to one sink alone.
     pub path: PathBuf,
     /// Bytes it may grow to (default 104857600, 100 MiB; at least 4096). When it is full the sink
     /// holds what it has, and says so, until the file is moved away: nothing is dropped.
