@@ -3,6 +3,9 @@
 //!
 //! The cost is processor time of one thread that does the sink's work and nothing else, what the
 //! kernel does for it included; the server has a thread of its own. `cargo bench --bench sink`.
+//!
+//! With `TIDEGATE_BENCH_ELASTICSEARCH=http://127.0.0.1:PORT` only this: what we and that real server
+//! take of the processor while it is filled.
 #![expect(clippy::print_stderr, reason = "a bench says what it measured")]
 
 use std::{
@@ -163,7 +166,16 @@ fn now() -> Instant {
 
 /// The processor time this thread has had.
 fn thread_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
+    processor_time(ClockId::ThreadCPUTime)
+}
+
+/// The processor time all threads of this process have had.
+fn process_time() -> Duration {
+    processor_time(ClockId::ProcessCPUTime)
+}
+
+fn processor_time(clock: ClockId) -> Duration {
+    let time = clock_gettime(clock);
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
@@ -260,7 +272,43 @@ fn read<T: serde::de::DeserializeOwned>(config: Value) -> T {
     serde_json::from_value(config).expect("the config is right")
 }
 
+/// Processor time that a real server says it has had.
+async fn server_time(http: &reqwest::Client, url: &str) -> Duration {
+    let stats = http.get(format!("{url}/_nodes/stats/process")).send().await;
+    let stats = stats.expect("it answers").bytes().await.expect("whole");
+    let stats: Value = serde_json::from_slice(&stats).expect("JSON");
+    let nodes = stats["nodes"].as_object().expect("nodes");
+    let times = nodes.values().map(|node| &node["process"]["cpu"]["total_in_millis"]);
+    Duration::from_millis(times.map(|time| time.as_u64().expect("milliseconds")).sum())
+}
+
+/// Fills a real Elasticsearch as the product does, and compares the processor times.
+fn beside(url: &str) {
+    let runtime = runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    let options: Options = read(json!({"encoding": {"schema": "ecs"}}));
+    let http = reqwest::Client::builder().tls_certs_only([]).build().expect("a client");
+    for run in 0..RUNS {
+        let sink: elasticsearch::Config = read(json!({"endpoints": [url], "setup": "install",
+            "data_stream": {"namespace": format!("bench{run}")}}));
+        let records = batches("flows");
+        let (ours, theirs, took) = runtime.block_on(async {
+            let before = (process_time(), server_time(&http, url).await, now());
+            Running::start(&sink, &options).send(records).await;
+            let theirs = server_time(&http, url).await.saturating_sub(before.1);
+            (process_time().saturating_sub(before.0), theirs, before.2.elapsed())
+        });
+        eprintln!(
+            "ecs flows, real Elasticsearch: {:.0} records/s; ours {ours:?}, its own {theirs:?}: {:.3} times",
+            f64::from(RECORDS) / took.as_secs_f64(),
+            ours.as_secs_f64() / theirs.as_secs_f64(),
+        );
+    }
+}
+
 fn main() {
+    if let Ok(url) = std::env::var("TIDEGATE_BENCH_ELASTICSEARCH") {
+        return beside(&url);
+    }
     let url = server().expect("loopback has a free port");
     // The first word that is no flag limits the schemas: `cargo bench --bench sink -- simple`.
     let wanted = std::env::args().skip(1).find(|word| !word.starts_with('-'));

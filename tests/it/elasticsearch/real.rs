@@ -231,9 +231,16 @@ fn a_million_flows_arrive_though_the_server_is_killed_twice(scene: &Scene) -> Ou
     const PART: u32 = 1_000;
     let flavor = Flavor::Elasticsearch8;
     with_server(flavor, async |server| {
+        // As the product has it: its own template, documents and requests.
         let mut options = options(scene);
-        options["batch"]["max_events"] = json!(10_000);
-        let delivery = Delivery::start(&config(&server.url(), "million")?, options)?;
+        options["encoding"] = json!({"schema": "ecs"});
+        options["batch"] = json!({});
+        let config: Config = serde_json::from_value(json!({
+            "endpoints": [server.url()],
+            "data_stream": {"namespace": "million"},
+            "setup": "install",
+        }))?;
+        let delivery = Delivery::start(&config, options)?;
         let started = poll::now();
         for from in (0..MILLION).step_by(PART as usize) {
             delivery.send_records(delivery::flows(from..from + PART)).await?;
@@ -242,7 +249,7 @@ fn a_million_flows_arrive_though_the_server_is_killed_twice(scene: &Scene) -> Ou
             }
         }
         let balance = delivery.finish(LIMIT).await?;
-        let count = server.count("logs-tidegate.flow-case_million").await?;
+        let count = server.count("logs-tidegate.flow-million").await?;
         eprintln!("a million flows in {:?}: {balance:?}", started.elapsed());
         let row = Row {
             sink: "elasticsearch",
