@@ -1,6 +1,8 @@
 # Two commands for a first look: `make demo` and `make test`. Both install what they need.
 CARGO ?= cargo
 DEMO := target/demo
+# Seconds each fuzz target runs.
+FUZZ_SECS ?= 60
 
 .PHONY: demo test test-full lint image fuzz
 
