@@ -94,8 +94,16 @@ pub trait Transform: Send {
     /// The deadline has passed.
     fn tick(&mut self, _now: Timestamp, _out: &mut Outbox<'_>) {}
 
-    /// The input has ended: hand over everything still held.
-    fn drain(&mut self, _now: Timestamp, _out: &mut Outbox<'_>) {}
+    /// The input has ended: hand over what is still held, or a part of it. True if there is more: it is
+    /// called again once what it gave has been taken.
+    fn drain(&mut self, _now: Timestamp, _out: &mut Outbox<'_>) -> bool {
+        false
+    }
+
+    /// How many records [`drain`](Self::drain) has yet to make.
+    fn undrained(&self) -> u64 {
+        0
+    }
 }
 
 /// A step with a task of its own: it may wait, or read its inputs in an order of its own.

@@ -114,6 +114,8 @@ impl Signals {
         abort: CancellationToken,
         reload: watch::Sender<u64>,
     ) {
+        // A component that failed stops the sources too: nobody has signalled then.
+        let mut signalled = false;
         loop {
             tokio::select! {
                 _ = self.interrupt.recv() => {}
@@ -124,11 +126,12 @@ impl Signals {
                     continue;
                 }
             }
-            if stop.is_cancelled() {
+            if signalled {
                 warn!("stopped a second time: ending now, what is on its way is lost");
                 abort.cancel();
             } else {
                 info!("stopping: the sources end, the rest drains (signal again to end now)");
+                signalled = true;
                 stop.cancel();
             }
         }

@@ -128,6 +128,11 @@ pub trait Configure {
         Vec::new()
     }
 
+    /// Bytes of records that may wait in it, beside those in the buffer before it.
+    fn memory_bytes(&self) -> u64 {
+        0
+    }
+
     /// Builds the component.
     ///
     /// # Errors

@@ -109,11 +109,13 @@ impl Bounds {
 // === impl EdgeSender ===
 
 impl EdgeSender {
-    /// Sends without waiting. `Ok(Some(batch))` gives the batch back: the edge is full and waits.
+    /// Sends without waiting. `Ok(Some(batch))` gives the batch back: the edge is full, and the batch is
+    /// for [`wait`](Self::wait). Either way the consumer answers for the records from here on.
     ///
     /// # Errors
     /// The consumer has gone.
     pub fn offer(&self, batch: Batch) -> Result<Option<Batch>, Gone> {
+        self.consumer.received(batch.records.len() as u64);
         let (events, bytes) = self.size(&batch);
         let room = match (
             Arc::clone(&self.events).try_acquire_many_owned(events),
@@ -122,7 +124,6 @@ impl EdgeSender {
             (Ok(events), Ok(bytes)) => (events, bytes),
             _ => return Ok(self.full(batch)),
         };
-        let records = batch.records.len() as u64;
         let held = Held { batch, events, bytes, _room: Some(room) };
         // Once it has a place the consumer may take it at any moment: it is counted before.
         let place = match self.queue.try_reserve() {
@@ -130,7 +131,7 @@ impl EdgeSender {
             Err(mpsc::error::TrySendError::Full(())) => return Ok(self.full(held.batch)),
             Err(mpsc::error::TrySendError::Closed(())) => return Err(Gone),
         };
-        self.entered(records, events, bytes);
+        self.consumer.level().add(events, bytes);
         place.send(held);
         Ok(None)
     }
@@ -140,9 +141,18 @@ impl EdgeSender {
     /// # Errors
     /// The consumer has gone.
     pub async fn send(&self, batch: Batch) -> Result<(), Gone> {
-        let Some(batch) = self.offer(batch)? else {
-            return Ok(());
-        };
+        match self.offer(batch)? {
+            Some(batch) => self.wait(batch).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Sends a batch that [`offer`](Self::offer) gave back, waiting for room. Dropped on the way, its
+    /// records are held by the consumer, which never saw them.
+    ///
+    /// # Errors
+    /// The consumer has gone.
+    pub async fn wait(&self, batch: Batch) -> Result<(), Gone> {
         let (events, bytes) = self.size(&batch);
         let wait = async {
             let events = Arc::clone(&self.events).acquire_many_owned(events).await.ok()?;
@@ -153,7 +163,7 @@ impl EdgeSender {
             room = wait => room,
             () = self.queue.closed() => return Err(Gone),
         };
-        self.entered(batch.records.len() as u64, events, bytes);
+        self.consumer.level().add(events, bytes);
         let held = Held { batch, events, bytes, _room: room };
         self.queue.send(held).await.map_err(|_| Gone)
     }
@@ -165,19 +175,16 @@ impl EdgeSender {
         (events.min(self.bounds.max_events), bytes.min(self.bounds.max_bytes))
     }
 
-    /// From here on the consumer holds the records, and answers for them.
-    fn entered(&self, records: u64, events: u32, bytes: u32) {
+    /// Records for it that were never sent: the consumer holds them, and never saw them.
+    pub fn miss(&self, records: u64) {
         self.consumer.received(records);
-        self.consumer.level().add(events, bytes);
     }
 
     fn full(&self, batch: Batch) -> Option<Batch> {
         match self.when_full {
             WhenFull::Block => Some(batch),
             WhenFull::DropNewest => {
-                let records = batch.records.len() as u64;
-                self.consumer.received(records);
-                self.consumer.dropped("buffer_full", records);
+                self.consumer.dropped("buffer_full", batch.records.len() as u64);
                 batch.ack.settle(End::Dropped);
                 None
             }

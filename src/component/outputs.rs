@@ -84,28 +84,31 @@ impl Outputs {
     /// at once, so a full one holds up the others by no more than this one batch.
     ///
     /// # Errors
-    /// [`Closed`] if a consumer has gone; its share of the batch ends as lost.
+    /// [`Closed`] if a consumer has gone; its share of the batch ends as lost. The others have theirs.
     pub async fn send(&self, port: Port, batch: Batch) -> Result<(), Closed> {
         let Some((last, others)) = self.ports[port.0].split_last() else {
             batch.ack.settle(End::Delivered);
             return Ok(());
         };
-        let mut waiting = Vec::new();
+        let (mut waiting, mut sent) = (Vec::new(), Ok(()));
+        let mut offer = |edge, batch| match EdgeSender::offer(edge, batch) {
+            Ok(None) => {}
+            Ok(Some(batch)) => waiting.push((edge, batch)),
+            Err(Gone) => sent = Err(Closed),
+        };
         for edge in others {
-            if let Some(batch) = edge.offer(batch.share()).map_err(closed)? {
-                waiting.push((edge, batch));
-            }
+            offer(edge, batch.share());
         }
-        if let Some(batch) = last.offer(batch).map_err(closed)? {
-            waiting.push((last, batch));
-        }
+        offer(last, batch);
         for (edge, batch) in waiting {
-            edge.send(batch).await.map_err(closed)?;
+            sent = edge.wait(batch).await.map_err(|Gone| Closed).and(sent);
         }
-        Ok(())
+        sent
     }
-}
 
-fn closed(_: Gone) -> Closed {
-    Closed
+    /// Batches that are already counted and will never be sent: their readers hold them, and never saw
+    /// them.
+    pub fn miss(&self, port: Port, records: u64) {
+        self.ports[port.0].iter().for_each(|edge| edge.miss(records));
+    }
 }

@@ -200,6 +200,11 @@ impl Entry {
         self.sides.iter().all(|side| side.packets == 0)
     }
 
+    /// The time of its last packet.
+    pub(super) fn end(&self) -> Timestamp {
+        self.end
+    }
+
     pub(super) fn id(&self, policy: &Policy) -> Id {
         key::id(&policy.observer, &self.key, self.first, self.ordinal())
     }

@@ -40,6 +40,12 @@ impl<const N: usize> Lists<N> {
         Some(self.ends[list].after).filter(|slot| *slot != NONE)
     }
 
+    /// The slots of a list, from the first on.
+    pub(super) fn iter(&self, list: usize) -> impl Iterator<Item = u32> {
+        let after = |slot: &u32| Some(self.links[*slot as usize].after).filter(|slot| *slot != NONE);
+        std::iter::successors(self.first(list), after)
+    }
+
     /// Puts a slot that is in no list at the end of one.
     #[inline]
     pub(super) fn join(&mut self, list: usize, slot: u32) {
@@ -87,10 +93,7 @@ mod tests {
     use super::*;
 
     fn contents(lists: &Lists<2>, list: usize) -> VecDeque<u32> {
-        std::iter::successors(lists.first(list), |slot| {
-            Some(lists.links[*slot as usize].after).filter(|slot| *slot != NONE)
-        })
-        .collect()
+        lists.iter(list).collect()
     }
 
     proptest! {

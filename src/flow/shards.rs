@@ -19,7 +19,7 @@ use super::{
     reassembly::Reassembly,
     table::{Arrival, Table},
 };
-use crate::record::{Header, Layer4, Packet, Timestamp, Transport, Vlans};
+use crate::record::{Header, Id, Layer4, Packet, Timestamp, Transport, Vlans};
 
 /// How many tunnels deep headers make flows of their own.
 const MAX_DEPTH: usize = 2;
@@ -36,6 +36,17 @@ pub struct Shards {
     tables: Vec<Table>,
     /// What each shard is to do with the packets of a batch.
     work: Vec<Vec<Task>>,
+    /// Once the input has ended: the flows that have not, the first one last.
+    ending: Option<Vec<Ending>>,
+}
+
+/// A flow that has yet to be ended, by what its report is ordered by.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Ending {
+    end: Timestamp,
+    id: Id,
+    shard: usize,
+    slot: u32,
 }
 
 /// One step of a shard's work.
@@ -70,6 +81,7 @@ impl Shards {
             reassembly: Reassembly::default(),
             tables,
             work: vec![Vec::new(); shards],
+            ending: None,
         }
     }
 
@@ -126,6 +138,26 @@ impl Shards {
         let moment = self.clock.advance(self.clock.now().unwrap_or_default());
         self.tables.iter_mut().for_each(|table| table.drain(moment, out));
         out.sort();
+    }
+
+    /// Ends the next `most` flows, in the order in which [`drain`](Self::drain) reports all of them;
+    /// true if there are more. Once it was called no packet may come.
+    pub fn drain_part(&mut self, most: usize, out: &mut Output) -> bool {
+        let moment = self.clock.advance(self.clock.now().unwrap_or_default());
+        let tables = &mut self.tables;
+        let ending = self.ending.get_or_insert_with(|| {
+            let of_shard = |(shard, table): (usize, &Table)| {
+                let ending = move |(end, id, slot)| Ending { end, id, shard, slot };
+                table.all().map(ending).collect::<Vec<_>>()
+            };
+            let mut all: Vec<_> = tables.iter().enumerate().flat_map(of_shard).collect();
+            all.sort_unstable_by(|one, other| other.cmp(one));
+            all
+        });
+        for Ending { shard, slot, .. } in ending.drain(ending.len().saturating_sub(most)..).rev() {
+            tables[shard].force(slot, moment, out);
+        }
+        !ending.is_empty()
     }
 
     /// The latest event time seen.

@@ -31,6 +31,7 @@ pub struct Meter {
     duplicated: Count,
     dead_lettered: Count,
     unknown_losses: Count,
+    unmade: AtomicU64,
     dropped: Reasons,
     lost: Reasons,
     errors: Reasons,
@@ -82,6 +83,9 @@ pub struct Balance {
     pub unknown_losses: u64,
     /// Errors, by type.
     pub errors: BTreeMap<&'static str, u64>,
+    /// Records it would have made of what it absorbed (open flows), when it was cut off; not part of the
+    /// equation.
+    pub unmade: u64,
     /// Taken in and not accounted for yet: what the component still holds.
     pub held: u64,
 }
@@ -130,6 +134,7 @@ impl Meter {
             duplicated: count(DUPLICATED),
             dead_lettered: count(DEAD_LETTERED),
             unknown_losses: count(CAPTURE_UNKNOWN_LOSS),
+            unmade: AtomicU64::new(0),
             dropped: Reasons::default(),
             lost: Reasons::default(),
             errors: Reasons::default(),
@@ -231,6 +236,11 @@ impl Meter {
         });
     }
 
+    /// `n` records that an aggregate had yet to make went with it: the run was cut off.
+    pub fn cut_off(&self, n: u64) {
+        self.unmade.fetch_add(n, Ordering::Relaxed);
+    }
+
     /// An interval began in which packets may have been lost uncounted.
     pub fn unknown_loss(&self) {
         self.unknown_losses.add(1);
@@ -285,6 +295,7 @@ impl Meter {
             lost: self.lost.get(),
             unknown_losses: self.unknown_losses.get(),
             errors: self.errors.get(),
+            unmade: self.unmade.load(Ordering::Relaxed),
             held: 0,
         };
         balance.held = balance.received.saturating_sub(balance.accounted());

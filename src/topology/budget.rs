@@ -20,7 +20,8 @@ pub fn check(config: &Config<Components>) -> Result<(), Error> {
 }
 
 /// Bytes that may wait before each transform, and before each sink that sets no limit of its own: an
-/// even share of what the memory budget leaves beside those limits and the sinks' requests.
+/// even share of what the memory budget leaves beside those limits, the sinks' requests and what transforms
+/// let wait.
 ///
 /// # Errors
 /// When the config needs more than the budget it names.
@@ -32,7 +33,9 @@ pub(super) fn share(config: &Config<Components>) -> Result<u32, Error> {
     let limits = config.sinks.iter().map(|sink| sink.common.buffer.max_bytes);
     let sharing = config.transforms.len() + limits.clone().filter(Option::is_none).count();
     let limits = limits.map(|limit| limit.unwrap_or(0).into());
-    let fixed = requests.chain(limits).fold(0, u64::saturating_add);
+    let queues =
+        config.transforms.iter().map(|transform| transform.config.configure().memory_bytes());
+    let fixed = requests.chain(limits).chain(queues).fold(0, u64::saturating_add);
     divide(config.globals.memory_budget_bytes, fixed, sharing as u64)
 }
 
@@ -42,7 +45,7 @@ fn divide(budget: Option<u64>, fixed: u64, sharing: u64) -> Result<u32, Error> {
     if needed > budget {
         let message = format!(
             "memory_budget_bytes is {budget}, and this config needs {needed}: {fixed} for the \
-             requests and buffer.max_bytes of its sinks, {MIN_SHARE_BYTES} for each of {sharing} \
+             requests and buffer.max_bytes of its sinks and what waits for names, {MIN_SHARE_BYTES} for each of {sharing} \
              other buffers"
         );
         return Err(Error::configuration(message).hint(

@@ -1,6 +1,6 @@
 //! A fused chain: neighbouring transforms that hand batches to each other within one task.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use crate::{
     ack::Receipts,
@@ -19,6 +19,8 @@ pub(super) struct Chain {
     outputs: Outputs,
     /// How far event time has come at the chain's head.
     watermark: Option<Watermark>,
+    /// What has come out at the end of the chain and has not been sent.
+    done: VecDeque<(Port, Batch)>,
 }
 
 struct Link {
@@ -50,7 +52,8 @@ impl Chain {
             let connected = if at == last { outputs.connected() } else { vec![true] };
             Link { transform, meter, connected, ready: Vec::new() }
         });
-        Self { links: links.collect(), clock, receipts, outputs, watermark: None }
+        let done = VecDeque::new();
+        Self { links: links.collect(), clock, receipts, outputs, watermark: None, done }
     }
 
     /// Runs until the input has ended and every link has drained.
@@ -72,7 +75,7 @@ impl Chain {
             self.tick().await?;
         }
         for at in 0..self.links.len() {
-            self.call(at, Call::Drain).await?;
+            while self.call(at, Call::Drain).await? {}
         }
         Ok(())
     }
@@ -89,18 +92,17 @@ impl Chain {
     }
 
     /// Calls link `at`, hands what it makes down the links after it, and sends what arrives at the
-    /// end of the chain.
-    async fn call(&mut self, at: usize, call: Call) -> Result<(), Error> {
+    /// end of the chain. True if the link has more to drain.
+    async fn call(&mut self, at: usize, call: Call) -> Result<bool, Error> {
         let now = self.clock.now(self.watermark);
-        let mut done = Vec::new();
-        self.call_down(at, call, now, &mut done);
-        for (port, batch) in done {
+        let more = self.call_down(at, call, now);
+        while let Some((port, batch)) = self.done.pop_front() {
             self.outputs.send(port, batch).await?;
         }
-        Ok(())
+        Ok(more)
     }
 
-    fn call_down(&mut self, at: usize, call: Call, now: Timestamp, done: &mut Vec<(Port, Batch)>) {
+    fn call_down(&mut self, at: usize, call: Call, now: Timestamp) -> bool {
         let link = &mut self.links[at];
         if at > 0
             && let Call::Apply(batch) = &call
@@ -109,18 +111,32 @@ impl Chain {
         }
         let mut ready = std::mem::take(&mut link.ready);
         let mut outbox = Outbox::new(&mut ready, &link.connected, &link.meter, &self.receipts);
+        let mut more = false;
         match call {
             Call::Apply(batch) => link.transform.apply(batch, now, &mut outbox),
             Call::Tick => link.transform.tick(now, &mut outbox),
-            Call::Drain => link.transform.drain(now, &mut outbox),
+            Call::Drain => more = link.transform.drain(now, &mut outbox),
         }
         if at + 1 == self.links.len() {
-            done.append(&mut ready);
+            self.done.extend(ready.drain(..));
         } else {
             for (_, batch) in ready.drain(..) {
-                self.call_down(at + 1, Call::Apply(batch), now, done);
+                self.call_down(at + 1, Call::Apply(batch), now);
             }
         }
         self.links[at].ready = ready;
+        more
+    }
+}
+
+/// A chain that is cut off says what it takes with it: nothing, if it has run to its end.
+impl Drop for Chain {
+    fn drop(&mut self) {
+        for (port, batch) in self.done.drain(..) {
+            self.outputs.miss(port, batch.records.len() as u64);
+        }
+        for link in &self.links {
+            link.meter.cut_off(link.transform.undrained());
+        }
     }
 }

@@ -12,7 +12,8 @@ use crate::{
 
 /// The reason under which a sink counts what its destination refused for good.
 const REFUSED: &str = "refused";
-/// The cause under which records count that a component still held when the run was cut off.
+/// The cause under which records count that a component still held, or had yet to make, when the run was
+/// cut off.
 const UNFINISHED: &str = "unfinished";
 
 /// What became of every record of a run.
@@ -50,6 +51,8 @@ pub struct Totals {
     pub records_out: BTreeMap<String, u64>,
     /// Records whose destination confirmed them.
     pub delivered: u64,
+    /// Of these, records that were there already, or may be there twice.
+    pub duplicated: u64,
     /// Records in dead-letter files.
     pub dead_lettered: u64,
     /// Records a destination refused for good.
@@ -116,6 +119,7 @@ impl Summary {
                 && (*role != Role::Source || balance.errors.is_empty())
                 && balance.unknown_losses == 0
                 && balance.dead_lettered == 0
+                && balance.unmade == 0
                 && balance.held == 0
         };
         self.lost_receipts == 0
@@ -139,6 +143,7 @@ impl Summary {
                 Role::Transform => {}
             }
             totals.delivered += balance.delivered;
+            totals.duplicated += balance.duplicated;
             totals.dead_lettered += balance.dead_lettered;
             totals.filtered += balance.filtered;
             for (&reason, n) in &balance.dropped {
@@ -150,8 +155,8 @@ impl Summary {
             for (&cause, n) in &balance.lost {
                 *totals.lost.entry(cause).or_default() += n;
             }
-            if balance.held > 0 {
-                *totals.lost.entry(UNFINISHED).or_default() += balance.held;
+            if balance.held + balance.unmade > 0 {
+                *totals.lost.entry(UNFINISHED).or_default() += balance.held + balance.unmade;
             }
         }
         totals
@@ -183,6 +188,12 @@ impl fmt::Display for Summary {
                     balance.delivered, balance.dead_lettered
                 )?;
             }
+            if balance.duplicated > 0 {
+                write!(f, "; of these {} there already or perhaps twice", balance.duplicated)?;
+            }
+            if balance.unmade > 0 {
+                write!(f, "; {} cut off before they were made", balance.unmade)?;
+            }
             for (reason, n) in &balance.dropped {
                 write!(f, "; dropped {n} ({reason})")?;
             }
@@ -196,6 +207,10 @@ impl fmt::Display for Summary {
                 write!(f, "; {n} errors ({error})")?;
             }
             f.write_str(if balance.holds() { "\n" } else { "; DOES NOT BALANCE\n" })?;
+        }
+        let without_end = self.lost_receipts + self.open_receipts;
+        if without_end > 0 {
+            writeln!(f, "{without_end} batches were on their way when it was cut off")?;
         }
         Ok(())
     }

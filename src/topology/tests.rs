@@ -184,9 +184,42 @@ impl Transform for Sum {
         out.emit(Port::MAIN, raw([std::mem::take(&mut self.sum)]), None);
     }
 
-    fn drain(&mut self, now: Timestamp, out: &mut Outbox<'_>) {
+    fn drain(&mut self, now: Timestamp, out: &mut Outbox<'_>) -> bool {
         self.tick(now, out);
+        false
     }
+}
+
+/// Keeps all numbers, and gives them back by tens, a batch each.
+#[derive(Default)]
+struct Hoard(Vec<u64>);
+
+impl Transform for Hoard {
+    fn apply(&mut self, batch: Batch, _: Timestamp, out: &mut Outbox<'_>) {
+        self.0.extend(numbers(&batch.records));
+        out.absorbed(batch.records.len() as u64);
+        batch.ack.settle(End::Delivered);
+    }
+
+    fn drain(&mut self, _: Timestamp, out: &mut Outbox<'_>) -> bool {
+        for number in self.0.drain(..self.0.len().min(10)) {
+            out.emit(Port::MAIN, raw([number]), None);
+        }
+        !self.0.is_empty()
+    }
+
+    fn undrained(&self) -> u64 {
+        self.0.len() as u64
+    }
+}
+
+/// Takes nothing, for ever.
+fn stuck() -> Component {
+    Component::sink(|input: Input| async move {
+        pending::<()>().await;
+        drop(input);
+        Ok(())
+    })
 }
 
 fn seen(seen: &Seen) -> Vec<u64> {
@@ -243,16 +276,7 @@ async fn live_fan_in_reads_every_edge() {
 async fn a_stuck_branch_stalls_the_others_no_earlier_than_its_buffer_is_full() {
     let mut pipeline = Pipeline::new(Clock::Wall);
     let source = pipeline.source("source", Numbers((0..100).collect()));
-    let stuck = pipeline.add(
-        "stuck",
-        Signature::sink(RAW),
-        Component::sink(|input: Input| async move {
-            pending::<()>().await;
-            drop(input);
-            Ok(())
-        }),
-        &[(source, 0)],
-    );
+    let stuck = pipeline.add("stuck", Signature::sink(RAW), stuck(), &[(source, 0)]);
     pipeline.bound(stuck, 10, WhenFull::Block);
     let healthy = pipeline.collect("healthy", &[(source, 0)]);
 
@@ -271,7 +295,7 @@ async fn a_stuck_branch_stalls_the_others_no_earlier_than_its_buffer_is_full() {
         "the stuck branch holds up its source"
     );
     let stuck = &ended.summary.accounts[stuck].balance;
-    assert_eq!(stuck.held, 10, "what it never took counts as held by it");
+    assert_eq!(stuck.held, 11, "what it never took counts as held by it, and what waited for room");
     assert!(!ended.is_clean());
     assert!(ended.summary.lost_receipts >= 10);
 }
@@ -324,6 +348,60 @@ async fn a_run_is_complete_when_its_aggregates_have_drained_and_all_receipts_are
     let balance = &ended.summary.accounts[sums].balance;
     assert_eq!((balance.received, balance.absorbed, balance.made), (25, 25, 3));
     assert_eq!((receipts.outstanding(), receipts.ended(End::Delivered)), (0, 28));
+}
+
+#[tokio::test]
+async fn what_an_aggregate_holds_comes_out_part_by_part() {
+    let mut pipeline = Pipeline::new(Clock::Event);
+    let source = pipeline.source("source", Numbers((0..35).collect()));
+    let hoard = pipeline.transform("hoard", Hoard::default(), &[(source, 0)]);
+    let mapped = pipeline.transform("mapped", Map(|n| n), &[(hoard, 0)]);
+    let told = pipeline.collect("told", &[(mapped, 0)]);
+
+    assert!(pipeline.run().await.is_clean());
+
+    assert_eq!(seen(&told), (0..35).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_run_that_is_cut_off_accounts_for_all_that_was_on_its_way() {
+    let mut pipeline = Pipeline::new(Clock::Event);
+    let source = pipeline.source("source", Numbers((0..100).collect()));
+    let hoard = pipeline.transform("hoard", Hoard::default(), &[(source, 0)]);
+    let sink = pipeline.add("stuck", Signature::sink(RAW), stuck(), &[(hoard, 0)]);
+    pipeline.bound(sink, 5, WhenFull::Block);
+
+    let running = Running::start(pipeline.0);
+    let (abort, components) = (running.abort_token(), running.components().to_vec());
+    let ended = tokio::spawn(running.ended(PATIENCE));
+    while components[sink].meter.balance().received < 6 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    abort.cancel();
+    let summary = ended.await.unwrap().summary;
+
+    // Five in the buffer, one before it, four that were made, ninety that were not.
+    assert_eq!(summary.accounts[sink].balance.held, 10, "{summary}");
+    assert_eq!(summary.accounts[hoard].balance.unmade, 90, "{summary}");
+    assert_eq!(summary.totals(1.0).lost["unfinished"], 100);
+    assert!(summary.balances() && !summary.is_clean());
+}
+
+#[tokio::test]
+async fn a_branch_that_breaks_off_costs_the_others_nothing() {
+    let mut pipeline = Pipeline::new(Clock::Wall);
+    let source = pipeline.source("source", Numbers(vec![1]));
+    let broken = Component::sink(|input| async move {
+        drop(input);
+        Ok(())
+    });
+    let broken = pipeline.add("broken", Signature::sink(RAW), broken, &[(source, 0)]);
+    let healthy = pipeline.collect("healthy", &[(source, 0)]);
+
+    let ended = pipeline.run().await;
+
+    assert_eq!(seen(&healthy), [1]);
+    assert_eq!(ended.summary.accounts[broken].balance.held, 1, "{}", ended.summary);
 }
 
 #[tokio::test]

@@ -25,6 +25,8 @@ use crate::{
 const CONTACTS: Port = Port(1);
 /// Flows of one batch at most: a table that is emptied hands over many.
 const MAX_BATCH: usize = 1024;
+/// Flows ended at once when the input has ended: what is made waits in memory until it is taken.
+const MAX_DRAINED: usize = 8 * MAX_BATCH;
 /// With live input, how long nothing has to come before the wall clock ends flows: longer than a
 /// segment waits for its end, so that packets still on their way find theirs.
 const QUIET_NANOS: u64 = 30_000_000_000;
@@ -341,9 +343,14 @@ impl Transform for FlowTransform {
         self.emit(output, out);
     }
 
-    fn drain(&mut self, _now: Timestamp, out: &mut Outbox<'_>) {
+    fn drain(&mut self, _now: Timestamp, out: &mut Outbox<'_>) -> bool {
         let mut output = Self::output(out);
-        self.table.drain(&mut output);
+        let more = self.table.drain_part(MAX_DRAINED, &mut output);
         self.emit(output, out);
+        more
+    }
+
+    fn undrained(&self) -> u64 {
+        self.table.len() as u64
     }
 }

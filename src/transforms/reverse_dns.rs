@@ -135,6 +135,10 @@ impl Configure for Config {
         Signature::transform(named, Carries::Inputs)
     }
 
+    fn memory_bytes(&self) -> u64 {
+        queue::MAX_BYTES as u64
+    }
+
     fn check(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         let mut problem = |key: &str, message: String, hint: &str| {

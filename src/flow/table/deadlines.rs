@@ -10,7 +10,7 @@ use crate::{
         entry::{Class, Progress},
         output::Output,
     },
-    record::{EndReason, Flow, Outcome, Timestamp},
+    record::{EndReason, Flow, Id, Outcome, Timestamp},
 };
 
 impl Table {
@@ -41,6 +41,20 @@ impl Table {
         }
         // A clock that was set back would let them outlive their time.
         self.fragments.clear();
+    }
+
+    /// All flows by their slots, each with what its report is ordered by: its end and its id.
+    pub(in crate::flow) fn all(&self) -> impl Iterator<Item = (Timestamp, Id, u32)> {
+        let slots = Class::ALL.into_iter().flat_map(|class| self.waiting.iter(class as usize));
+        slots.map(|slot| {
+            let entry = self.flows.get(slot);
+            (entry.end(), entry.id(&self.policy), slot)
+        })
+    }
+
+    /// Ends one flow before its time.
+    pub(in crate::flow) fn force(&mut self, slot: u32, moment: Moment, out: &mut Output) {
+        self.end(slot, EndReason::Forced, moment, out);
     }
 
     /// Moves a flow to where its class waits.

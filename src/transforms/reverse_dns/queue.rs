@@ -8,8 +8,8 @@ use crate::{batch::Batch, record::Timestamp};
 
 /// Batches held at most.
 const MAX_BATCHES: usize = 4096;
-/// Bytes of records held at most: half a second of about a hundred thousand records a second.
-const MAX_BYTES: usize = 32 << 20;
+/// Bytes of records held at most: half a second of some fifty thousand records a second.
+pub(super) const MAX_BYTES: usize = 8 << 20;
 
 /// A batch that waits.
 #[derive(Debug)]
