@@ -29,6 +29,7 @@ mod route;
 mod schemas;
 mod sinks;
 mod splunk_hec;
+mod stopped;
 mod supervision;
 mod zeek;
 
@@ -63,6 +64,7 @@ fn main() {
         schemas::cases(),
         sinks::cases(),
         splunk_hec::cases(),
+        stopped::cases(),
         supervision::cases(),
         zeek::cases(),
     ];

@@ -1,0 +1,79 @@
+//! Runs that are stopped while their destination is away: what they take along is in their figures.
+
+use std::{fs, time::Duration};
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::harness::{
+    Case, Outcome, Scene,
+    captures::Capture,
+    frames::{self, Way},
+    poll, server,
+    tidegate::Tidegate,
+};
+
+/// More than buffers and requests hold, and more than a table gives out at once.
+const FLOWS: u16 = 20_000;
+const LIMIT: Duration = Duration::from_mins(1);
+
+/// The cases.
+pub(crate) fn cases() -> Vec<Case> {
+    vec![Case::new(a_replay_that_is_cut_off_counts_every_flow_it_takes_along)]
+}
+
+/// UDP packets, each of a flow of its own.
+fn capture() -> Capture {
+    let mut capture = Capture::micros();
+    for number in 0..FLOWS {
+        let datagram = frames::udp(Way::There, [10_000 + number, 9_999], b"nothing");
+        capture.frame(1_700_000_000, u32::from(number), &frames::on_ethernet(&datagram));
+    }
+    capture
+}
+
+fn a_replay_that_is_cut_off_counts_every_flow_it_takes_along(scene: &Scene) -> Outcome {
+    let (path, summary) = (scene.path("flows.pcap"), scene.path("summary.json"));
+    capture().write(&path);
+    // Nobody listens there.
+    let port = server::free_port()?;
+    let config = scene.write(
+        "away.yaml",
+        format!(
+            "sources:
+  capture: {{ type: tshark, mode: file, files: [replaced.pcap] }}
+transforms:
+  packets: {{ type: extract, inputs: [capture] }}
+  flows: {{ type: flow, inputs: [packets] }}
+sinks:
+  siem:
+    type: elasticsearch
+    inputs: [flows]
+    endpoints: [\"http://127.0.0.1:{port}\"]
+    buffer: {{ max_events: 1000 }}
+    batch: {{ max_events: 100 }}
+    request: {{ retry_max_secs: 1 }}
+"
+        ),
+    );
+    let running = Tidegate::new(scene, ["replay", "-c"])
+        .arg(&config)
+        .arg("--summary")
+        .arg(&summary)
+        .arg(&path)
+        .start()?;
+    poll::until_true("the sink to have tried", LIMIT, || {
+        running.stderr().contains("not delivered, kept and sent again")
+    })?;
+    running.signal(Signal::INT);
+    poll::until_true("the first signal to be heard", LIMIT, || {
+        running.stderr().contains("the rest drains")
+    })?;
+    running.signal(Signal::INT);
+    let ended = running.wait(LIMIT)?.expect(3)?;
+    let totals: Value = serde_json::from_slice(&fs::read(&summary)?)?;
+    assert_eq!(totals["packets"], json!(FLOWS), "{totals}");
+    assert_eq!(totals["delivered"], json!(0), "{totals}");
+    assert_eq!(totals["lost"], json!({"unfinished": FLOWS}), "{totals}");
+    ended.says(&["cut off before they were made", "were on their way"])
+}
