@@ -61,11 +61,13 @@ pub struct Config {
     /// forgotten first. Some 200 bytes each; `passive` remembers as many names again.
     pub max_entries: u32,
     /// Addresses asked for a second, 1,000 by default, at least 1, and as many at once; each takes a
-    /// question or two. What exceeds it is asked for later, for the records to come.
+    /// question, and with `forward_confirm` one more for each of its first two names. What exceeds it
+    /// is asked for later, for the records to come.
     pub rate_limit_per_sec: u32,
     /// Whether a name counts only if its own addresses hold the address it was found for (on by
-    /// default). Other names are kept apart as unverified, and so are all if this is off: whoever
-    /// owns a reverse zone can write any name into it.
+    /// default); of several names the first two in alphabetical order are put to the test. Other names
+    /// are kept apart as unverified, and so are all if this is off: whoever owns a reverse zone can
+    /// write any name into it.
     pub forward_confirm: bool,
     /// Whether names are learnt from DNS answers among the packets this component reads (on by
     /// default). They go before `ptr`. Needs the fields dns.qry.name, dns.a, dns.aaaa,
