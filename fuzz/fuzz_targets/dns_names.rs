@@ -1,4 +1,4 @@
-//! A name, a line each for the answer's counts and types, and its addresses.
+//! A name, a line each for the answer's counts and types, its addresses, and its id.
 #![no_main]
 
 use std::net::IpAddr;
@@ -27,7 +27,8 @@ fuzz_target!(|text: &str| {
         let line = lines.next().unwrap_or_default();
         Extra { name: name.into(), values: line.split(',').map(Into::into).collect() }
     };
-    let fields = ["dns_qry_name", "dns_count_answers", "dns_resp_type", "dns_a", "dns_aaaa"];
+    let fields =
+        ["dns_qry_name", "dns_count_answers", "dns_resp_type", "dns_a", "dns_aaaa", "dns_id"];
     let fields = fields.map(&mut field);
     let asked = &*fields[0].values[0];
     let name = host_name(asked);
@@ -42,16 +43,18 @@ fuzz_target!(|text: &str| {
     // It goes back to where the question came from.
     std::mem::swap(&mut answer.outer.source, &mut answer.outer.destination);
     let claimed = || {
-        let claims = fields[3..].iter().flat_map(|field| &field.values);
+        let claims = fields[3..5].iter().flat_map(|field| &field.values);
         claims.filter_map(|text| text.parse::<IpAddr>().ok())
     };
-    let now = Timestamp::from_nanos(8_000_000_000);
+    let (client, now) = (answer.outer.destination, Timestamp::from_nanos(8_000_000_000));
     names.learn(&answer);
-    assert!(claimed().all(|address| names.names(address, None, now).is_none()), "unasked");
-    names.learn(&packet("40000", "53", &fields[..1]));
+    assert!(claimed().all(|address| names.names(address, client, now).is_none()), "unasked");
+    names.learn(&packet("40000", "53", &[fields[0].clone(), fields[5].clone()]));
     names.learn(&answer);
-    let found = claimed().filter_map(|address| names.names(address, None, now));
-    for found in found {
+    for found in claimed().filter_map(|address| names.names(address, client, now)) {
         assert_eq!(found.name(), name.as_deref());
+    }
+    for found in claimed().filter_map(|address| names.hearsay(address, now)) {
+        assert_eq!((found.name(), found.unverified.first()), (None, name.as_ref()));
     }
 });

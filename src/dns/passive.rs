@@ -1,8 +1,13 @@
 //! Names from DNS answers in our own capture: what a client asked for before it went there.
 //!
 //! They beat PTR records, which often name the owner of the machine room. An answer counts only if
-//! the question it answers was seen before, between the same addresses and ports: a single forged
-//! packet can't give an attacker's address a good name.
+//! the question it answers was seen before, between the same addresses and ports, and no more often
+//! than that was asked: a single forged packet can't give an attacker's address a good name. And it
+//! counts only for who asked: a client that has its own server asked for a good name deceives nobody
+//! but itself. Others hear of the name as one that nobody vouches for.
+//!
+//! One address serves many names, so what counts is what was known when a record began, not what has
+//! been asked for since.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -19,7 +24,9 @@ use crate::record::{Extra, HostNames, NameOrigin, Packet, Timestamp, Transport};
 pub const FIELDS: [&str; 5] =
     ["dns.qry.name", "dns.a", "dns.aaaa", "dns.count.answers", "dns.resp.type"];
 
-/// The same as `-T ek` prints them.
+/// The message's id as `-T ek` prints it: looked at if it is there.
+const ID: &str = "dns_id";
+/// The others likewise.
 const QUERY_NAME: &str = "dns_qry_name";
 const A: &str = "dns_a";
 const AAAA: &str = "dns_aaaa";
@@ -33,16 +40,24 @@ const ANSWER_WINDOW_NANOS: u64 = 30 * 1_000_000_000;
 /// How long a name holds after it was last seen in an answer: an address changes hands, but a
 /// connection outlives the TTL of the answer that led to it.
 const KEPT_NANOS: u64 = 24 * 3_600 * 1_000_000_000;
+/// How much later than the record an answer may come to be taken for what led to it, when nothing
+/// earlier is known: packets may be out of order, but not by more.
+const SLACK_NANOS: u64 = 100_000_000;
 /// Questions that wait for their answer at most.
 const MAX_QUESTIONS: usize = 16_384;
+/// Questions that look the same without their ids: A, AAAA and HTTPS of one name from one port.
+const MAX_ALIKE: u8 = 3;
 /// Addresses taken from one answer at most.
 const MAX_ADDRESSES: usize = 32;
+/// Names remembered of an address as one client knows it: so many changes of name a record may come
+/// late by.
+const MAX_NAMES: usize = 4;
 
 /// Names seen in DNS answers, bounded.
 #[derive(Debug)]
 pub struct PassiveNames {
-    questions: Cache<Question, Timestamp>,
-    names: Cache<Key, Seen>,
+    questions: Cache<Question, Asked>,
+    names: Cache<Key, History>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -51,26 +66,41 @@ struct Question {
     port: u16,
     server: IpAddr,
     transport: Transport,
+    id: Option<u16>,
     name: Box<str>,
 }
 
-/// An address as one client knows it, or as whoever asked last does.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    at: Timestamp,
+    /// Answers still to come.
+    open: u8,
+}
+
+/// An address as one client knows it, or (`None`) as hearsay has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Key {
     address: IpAddr,
     client: Option<IpAddr>,
 }
 
+/// The names of an address, as they were learnt.
+#[derive(Debug, Clone, Default)]
+struct History(Vec<Seen>);
+
+/// A name, and when it was first and last seen, with no other in between.
 #[derive(Debug, Clone)]
 struct Seen {
     names: Arc<HostNames>,
-    at: Timestamp,
+    first: Timestamp,
+    last: Timestamp,
 }
 
 // === impl PassiveNames ===
 
 impl PassiveNames {
-    /// Holds about `max_entries` names; those used least go first.
+    /// Holds about `max_entries` addresses, each as often as clients know it and once for hearsay,
+    /// with four names at most; those used least go first.
     pub fn new(max_entries: usize) -> Self {
         Self { questions: Cache::new(MAX_QUESTIONS), names: Cache::new(max_entries) }
     }
@@ -87,50 +117,123 @@ impl PassiveNames {
             return;
         };
         let question = |client, port, server| {
-            let transport = header.transport;
-            Question { client, port, server, transport, name }
+            let (transport, id) = (header.transport, message_id(&packet.extra));
+            Question { client, port, server, transport, id, name }
         };
         if ports.destination == DNS_PORT {
-            let question = question(header.source, ports.source, header.destination);
-            self.questions.insert(question, packet.time);
+            self.asked(question(header.source, ports.source, header.destination), packet.time);
         } else if ports.source == DNS_PORT {
             let question = question(header.destination, ports.destination, header.source);
-            let asked = self.questions.peek(&question);
-            if asked.is_some_and(|asked| within(*asked, packet.time, ANSWER_WINDOW_NANOS)) {
-                self.answer(question.name, question.client, packet);
+            if self.was_asked(&question, packet.time) {
+                self.answered(question.name, question.client, packet);
             }
         }
     }
 
-    /// The names of `address`, as `peer` knows it if that asked, at the time of a record.
+    /// The name under which `client` asked for `address`, by the time it went there: reliable.
     pub fn names(
         &self,
         address: IpAddr,
-        peer: Option<IpAddr>,
-        now: Timestamp,
+        client: IpAddr,
+        time: Timestamp,
+    ) -> Option<&Arc<HostNames>> {
+        self.known(address, Some(client), time)
+    }
+
+    /// The name under which whoever it was asked for `address`, by that time: unverified.
+    pub fn hearsay(&self, address: IpAddr, time: Timestamp) -> Option<&Arc<HostNames>> {
+        self.known(address, None, time)
+    }
+
+    fn known(
+        &self,
+        address: IpAddr,
+        client: Option<IpAddr>,
+        time: Timestamp,
     ) -> Option<&Arc<HostNames>> {
         if self.names.is_empty() {
             return None;
         }
-        let seen = |client| {
-            let seen = self.names.get(&Key { address, client })?;
-            within(seen.at, now, KEPT_NANOS).then_some(&seen.names)
-        };
-        peer.and_then(|peer| seen(Some(peer))).or_else(|| seen(None))
+        self.names.get(&Key { address, client })?.at(time)
     }
 
-    fn answer(&mut self, name: Box<str>, client: IpAddr, packet: &Packet) {
-        let names = Arc::new(HostNames {
-            origin: NameOrigin::Passive,
-            reliable: vec![name],
-            unverified: Vec::new(),
-        });
+    fn asked(&mut self, question: Question, at: Timestamp) {
+        let most = if question.id.is_some() { 1 } else { MAX_ALIKE };
+        if let Some(mut asked) = self.questions.get_mut(&question)
+            && within(asked.at, at, ANSWER_WINDOW_NANOS)
+        {
+            *asked = Asked { at, open: most.min(asked.open + 1) };
+            return;
+        }
+        self.questions.insert(question, Asked { at, open: 1 });
+    }
+
+    /// Whether an answer to it is still to come, which then is this one. A later one is a copy, and
+    /// teaches nothing new, or a forgery.
+    fn was_asked(&mut self, question: &Question, at: Timestamp) -> bool {
+        let Some(mut asked) = self.questions.get_mut(question) else { return false };
+        if !within(asked.at, at, ANSWER_WINDOW_NANOS) {
+            return false;
+        }
+        asked.open = asked.open.saturating_sub(1);
+        let was_last = asked.open == 0;
+        drop(asked);
+        if was_last {
+            self.questions.remove(question);
+        }
+        true
+    }
+
+    fn answered(&mut self, name: Box<str>, client: IpAddr, packet: &Packet) {
+        let of = |reliable, unverified| {
+            Arc::new(HostNames { origin: NameOrigin::Passive, reliable, unverified })
+        };
+        let hearsay = of(Vec::new(), vec![name.clone()]);
+        let known = of(vec![name], Vec::new());
         for address in addresses(&packet.extra) {
-            for client in [Some(client), None] {
-                let seen = Seen { names: Arc::clone(&names), at: packet.time };
-                self.names.insert(Key { address, client }, seen);
+            for (client, names) in [(Some(client), &known), (None, &hearsay)] {
+                self.remember(Key { address, client }, names, packet.time);
             }
         }
+    }
+
+    fn remember(&mut self, key: Key, names: &Arc<HostNames>, at: Timestamp) {
+        if let Some(mut history) = self.names.get_mut(&key) {
+            history.add(names, at);
+            return;
+        }
+        let mut history = History::default();
+        history.add(names, at);
+        self.names.insert(key, history);
+    }
+}
+
+// === impl History ===
+
+impl History {
+    fn add(&mut self, names: &Arc<HostNames>, at: Timestamp) {
+        if let Some(newest) = self.0.last_mut()
+            && newest.names == *names
+        {
+            (newest.first, newest.last) = (newest.first.min(at), newest.last.max(at));
+            return;
+        }
+        if self.0.len() >= MAX_NAMES {
+            self.0.remove(0);
+        }
+        // Most have one name for ever, and shall not pay for four.
+        self.0.reserve_exact(1);
+        self.0.push(Seen { names: Arc::clone(names), first: at, last: at });
+    }
+
+    /// What was known at that time, or the moment after.
+    fn at(&self, time: Timestamp) -> Option<&Arc<HostNames>> {
+        let earlier = self.0.iter().filter(|seen| seen.first <= time);
+        let seen = earlier.max_by_key(|seen| seen.first).or_else(|| {
+            let earliest = self.0.iter().min_by_key(|seen| seen.first);
+            earliest.filter(|seen| seen.first.since(time) <= SLACK_NANOS)
+        })?;
+        (time.since(seen.last) <= KEPT_NANOS).then_some(&seen.names)
     }
 }
 
@@ -147,6 +250,14 @@ fn values<'a>(extra: &'a [Extra], name: &str) -> Option<&'a [Box<str>]> {
 fn query_name(extra: &[Extra]) -> Option<Box<str>> {
     match values(extra, QUERY_NAME)? {
         [name] => host_name(name),
+        _ => None,
+    }
+}
+
+/// The message's id; `None` if the field was not asked for, or there are several.
+fn message_id(extra: &[Extra]) -> Option<u16> {
+    match values(extra, ID)? {
+        [id] => u16::from_str_radix(id.strip_prefix("0x")?, 16).ok(),
         _ => None,
     }
 }

@@ -31,6 +31,9 @@ const TRY_TIMEOUT: Duration = Duration::from_secs(1);
 const LIMIT: Duration = Duration::from_secs(2);
 /// Names kept of an address; more is no name but a list.
 const MAX_NAMES: usize = 16;
+/// Names of an address that are confirmed, a question each, the first in order. What a look-up may
+/// cost is ours to say, not the owner's of the reverse zone.
+const MAX_CONFIRMED: usize = 2;
 /// Questions under way in one connection: more than can ever be out.
 const MAX_ACTIVE: usize = 65_536;
 
@@ -105,10 +108,12 @@ impl Resolver {
         if names.is_empty() {
             return Answer::Invalid(seconds(ttl));
         }
-        let checks = names.into_iter().take(MAX_NAMES).map(|name| async {
-            let confirmed = self.forward_confirm && leads_back(resolver, &name, address).await;
-            (name, confirmed)
-        });
+        let checks =
+            names.into_iter().take(MAX_NAMES).enumerate().map(|(place, name)| async move {
+                let asked = self.forward_confirm && place < MAX_CONFIRMED;
+                let confirmed = asked && leads_back(resolver, &name, address).await;
+                (name, confirmed)
+            });
         let mut found =
             HostNames { origin: NameOrigin::Ptr, reliable: Vec::new(), unverified: Vec::new() };
         for (name, confirmed) in join_all(checks).await {

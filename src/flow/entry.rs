@@ -254,6 +254,7 @@ impl Entry {
         let flow = Flow {
             id: self.id(policy),
             sequence: self.sequence,
+            began: self.first,
             // Without packets the interval is the moment of the last one before.
             start: if self.is_quiet() { self.end } else { self.start },
             end: self.end,

@@ -15,6 +15,8 @@ pub struct Flow {
     pub id: Id,
     /// Number of the report within the flow, from 0.
     pub sequence: u32,
+    /// Time of the flow's first packet: the same in all its reports.
+    pub began: Timestamp,
     /// Time of the first packet of the interval this report covers.
     pub start: Timestamp,
     /// Time of the last packet of the interval that carried the conversation on.
@@ -114,6 +116,7 @@ impl Flow {
         Self {
             id,
             sequence: 0,
+            began: Timestamp::default(),
             start: Timestamp::default(),
             end: Timestamp::default(),
             transport,

@@ -19,9 +19,11 @@ pub struct Names {
 pub struct HostNames {
     /// Where they come from.
     pub origin: NameOrigin,
-    /// Names that lead back to the address: seen in an answer that held it, or forward-confirmed.
+    /// Names that lead back to the address: the record's other side was told so when it asked for
+    /// them, or they are forward-confirmed.
     pub reliable: Vec<Box<str>>,
-    /// Names that only the owner of the reverse zone claims: no rule may rely on them.
+    /// Names that only the owner of the reverse zone or an answer to somebody else claims: no rule
+    /// may rely on them.
     pub unverified: Vec<Box<str>>,
 }
 

@@ -65,7 +65,8 @@ pub struct Config {
 }
 
 /// When a file is put aside: `flows.ndjson` becomes `flows.000001.ndjson`, the next one
-/// `flows.000002.ndjson`.
+/// `flows.000002.ndjson`. After `999999` records are held until files with high numbers are moved
+/// elsewhere.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RotateConfig {
@@ -73,9 +74,11 @@ pub struct RotateConfig {
     /// least 1024).
     pub max_bytes: Option<u64>,
     /// Seconds from a file's creation, by the wall clock, after which it is put aside (default: no
-    /// limit; at least 1). An empty file stays.
+    /// limit; at least 1). An empty file stays. If the clock is set back before the creation, they
+    /// count from then on.
     pub max_age_secs: Option<u64>,
     /// Rotated files that are kept for each path; the oldest are deleted (default: all; at least 1).
+    /// Whatever is named like one, with exactly six digits, counts as one.
     pub keep: Option<usize>,
 }
 

@@ -6,7 +6,7 @@
 mod naming;
 mod queue;
 
-use std::{collections::HashMap, net::IpAddr, time::Duration};
+use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
 use schemars::JsonSchema;
@@ -16,7 +16,10 @@ use tokio::{
     time::Instant,
 };
 
-use self::queue::{Queue, Waiting};
+use self::{
+    naming::Sought,
+    queue::{Queue, Waiting},
+};
 use crate::{
     ack::{Ack, End},
     batch::Batch,
@@ -28,7 +31,7 @@ use crate::{
         self, Answer, Directory, Failure, Lookup, Options, PassiveNames, Private, Question,
         Resolver, Server,
     },
-    record::{Kind, Kinds, Packet, Records},
+    record::{HostNames, Kind, Kinds, Packet, Records},
 };
 
 /// `max_wait_ms` at most: longer, and the queue's bound decides rather than the time.
@@ -58,19 +61,24 @@ pub struct Config {
     /// the resolver's time-out. For whoever needs records sooner, or has a slow resolver.
     pub max_wait_ms: u64,
     /// Addresses whose answers are remembered, 65,536 by default, at least 1; those used least are
-    /// forgotten first. Some 200 bytes each; `passive` remembers as many names again.
+    /// forgotten first. Some 200 bytes each. `passive` remembers as many again, each address once for
+    /// every client that asked and once for the others, mostly with one name and with four at most.
     pub max_entries: u32,
     /// Addresses asked for a second, 1,000 by default, at least 1, and as many at once; each takes a
-    /// question or two. What exceeds it is asked for later, for the records to come.
+    /// question, and with `forward_confirm` one more for each of its first two names. What exceeds it
+    /// is asked for later, for the records to come.
     pub rate_limit_per_sec: u32,
     /// Whether a name counts only if its own addresses hold the address it was found for (on by
-    /// default). Other names are kept apart as unverified, and so are all if this is off: whoever
-    /// owns a reverse zone can write any name into it.
+    /// default); of several names the first two in alphabetical order are put to the test. Other names
+    /// are kept apart as unverified, and so are all if this is off: whoever owns a reverse zone can
+    /// write any name into it.
     pub forward_confirm: bool,
     /// Whether names are learnt from DNS answers among the packets this component reads (on by
-    /// default). They go before `ptr`. Needs the fields dns.qry.name, dns.a, dns.aaaa,
-    /// dns.count.answers and dns.resp.type in the `tshark` source and in `extract`, and a `snaplen`
-    /// that leaves DNS answers whole (512 does for most).
+    /// default). They go before `ptr`. A name counts for the client that asked for it, in records that
+    /// began after its answer; in others it is unverified, for any client may ask a server of its own
+    /// for any name. Needs the fields dns.qry.name, dns.a, dns.aaaa, dns.count.answers and
+    /// dns.resp.type in the `tshark` source and in `extract`, and a `snaplen` that leaves DNS answers
+    /// whole (512 does for most). With dns.id, too, an answer must have its question's number.
     pub passive: bool,
     /// Whether PTR records are asked for (on by default). Off, nothing is sent.
     pub ptr: bool,
@@ -249,8 +257,6 @@ impl ReverseDns {
 
     /// Takes a batch in, and asks for what is not known of its addresses.
     fn take(&mut self, batch: Batch, input: &Input) {
-        // Names are as old as the data says, also when it is an old capture that is read live.
-        let now = Clock::Event.now(input.watermark());
         if let (Some(passive), Records::Packets(packets)) = (&mut self.passive, &batch.records) {
             packets.iter().for_each(|packet: &Packet| passive.learn(packet));
         }
@@ -265,9 +271,9 @@ impl ReverseDns {
         };
         let arrived = Instant::now();
         let mut missing = Vec::new();
-        naming::addresses(&batch.records, |address, peer| {
-            let passive = self.passive.as_ref().and_then(|names| names.names(address, peer, now));
-            if passive.is_some() {
+        naming::addresses(&batch.records, |sought| {
+            let address = sought.address;
+            if asked_for(self.passive.as_ref(), sought).is_some() {
                 self.directory.count(Lookup::Passive);
             } else if missing.last() != Some(&address)
                 && self.directory.want(address, arrived.into_std())
@@ -281,7 +287,7 @@ impl ReverseDns {
             Clock::Wall => Some(arrived + self.max_wait),
             Clock::Event => None,
         };
-        self.queue.push(Waiting { batch, missing, deadline, now });
+        self.queue.push(Waiting { batch, missing, deadline });
     }
 
     /// Hands on every batch at the front that need not or must not wait any longer. Gives the time
@@ -291,13 +297,14 @@ impl ReverseDns {
             let live = self.clock == Clock::Wall;
             let awaits = |address: IpAddr| self.directory.awaits(address);
             match self.queue.pop(Instant::now(), live, awaits) {
-                Ok(waiting) => {
-                    let Waiting { mut batch, now, .. } = waiting;
-                    let wall = Instant::now().into_std();
-                    naming::name(&mut batch.records, |address, peer| {
-                        let passive = self.passive.as_ref();
-                        let passive = passive.and_then(|names| names.names(address, peer, now));
-                        passive.or_else(|| self.directory.names(address, wall)).cloned()
+                Ok(Waiting { mut batch, .. }) => {
+                    let (passive, now) = (self.passive.as_ref(), Instant::now().into_std());
+                    naming::name(&mut batch.records, |sought| {
+                        let Sought { address, time, .. } = sought;
+                        asked_for(passive, sought)
+                            .or_else(|| self.directory.names(address, now))
+                            .or_else(|| passive?.hearsay(address, time))
+                            .cloned()
                     });
                     out.pass(Port::MAIN, batch).await?;
                 }
@@ -305,6 +312,11 @@ impl ReverseDns {
             }
         }
     }
+}
+
+/// The name under which the other side asked for an address.
+fn asked_for(passive: Option<&PassiveNames>, sought: Sought) -> Option<&Arc<HostNames>> {
+    passive?.names(sought.address, sought.peer?, sought.time)
 }
 
 impl Stage for ReverseDns {

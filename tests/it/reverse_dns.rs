@@ -22,6 +22,7 @@ use crate::harness::{
 };
 
 const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 10);
+const OTHER_CLIENT: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 11);
 const DNS_SERVER: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 1);
 
 /// What unbound knows: good names, several of them, hostile ones, one that leads elsewhere, silence.
@@ -45,6 +46,9 @@ const BROKEN: &str = "7.8.8.in-addr.arpa.";
 /// What `passive` needs of the source and of `extract`.
 const DNS_FIELDS: &str =
     "fields: [dns.qry.name, dns.a, dns.aaaa, dns.count.answers, dns.resp.type]";
+/// The same with the field that tells a forged answer.
+const DNS_FIELDS_AND_ID: &str =
+    "fields: [dns.id, dns.qry.name, dns.a, dns.aaaa, dns.count.answers, dns.resp.type]";
 
 /// An address each packet goes to, and the name it should get.
 const DESTINATIONS: [(&str, Option<&str>); 14] = [
@@ -135,56 +139,87 @@ fn private_addresses_are_asked_for_where_the_config_says(scene: &Scene) -> Outco
 fn an_address_has_the_name_its_client_asked_for(scene: &Scene) -> Outcome {
     let path = asked_for(scene);
     let records = replayed(scene, &path, "ptr: false", DNS_FIELDS)?;
-    let named: Vec<_> = destinations(&records).into_iter().skip(3).collect();
+    let named: Vec<_> = destinations(&records)
+        .into_iter()
+        .filter(|(address, _)| !address.starts_with("192.168."))
+        .collect();
     let expected = [
         ("8.8.4.4".to_owned(), Some("www.example.org".to_owned())),
         ("8.8.4.5".to_owned(), None),
         ("8.8.4.6".to_owned(), None),
+        ("8.8.4.7".to_owned(), Some("www.example.org".to_owned())),
+        ("8.8.4.4".to_owned(), Some("later.example".to_owned())),
+        ("8.8.4.4".to_owned(), None),
     ];
-    assert_eq!(named, expected);
+    assert_eq!(named, expected, "without ids the first answer counts");
     Ok(())
 }
 
 fn flows_have_passive_names_from_packets_that_end_there(scene: &Scene) -> Outcome {
     let path = asked_for(scene);
-    let config = pipeline(scene, "ptr: false, packets: learn", DNS_FIELDS);
+    let config = pipeline(scene, "ptr: false, packets: learn", DNS_FIELDS_AND_ID);
     let text = fs::read_to_string(&config)?
-        .replace("inputs: [packets], ptr", "inputs: [flows, packets], ptr");
+        .replace("inputs: [packets], ptr", "inputs: [flows, packets], ptr")
+        .replace("schema: simple", "schema: ecs");
     let flows = "transforms:\n  flows: { type: flow, inputs: [packets] }";
     let config = scene.write("flows.yaml", text.replace("transforms:", flows));
-    let records = replayed_by(scene, &config, &path)?;
-    let mut named = destinations(&records);
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let mut named: Vec<_> = replayed_by(scene, &config, &path)?
+        .iter()
+        .map(|flow| {
+            let unverified = text(&flow["tidegate"]["ptr"]["unverified"][0]);
+            let name = text(&flow["destination"]["domain"]);
+            (text(&flow["destination"]["ip"]), text(&flow["source"]["ip"]), name, unverified)
+        })
+        .collect();
     named.sort();
     let expected = [
-        ("192.168.1.1".to_owned(), None),
-        ("8.8.4.4".to_owned(), Some("www.example.org".to_owned())),
-        ("8.8.4.5".to_owned(), None),
-        ("8.8.4.6".to_owned(), None),
+        ("192.168.1.1", "192.168.1.10", "", ""),
+        ("8.8.4.4", "192.168.1.10", "later.example", ""),
+        ("8.8.4.4", "192.168.1.10", "www.example.org", ""),
+        ("8.8.4.4", "192.168.1.11", "", "later.example"),
+        ("8.8.4.5", "192.168.1.10", "", ""),
+        ("8.8.4.6", "192.168.1.10", "", ""),
+        ("8.8.4.7", "192.168.1.10", "", ""),
     ];
+    let expected = expected.map(|(to, from, name, unverified)| {
+        (to.to_owned(), from.to_owned(), name.to_owned(), unverified.to_owned())
+    });
     assert_eq!(named, expected);
     Ok(())
 }
 
 /// A capture in which a client asks for a name, goes to the address in the answer, to that of a name
-/// server beside it, and to the address in a forged answer.
+/// server beside it, and to those in forged answers, one of which came first but has not the
+/// question's id. Then it asks for another name of the first address and goes there again, and so
+/// does a client that has not asked.
 fn asked_for(scene: &Scene) -> PathBuf {
     let mut capture = Capture::micros();
     let mut add = |second, frame: Vec<u8>| {
         capture.frame(captures::EPOCH_SECONDS + second, 0, &frame);
     };
-    let question = dns_message("WWW.example.ORG", 0x0100, &[]);
-    let answer = dns_message(
-        "www.example.org",
-        0x8180,
-        &[(Ipv4Addr::new(8, 8, 4, 4), false), (Ipv4Addr::new(8, 8, 4, 5), true)],
-    );
-    let forged = dns_message("www.bank.example", 0x8180, &[(Ipv4Addr::new(8, 8, 4, 6), false)]);
-    add(0, between(CLIENT, DNS_SERVER, [40_000, 53], &question));
-    add(1, between(DNS_SERVER, CLIENT, [53, 40_000], &answer));
-    add(1, between(DNS_SERVER, CLIENT, [53, 40_000], &forged));
-    for last in 4..=6 {
-        add(2, between(CLIENT, Ipv4Addr::new(8, 8, 4, last), [40_001, 443], b"hello"));
+    let server = |last| Ipv4Addr::new(8, 8, 4, last);
+    let answers = [
+        dns_message(8, "www.example.org", 0x8180, &[(server(7), false)]),
+        dns_message(7, "www.example.org", 0x8180, &[(server(4), false), (server(5), true)]),
+        dns_message(7, "www.bank.example", 0x8180, &[(server(6), false)]),
+    ];
+    let question = |id, name| dns_message(id, name, 0x0100, &[]);
+    // Two questions, as for A and AAAA, so that without ids two answers count.
+    for id in [7, 9] {
+        add(0, between(CLIENT, DNS_SERVER, [40_000, 53], &question(id, "WWW.example.ORG")));
     }
+    for answer in &answers {
+        add(1, between(DNS_SERVER, CLIENT, [53, 40_000], answer));
+    }
+    for last in 4..=7 {
+        add(2, between(CLIENT, server(last), [40_001, 443], b"hello"));
+    }
+    let later = dns_message(9, "later.example", 0x8180, &[(server(4), false)]);
+    add(3, between(CLIENT, DNS_SERVER, [40_000, 53], &question(9, "later.example")));
+    add(4, between(DNS_SERVER, CLIENT, [53, 40_000], &later));
+    add(5, between(CLIENT, server(4), [40_002, 443], b"hello"));
+    add(5, between(OTHER_CLIENT, server(4), [40_002, 443], b"hello"));
     let path = scene.path("passive.pcap");
     capture.write(&path);
     path
@@ -278,15 +313,15 @@ fn between(source: Ipv4Addr, destination: Ipv4Addr, ports: [u16; 2], payload: &[
     frames::on_ethernet(&packet)
 }
 
-/// A DNS message with one question, and A records of that name in the answer or (`true`) the
+/// A DNS message with this id and one question, and A records of that name in the answer or (`true`) the
 /// additional section.
-fn dns_message(name: &str, flags: u16, records: &[(Ipv4Addr, bool)]) -> Vec<u8> {
+fn dns_message(id: u16, name: &str, flags: u16, records: &[(Ipv4Addr, bool)]) -> Vec<u8> {
     let count = |additional| {
         let records = records.iter().filter(|record| record.1 == additional);
         u16::try_from(records.count()).expect("a few records")
     };
     let mut message = Vec::new();
-    for word in [7, flags, 1, count(false), 0, count(true)] {
+    for word in [id, flags, 1, count(false), 0, count(true)] {
         message.extend(word.to_be_bytes());
     }
     for label in name.split('.') {

@@ -85,7 +85,7 @@ pub(in crate::codec) const FIELDS: &[Field<Alert>] = &[
         .ecs(&["related.ip"]),
     F::new(Keywords, "all names that lead back to the address", |alert, _| reliable(&alert.names))
         .ecs(&["related.hosts"]),
-    F::new(Keywords, "names that only the owner of the reverse zone claims", |alert, _| {
+    F::new(Keywords, "names nobody vouches for: no rule may rely on them", |alert, _| {
         unverified(&alert.names)
     })
     .ecs(&["tidegate.ptr.unverified"]),

@@ -219,7 +219,7 @@ pub(in crate::codec) const FIELDS: &[Field<Flow>] = &[
     .cim(&["dest_host_origin"]),
     F::new(Keywords, "all names that lead back to the addresses", |flow, _| reliable(&flow.names))
         .ecs(&["related.hosts"]),
-    F::new(Keywords, "names that only the owner of the reverse zone claims", |flow, _| {
+    F::new(Keywords, "names nobody vouches for: no rule may rely on them", |flow, _| {
         unverified(&flow.names)
     })
     .ecs(&["tidegate.ptr.unverified"]),

@@ -202,7 +202,7 @@ pub(in crate::codec) const FIELDS: &[Field<Packet>] = &[
         reliable(&packet.names)
     })
     .ecs(&["related.hosts"]),
-    F::new(Keywords, "names that only the owner of the reverse zone claims", |packet, _| {
+    F::new(Keywords, "names nobody vouches for: no rule may rely on them", |packet, _| {
         unverified(&packet.names)
     })
     .ecs(&["tidegate.ptr.unverified"]),

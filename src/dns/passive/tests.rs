@@ -4,6 +4,7 @@ use crate::record::{Header, Layer4, Names, Ports, Vlans};
 const CLIENT: &str = "192.168.1.10";
 const OTHER: &str = "192.168.1.11";
 const SERVER: &str = "192.168.1.1";
+const ADDRESS: &str = "93.184.216.34";
 const SECOND: i64 = 1_000_000_000;
 
 fn ip(text: &str) -> IpAddr {
@@ -69,38 +70,138 @@ fn learnt(packets: &[Packet]) -> PassiveNames {
     names
 }
 
-fn name(names: &PassiveNames, address: &str, peer: Option<&str>, second: i64) -> Option<String> {
-    let found = names.names(ip(address), peer.map(ip), at(second))?;
-    assert_eq!(found.origin, NameOrigin::Passive);
+/// The name `client` knows.
+fn known(names: &PassiveNames, address: &str, client: &str, second: i64) -> Option<String> {
+    let found = names.names(ip(address), ip(client), at(second))?;
+    assert_eq!((found.origin, found.unverified.len()), (NameOrigin::Passive, 0));
     found.name().map(str::to_owned)
+}
+
+/// The name one hears of.
+fn heard(names: &PassiveNames, address: &str, second: i64) -> Option<String> {
+    let found = names.hearsay(ip(address), at(second))?;
+    assert_eq!((found.origin, found.name()), (NameOrigin::Passive, None));
+    found.unverified.first().map(|name| (**name).to_owned())
+}
+
+/// The client asks at one second for a name of [`ADDRESS`], and is answered.
+fn asked_for(second: i64, name: &str) -> [Packet; 2] {
+    [question(second, CLIENT, name), answer(second, CLIENT, name, &[(A, &[ADDRESS])])]
 }
 
 #[test]
 fn an_address_has_the_name_that_was_asked_for() {
-    let fields: &[(&str, &[&str])] = &[(A, &["93.184.216.34"]), (AAAA, &["2606:2800::1"])];
+    let fields: &[(&str, &[&str])] = &[(A, &[ADDRESS]), (AAAA, &["2606:2800::1"])];
     let names = learnt(&[
         question(1, CLIENT, "WWW.Example.org"),
         answer(2, CLIENT, "www.example.ORG", fields),
     ]);
     let expected = Some("www.example.org".to_owned());
-    assert_eq!(name(&names, "93.184.216.34", Some(CLIENT), 3), expected);
-    assert_eq!(name(&names, "2606:2800::1", None, 3), expected);
-    assert_eq!(name(&names, "93.184.216.35", None, 3), None);
-    assert_eq!(name(&names, "93.184.216.34", None, 2 + 86_401), None, "a day later");
+    assert_eq!(known(&names, ADDRESS, CLIENT, 3), expected);
+    assert_eq!(known(&names, "2606:2800::1", CLIENT, 3), expected);
+    assert_eq!(known(&names, "93.184.216.35", CLIENT, 3), None);
+    assert_eq!(known(&names, ADDRESS, CLIENT, 2 + 86_401), None, "a day later");
 }
 
 #[test]
-fn each_client_sees_the_name_it_asked_for() {
-    let fields: &[(&str, &[&str])] = &[(A, &["93.184.216.34"])];
+fn each_client_knows_the_name_it_asked_for_and_the_others_only_hear_of_it() {
+    let fields: &[(&str, &[&str])] = &[(A, &[ADDRESS])];
     let names = learnt(&[
         question(1, CLIENT, "one.example"),
         question(1, OTHER, "two.example"),
         answer(2, CLIENT, "one.example", fields),
         answer(2, OTHER, "two.example", fields),
     ]);
-    assert_eq!(name(&names, "93.184.216.34", Some(CLIENT), 3).unwrap(), "one.example");
-    assert_eq!(name(&names, "93.184.216.34", Some(OTHER), 3).unwrap(), "two.example");
-    assert_eq!(name(&names, "93.184.216.34", Some("10.0.0.1"), 3).unwrap(), "two.example");
+    assert_eq!(known(&names, ADDRESS, CLIENT, 3).unwrap(), "one.example");
+    assert_eq!(known(&names, ADDRESS, OTHER, 3).unwrap(), "two.example");
+    assert_eq!(known(&names, ADDRESS, "10.0.0.1", 3), None);
+    assert_eq!(heard(&names, ADDRESS, 3).unwrap(), "two.example");
+}
+
+#[test]
+fn what_counts_is_the_name_asked_for_last_before_a_record_began() {
+    let names = learnt(&[asked_for(10, "a.example"), asked_for(20, "b.example")].concat());
+    let cases = [
+        (9, None),
+        (10, Some("a.example")),
+        (19, Some("a.example")),
+        (20, Some("b.example")),
+        (300, Some("b.example")),
+    ];
+    for (second, name) in cases {
+        assert_eq!(known(&names, ADDRESS, CLIENT, second).as_deref(), name, "{second}");
+        assert_eq!(heard(&names, ADDRESS, second).as_deref(), name, "{second}");
+    }
+    let moment = Timestamp::from_nanos(10 * SECOND - 50_000_000);
+    let found = names.names(ip(ADDRESS), ip(CLIENT), moment).unwrap();
+    assert_eq!(found.name(), Some("a.example"), "packets a moment out of order");
+}
+
+#[test]
+fn answers_out_of_order_count_by_their_times() {
+    let names = learnt(&[asked_for(20, "b.example"), asked_for(10, "a.example")].concat());
+    assert_eq!(known(&names, ADDRESS, CLIENT, 15).unwrap(), "a.example");
+    assert_eq!(known(&names, ADDRESS, CLIENT, 25).unwrap(), "b.example");
+}
+
+#[test]
+fn a_few_names_are_kept_and_one_asked_for_again_and_again_is_one_of_them() {
+    let mut names = learnt(&asked_for(0, "first.example"));
+    for second in 10..60 {
+        for packet in asked_for(second, "often.example") {
+            names.learn(&packet);
+        }
+    }
+    assert_eq!(known(&names, ADDRESS, CLIENT, 5).unwrap(), "first.example");
+    assert_eq!(known(&names, ADDRESS, CLIENT, 30).unwrap(), "often.example");
+    for second in 60..60 + 10 {
+        let name = format!("n{second}.example");
+        for packet in asked_for(second, &name) {
+            names.learn(&packet);
+        }
+    }
+    assert_eq!(known(&names, ADDRESS, CLIENT, 30), None, "forgotten");
+    assert_eq!(known(&names, ADDRESS, CLIENT, 66).unwrap(), "n66.example");
+    let key = Key { address: ip(ADDRESS), client: Some(ip(CLIENT)) };
+    assert_eq!(names.names.get(&key).unwrap().0.len(), MAX_NAMES);
+}
+
+#[test]
+fn a_question_has_one_answer_and_a_forged_one_behind_it_teaches_nothing() {
+    let good = || asked_for(1, "www.bank.example").to_vec();
+    let with = |id: &'static str, mut packet: Packet| {
+        packet.extra.push(Extra { name: ID.into(), values: vec![id.into()] });
+        packet
+    };
+    let question = || question(1, CLIENT, "www.bank.example");
+    let forged = || answer(1, CLIENT, "www.bank.example", &[(A, &["6.6.6.6"])]);
+    let again = with("0x0007", question());
+    let [_, true_answer] = asked_for(1, "www.bank.example").map(|packet| with("0x0007", packet));
+    let cases = [
+        ("behind the answer", [good(), vec![forged()]].concat()),
+        ("with another id", vec![with("0x0007", question()), with("0x0008", forged())]),
+        ("without an id", vec![with("0x0007", question()), forged()]),
+        (
+            "behind the answer to a question sent twice",
+            vec![again.clone(), again, true_answer, with("0x0007", forged())],
+        ),
+    ];
+    for (case, packets) in cases {
+        let names = learnt(&packets);
+        assert_eq!(known(&names, "6.6.6.6", CLIENT, 3), None, "{case}");
+        assert_eq!(heard(&names, "6.6.6.6", 3), None, "{case}");
+    }
+}
+
+#[test]
+fn questions_for_both_families_from_one_port_each_have_their_answer() {
+    let answers = [(A, ADDRESS), (AAAA, "2606:2800::1")]
+        .map(|(field, address)| answer(2, CLIENT, "www.example.org", &[(field, &[address])]));
+    let questions = [1, 1].map(|second| question(second, CLIENT, "www.example.org"));
+    let names = learnt(&[questions, answers].concat());
+    assert_eq!(known(&names, ADDRESS, CLIENT, 3).unwrap(), "www.example.org");
+    assert_eq!(known(&names, "2606:2800::1", CLIENT, 3).unwrap(), "www.example.org");
+    assert!(names.questions.is_empty());
 }
 
 #[test]
@@ -121,7 +222,9 @@ fn an_answer_nobody_asked_for_teaches_nothing() {
         ("no host name", vec![question(1, CLIENT, "a\u{7}b"), forged("a\u{7}b")]),
     ];
     for (case, packets) in cases {
-        assert_eq!(name(&learnt(&packets), "6.6.6.6", None, 3), None, "{case}");
+        let names = learnt(&packets);
+        assert_eq!(known(&names, "6.6.6.6", CLIENT, 3), None, "{case}");
+        assert_eq!(heard(&names, "6.6.6.6", 3), None, "{case}");
     }
 }
 
@@ -134,8 +237,8 @@ fn addresses_of_name_servers_are_not_taken_for_the_answer() {
         question(1, CLIENT, "www.example.org"),
         answer(2, CLIENT, "www.example.org", exact),
     ]);
-    assert!(name(&names, "93.184.216.34", None, 3).is_some());
-    assert_eq!(name(&names, "192.5.6.30", None, 3), None);
+    assert!(known(&names, "93.184.216.34", CLIENT, 3).is_some());
+    assert_eq!(known(&names, "192.5.6.30", CLIENT, 3), None);
 
     let referral: &[(&str, &[&str])] =
         &[(A, &["192.5.6.30"]), (ANSWERS, &["0"]), (TYPES, &["2", "1"])];
@@ -143,7 +246,7 @@ fn addresses_of_name_servers_are_not_taken_for_the_answer() {
         question(1, CLIENT, "www.example.org"),
         answer(2, CLIENT, "www.example.org", referral),
     ]);
-    assert_eq!(name(&names, "192.5.6.30", None, 3), None);
+    assert_eq!(known(&names, "192.5.6.30", CLIENT, 3), None);
 }
 
 #[test]
@@ -153,7 +256,7 @@ fn block_list_answers_and_nonsense_name_nobody() {
     let names =
         learnt(&[question(1, CLIENT, "ads.example"), answer(2, CLIENT, "ads.example", fields)]);
     for address in ["0.0.0.0", "127.0.0.1", "::", "1.2.3.4"] {
-        assert_eq!(name(&names, address, None, 3), None, "{address}");
+        assert_eq!(known(&names, address, CLIENT, 3), None, "{address}");
     }
 }
 

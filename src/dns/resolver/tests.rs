@@ -52,8 +52,13 @@ fn nobody(_: &str) -> Reply {
 #[tokio::test]
 async fn a_name_that_leads_back_is_reliable_and_the_others_are_kept_apart() {
     let server = Scripted::start(|name, record_type| match (name, record_type) {
-        (POINTER, RecordType::PTR) => {
-            pointers(&["Zeta.Example.", "alpha.example.", "liar.example.", "nobody.example."])
+        (POINTER, RecordType::PTR) => pointers(&["Zeta.Example.", "alpha.example."]),
+        ("5.4.8.8.in-addr.arpa.", RecordType::PTR) => {
+            let address = [8, 8, 4, 5].into();
+            let targets = ["nobody.example.", "liar.example."];
+            Reply::Records(
+                targets.iter().map(|target| pointer(address, self::name(target))).collect(),
+            )
         }
         ("liar.example.", _) => Reply::Records(vec![host(name, [9, 9, 9, 9].into())]),
         ("alpha.example.", _) => {
@@ -64,12 +69,12 @@ async fn a_name_that_leads_back_is_reliable_and_the_others_are_kept_apart() {
     })
     .await;
     let found = ask(&server, ADDRESS, true).await;
-    let expected = names(&["alpha.example", "zeta.example"], &["liar.example", "nobody.example"]);
-    assert_eq!(found, expected);
+    assert_eq!(found, names(&["alpha.example", "zeta.example"], &[]));
+    let found = ask(&server, [8, 8, 4, 5].into(), true).await;
+    assert_eq!(found, names(&[], &["liar.example", "nobody.example"]));
 
     let unconfirmed = ask(&server, ADDRESS, false).await;
-    let all = ["alpha.example", "liar.example", "nobody.example", "zeta.example"];
-    assert_eq!(unconfirmed, names(&[], &all));
+    assert_eq!(unconfirmed, names(&[], &["alpha.example", "zeta.example"]));
 }
 
 #[tokio::test]
@@ -156,6 +161,20 @@ async fn a_flood_of_names_is_cut_to_the_first_in_order() {
     };
     assert_eq!(found.unverified.len(), MAX_NAMES);
     assert_eq!(&*found.unverified[MAX_NAMES - 1], "n15.example");
+}
+
+#[tokio::test]
+async fn a_look_up_takes_three_questions_however_many_names_there_are() {
+    let server = Scripted::start(|name, record_type| match record_type {
+        RecordType::PTR => pointers(&["a.example.", "b.example.", "c.example.", "d.example."]),
+        _ => Reply::Records(vec![host(name, ADDRESS)]),
+    })
+    .await;
+    let found = ask(&server, ADDRESS, true).await;
+    assert_eq!(found, names(&["a.example", "b.example"], &["c.example", "d.example"]));
+    let mut asked = server.asked();
+    asked.sort();
+    assert_eq!(asked, [&format!("{POINTER} PTR"), "a.example. A", "b.example. A"]);
 }
 
 #[tokio::test]

@@ -51,7 +51,7 @@ fn reports_of_a_flow_that_goes_on_carry_what_is_new() {
             (2, 10, EndReason::Forced, at(600), at(690)),
         ]
     );
-    assert!(flows.iter().all(|flow| flow.id == flows[0].id));
+    assert!(flows.iter().all(|flow| flow.id == flows[0].id && flow.began == at(0)));
 }
 
 #[test]

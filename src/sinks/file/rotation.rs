@@ -1,7 +1,8 @@
 //! Rotated files: `flows.ndjson` becomes `flows.000001.ndjson`, the next one `flows.000002.ndjson`.
 //!
 //! Numbers only grow, so that a rotation is one rename, whole or not at all, and the name of a
-//! rotated file never changes again.
+//! rotated file never changes again. They have six digits, no more: `flows.20261123.ndjson` is a
+//! neighbour named by its date, and not ours to delete.
 
 use std::{
     fs, io,
@@ -15,19 +16,27 @@ use rustix::{
 
 use crate::sinks::append::directory_of;
 
+/// Digits of a number.
+const DIGITS: usize = 6;
+/// The last number there is: one rotation a minute takes almost two years to come so far.
+const MAX_NUMBER: u64 = 999_999;
 /// Tries to find a free number, should somebody else take them at the same time.
-const MAX_TRIES: u64 = 1_000;
+const MAX_TRIES: usize = 1_000;
 
-/// Renames the file at `path` to its next number, and says what it is called now.
-pub(super) fn rotate(path: &Path) -> io::Result<PathBuf> {
+/// Renames the file at `path` to its next number, and says what it is called now; `None` if all
+/// numbers are used up.
+pub(super) fn rotate(path: &Path) -> io::Result<Option<PathBuf>> {
     let last = numbers(path)?.last().copied().unwrap_or(0);
-    for number in (1..=MAX_TRIES).map(|tries| last.saturating_add(tries)) {
+    for number in (last + 1..=MAX_NUMBER).take(MAX_TRIES) {
         let rotated = rotated(path, number);
         match rename_to_new(path, &rotated) {
-            Ok(()) => return Ok(rotated),
+            Ok(()) => return Ok(Some(rotated)),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
         }
+    }
+    if last >= MAX_NUMBER {
+        return Ok(None);
     }
     Err(io::Error::other(format!("no free number after {last}")))
 }
@@ -56,7 +65,7 @@ fn rename_to_new(from: &Path, to: &Path) -> io::Result<()> {
 
 fn rotated(path: &Path, number: u64) -> PathBuf {
     let (stem, extension) = split(path);
-    directory_of(path).join(format!("{stem}.{number:06}{extension}"))
+    directory_of(path).join(format!("{stem}.{number:0DIGITS$}{extension}"))
 }
 
 /// The numbers of the rotated files of `path`, oldest first.
@@ -64,7 +73,7 @@ fn numbers(path: &Path) -> io::Result<Vec<u64>> {
     let (stem, extension) = split(path);
     let number = |name: &str| {
         let digits = name.strip_prefix(stem)?.strip_prefix('.')?.strip_suffix(extension)?;
-        let is_ours = digits.len() >= 6 && digits.bytes().all(|byte| byte.is_ascii_digit());
+        let is_ours = digits.len() == DIGITS && digits.bytes().all(|byte| byte.is_ascii_digit());
         if is_ours { digits.parse::<u64>().ok() } else { None }
     };
     let mut numbers = Vec::new();
@@ -132,7 +141,37 @@ mod tests {
         }
         fs::remove_file(directory.path().join("flows.000002.ndjson")).unwrap();
         fs::write(&path, "").unwrap();
-        assert_eq!(rotate(&path).unwrap(), directory.path().join("flows.000004.ndjson"));
+        let fourth = directory.path().join("flows.000004.ndjson");
+        assert_eq!(rotate(&path).unwrap(), Some(fourth));
+    }
+
+    #[test]
+    fn neighbours_named_by_their_date_are_neither_deleted_nor_counted_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("flows.ndjson");
+        let neighbours = ["flows.20261123.ndjson", "flows.1000000.ndjson", "flows.0000001.ndjson"];
+        for name in neighbours {
+            fs::write(directory.path().join(name), "").unwrap();
+        }
+        for number in ["000001", "000002"] {
+            fs::write(&path, "").unwrap();
+            let expected = directory.path().join(format!("flows.{number}.ndjson"));
+            assert_eq!(rotate(&path).unwrap(), Some(expected));
+        }
+        assert_eq!(prune(&path, 1).unwrap(), 1);
+        assert!(neighbours.iter().all(|name| directory.path().join(name).exists()));
+    }
+
+    #[test]
+    fn the_last_number_is_not_followed_by_one_that_prune_would_not_know() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("flows.ndjson");
+        fs::write(directory.path().join("flows.999998.ndjson"), "").unwrap();
+        fs::write(&path, "").unwrap();
+        assert_eq!(rotate(&path).unwrap(), Some(directory.path().join("flows.999999.ndjson")));
+        fs::write(&path, "").unwrap();
+        assert_eq!(rotate(&path).unwrap(), None);
+        assert!(path.exists());
     }
 
     #[test]

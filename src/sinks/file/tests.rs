@@ -177,6 +177,34 @@ async fn a_file_is_rotated_when_it_is_old_though_nothing_comes() {
 }
 
 #[tokio::test]
+async fn a_clock_that_is_set_back_stops_neither_rotation_by_age_nor_syncs() {
+    let config = json!({"rotate": {"max_age_secs": 60}, "sync": "interval"});
+    let bench = Bench::new("flows.ndjson", config);
+    bench.sent("one\n").await;
+    let set_back = Timestamp::from_nanos(now().nanos() - 3_600_000_000_000);
+    bench.maintain(set_back);
+    let synced = bench.sink.writer.lock().unwrap().open[0].synced;
+    assert_eq!(synced, set_back, "when the last sync was is not known, so one is due");
+    bench.maintain(set_back.saturating_add(59 * SECOND));
+    assert_eq!(bench.names(), ["flows.ndjson"]);
+    bench.maintain(set_back.saturating_add(60 * SECOND));
+    assert_eq!(bench.names(), ["flows.000001.ndjson"]);
+}
+
+#[tokio::test]
+async fn records_are_held_once_every_number_is_used_up() {
+    let bench = Bench::new("flows.ndjson", json!({"rotate": {"max_bytes": 1024}}));
+    fs::write(bench.path("flows.999999.ndjson"), "").unwrap();
+    let line = "1".repeat(700);
+    bench.sent(&format!("{line}\n")).await;
+    let sent = bench.send(format!("{line}\n").as_bytes()).await;
+    assert!(matches!(sent, Err(SendError::Hold { .. })), "{sent:?}");
+    fs::remove_file(bench.path("flows.999999.ndjson")).unwrap();
+    bench.sent(&format!("{line}\n")).await;
+    assert_eq!(bench.names(), ["flows.000001.ndjson", "flows.ndjson"]);
+}
+
+#[tokio::test]
 async fn a_file_moved_away_or_deleted_is_begun_anew_with_its_directory() {
     let bench = Bench::new("logs/flows.ndjson", json!({"mode": "0604"}));
     bench.sent("one\n").await;

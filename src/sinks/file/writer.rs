@@ -45,9 +45,10 @@ pub(super) struct Writer {
 #[derive(Debug)]
 pub(super) struct Open {
     file: AppendFile,
-    /// When it was created.
+    /// When it was created; never later than now, or a clock that was set back would keep it from
+    /// growing old.
     since: Timestamp,
-    synced: Timestamp,
+    pub(super) synced: Timestamp,
 }
 
 /// Why a request was not written; nothing of it is in the file.
@@ -57,6 +58,11 @@ pub(super) enum Error {
     Append(#[from] append::Error),
     #[error("can't rotate {}", path.display())]
     Rotate { path: PathBuf, source: io::Error },
+    #[error(
+        "can't rotate {}: it would be number 1000000, and numbers end before that: move those with \
+         high numbers elsewhere", path.display()
+    )]
+    NumbersUsedUp { path: PathBuf },
     #[error("can't compress")]
     Compress(#[source] io::Error),
 }
@@ -99,11 +105,14 @@ impl Writer {
         if !open.file.is_current() {
             return self.close(open);
         }
+        open.since = open.since.min(now);
         if self.is_too_old(&open, now) {
             return self.rotate(open);
         }
         let mut synced = Ok(());
-        if self.sync == Sync::Interval && now.since(open.synced) >= self.sync_interval_nanos {
+        // A clock set back says nothing of how long ago that was: too long, perhaps.
+        let is_due = open.synced > now || now.since(open.synced) >= self.sync_interval_nanos;
+        if self.sync == Sync::Interval && is_due {
             synced = open.file.sync();
             open.synced = now;
         }
@@ -132,6 +141,7 @@ impl Writer {
         if let Some(at) = self.open.iter().position(|open| open.file.path() == path) {
             let mut open = self.open.remove(at);
             if open.file.is_current() {
+                open.since = open.since.min(now);
                 return Ok(open);
             }
             info!(path = %path.display(), "moved or deleted: opened anew");
@@ -145,7 +155,8 @@ impl Writer {
         let since = file.created().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
         let since = since
             .and_then(|since| i64::try_from(since.as_nanos()).ok())
-            .map_or(now, Timestamp::from_nanos);
+            .map_or(now, Timestamp::from_nanos)
+            .min(now);
         Ok(Open { file, since, synced: now })
     }
 
@@ -164,7 +175,9 @@ impl Writer {
         let path = open.file.path().to_owned();
         self.close(open)?;
         let failed = |source| Error::Rotate { path: path.clone(), source };
-        let rotated = rotation::rotate(&path).map_err(failed)?;
+        let Some(rotated) = rotation::rotate(&path).map_err(failed)? else {
+            return Err(Error::NumbersUsedUp { path });
+        };
         if self.sync != Sync::None {
             sync_directory(&path)?;
         }
@@ -198,11 +211,13 @@ impl Writer {
 // === impl Error ===
 
 impl Error {
-    /// Whether only a person can mend it: what lies at the path is not ours to write.
+    /// Whether only a person can mend it: what lies at the path is not ours to write, or to rename
+    /// out of the way.
     pub(super) fn is_refusal(&self) -> bool {
         matches!(
             self,
             Self::Append(append::Error::NotRegular { .. } | append::Error::Foreign { .. })
+                | Self::NumbersUsedUp { .. }
         )
     }
 

@@ -2,18 +2,30 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use crate::record::{Alert, Flow, HostNames, Names, Packet, Records};
+use crate::record::{Alert, Flow, HostNames, Names, Packet, Records, Timestamp};
+
+/// An address of a record.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sought {
+    pub(super) address: IpAddr,
+    /// The address on the record's other side.
+    pub(super) peer: Option<IpAddr>,
+    /// When the one went to the other.
+    pub(super) time: Timestamp,
+}
 
 /// A record with addresses.
 trait Named: Clone {
     /// The source's, and the destination's if there is one.
     fn addresses(&self) -> (IpAddr, Option<IpAddr>);
+    /// When the one went to the other, whenever it is reported.
+    fn time(&self) -> Timestamp;
     fn names(&self) -> &Names;
     fn names_mut(&mut self) -> &mut Names;
 }
 
-/// Calls `visit` with each address of each record and the address on the record's other side.
-pub(super) fn addresses(records: &Records, visit: impl FnMut(IpAddr, Option<IpAddr>)) {
+/// Calls `visit` with each address of each record.
+pub(super) fn addresses(records: &Records, visit: impl FnMut(Sought)) {
     match records {
         Records::Packets(packets) => each(packets, visit),
         Records::Flows(flows) => each(flows, visit),
@@ -24,10 +36,7 @@ pub(super) fn addresses(records: &Records, visit: impl FnMut(IpAddr, Option<IpAd
 
 /// Gives each address of each record its names, as far as `find` has any and it has none yet.
 /// Records shared with another branch are copied only if some name is found.
-pub(super) fn name(
-    records: &mut Records,
-    find: impl Fn(IpAddr, Option<IpAddr>) -> Option<Arc<HostNames>>,
-) {
+pub(super) fn name(records: &mut Records, find: impl Fn(Sought) -> Option<Arc<HostNames>>) {
     match records {
         Records::Packets(packets) => fill(packets, find),
         Records::Flows(flows) => fill(flows, find),
@@ -36,27 +45,27 @@ pub(super) fn name(
     }
 }
 
-fn each<R: Named>(records: &[R], mut visit: impl FnMut(IpAddr, Option<IpAddr>)) {
-    for record in records {
-        let (source, destination) = record.addresses();
-        visit(source, destination);
-        if let Some(destination) = destination {
-            visit(destination, Some(source));
-        }
+fn each<R: Named>(records: &[R], mut visit: impl FnMut(Sought)) {
+    for (source, destination) in records.iter().map(sides) {
+        visit(source);
+        destination.into_iter().for_each(&mut visit);
     }
 }
 
-fn fill<R: Named>(
-    records: &mut Arc<Vec<R>>,
-    find: impl Fn(IpAddr, Option<IpAddr>) -> Option<Arc<HostNames>>,
-) {
+/// The source and, if there is one, the destination.
+fn sides<R: Named>(record: &R) -> (Sought, Option<Sought>) {
+    let ((source, destination), time) = (record.addresses(), record.time());
+    let sought = |address, peer| Sought { address, peer, time };
+    (sought(source, destination), destination.map(|destination| sought(destination, Some(source))))
+}
+
+fn fill<R: Named>(records: &mut Arc<Vec<R>>, find: impl Fn(Sought) -> Option<Arc<HostNames>>) {
     let found = |record: &R| {
-        let (source, destination) = record.addresses();
-        let Names { source: source_names, destination: destination_names } = record.names().clone();
+        let (source, destination) = sides(record);
+        let names = record.names().clone();
         Names {
-            source: source_names.or_else(|| find(source, destination)),
-            destination: destination_names
-                .or_else(|| destination.and_then(|address| find(address, Some(source)))),
+            source: names.source.or_else(|| find(source)),
+            destination: names.destination.or_else(|| destination.and_then(&find)),
         }
     };
     let Some(first) = records.iter().position(|record| found(record) != Names::default()) else {
@@ -70,6 +79,10 @@ fn fill<R: Named>(
 impl Named for Packet {
     fn addresses(&self) -> (IpAddr, Option<IpAddr>) {
         (self.outer.source, Some(self.outer.destination))
+    }
+
+    fn time(&self) -> Timestamp {
+        self.time
     }
 
     fn names(&self) -> &Names {
@@ -86,6 +99,10 @@ impl Named for Flow {
         (self.initiator.address, Some(self.responder.address))
     }
 
+    fn time(&self) -> Timestamp {
+        self.began
+    }
+
     fn names(&self) -> &Names {
         &self.names
     }
@@ -98,6 +115,10 @@ impl Named for Flow {
 impl Named for Alert {
     fn addresses(&self) -> (IpAddr, Option<IpAddr>) {
         (self.source, None)
+    }
+
+    fn time(&self) -> Timestamp {
+        self.time
     }
 
     fn names(&self) -> &Names {

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, net::IpAddr};
 
 use tokio::time::Instant;
 
-use crate::{batch::Batch, record::Timestamp};
+use crate::batch::Batch;
 
 /// Batches held at most.
 const MAX_BATCHES: usize = 4096;
@@ -20,8 +20,6 @@ pub(super) struct Waiting {
     pub(super) missing: Vec<IpAddr>,
     /// When it goes on all the same; never in a replay.
     pub(super) deadline: Option<Instant>,
-    /// When it came, in event time.
-    pub(super) now: Timestamp,
 }
 
 /// The queue.
@@ -81,7 +79,6 @@ mod tests {
             batch: Batch::unacknowledged(Records::none(Kind::Flow)),
             missing: missing.iter().map(|n| Ipv4Addr::from(*n).into()).collect(),
             deadline,
-            now: Timestamp::default(),
         }
     }
 

@@ -120,10 +120,15 @@ fn name(last: u8) -> Option<String> {
 }
 
 fn flows(pairs: &[(IpAddr, IpAddr)]) -> Records {
+    flows_begun(2, pairs)
+}
+
+fn flows_begun(second: i64, pairs: &[(IpAddr, IpAddr)]) -> Records {
+    let began = Timestamp::from_nanos(second * 1_000_000_000);
     let side = |address| Endpoint::new(address, Some(443)).sent(1, 60);
     let flow = |(source, destination): &(IpAddr, IpAddr)| {
         let id = Id::of("flow", "test").finish();
-        Flow::new(id, Transport::TCP, side(*source), side(*destination))
+        Flow { began, ..Flow::new(id, Transport::TCP, side(*source), side(*destination)) }
     };
     Records::Flows(Arc::new(pairs.iter().map(flow).collect()))
 }
@@ -173,12 +178,16 @@ fn packet(second: i64, from: (IpAddr, u16), to: (IpAddr, u16), extra: &[(&str, &
     }
 }
 
-/// A client asks for a name and is told an address.
+/// A client asks for a name at the first second and is told an address.
 fn dns_exchange(name: &str, address: &str) -> Records {
+    dns_exchange_at(1, name, address)
+}
+
+fn dns_exchange_at(second: i64, name: &str, address: &str) -> Records {
     let (client, server) = ((LAN, 40_000), (IpAddr::from([192, 168, 1, 1]), 53));
     Records::Packets(Arc::new(vec![
-        packet(1, client, server, &[("dns_qry_name", name)]),
-        packet(1, server, client, &[("dns_qry_name", name), ("dns_a", address)]),
+        packet(second, client, server, &[("dns_qry_name", name)]),
+        packet(second, server, client, &[("dns_qry_name", name), ("dns_a", address)]),
     ]))
 }
 
@@ -285,6 +294,43 @@ async fn packets_that_are_only_learnt_from_end_here_and_flows_have_the_names_ask
     let meter = rig.end().await;
     assert_eq!(meter.balance().absorbed, 2);
     assert_eq!(server.asked().len(), 2, "a name that was seen is not asked for");
+}
+
+#[tokio::test]
+async fn a_flow_reported_late_has_the_name_asked_for_before_it_began() {
+    let server = server(Duration::ZERO).await;
+    let learn = Config { packets: Packets::Learn, ptr: false, ..config(&server) };
+    let mut rig = Rig::new(&learn, Clock::Event);
+    rig.send(dns_exchange_at(1, "a.example", "8.8.8.1"), 1).await;
+    rig.send(dns_exchange_at(60, "b.example", "8.8.8.1"), 60).await;
+    assert_eq!((rig.named().await, rig.named().await), (vec![], vec![]));
+    for (began, name) in [(2, "a.example"), (61, "b.example")] {
+        rig.send(flows_begun(began, &[(LAN, ip(1))]), 300).await;
+        assert_eq!(rig.named().await, [(None, Some(name.to_owned()))]);
+    }
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn a_name_somebody_else_asked_for_is_unverified_and_gives_way_to_the_pointer() {
+    let server = server(Duration::ZERO).await;
+    let infected = dns_exchange("www.bank.example", "8.8.8.1");
+    let victim = IpAddr::from([192, 168, 1, 11]);
+    for ptr in [true, false] {
+        let learn = Config { packets: Packets::Learn, ptr, ..config(&server) };
+        let mut rig = Rig::new(&learn, Clock::Event);
+        rig.send(infected.clone(), 1).await;
+        rig.send(flows(&[(victim, ip(1))]), 60).await;
+        assert_eq!(rig.named().await, []);
+        let batch = rig.next().await.unwrap();
+        let Records::Flows(flows) = &batch.records else { panic!("flows") };
+        let names = flows[0].names.destination.as_ref().unwrap();
+        let claimed: &[Box<str>] = if ptr { &[] } else { &["www.bank.example".into()] };
+        assert_eq!(names.name(), ptr.then_some("8-8-8-1.example"));
+        assert_eq!(names.unverified, claimed);
+        batch.ack.settle(End::Delivered);
+        rig.end().await;
+    }
 }
 
 #[tokio::test]
