@@ -34,6 +34,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new(two_workers_write_the_same_bytes_as_one),
         Case::new(flows_of_every_capture_are_the_same_bytes_each_time_and_with_two_workers)
             .needs_data(),
+        Case::new(a_relative_temporary_folder_serves_for_chunks),
         Case::new(the_summary_accounts_for_every_packet),
         Case::new(a_replay_writes_only_data_to_stdout),
         Case::new(two_million_packets_fit_into_bounded_memory).slow().alone(),
@@ -236,6 +237,22 @@ fn two_million_packets_fit_into_bounded_memory(scene: &Scene) -> Outcome {
         eprintln!("{workers} workers: peak of {peak_kilobytes} KiB");
         assert!((1..=limit).contains(&peak_kilobytes), "{workers} workers: {peak_kilobytes} KiB");
     }
+    Ok(())
+}
+
+fn a_relative_temporary_folder_serves_for_chunks(scene: &Scene) -> Outcome {
+    let capture = scene.path("sixty-thousand.pcap");
+    captures::numbered(60_000).write(&capture);
+    fs::create_dir(scene.path("temporary"))?;
+    let config = config::replay(scene, "dissect: transport", "");
+    let ended = Tidegate::new(scene, ["replay", "-c"])
+        .arg(&config)
+        .arg(&capture)
+        .env("TMPDIR", "temporary")
+        .run()?
+        .expect(0)?;
+    assert!(!ended.stderr.contains("can't be cut"), "{}", ended.stderr);
+    assert_eq!(fs::read_to_string(scene.path("records.out"))?.lines().count(), 60_000);
     Ok(())
 }
 
