@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// How long a script may take to get somewhere.
+const SOON: Duration = Duration::from_secs(30);
+
 /// Puts a script in dumpcap's place. Told to end, it says what `told` makes of it.
 fn capturing(mut config: Config, folder: &TempDir, mode: Mode, begin: &str, told: &str) -> Config {
     let path = folder.path().join("dumpcap");
@@ -50,6 +53,15 @@ async fn run_until(config: &Config, lines: usize) -> Ran {
     source.end().await
 }
 
+async fn wait_for(path: &Path) {
+    let there = async {
+        while !path.exists() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(SOON, there).await.unwrap_or_else(|_| panic!("no {}", path.display()));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_segment_waits_for_a_tshark_that_does_not_start_for_a_while() {
     let folder = tempfile::tempdir().unwrap();
@@ -87,4 +99,48 @@ async fn a_segment_that_no_tshark_reads_is_counted_and_kept_and_the_next_is_read
         let kept = fs::read_dir(folder.path().join("segments/damaged")).unwrap();
         assert_eq!(kept.count(), 1, "{fails}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dumpcap_is_told_to_end_while_the_destination_takes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let [reads, told] = ["reads", "told"].map(|name| folder.path().join(name));
+    let script = format!(
+        "read -r packets || exit 0; touch {}; exec yes '{{\"layers\":{{}}}}'",
+        reads.display()
+    );
+    let tell = format!("touch {}", told.display());
+    let config = capturing(fake(&folder, &script), &folder, Mode::Pipe, "echo packets", &tell);
+    let source = Started::new(&config);
+    wait_for(&reads).await;
+    // More than the edge takes.
+    while source.meter.balance().received < 1_000 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    source.stop.cancel();
+    wait_for(&told).await;
+    source.running.abort();
+    assert!(source.running.await.is_err());
+    assert_eq!(source.meter.balance().unknown_losses, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_dumpcap_holds_is_read_before_its_last_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let captures = folder.path().join("captures");
+    // More than the pipes and the blocks ahead take.
+    let tell = "head -c 80000000 /dev/zero | tr '\\0' x | fold -w 40000; echo
+        echo 'Packets captured: 0' >&2
+        echo 'Packets received/dropped on interface lo: 0/7 \
+        (pcap:7/dumpcap:0/flushed:0/ps_ifdrop:0) (0.0%)' >&2";
+    let begin = format!("touch {}", captures.display());
+    let config = capturing(fake(&folder, "exec cat"), &folder, Mode::Pipe, &begin, tell);
+    let source = Started::new(&config);
+    wait_for(&captures).await;
+    source.stop.cancel();
+    let ran = source.end().await;
+    assert!(ran.result.is_ok(), "{:?}", ran.result);
+    assert_eq!(ran.lines.len(), 2_000);
+    assert_eq!((ran.errors(), ran.balance.unknown_losses), (vec![], 0));
+    assert_eq!(ran.balance.lost.get("kernel_buffer"), Some(&7));
 }
