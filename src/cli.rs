@@ -14,6 +14,7 @@ mod validate;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use self::{
     exit::Exit,
@@ -66,6 +67,7 @@ pub fn main() -> ExitCode {
         }
     };
     log::start(cli.log_format, cli.log_level, cli.quiet);
+    hide_secrets();
     let exit = match cli.command {
         Command::Run(args) => run::run(&args, cli.quiet),
         Command::Replay(args) => replay::run(&args, cli.quiet),
@@ -74,4 +76,12 @@ pub fn main() -> ExitCode {
         Command::Schema => schema::run(),
     };
     exit.into()
+}
+
+/// Keeps our memory and environment, which hold tokens, from other processes of our user, children
+/// that read hostile packets among them: `PR_SET_DUMPABLE` of prctl(2). There is no core dump of us.
+fn hide_secrets() {
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        tracing::warn!(%error, "processes of the same user can read our memory and environment");
+    }
 }

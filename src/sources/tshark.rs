@@ -82,7 +82,8 @@ pub struct Config {
     pub checksums: bool,
     /// The short files of `mode: segments`.
     pub segment: Segment,
-    /// How soon a capture that broke off begins anew.
+    /// How soon a capture that broke off begins anew, and a segment is tried again whose tshark did not
+    /// start (8 times, then it is given up and kept as a damaged one).
     pub restart: Restart,
     /// The longest line taken from tshark, in bytes, 1,048,576 (1 MiB) by default, 64 KiB to 64 MiB;
     /// a longer one is left out and counted.

@@ -1,6 +1,11 @@
 //! Live captures on a veth pair: nothing lost, nothing left, nothing privileged.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use libtest_mimic::Failed;
 
@@ -9,7 +14,7 @@ use crate::harness::{
     live::Live,
     poll::{self, SOON},
     process,
-    tidegate::{Ended, Tidegate},
+    tidegate::{self, Ended, Tidegate},
 };
 
 /// What issue and test call fast: packets a second.
@@ -25,6 +30,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new(a_pipe_shows_a_packet_within_seconds).needs_root().alone(),
         Case::new(a_capture_filter_keeps_the_rest_out).needs_root().alone(),
         Case::new(children_have_no_privileges_and_no_environment).needs_root().alone(),
+        Case::new(a_child_cannot_read_what_we_were_given),
         Case::new(the_api_tells_metrics_health_and_readiness_on_loopback).needs_root().alone(),
         Case::new(an_interface_that_is_not_there_is_named_with_those_that_are).needs_root(),
     ]
@@ -133,6 +139,37 @@ fn children_have_no_privileges_and_no_environment(scene: &Scene) -> Outcome {
     }
     assert!(!live.running.stderr().contains(secret));
     live.stop()?.0.expect(0)?;
+    Ok(())
+}
+
+fn a_child_cannot_read_what_we_were_given(scene: &Scene) -> Outcome {
+    let (read, refused) = (scene.path("read"), scene.path("refused"));
+    let capture = scene.path("ten.pcap");
+    captures::numbered(10).write(&capture);
+    let script = format!(
+        "#!/bin/sh\n[ \"$1\" = --version ] && exit
+        cat /proc/$PPID/environ /proc/$PPID/mem > {} 2> {}\nexit 0\n",
+        read.display(),
+        refused.display()
+    );
+    fs::create_dir(scene.path("bin"))?;
+    let program = scene.write("bin/tshark", script);
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+    // Without capabilities we are to our children what any user's process is to another of his.
+    let status = Command::new("setpriv")
+        .args(["--bounding-set=-all", "--inh-caps=-all", tidegate::program(), "replay", "-c"])
+        .arg(config::replay(scene, "", ""))
+        .arg(&capture)
+        .env("PATH", format!("{}:{}", scene.path("bin").display(), std::env::var("PATH")?))
+        .env("TMPDIR", &scene.folder)
+        .stdin(Stdio::null())
+        .stderr(fs::File::create(scene.path("stderr"))?)
+        .status()?;
+    let said = fs::read_to_string(scene.path("stderr"))?;
+    assert_eq!(status.code(), Some(0), "{said}");
+    let refused = fs::read_to_string(refused)?;
+    assert_eq!(refused.matches("Permission denied").count(), 2, "{refused}\n{said}");
+    assert!(fs::read(read)?.is_empty());
     Ok(())
 }
 

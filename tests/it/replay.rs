@@ -12,7 +12,11 @@ use libtest_mimic::Failed;
 use serde_json::Value;
 
 use crate::harness::{
-    Case, Outcome, Scene, captures, config, expected, process,
+    Case, Outcome, Scene,
+    captures::{self, Capture, EPOCH_SECONDS},
+    config, expected,
+    memory_disk::MemoryDisk,
+    process,
     tidegate::{Ended, Tidegate},
 };
 
@@ -34,6 +38,8 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new(two_workers_write_the_same_bytes_as_one),
         Case::new(flows_of_every_capture_are_the_same_bytes_each_time_and_with_two_workers)
             .needs_data(),
+        Case::new(a_relative_temporary_folder_serves_for_chunks),
+        Case::new(a_capture_that_grows_beyond_its_disk_is_read_without_chunks).needs_root(),
         Case::new(the_summary_accounts_for_every_packet),
         Case::new(a_replay_writes_only_data_to_stdout),
         Case::new(two_million_packets_fit_into_bounded_memory).slow().alone(),
@@ -236,6 +242,52 @@ fn two_million_packets_fit_into_bounded_memory(scene: &Scene) -> Outcome {
         eprintln!("{workers} workers: peak of {peak_kilobytes} KiB");
         assert!((1..=limit).contains(&peak_kilobytes), "{workers} workers: {peak_kilobytes} KiB");
     }
+    Ok(())
+}
+
+fn a_relative_temporary_folder_serves_for_chunks(scene: &Scene) -> Outcome {
+    let capture = scene.path("sixty-thousand.pcap");
+    captures::numbered(60_000).write(&capture);
+    fs::create_dir(scene.path("temporary"))?;
+    let config = config::replay(scene, "dissect: transport", "");
+    let ended = Tidegate::new(scene, ["replay", "-c"])
+        .arg(&config)
+        .arg(&capture)
+        .env("TMPDIR", "temporary")
+        .run()?
+        .expect(0)?;
+    assert!(!ended.stderr.contains("can't be cut"), "{}", ended.stderr);
+    assert_eq!(fs::read_to_string(scene.path("records.out"))?.lines().count(), 60_000);
+    Ok(())
+}
+
+fn a_capture_that_grows_beyond_its_disk_is_read_without_chunks(scene: &Scene) -> Outcome {
+    const PACKETS: u32 = 3_000;
+    // 180 MB that pack so well that they are taken for some 8 MB: the disk seems to have room.
+    let capture = scene.path("bomb.pcap.gz");
+    let mut frame = captures::numbered(1).bytes()[24 + 16..].to_vec();
+    frame.resize(60_000, 0);
+    let mut whole = Capture::micros();
+    for number in 0..PACKETS {
+        whole.frame(EPOCH_SECONDS, number, &frame);
+    }
+    let mut packed = GzEncoder::new(File::create(&capture)?, Compression::fast());
+    packed.write_all(whole.bytes())?;
+    packed.finish()?;
+    let packed_bytes = capture.metadata()?.len();
+    assert!((500_000..2_000_000).contains(&packed_bytes), "{packed_bytes} bytes");
+    let disk = MemoryDisk::mount(&scene.path("disk"), 120_000_000)?;
+    let config = config::replay(scene, "dissect: transport", "");
+    let ended = Tidegate::new(scene, ["replay", "-c"])
+        .arg(&config)
+        .arg(&capture)
+        .env("TMPDIR", disk.path())
+        .run()?
+        .expect(0)?;
+    ended.says(&["too little space left"])?;
+    assert!(!ended.stderr.contains("No space left"), "{}", ended.stderr);
+    let records = fs::read_to_string(scene.path("records.out"))?;
+    assert_eq!(records.lines().count(), PACKETS as usize);
     Ok(())
 }
 

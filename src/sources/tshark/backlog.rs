@@ -117,19 +117,24 @@ impl Backlog {
     pub(super) fn shed(&self, segment: &Segment, packets: u64) -> bool {
         let mut state = self.state();
         let is_it = |item: &Item| matches!(item, Item::Segment(one) if one.path == segment.path);
-        let Some(place) = state.items.iter().rposition(is_it) else {
+        let Some(mut place) = state.items.iter().rposition(is_it) else {
             return false;
         };
         // Neighbours become one, so that a long shortage takes no memory.
-        let after = match state.items.get(place + 1) {
-            Some(Item::Shed(after)) => Some(*after),
-            _ => None,
-        };
-        if after.is_some() {
+        let mut packets = packets;
+        if let Some(Item::Shed(after)) = state.items.get(place + 1) {
+            packets += after;
             state.items.remove(place + 1);
         }
+        if let Some(before) = place.checked_sub(1)
+            && let Some(Item::Shed(shed)) = state.items.get(before)
+        {
+            packets += shed;
+            state.items.remove(place);
+            place = before;
+        }
         if let Some(item) = state.items.get_mut(place) {
-            *item = Item::Shed(packets + after.unwrap_or(0));
+            *item = Item::Shed(packets);
         }
         state.queued_bytes -= segment.bytes;
         true
@@ -173,5 +178,19 @@ mod tests {
         assert_eq!(backlog.next().await, Some(Item::End(Some(6))));
         assert_eq!(backlog.next().await, None);
         assert_eq!(backlog.bytes(), 0);
+    }
+
+    #[test]
+    fn a_long_shortage_leaves_one_count() {
+        let backlog = Backlog::default();
+        backlog.push(Item::Segment(segment("waits", 10)));
+        for round in 0..100 {
+            let newest = segment(&round.to_string(), 10);
+            backlog.push(Item::Segment(newest.clone()));
+            assert!(backlog.shed(&newest, 2));
+        }
+        assert_eq!(backlog.state().items.len(), 2);
+        assert_eq!(backlog.try_next(), Some(Item::Segment(segment("waits", 10))));
+        assert_eq!(backlog.try_next(), Some(Item::Shed(200)));
     }
 }

@@ -37,6 +37,9 @@ const END_DEADLINE: Duration = Duration::from_secs(5);
 /// How often it is looked whether a full disk has space again.
 const SPACE_EVERY: Duration = Duration::from_secs(1);
 
+/// dumpcap numbers segments modulo this (`RINGBUFFER_MAX_NUM_FILES`): 0 follows 99,999.
+const SEGMENT_NUMBERS: u64 = 100_000;
+
 /// dumpcap and the folder it writes into.
 #[derive(Debug)]
 pub(super) struct Capturer {
@@ -239,7 +242,8 @@ pub(super) fn remove(path: &Path) {
     }
 }
 
-/// The segments with a number over `after`, by number: `segment_00001_20260101120000.pcap`.
+/// The segments that dumpcap began after number `after`, in their order:
+/// `segment_00001_20260101120000.pcap`. Those with the lower numbers before it may lie there too.
 fn list(folder: &Path, after: u64) -> io::Result<Vec<(u64, Segment)>> {
     let mut segments = Vec::new();
     for entry in fs::read_dir(folder)? {
@@ -249,7 +253,7 @@ fn list(folder: &Path, after: u64) -> io::Result<Vec<(u64, Segment)>> {
             .to_str()
             .and_then(|name| name.split('_').nth(1))
             .and_then(|number| number.parse().ok());
-        let Some(number) = number.filter(|number| *number > after) else {
+        let Some(number) = number.filter(|number| is_after(*number, after)) else {
             continue;
         };
         // It may be read and deleted meanwhile.
@@ -259,6 +263,35 @@ fn list(folder: &Path, after: u64) -> io::Result<Vec<(u64, Segment)>> {
         let segment = Segment { path: entry.path(), bytes: meta.len(), may_be_cut: false };
         segments.push((number, segment));
     }
-    segments.sort_by_key(|(number, _)| *number);
+    segments.sort_by_key(|(number, _)| distance(*number, after));
     Ok(segments)
+}
+
+fn is_after(number: u64, after: u64) -> bool {
+    (1..SEGMENT_NUMBERS / 2).contains(&distance(number, after))
+}
+
+/// How many segments after `after` the one with this number was begun.
+fn distance(number: u64, after: u64) -> u64 {
+    (number + SEGMENT_NUMBERS - after) % SEGMENT_NUMBERS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_go_on_in_their_order_when_the_numbers_begin_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        for number in ["00000", "99998", "00001", "99999"] {
+            fs::write(folder.path().join(format!("segment_{number}_20260101.pcap")), "").unwrap();
+        }
+        for (after, expected) in
+            [(99_997, vec![99_998, 99_999, 0, 1]), (99_999, vec![0, 1]), (0, vec![1]), (1, vec![])]
+        {
+            let segments = list(folder.path(), after).unwrap();
+            let numbers: Vec<_> = segments.into_iter().map(|(number, _)| number).collect();
+            assert_eq!(numbers, expected, "after {after}");
+        }
+    }
 }

@@ -38,8 +38,11 @@ const SPARE_BYTES: u64 = 64 << 20;
 /// First bytes of compressed files: gzip, zstd, lz4.
 const COMPRESSED: &[&[u8]] = &[b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18"];
 
-/// How often it is looked for new chunks.
+/// How often it is looked for new chunks, and for space.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// How long editcap may take to end.
+const END_DEADLINE: Duration = Duration::from_secs(5);
 
 /// The next thing to do.
 #[derive(Debug)]
@@ -177,24 +180,39 @@ impl Cutter {
         let mut look = interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut next = 0;
+        let mut ready = None;
+        let mut is_full = false;
         let ended = loop {
+            // A chunk is complete once its successor is begun.
+            if ready.is_none() && chunk(prefix, next + 1).is_some() {
+                ready = chunk(prefix, next);
+            }
             tokio::select! {
                 ended = editcap.ended() => break ended,
-                _ = look.tick() => {}
-            }
-            // A chunk is complete once its successor is begun.
-            while chunk(prefix, next + 1).is_some()
-                && let Some(path) = chunk(prefix, next)
-            {
-                let packets = Some(CHUNK_PACKETS);
-                queue.send(Work::Chunk { path, packets }).await?;
-                next += 1;
+                permit = queue.units.reserve(), if ready.is_some() => {
+                    let permit = permit.map_err(|_| Unwanted)?;
+                    if let Some(path) = ready.take() {
+                        let work = Work::Chunk { path, packets: Some(CHUNK_PACKETS) };
+                        permit.send(Unit { file: queue.file, work });
+                        next += 1;
+                    }
+                }
+                _ = look.tick() => {
+                    // Compressed packets may grow by far more than was expected.
+                    is_full = private::space(&self.base).is_ok_and(|it| it.free < SPARE_BYTES);
+                    if is_full {
+                        break editcap.finish(END_DEADLINE).await;
+                    }
+                }
             }
         };
         let complete = ended.exit == Exit::Code(0);
         while let Some(path) = chunk(prefix, next) {
             let is_last = chunk(prefix, next + 1).is_none();
             if is_last && !complete {
+                if let Err(error) = fs::remove_file(&path) {
+                    tracing::debug!(%error, "half a chunk stays until the end of the run");
+                }
                 break;
             }
             let packets = (!is_last).then_some(CHUNK_PACKETS);
@@ -202,7 +220,12 @@ impl Cutter {
             next += 1;
         }
         if !complete {
-            tracing::warn!(file = %path.display(), says = ended.words, "the file can't be cut: one tshark reads the rest");
+            let says = if is_full {
+                format!("there is too little space left in {}", self.base.display())
+            } else {
+                ended.words
+            };
+            tracing::warn!(file = %path.display(), says, "the file can't be cut: one tshark reads the rest");
             queue.send(Work::Rest).await
         } else if ended.words.is_empty() {
             Ok(())

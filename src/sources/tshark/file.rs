@@ -128,8 +128,8 @@ impl Replay<'_> {
         match &job.unit.work {
             Work::Rest => self.emitter.again_from_whole(),
             Work::Chunk { .. } => {}
-            Work::Damaged(words) => self.report("damaged_capture", job.unit.file, words),
-            Work::Unreadable(words) => self.report("unreadable_capture", job.unit.file, words),
+            Work::Damaged(words) => self.damaged("damaged_capture", job.unit.file, words),
+            Work::Unreadable(words) => self.damaged("unreadable_capture", job.unit.file, words),
         }
         let Some(mut reading) = job.reading.take() else {
             return Ok(());
@@ -163,18 +163,25 @@ impl Replay<'_> {
     }
 
     fn ended(&mut self, unit: &Unit, end: ReadEnd) -> Result<(), Error> {
+        let meter = self.out.meter();
+        let missing = unit.packets().map(|all| all.saturating_sub(self.emitter.packets()));
         match end {
-            ReadEnd::Complete => {
-                if let Some(missing) =
-                    unit.packets().and_then(|packets| packets.checked_sub(self.emitter.packets()))
-                {
-                    self.out.meter().lost("frame_gap", missing);
-                }
+            ReadEnd::Complete => meter.lost("frame_gap", missing.unwrap_or(0)),
+            ReadEnd::Damaged(words) => {
+                meter.lost("frame_gap", missing.unwrap_or(0));
+                self.damaged("damaged_capture", unit.file, &words);
             }
-            ReadEnd::Damaged(words) => self.report("damaged_capture", unit.file, &words),
+            ReadEnd::Died(how) => {
+                match missing {
+                    Some(missing) => meter.lost("tshark_failed", missing),
+                    None => meter.unknown_loss(),
+                }
+                self.died(unit.file, missing, &how);
+            }
             ReadEnd::Refused(words) => return Err(refused("tshark", &words)),
+            ReadEnd::NotStarted(error) => return Err(error),
         }
-        self.emitter.end_capture();
+        self.emitter.end_capture(unit.packets());
         if let Work::Chunk { path, .. } = &unit.work
             && let Err(error) = fs::remove_file(path)
         {
@@ -183,9 +190,23 @@ impl Replay<'_> {
         Ok(())
     }
 
-    fn report(&self, error_type: &'static str, file: usize, words: &str) {
-        let name = self.files.get(file).map(|path| path.display().to_string());
-        let name = name.unwrap_or_default();
+    fn died(&self, file: usize, missing: Option<u64>, how: &str) {
+        self.out.meter().error("tshark_failed");
+        tracing::error!(
+            file = self.name(file),
+            packets = self.emitter.epoch_packets(),
+            missing = missing.map_or_else(|| "unknown".to_owned(), |missing| missing.to_string()),
+            how,
+            "tshark can't read on in the capture file: what follows in this part of it is lost"
+        );
+    }
+
+    fn name(&self, file: usize) -> String {
+        self.files.get(file).map(|path| path.display().to_string()).unwrap_or_default()
+    }
+
+    fn damaged(&self, error_type: &'static str, file: usize, words: &str) {
+        let name = self.name(file);
         let words =
             words.replace("The standard input", &format!("the file \"{name}\"")).replace('\n', " ");
         self.out.meter().error(error_type);
@@ -221,7 +242,8 @@ impl Unit {
     }
 }
 
-fn describe(error: &Error) -> String {
+/// An error with its cause.
+pub(super) fn describe(error: &Error) -> String {
     let cause = std::error::Error::source(error);
     cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
 }

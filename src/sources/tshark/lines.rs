@@ -85,6 +85,9 @@ impl Framer {
             self.buffer = Vec::new();
             self.skipping = true;
             block.too_long += 1;
+        } else if self.buffer.len() <= BUFFER_BYTES / 2 {
+            // Nor is that of a long line that was taken, or the blocks after it were as large.
+            self.buffer.shrink_to(BUFFER_BYTES);
         }
         block
     }
@@ -153,6 +156,17 @@ mod tests {
         }
         assert_eq!(too_long, 1);
         assert!(framer.is_cut());
+    }
+
+    #[test]
+    fn after_a_long_line_there_is_no_more_room_than_before() {
+        let mut framer = Framer::new(1 << 20);
+        for part in [vec![b'x'; 1 << 19], vec![b'x'; (1 << 19) - 1], b"\n{}".to_vec()] {
+            framer.room().extend_from_slice(&part);
+            assert_eq!(framer.take().too_long, 0);
+        }
+        assert!(framer.room().capacity() <= BUFFER_BYTES);
+        assert_eq!(framer.buffer, b"{}");
     }
 
     #[test]

@@ -51,9 +51,10 @@ impl<'a> Emitter<'a> {
         self.place = Place::default();
     }
 
-    /// The present capture is finished: the next one's packets count on from here.
-    pub(super) fn end_capture(&mut self) {
-        self.first += self.packets();
+    /// The present capture is finished: the next one's packets count on from here, or, where it is
+    /// known how many `packets` the present one has, from its last.
+    pub(super) fn end_capture(&mut self, packets: Option<u64>) {
+        self.first += self.packets().max(packets.unwrap_or(0));
         self.place = Place::default();
     }
 

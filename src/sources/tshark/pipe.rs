@@ -12,20 +12,24 @@ use std::{
 };
 
 use tokio::time::{Instant, sleep_until};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
     Config, arguments,
-    child::{Child, Exit, Launch},
+    child::{Child, Ended, Exit, Launch},
     order::Emitter,
     programs::{self, Privilege},
     supervise::{BEGUN, Supervisor},
     worker::{Finish, Reader, Worker},
 };
-use crate::component::{Error, Outputs};
+use crate::{
+    component::{Error, Outputs},
+    metrics::Meter,
+};
 
-/// How long dumpcap may take to end, and after it tshark to print what it has.
-const END_DEADLINE: Duration = Duration::from_secs(5);
+/// How long dumpcap may take to write what it holds and end, and after it tshark to print what it
+/// has: together less than the minute that a pipeline has to drain.
+const END_DEADLINE: Duration = Duration::from_secs(15);
 const DRAIN: Duration = Duration::from_secs(30);
 
 /// Room in the pipe between the two.
@@ -38,6 +42,20 @@ struct Pair<'a> {
     reader: &'a Reader,
     out: &'a Outputs,
 }
+
+/// Why a dumpcap has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reason {
+    /// By itself, or by somebody else.
+    Ended,
+    /// We were told to stop.
+    Stopped,
+    /// tshark is gone: without it dumpcap has nowhere to write.
+    ReaderGone,
+}
+
+/// A capture whose losses are not counted yet; if it is dropped, nobody will.
+struct Unaccounted<'a>(Option<&'a Meter>);
 
 /// Captures until `stop`, then hands on what was captured.
 ///
@@ -106,61 +124,63 @@ impl Pair<'_> {
 
     async fn follow(
         &self,
-        mut dumpcap: Child,
+        dumpcap: Child,
         mut worker: Worker,
         supervisor: &mut Supervisor,
         emitter: &mut Emitter<'_>,
         stop: &CancellationToken,
     ) -> Result<(), Error> {
-        // Until one of them ends, or we are told to stop. On a quiet wire no line says that dumpcap
-        // captures, but what it refuses it refuses at once.
+        let mut unaccounted = Unaccounted(Some(self.out.meter()));
+        // A task of its own, for we may wait for a destination without end: dumpcap has to be told to
+        // stop meanwhile, and what it still holds has to be read.
+        let reader_gone = CancellationToken::new();
+        let attending = attend(dumpcap, stop.clone(), reader_gone.clone());
+        let mut capture = AbortOnDropHandle::new(tokio::spawn(attending));
+        let mut ended = None;
+        // On a quiet wire no line says that dumpcap captures, but what it refuses it refuses at once.
         let mut captures = false;
-        let begun = Instant::now() + BEGUN;
-        let (asked, mut open) = loop {
+        let mut deadline = Instant::now() + BEGUN;
+        loop {
             tokio::select! {
-                block = worker.blocks.recv() => match block {
-                    Some(block) => {
+                block = worker.blocks.recv() => {
+                    let Some(block) = block else { break };
+                    if ended.is_none() {
                         captures = true;
                         supervisor.captures();
-                        emitter.emit(block).await?;
                     }
-                    None => break (false, false),
-                },
-                () = sleep_until(begun), if !captures => {
+                    emitter.emit(block).await?;
+                }
+                how = &mut capture, if ended.is_none() => {
+                    ended = Some(how);
+                    deadline = Instant::now() + DRAIN;
+                }
+                () = sleep_until(deadline), if ended.is_some() || !captures => {
+                    if ended.is_some() {
+                        self.out.meter().error("tshark_slow");
+                        tracing::error!("what was captured could not be read before the deadline");
+                        break;
+                    }
                     captures = true;
                     supervisor.captures();
                 }
-                _ = dumpcap.ended() => break (false, true),
-                () = stop.cancelled() => break (true, true),
-            }
-        };
-        // tshark first: without it dumpcap has nowhere to write, and is ended by us.
-        let tshark_died = !open;
-        let ended = if asked {
-            dumpcap.finish_capture(END_DEADLINE).await
-        } else {
-            dumpcap.finish(END_DEADLINE).await
-        };
-        let deadline = Instant::now() + DRAIN;
-        while open {
-            tokio::select! {
-                block = worker.blocks.recv() => match block {
-                    Some(block) => emitter.emit(block).await?,
-                    None => open = false,
-                },
-                () = sleep_until(deadline) => {
-                    self.out.meter().error("tshark_slow");
-                    tracing::error!("what was captured could not be read before the deadline");
-                    break;
-                }
             }
         }
+        let how = if let Some(how) = ended {
+            how
+        } else {
+            reader_gone.cancel();
+            capture.await
+        };
+        let (ended, reason) = how.map_err(|error| {
+            Error::failure("the supervisor of dumpcap has failed").because(error)
+        })?;
         let finish = worker.finish().await?;
-        if tshark_died {
+        unaccounted.0 = None;
+        if reason == Reason::ReaderGone {
             let (error_type, reason) = describe(&finish);
             supervisor.failed(error_type, &reason);
         }
-        let statistics = supervisor.ended(&ended, asked || tshark_died)?;
+        let statistics = supervisor.ended(&ended, reason != Reason::Ended)?;
         if let Some(captured) = statistics.captured {
             let missing = captured.saturating_sub(emitter.packets());
             self.out.meter().lost("unaccounted", missing);
@@ -169,11 +189,36 @@ impl Pair<'_> {
     }
 }
 
+/// Stays with dumpcap to its end, which it brings about on `stop`.
+async fn attend(
+    mut dumpcap: Child,
+    stop: CancellationToken,
+    reader_gone: CancellationToken,
+) -> (Ended, Reason) {
+    tokio::select! {
+        biased;
+        ended = dumpcap.ended() => (ended, Reason::Ended),
+        () = stop.cancelled() => (dumpcap.finish_capture(END_DEADLINE).await, Reason::Stopped),
+        () = reader_gone.cancelled() => (dumpcap.finish(END_DEADLINE).await, Reason::ReaderGone),
+    }
+}
+
 fn describe(finish: &Finish) -> (&'static str, String) {
     match finish.ended.exit {
         Exit::Signal(_) => ("tshark_killed", format!("tshark: {}", finish.ended.exit)),
         Exit::Code(_) => {
             ("tshark_failed", format!("tshark: {}: {}", finish.ended.exit, finish.ended.words))
+        }
+    }
+}
+
+// === impl Unaccounted ===
+
+impl Drop for Unaccounted<'_> {
+    fn drop(&mut self) {
+        if let Some(meter) = self.0 {
+            meter.unknown_loss();
+            tracing::error!("the capture was cut off: packets may be lost uncounted");
         }
     }
 }

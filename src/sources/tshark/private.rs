@@ -65,9 +65,10 @@ pub(super) fn sweep(base: &Path, mut each: impl FnMut(&Path)) {
 // === impl PrivateFolder ===
 
 impl PrivateFolder {
-    /// A new folder in `base`.
+    /// A new folder in `base`, with an absolute path: children run in `/`.
     pub(super) fn create(base: &Path) -> io::Result<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
+        let base = std::path::absolute(base)?;
         loop {
             let number = NEXT.fetch_add(1, Ordering::Relaxed);
             let path = base.join(format!("{PREFIX}{}-{number}", process::id()));
@@ -120,6 +121,12 @@ mod tests {
         fs::write(path.join("packets"), "x").unwrap();
         drop(folder);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_folder_in_a_relative_one_has_an_absolute_path() {
+        let folder = PrivateFolder::create(Path::new(".")).unwrap();
+        assert!(folder.path().is_absolute() && folder.path().is_dir());
     }
 
     #[test]

@@ -20,12 +20,16 @@ pub(super) struct Reading {
 }
 
 /// How the reading of a capture ended.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum ReadEnd {
     /// All of it was read.
     Complete,
     /// Its complete packets were read, and then tshark said this.
     Damaged(String),
+    /// Each tshark died of it, or the last one said nothing any more: this is how.
+    Died(String),
+    /// tshark could not be started again.
+    NotStarted(Error),
     /// tshark refused its command line, with these words.
     Refused(String),
 }
@@ -46,7 +50,7 @@ impl Reading {
     /// Hands on what has come; `Some` at the end. `open` opens the capture once more.
     ///
     /// # Errors
-    /// If tshark can't be started again, or a component downstream has ended.
+    /// If a component downstream has ended.
     pub(super) async fn step(
         &mut self,
         reader: &Reader,
@@ -67,9 +71,7 @@ impl Reading {
         let meter = &reader.meter;
         if finish.stalled {
             meter.error("tshark_stalled");
-            return Ok(Some(ReadEnd::Damaged(
-                "tshark said nothing any more and was killed".to_owned(),
-            )));
+            return Ok(Some(ReadEnd::Died("it said nothing any more and was killed".to_owned())));
         }
         if let Exit::Signal(signal) = finish.ended.exit {
             meter.error("tshark_killed");
@@ -77,8 +79,17 @@ impl Reading {
                 self.tries += 1;
                 tracing::warn!(signal, "tshark was killed; the capture is read again");
                 emitter.again();
-                self.worker = Some(reader.start(open()?).await?);
-                return Ok(None);
+                let started = match open() {
+                    Ok(capture) => reader.start(capture).await,
+                    Err(error) => Err(error),
+                };
+                return match started {
+                    Ok(worker) => {
+                        self.worker = Some(worker);
+                        Ok(None)
+                    }
+                    Err(error) => Ok(Some(ReadEnd::NotStarted(error))),
+                };
             }
         }
         Ok(Some(end(&finish, emitter.packets(), || {
@@ -95,7 +106,8 @@ fn end(finish: &Finish, packets: u64, cut: impl FnOnce()) -> ReadEnd {
     match exit {
         Exit::Code(0) => ReadEnd::Complete,
         Exit::Code(1 | 126 | 127) if packets == 0 => ReadEnd::Refused(words.clone()),
-        _ if words.is_empty() => ReadEnd::Damaged(format!("tshark ended with {exit}")),
-        _ => ReadEnd::Damaged(words.clone()),
+        Exit::Signal(_) => ReadEnd::Died(format!("it was ended by {exit} each time")),
+        Exit::Code(_) if words.is_empty() => ReadEnd::Damaged(format!("tshark ended with {exit}")),
+        Exit::Code(_) => ReadEnd::Damaged(words.clone()),
     }
 }

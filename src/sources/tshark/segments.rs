@@ -13,26 +13,33 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::sleep;
+use tokio::{task::spawn_blocking, time::sleep};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
-    Config,
+    Config, Restart,
     backlog::{Backlog, Item, Segment},
     capture::{Capturer, remove},
     chunks::open,
+    file::describe,
     order::Emitter,
     pcap,
     private::{self, PrivateFolder},
     programs,
     reading::{ReadEnd, Reading},
-    refusal::refused,
     worker::Reader,
 };
-use crate::component::{Context, Error, Outputs};
+use crate::{
+    component::{Context, Error, Outputs},
+    retry::Delays,
+};
 
 /// How long after a stop segments are still read; what is left then is counted as lost.
 const DRAIN: Duration = Duration::from_secs(30);
+
+/// How often a segment is tried whose tshark does not start: with the delays of a default config a
+/// shortage of processes or memory, or an update of tshark, may last some 45 seconds.
+const TRIES: u32 = 8;
 
 /// Damaged segments that are kept, for whoever wants to know why.
 const KEPT_DAMAGED: usize = 4;
@@ -40,7 +47,7 @@ const KEPT_DAMAGED: usize = 4;
 /// An item, and the tshark that reads it if it is a segment.
 struct Job {
     item: Item,
-    reading: Option<Reading>,
+    reading: Option<Result<Reading, Error>>,
 }
 
 /// The readers' side.
@@ -51,6 +58,8 @@ struct Readers<'a> {
     jobs: VecDeque<Job>,
     emitter: Emitter<'a>,
     out: &'a Outputs,
+    /// How long to wait between tries.
+    restart: &'a Restart,
     /// Where damaged segments go.
     damaged: PathBuf,
     /// Cancelled when what is not read yet is given up.
@@ -90,6 +99,7 @@ pub(super) async fn run(
         jobs: VecDeque::new(),
         emitter: Emitter::new(out),
         out,
+        restart: &config.restart,
         damaged: base.join("damaged"),
         overdue: overdue.clone(),
     };
@@ -173,7 +183,7 @@ impl Readers<'_> {
                 }) else {
                     break;
                 };
-                self.begin(item).await?;
+                self.begin(item).await;
             }
             let Some(job) = self.jobs.pop_front() else {
                 return Ok(());
@@ -183,21 +193,16 @@ impl Readers<'_> {
         Ok(())
     }
 
-    async fn begin(&mut self, item: Item) -> Result<(), Error> {
+    async fn begin(&mut self, item: Item) {
         let reading = match &item {
-            Item::Segment(segment) => match open(&segment.path) {
-                Ok(capture) => Some(Reading::new(self.reader.start(capture).await?)),
-                Err(error) => {
-                    self.out.meter().error("segment_unreadable");
-                    self.out.meter().unknown_loss();
-                    tracing::error!(segment = %segment.path.display(), %error, "a segment is gone");
-                    None
-                }
-            },
+            Item::Segment(segment) => Some(self.start(segment).await),
             Item::Begin(_) | Item::Shed(_) | Item::End(_) => None,
         };
         self.jobs.push_back(Job { item, reading });
-        Ok(())
+    }
+
+    async fn start(&self, segment: &Segment) -> Result<Reading, Error> {
+        Ok(Reading::new(self.reader.start(open(&segment.path)?).await?))
     }
 
     /// Takes the item's turn, and begins others meanwhile.
@@ -221,42 +226,123 @@ impl Readers<'_> {
         Ok(())
     }
 
-    async fn read(&mut self, segment: &Segment, mut reading: Reading) -> Result<(), Error> {
-        let end = loop {
+    /// Reads a segment. As tshark took its command line before, one that does not start now has met a
+    /// shortage, which may pass: the segment waits for it on the disk.
+    async fn read(
+        &mut self,
+        segment: &Segment,
+        mut reading: Result<Reading, Error>,
+    ) -> Result<(), Error> {
+        let mut delays = Delays::new(
+            Duration::from_secs(self.restart.initial_secs),
+            Duration::from_secs(self.restart.max_secs),
+        );
+        for left in (0..TRIES).rev() {
+            let end = match reading {
+                Ok(reading) => self.follow(segment, reading).await?,
+                Err(error) => Some(ReadEnd::NotStarted(error)),
+            };
+            let why = match end {
+                None => return Ok(()),
+                Some(ReadEnd::Complete) => {
+                    remove(&segment.path);
+                    self.emitter.end_capture(None);
+                    return Ok(());
+                }
+                Some(ReadEnd::Damaged(words)) => {
+                    self.damaged(segment, &words);
+                    return Ok(());
+                }
+                Some(ReadEnd::Died(how)) => {
+                    self.given_up(segment, &how).await;
+                    return Ok(());
+                }
+                Some(ReadEnd::Refused(words)) => words,
+                Some(ReadEnd::NotStarted(error)) => describe(&error),
+            };
+            self.out.meter().error("tshark_failed");
+            if left == 0 || !segment.path.exists() {
+                self.given_up(segment, &why).await;
+                return Ok(());
+            }
+            let delay = delays.next_delay();
+            tracing::warn!(why, ?delay, "tshark did not start; the segment is tried again");
+            tokio::select! {
+                () = sleep(delay) => {}
+                () = self.overdue.cancelled() => return Ok(()),
+            }
+            self.emitter.again();
+            reading = self.start(segment).await;
+        }
+        Ok(())
+    }
+
+    /// Hands on what a tshark prints, and begins others meanwhile; `None` when it is overdue.
+    async fn follow(
+        &mut self,
+        segment: &Segment,
+        mut reading: Reading,
+    ) -> Result<Option<ReadEnd>, Error> {
+        loop {
             let open = || open(&segment.path);
             if let Some(end) = reading.step(self.reader, open, &mut self.emitter).await? {
-                break end;
+                return Ok(Some(end));
             }
             if self.overdue.is_cancelled() {
-                return Ok(());
+                return Ok(None);
             }
             if self.jobs.len() + 1 < self.workers
                 && let Some(item) = self.backlog.try_next()
             {
-                self.begin(item).await?;
+                self.begin(item).await;
             }
-        };
-        match end {
-            ReadEnd::Complete => remove(&segment.path),
-            // That packets are missing was said when its capturer was killed.
-            ReadEnd::Damaged(_) if segment.may_be_cut => remove(&segment.path),
-            ReadEnd::Damaged(words) => self.damaged(segment, &words),
-            ReadEnd::Refused(words) => return Err(refused("tshark", &words)),
         }
-        self.emitter.end_capture();
-        Ok(())
+    }
+
+    /// A segment of which tshark says that it is damaged.
+    fn damaged(&mut self, segment: &Segment, words: &str) {
+        if segment.may_be_cut {
+            // That packets are missing was said when its capturer was killed.
+            remove(&segment.path);
+        } else {
+            self.out.meter().error("damaged_segment");
+            self.out.meter().unknown_loss();
+            tracing::error!(
+                says = words,
+                packets = self.emitter.packets(),
+                folder = %self.damaged.display(),
+                "a segment is damaged: its complete packets were read, and it is kept"
+            );
+            self.keep(segment);
+        }
+        self.emitter.end_capture(None);
+    }
+
+    /// A segment that no tshark reads to its end: counts what is missing.
+    async fn given_up(&mut self, segment: &Segment, why: &str) {
+        let path = segment.path.clone();
+        let packets = spawn_blocking(move || pcap::count_packets(&path)).await;
+        let packets = packets.ok().and_then(Result::ok);
+        let seen = self.emitter.packets();
+        let meter = self.out.meter();
+        meter.error("damaged_segment");
+        match packets {
+            Some(packets) => meter.lost("tshark_failed", packets.saturating_sub(seen)),
+            None => meter.unknown_loss(),
+        }
+        tracing::error!(
+            why,
+            packets = seen,
+            of = packets,
+            folder = %self.damaged.display(),
+            "no tshark reads a segment to its end: the rest of it is lost, and it is kept"
+        );
+        self.keep(segment);
+        self.emitter.end_capture(packets);
     }
 
     /// Keeps a damaged segment, and no more than a few of them.
-    fn damaged(&self, segment: &Segment, words: &str) {
-        self.out.meter().error("damaged_segment");
-        self.out.meter().unknown_loss();
-        tracing::error!(
-            says = words,
-            packets = self.emitter.packets(),
-            folder = %self.damaged.display(),
-            "a segment is damaged: its complete packets were read, and it is kept"
-        );
+    fn keep(&self, segment: &Segment) {
         if let Err(error) = keep(&segment.path, &self.damaged) {
             tracing::warn!(%error, "the damaged segment is not kept");
             remove(&segment.path);

@@ -1,0 +1,146 @@
+//! The live modes, with shell scripts in the place of dumpcap and tshark.
+
+use super::*;
+
+/// How long a script may take to get somewhere.
+const SOON: Duration = Duration::from_secs(30);
+
+/// Puts a script in dumpcap's place. Told to end, it says what `told` makes of it.
+fn capturing(mut config: Config, folder: &TempDir, mode: Mode, begin: &str, told: &str) -> Config {
+    let path = folder.path().join("dumpcap");
+    let script = format!(
+        "#!/bin/sh
+while [ $# -gt 0 ]; do [ \"$1\" = -w ] && prefix=${{2%.pcap}}; shift; done
+end() {{ trap '' INT; {told}; exit 0; }}
+trap end INT
+{begin}
+while :; do sleep 0.1; done
+"
+    );
+    fs::write(&path, script).unwrap();
+    fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+    config.mode = mode;
+    config.interface = Some("lo".to_owned());
+    config.files = Vec::new();
+    config.programs.dumpcap = path.into();
+    config.segment.dir = Some(folder.path().join("segments"));
+    config.restart = Restart { initial_secs: 0, max_secs: 0 };
+    config
+}
+
+/// Two closed segments, of ten packets and of five.
+fn two_segments(folder: &TempDir) -> String {
+    let [ten, five] = ["ten.pcap", "five.pcap"].map(|name| folder.path().join(name));
+    fs::write(&ten, capture(10)).unwrap();
+    fs::write(&five, capture(5)).unwrap();
+    let (ten, five) = (ten.display(), five.display());
+    format!(
+        "cp {ten} ${{prefix}}_00001_20260101.pcap; cp {five} ${{prefix}}_00002_20260101.pcap
+        head -c 24 {five} > ${{prefix}}_00003_20260101.pcap"
+    )
+}
+
+const CAPTURED_FIFTEEN: &str = "echo 'Packets captured: 15' >&2";
+
+/// tshark, for segments: what it prints for each number of bytes it reads.
+const PRINT_ALL: &str = r#"case $bytes in 0) n=0;; 944) n=10;; *) n=5;; esac
+    for i in $(seq $n); do echo "{\"layers\":{\"frame_number\":[\"$i\"]}}"; done"#;
+
+async fn run_until(config: &Config, lines: usize) -> Ran {
+    let mut source = Started::new(config);
+    while source.lines.len() < lines && source.take().await {}
+    source.stop.cancel();
+    source.end().await
+}
+
+async fn wait_for(path: &Path) {
+    let there = async {
+        while !path.exists() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(SOON, there).await.unwrap_or_else(|_| panic!("no {}", path.display()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_segment_waits_for_a_tshark_that_does_not_start_for_a_while() {
+    let folder = tempfile::tempdir().unwrap();
+    let tries = folder.path().join("tries");
+    let script = format!(
+        "bytes=$(wc -c); echo >> {tries}
+        case $(wc -l < {tries}) in 2|3) echo 'no memory' >&2; exit 1;; esac
+        {PRINT_ALL}",
+        tries = tries.display()
+    );
+    let config = fake(&folder, &script);
+    let begin = two_segments(&folder);
+    let config = capturing(config, &folder, Mode::Segments, &begin, CAPTURED_FIFTEEN);
+    let ran = run_until(&config, 15).await;
+    assert!(ran.result.is_ok(), "{:?}", ran.result);
+    assert_eq!(ran.numbers(), (1..=15).collect::<Vec<_>>());
+    assert_eq!(ran.errors(), [("tshark_failed", 2)]);
+    assert_eq!((ran.balance.lost.len(), ran.balance.unknown_losses), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_segment_that_no_tshark_reads_is_counted_and_kept_and_the_next_is_read() {
+    for (fails, error) in [("exit 1", ("tshark_failed", 8)), ("kill -9 $$", ("tshark_killed", 3))] {
+        let folder = tempfile::tempdir().unwrap();
+        let script = format!("bytes=$(wc -c); [ $bytes != 944 ] || {fails}\n{PRINT_ALL}");
+        let config = fake(&folder, &script);
+        let begin = two_segments(&folder);
+        let config = capturing(config, &folder, Mode::Segments, &begin, CAPTURED_FIFTEEN);
+        let ran = run_until(&config, 5).await;
+        assert!(ran.result.is_ok(), "{fails}: {:?}", ran.result);
+        assert_eq!(ran.numbers(), [11, 12, 13, 14, 15], "{fails}");
+        assert_eq!(ran.errors(), [("damaged_segment", 1), error], "{fails}");
+        let lost: Vec<_> = ran.balance.lost.into_iter().collect();
+        assert_eq!((lost, ran.balance.unknown_losses), (vec![("tshark_failed", 10)], 0), "{fails}");
+        let kept = fs::read_dir(folder.path().join("segments/damaged")).unwrap();
+        assert_eq!(kept.count(), 1, "{fails}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dumpcap_is_told_to_end_while_the_destination_takes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let [reads, told] = ["reads", "told"].map(|name| folder.path().join(name));
+    let script = format!(
+        "read -r packets || exit 0; touch {}; exec yes '{{\"layers\":{{}}}}'",
+        reads.display()
+    );
+    let tell = format!("touch {}", told.display());
+    let config = capturing(fake(&folder, &script), &folder, Mode::Pipe, "echo packets", &tell);
+    let source = Started::new(&config);
+    wait_for(&reads).await;
+    // More than the edge takes.
+    while source.meter.balance().received < 1_000 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    source.stop.cancel();
+    wait_for(&told).await;
+    source.running.abort();
+    assert!(source.running.await.is_err());
+    assert_eq!(source.meter.balance().unknown_losses, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_dumpcap_holds_is_read_before_its_last_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let captures = folder.path().join("captures");
+    // More than the pipes and the blocks ahead take.
+    let tell = "head -c 80000000 /dev/zero | tr '\\0' x | fold -w 40000; echo
+        echo 'Packets captured: 0' >&2
+        echo 'Packets received/dropped on interface lo: 0/7 \
+        (pcap:7/dumpcap:0/flushed:0/ps_ifdrop:0) (0.0%)' >&2";
+    let begin = format!("touch {}", captures.display());
+    let config = capturing(fake(&folder, "exec cat"), &folder, Mode::Pipe, &begin, tell);
+    let source = Started::new(&config);
+    wait_for(&captures).await;
+    source.stop.cancel();
+    let ran = source.end().await;
+    assert!(ran.result.is_ok(), "{:?}", ran.result);
+    assert_eq!(ran.lines.len(), 2_000);
+    assert_eq!((ran.errors(), ran.balance.unknown_losses), (vec![], 0));
+    assert_eq!(ran.balance.lost.get("kernel_buffer"), Some(&7));
+}
