@@ -8,7 +8,7 @@ mod meter;
 
 pub use self::{
     books::{Books, Figures},
-    meter::{Balance, Level, Meter, State},
+    meter::{Balance, Holding, Level, Meter, State},
 };
 
 /// A metric as the reference lists it.

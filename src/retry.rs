@@ -15,6 +15,11 @@ use backoff::{ExponentialBackoff, ExponentialBackoffBuilder, backoff::Backoff as
 #[derive(Debug)]
 pub struct Delays(ExponentialBackoff);
 
+/// A delay drawn evenly from nothing up to `bound`.
+pub fn jitter(bound: Duration) -> Duration {
+    Delays::new(bound, bound).next_delay()
+}
+
 // === impl Delays ===
 
 impl Delays {
@@ -65,6 +70,15 @@ mod tests {
             assert!(longest > bound * 8 / 10, "{longest:?} never near {bound:?}");
             bound = (bound * 2).min(max);
         }
+    }
+
+    #[test]
+    fn a_jitter_is_anything_up_to_its_bound() {
+        let bound = Duration::from_secs(1);
+        let drawn: Vec<_> = (0..500).map(|_| jitter(bound)).collect();
+        assert!(drawn.iter().all(|jitter| *jitter <= bound));
+        assert!(drawn.iter().any(|jitter| *jitter < bound / 5));
+        assert!(drawn.iter().any(|jitter| *jitter > bound * 4 / 5));
     }
 
     #[test]

@@ -195,6 +195,11 @@ impl EdgeSender {
 // === impl EdgeReceiver ===
 
 impl EdgeReceiver {
+    /// Whether every sender has gone: nothing comes but what waits.
+    pub fn is_closed(&self) -> bool {
+        self.queue.is_closed()
+    }
+
     /// The next batch; `None` once every sender has gone and the edge is empty.
     pub fn poll_recv(&mut self, cx: &mut task::Context<'_>) -> Poll<Option<Batch>> {
         self.queue.poll_recv(cx).map(|held| {

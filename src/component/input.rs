@@ -69,6 +69,11 @@ impl Input {
         self.edges.iter().map(|edge| edge.watermark).min().flatten()
     }
 
+    /// Whether nothing comes any more but what waits on the edges.
+    pub fn is_closed(&self) -> bool {
+        self.edges.iter().all(|edge| edge.receiver.is_closed())
+    }
+
     /// The next batch; `None` once all edges have ended. Dropping the future loses nothing.
     pub async fn recv(&mut self) -> Option<Batch> {
         poll_fn(|cx| match self.clock {

@@ -143,7 +143,8 @@ pub enum SendError {
         /// What happened.
         reason: String,
     },
-    /// Whether it was taken is not known: it is sent again, and may be there twice then.
+    /// Whether it was taken is not known: it is sent again, and may be there twice then. What is so
+    /// again and again may be more than is ever taken in time: it is sent in halves then.
     #[error("{reason}")]
     Unclear {
         /// What happened.

@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU8, AtomicU64, Ordering},
+        atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -20,6 +20,7 @@ pub struct Meter {
     id: String,
     kind: &'static str,
     state: AtomicU8,
+    holders: AtomicUsize,
     received: Count,
     passed: AtomicU64,
     made: AtomicU64,
@@ -54,6 +55,11 @@ pub enum State {
     /// Ended by an error.
     Failed = 4,
 }
+
+/// While it lives, its component is [`State::Holding`], unless it is over.
+#[derive(Debug)]
+#[must_use = "the component holds only as long as this lives"]
+pub struct Holding(Arc<Meter>);
 
 /// A component's account of the records it saw:
 /// `received = passed + delivered + dead_lettered + absorbed + filtered + dropped + held`.
@@ -123,6 +129,7 @@ impl Meter {
         let count = |metric: Metric| Count::new(labelled(metric, &id, kind));
         Arc::new(Self {
             state: AtomicU8::new(State::Starting as u8),
+            holders: AtomicUsize::new(0),
             received: count(RECEIVED),
             passed: AtomicU64::new(0),
             made: AtomicU64::new(0),
@@ -159,14 +166,22 @@ impl Meter {
         self.kind
     }
 
-    /// Its state.
+    /// Its state: what it was moved to, or `Holding` while somebody holds.
     pub fn state(&self) -> State {
-        State::from_bits(self.state.load(Ordering::Acquire))
+        let state = State::from_bits(self.state.load(Ordering::Acquire));
+        let held = self.holders.load(Ordering::Acquire) > 0;
+        if held && !state.is_over() { State::Holding } else { state }
     }
 
-    /// Moves it to another state.
+    /// Moves it to another state. Those who hold go on holding.
     pub fn set_state(&self, state: State) {
         self.state.store(state as u8, Ordering::Release);
+    }
+
+    /// One of several things that a component does at once has to wait for the other end.
+    pub fn holding(self: &Arc<Self>) -> Holding {
+        self.holders.fetch_add(1, Ordering::AcqRel);
+        Holding(Arc::clone(self))
     }
 
     /// The gauges of the buffer before it.
@@ -300,6 +315,14 @@ impl Meter {
         };
         balance.held = balance.received.saturating_sub(balance.accounted());
         balance
+    }
+}
+
+// === impl Holding ===
+
+impl Drop for Holding {
+    fn drop(&mut self) {
+        self.0.holders.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -446,6 +469,21 @@ mod tests {
         let balance = meter.balance();
         assert_eq!((balance.out(), balance.held), (6, 1));
         assert!(balance.holds());
+    }
+
+    #[test]
+    fn a_component_holds_until_the_last_who_holds_is_gone() {
+        let meter = Meter::new("siem", "elasticsearch");
+        meter.set_state(State::Running);
+        let (one, other) = (meter.holding(), meter.holding());
+        drop(one);
+        meter.set_state(State::Running);
+        assert_eq!(meter.state(), State::Holding);
+        drop(other);
+        assert_eq!(meter.state(), State::Running);
+        let _late = meter.holding();
+        meter.set_state(State::Ended);
+        assert_eq!(meter.state(), State::Ended);
     }
 
     #[test]

@@ -56,7 +56,7 @@ pub(super) struct Opening {
     pub(super) content: Content,
     /// Permissions of a new one.
     pub(super) mode: u32,
-    /// Whether a new one must survive a power loss: its directory is synced too.
+    /// Whether a new one must survive a power loss: the directory it is new in is synced too.
     pub(super) durable: bool,
 }
 
@@ -101,6 +101,25 @@ pub(super) fn directory_of(path: &Path) -> &Path {
     parent.unwrap_or(Path::new("."))
 }
 
+/// Creates the directory of `path`, and those above it that are missing; they survive a power loss if
+/// they are `durable`.
+fn create_directory_of(path: &Path, durable: bool) -> Result<(), Error> {
+    let missing = missing_directories(path);
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o750)
+        .create(directory_of(path))
+        .map_err(failed("create the directory of", path))?;
+    // Each is an entry of the one above it.
+    missing.into_iter().filter(|_| durable).try_for_each(sync_directory)
+}
+
+/// The directories that a file at `path` needs and that are not there, the deepest first.
+fn missing_directories(path: &Path) -> Vec<&Path> {
+    let above = path.ancestors().skip(1);
+    above.take_while(|path| !path.as_os_str().is_empty() && !path.exists()).collect()
+}
+
 fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
     move |source| Error::Io { action, path: path.to_owned(), source }
 }
@@ -111,11 +130,7 @@ impl AppendFile {
     /// Opens or creates a file, with its directories. A torn record at its end is moved to
     /// `PATH.torn`. `closed` are files known to have been whole up to some length.
     pub(super) fn open(path: &Path, opening: Opening, closed: &[Closed]) -> Result<Self, Error> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o750)
-            .create(directory_of(path))
-            .map_err(failed("create the directory of", path))?;
+        create_directory_of(path, opening.durable)?;
         let (file, created) = open_or_create(path, opening.mode).map_err(failed("open", path))?;
         let meta = file.metadata().map_err(failed("inspect", path))?;
         if !meta.is_file() {

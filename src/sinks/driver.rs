@@ -6,20 +6,25 @@
 //! step waits for the next, so a sink holds no more than [`memory_bytes`].
 
 mod delivery;
+mod refusals;
 mod request;
+mod tally;
+mod tries;
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
-    time::Instant,
+    time::{Instant, MissedTickBehavior},
 };
-use tracing::warn;
+use tracing::{error, warn};
 
 use self::{
     delivery::Delivery,
     request::{Filling, Request},
+    tally::Tally,
+    tries::Waits,
 };
 use super::{
     Requests,
@@ -50,6 +55,10 @@ struct Driver<S: Sink> {
     filling: Option<Filling<S::Meta>>,
     ready: Option<Request<S::Meta>>,
     under_way: JoinSet<Result<(), Error>>,
+    /// Records dropped because they could not be encoded.
+    unencodable: Tally,
+    /// How often in a row the sink could not be maintained.
+    unmaintained: u32,
 }
 
 /// The bounds of a request, and of requests.
@@ -83,13 +92,19 @@ pub fn component<S: Sink>(
 ) -> Result<Component, Error> {
     let limits = Limits::new(requests, options);
     let dead_letter = options.dead_letter.as_ref().map(DeadLetter::open).transpose()?;
+    let waits = Waits::new(
+        Arc::clone(&context.meter),
+        Duration::from_secs(options.request.retry_initial_secs),
+        Duration::from_secs(options.request.retry_max_secs),
+    );
     let delivery = Delivery {
         sink,
         meter: Arc::clone(&context.meter),
         dead_letter,
         in_flight: Arc::new(Semaphore::new(limits.in_flight)),
-        retry_initial: Duration::from_secs(options.request.retry_initial_secs),
-        retry_max: Duration::from_secs(options.request.retry_max_secs),
+        waits,
+        refused: Tally::default(),
+        halved: Tally::default(),
     };
     let driver = Driver {
         delivery: Arc::new(delivery),
@@ -98,6 +113,8 @@ pub fn component<S: Sink>(
         filling: None,
         ready: None,
         under_way: JoinSet::new(),
+        unencodable: Tally::default(),
+        unmaintained: 0,
     };
     Ok(Component::sink(move |input| driver.run(input)))
 }
@@ -134,6 +151,7 @@ impl Limits {
 impl<S: Sink> Driver<S> {
     async fn run(mut self, mut input: Input) -> Result<(), Error> {
         let mut maintenance = tokio::time::interval(MAINTENANCE);
+        maintenance.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut open = true;
         loop {
             self.encode();
@@ -148,6 +166,13 @@ impl<S: Sink> Driver<S> {
             tokio::select! {
                 biased;
                 Some(done) = self.under_way.join_next() => finished(done)?,
+                // Not behind those that may be ready for ever.
+                _ = maintenance.tick() => {
+                    if input.is_closed() {
+                        self.delivery.waits.input_ended();
+                    }
+                    self.maintain().await;
+                }
                 Ok(place) = Arc::clone(&self.delivery.in_flight).acquire_owned(), if may_send => {
                     self.dispatch(place);
                 }
@@ -160,16 +185,21 @@ impl<S: Sink> Driver<S> {
                     }
                 }
                 () = sleep_until(due), if due.is_some() && idle => self.close_request(),
-                _ = maintenance.tick() => self.maintain().await,
             }
         }
         self.delivery.sink.close().await
     }
 
-    async fn maintain(&self) {
-        if let Err(error) = self.delivery.sink.maintain().await {
-            self.delivery.meter.error("maintenance");
-            warn!(sink = self.delivery.meter.id(), "tried again in a second: {error}");
+    async fn maintain(&mut self) {
+        let Err(error) = self.delivery.sink.maintain().await else {
+            self.unmaintained = 0;
+            return;
+        };
+        self.unmaintained = self.unmaintained.saturating_add(1);
+        self.delivery.meter.error("maintenance");
+        if self.unmaintained.is_power_of_two() {
+            let (sink, failed) = (self.delivery.meter.id(), self.unmaintained);
+            warn!(sink, failed, "tried again in a second: {error}");
         }
     }
 
@@ -204,7 +234,10 @@ impl<S: Sink> Driver<S> {
                 filling.body.truncate(start);
                 taken.end = End::Dropped;
                 self.delivery.meter.dropped("unencodable", 1);
-                warn!(sink = self.delivery.meter.id(), "record dropped: {error}");
+                if let Some(so_far) = self.unencodable.add(1) {
+                    let sink = self.delivery.meter.id();
+                    error!(sink, so_far, "records dropped that can't be encoded: {error}");
+                }
                 return;
             }
         };

@@ -34,6 +34,20 @@ fn a_new_file_has_its_directories_and_exactly_its_mode() {
 }
 
 #[test]
+fn every_directory_that_has_to_be_made_is_known_for_the_one_above_it_to_be_synced() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |path: &str| directory.path().join(path);
+    fs::create_dir(at("a")).unwrap();
+    assert_eq!(missing_directories(&at("a/b/c/flows.ndjson")), [at("a/b/c"), at("a/b")]);
+    assert_eq!(missing_directories(&at("a/flows.ndjson")), [] as [&Path; 0]);
+    let relative = Path::new("surely-not-here/b/flows.ndjson");
+    let missing = ["surely-not-here/b", "surely-not-here"].map(Path::new);
+    assert_eq!(missing_directories(relative), missing);
+    assert_eq!(missing.map(directory_of), [Path::new("surely-not-here"), Path::new(".")]);
+    assert_eq!(missing_directories(Path::new("flows.ndjson")), [] as [&Path; 0]);
+}
+
+#[test]
 fn a_second_writer_of_one_file_is_refused_until_the_first_is_gone() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("flows.ndjson");

@@ -1,23 +1,25 @@
 //! One request's way to its end: send, wait, send again what is left, until each item was
 //! delivered, dead-lettered or dropped with its reason.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tracing::{error, info, warn};
+use tracing::warn;
 
-use super::request::Request;
+use super::{
+    refusals::Refused,
+    request::Request,
+    tally::Tally,
+    tries::{Tries, Waits},
+};
 use crate::{
     ack::End,
     component::{Error, Item, ItemEnd, Outcome, SendError, Sink},
-    metrics::{Meter, State},
-    retry::Delays,
+    metrics::Meter,
     sinks::dead_letter::DeadLetter,
 };
 
-/// A destination that has had no room for a request so often may never have room for all of it.
-const TRIES_AS_A_WHOLE: u32 = 4;
-/// Below this many bytes it is not for its size that a request finds no room.
+/// Below this many bytes it is not for its size that a request is not taken.
 const SMALL_BYTES: usize = 128 << 10;
 
 /// What every request of a sink needs on its way.
@@ -26,17 +28,15 @@ pub(super) struct Delivery<S> {
     pub(super) meter: Arc<Meter>,
     pub(super) dead_letter: Option<DeadLetter>,
     pub(super) in_flight: Arc<Semaphore>,
-    pub(super) retry_initial: Duration,
-    pub(super) retry_max: Duration,
+    pub(super) waits: Waits,
+    /// Records dropped for want of a dead letter.
+    pub(super) refused: Tally,
+    /// Requests that were not taken as a whole.
+    pub(super) halved: Tally,
 }
 
-/// How often one request failed in a row, and how long to wait now.
-struct Tries {
-    delays: Delays,
-    failed: u32,
-    /// How often there was no room for it since it last changed.
-    no_room: u32,
-}
+/// What is left of a request: parts of it, to be sent in this order.
+type Parts<M> = VecDeque<Vec<Item<M>>>;
 
 // === impl Delivery ===
 
@@ -52,14 +52,15 @@ impl<S: Sink> Delivery<S> {
         place: OwnedSemaphorePermit,
     ) -> Result<(), Error> {
         let mut place = Some(place);
-        let delays = Delays::new(self.retry_initial, self.retry_max);
-        let mut tries = Tries { delays, failed: 0, no_room: 0 };
-        let mut parts = VecDeque::from([std::mem::take(&mut request.items)]);
+        let mut tries = self.waits.tries();
+        let mut parts = Parts::from([std::mem::take(&mut request.items)]);
         while let Some(part) = parts.pop_front() {
             if place.is_none() {
                 place = Arc::clone(&self.in_flight).acquire_owned().await.ok();
             }
-            match self.sink.send(&request.items(&part)).await {
+            let answer = self.sink.send(&request.items(&part)).await;
+            tries.tried(&answer);
+            match answer {
                 Ok(Outcome::Delivered) => self.delivered(&mut request, &part, &mut tries),
                 Ok(Outcome::Pending(pending)) => {
                     place = None;
@@ -72,7 +73,7 @@ impl<S: Sink> Delivery<S> {
                             );
                             self.meter.duplicated(part.len() as u64);
                             parts.push_front(part);
-                            self.wait(&mut tries, None, &reason).await;
+                            tries.wait(None, &reason).await;
                         }
                     }
                 }
@@ -80,39 +81,31 @@ impl<S: Sink> Delivery<S> {
                     let (again, wait) =
                         self.items_ended(&mut request, part, ends, &mut tries).await;
                     if again.is_empty() {
-                        self.recovered(&mut tries);
+                        tries.recovered();
                     } else {
                         parts.push_front(again);
                     }
                     if let Some(reason) = wait {
-                        self.wait(&mut tries, None, &reason).await;
+                        tries.wait(None, &reason).await;
                     }
                 }
                 Err(SendError::Retry { after, reason }) => {
                     parts.push_front(part);
-                    self.wait(&mut tries, after, &reason).await;
+                    tries.wait(after, &reason).await;
                 }
                 Err(SendError::Busy { after, reason }) => {
-                    self.wait(&mut tries, after, &reason).await;
-                    tries.no_room += 1;
-                    let small = part.len() == 1 || request.items(&part).bytes() <= SMALL_BYTES;
-                    if small || tries.no_room < TRIES_AS_A_WHOLE {
-                        parts.push_front(part);
-                    } else {
-                        tries.no_room = 0;
-                        self.meter.error("no_room_as_a_whole");
-                        self.split(&mut request, part, &reason, &mut parts, &mut tries).await;
-                    }
+                    tries.wait(after, &reason).await;
+                    self.again(&request, part, &mut parts, &mut tries, "no_room_as_a_whole");
                 }
                 Err(SendError::Unclear { reason }) => {
                     self.meter.duplicated(part.len() as u64);
-                    parts.push_front(part);
-                    self.wait(&mut tries, None, &reason).await;
+                    tries.wait(None, &reason).await;
+                    self.again(&request, part, &mut parts, &mut tries, "unclear_as_a_whole");
                 }
                 Err(SendError::Hold { reason }) => {
                     parts.push_front(part);
                     self.meter.error("destination_refuses_us");
-                    self.wait(&mut tries, Some(self.retry_max), &reason).await;
+                    tries.wait(Some(self.waits.longest()), &reason).await;
                 }
                 Err(SendError::Split { reason }) => {
                     self.split(&mut request, part, &reason, &mut parts, &mut tries).await;
@@ -127,25 +120,26 @@ impl<S: Sink> Delivery<S> {
         &self,
         request: &mut Request<S::Meta>,
         items: &[Item<S::Meta>],
-        tries: &mut Tries,
+        tries: &mut Tries<'_>,
     ) {
         self.meter.delivered(items.len() as u64);
         for item in items {
             request.shares.end(item.batch, End::Delivered);
         }
-        self.recovered(tries);
+        tries.recovered();
     }
 
     /// Ends each item as the destination said, and gives back those to send again, and why to wait
-    /// before that.
+    /// before that. Those that were refused are last: they may have to wait for the dead letter.
     async fn items_ended(
         &self,
         request: &mut Request<S::Meta>,
         items: Vec<Item<S::Meta>>,
         ends: Vec<ItemEnd>,
-        tries: &mut Tries,
+        tries: &mut Tries<'_>,
     ) -> (Vec<Item<S::Meta>>, Option<String>) {
         let (mut again, mut wait) = (Vec::new(), None);
+        let mut refused: Vec<Refused<_>> = Vec::new();
         let mut ends = ends.into_iter();
         for item in items {
             let missing = || ItemEnd::Retry("the answer has no entry for it".to_owned());
@@ -155,7 +149,7 @@ impl<S: Sink> Delivery<S> {
                     self.meter.delivered(1);
                     request.shares.end(item.batch, End::Delivered);
                 }
-                ItemEnd::Refused(reason) => self.refused(request, &item, &reason, tries).await,
+                ItemEnd::Refused(reason) => refused.push((item, reason)),
                 ItemEnd::Retry(reason) => {
                     wait.get_or_insert(reason);
                     again.push(item);
@@ -163,74 +157,61 @@ impl<S: Sink> Delivery<S> {
                 ItemEnd::Untried => again.push(item),
             }
         }
+        self.refused(request, &refused, tries).await;
         (again, wait)
     }
 
-    async fn split(
+    /// Sends a part again; in halves, if it may be more than is ever taken at once.
+    fn again(
         &self,
-        request: &mut Request<S::Meta>,
-        mut part: Vec<Item<S::Meta>>,
-        reason: &str,
-        parts: &mut VecDeque<Vec<Item<S::Meta>>>,
-        tries: &mut Tries,
+        request: &Request<S::Meta>,
+        part: Vec<Item<S::Meta>>,
+        parts: &mut Parts<S::Meta>,
+        tries: &mut Tries<'_>,
+        as_a_whole: &'static str,
     ) {
-        let second = part.split_off(part.len() / 2);
-        if part.is_empty() {
-            for item in &second {
-                self.refused(request, item, reason, tries).await;
-            }
+        let small = part.len() == 1 || request.items(&part).bytes() <= SMALL_BYTES;
+        if !small && tries.may_be_too_much() {
+            self.meter.error(as_a_whole);
+            halve(part, parts);
         } else {
-            parts.push_front(second);
             parts.push_front(part);
         }
     }
 
-    /// An item that will never be taken goes to the dead letter. If that can't be written, the item
-    /// is held rather than lost; without a dead letter it is dropped and counted.
-    async fn refused(
+    /// Sends the halves of a part that was refused as a whole. One item of its own is refused.
+    async fn split(
         &self,
         request: &mut Request<S::Meta>,
-        item: &Item<S::Meta>,
+        part: Vec<Item<S::Meta>>,
         reason: &str,
-        tries: &mut Tries,
+        parts: &mut Parts<S::Meta>,
+        tries: &mut Tries<'_>,
     ) {
-        let Some(dead_letter) = &self.dead_letter else {
-            warn!(sink = self.meter.id(), reason, "record refused and dropped: no dead_letter");
-            self.meter.dropped("refused", 1);
-            return request.shares.end(item.batch, End::Dropped);
-        };
-        let record = self.sink.returned(item.kind, &request.body[item.range.clone()]);
-        while let Err(error) = dead_letter.write(self.meter.id(), reason, &record).await {
-            self.wait(tries, None, &error.to_string()).await;
+        if part.len() > 1 {
+            self.meter.error("refused_as_a_whole");
+            if let Some(so_far) = self.halved.add(1) {
+                let (items, bytes) = (part.len(), request.items(&part).bytes());
+                warn!(
+                    sink = self.meter.id(),
+                    so_far,
+                    items,
+                    bytes,
+                    "requests refused as a whole and sent in halves; if they are too large, lower \
+                        batch.max_bytes: {reason}",
+                );
+            }
+            halve(part, parts);
+        } else {
+            let refused: Vec<_> = part.into_iter().map(|item| (item, reason.to_owned())).collect();
+            self.refused(request, &refused, tries).await;
         }
-        self.meter.dead_lettered(1);
-        request.shares.end(item.batch, End::DeadLettered);
     }
+}
 
-    /// Waits before the next try. Says so at the first failure and then ever more rarely.
-    async fn wait(&self, tries: &mut Tries, after: Option<Duration>, reason: &str) {
-        tries.failed = tries.failed.saturating_add(1);
-        self.meter.error("not_delivered_yet");
-        self.meter.set_state(State::Holding);
-        let delay = after.unwrap_or_else(|| tries.delays.next_delay());
-        if tries.failed.is_power_of_two() {
-            error!(
-                sink = self.meter.id(),
-                failed = tries.failed,
-                retry_in_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
-                "not delivered, kept and sent again: {reason}",
-            );
-        }
-        tokio::time::sleep(delay).await;
-    }
-
-    fn recovered(&self, tries: &mut Tries) {
-        tries.no_room = 0;
-        if tries.failed > 0 {
-            info!(sink = self.meter.id(), failed = tries.failed, "delivered again");
-            tries.failed = 0;
-            tries.delays.reset();
-        }
-        self.meter.set_state(State::Running);
-    }
+/// The halves of a part are next.
+fn halve<M>(mut part: Vec<Item<M>>, parts: &mut Parts<M>) {
+    let second = part.split_off(part.len() / 2);
+    parts.push_front(second);
+    parts.push_front(part);
 }

@@ -159,6 +159,8 @@ impl Acks {
     pub(super) fn give_up(&self) {
         if self.enabled.swap(false, Ordering::Relaxed) {
             self.meter.error("acknowledgements_off");
+            // Whatever question had no answer, none is asked any more.
+            self.meter.set_state(State::Running);
             warn!(
                 sink = self.meter.id(),
                 "the token has indexer acknowledgement off: going on without; what waited is sent again",

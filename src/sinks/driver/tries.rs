@@ -1,0 +1,145 @@
+//! The waits between a request's tries: how long they are, what the log says of them, and what
+//! `/health` shows meanwhile.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{sync::watch, time::Instant};
+use tracing::{error, info};
+
+use crate::{
+    component::{Outcome, SendError},
+    metrics::{Holding, Meter},
+    retry::{Delays, jitter},
+};
+
+/// What found no room, or came without an answer, so often in a row may never be taken as a whole.
+const TRIES_AS_A_WHOLE: u32 = 4;
+/// How long a run that was stopped may go on (`cli::pipeline`).
+const DRAIN: Duration = Duration::from_mins(1);
+/// No wait is longer meanwhile: a try more is worth more than what is lost at the end.
+const DRAIN_WAIT: Duration = Duration::from_secs(5);
+/// Those who are told to wait equally long come back within this time, or a tenth of the wait.
+const SPREAD: Duration = Duration::from_secs(1);
+
+/// What the waits of a sink's requests have in common.
+#[derive(Debug)]
+pub(super) struct Waits {
+    meter: Arc<Meter>,
+    retry_initial: Duration,
+    retry_max: Duration,
+    /// When the input ended, once it has.
+    input_ended: watch::Sender<Option<Instant>>,
+}
+
+/// How often one request failed in a row, and how long to wait now.
+#[derive(Debug)]
+pub(super) struct Tries<'a> {
+    waits: &'a Waits,
+    delays: Delays,
+    failed: u32,
+    /// From the first failure to the next success.
+    holding: Option<Holding>,
+    /// How often in a row there was no room for it.
+    no_room: u32,
+    /// How often in a row it was not known whether it was taken.
+    unclear: u32,
+}
+
+// === impl Waits ===
+
+impl Waits {
+    pub(super) fn new(meter: Arc<Meter>, retry_initial: Duration, retry_max: Duration) -> Self {
+        Self { meter, retry_initial, retry_max, input_ended: watch::Sender::new(None) }
+    }
+
+    /// The longest wait that nobody asked for.
+    pub(super) fn longest(&self) -> Duration {
+        self.retry_max
+    }
+
+    /// No records will come any more: the requests that wait had better not wait for long.
+    pub(super) fn input_ended(&self) {
+        self.input_ended.send_if_modified(|ended| {
+            let is_new = ended.is_none();
+            ended.get_or_insert_with(Instant::now);
+            is_new
+        });
+    }
+
+    pub(super) fn tries(&self) -> Tries<'_> {
+        let delays = Delays::new(self.retry_initial, self.retry_max);
+        Tries { waits: self, delays, failed: 0, holding: None, no_room: 0, unclear: 0 }
+    }
+
+    async fn sleep(&self, delay: Duration) {
+        tokio::select! {
+            () = tokio::time::sleep(delay) => {}
+            () = self.drain_wait() => {}
+        }
+    }
+
+    /// The longest wait while a run that was stopped drains. A replay whose input ended longer ago has
+    /// all the time that a destination asks for.
+    async fn drain_wait(&self) {
+        let mut input_ended = self.input_ended.subscribe();
+        let ended = input_ended.wait_for(Option::is_some).await.ok().and_then(|ended| *ended);
+        match ended {
+            Some(ended) if ended.elapsed() < DRAIN => {
+                tokio::time::sleep(DRAIN_WAIT + jitter(SPREAD)).await;
+            }
+            _ => std::future::pending().await,
+        }
+    }
+}
+
+// === impl Tries ===
+
+impl Tries<'_> {
+    /// Notes what became of a try.
+    pub(super) fn tried<P>(&mut self, answer: &Result<Outcome<P>, SendError>) {
+        let next = |is_next: bool, count: u32| if is_next { count.saturating_add(1) } else { 0 };
+        self.no_room = next(matches!(answer, Err(SendError::Busy { .. })), self.no_room);
+        self.unclear = next(matches!(answer, Err(SendError::Unclear { .. })), self.unclear);
+    }
+
+    /// Whether it may be too much to be ever taken as a whole: it is sent in halves, and counted anew.
+    pub(super) fn may_be_too_much(&mut self) -> bool {
+        let so_often = self.no_room.max(self.unclear) >= TRIES_AS_A_WHOLE;
+        if so_often {
+            (self.no_room, self.unclear) = (0, 0);
+        }
+        so_often
+    }
+
+    /// Waits before the next try, for `at_least` as long if somebody asked for it. Says so at the first
+    /// failure and then ever more rarely.
+    pub(super) async fn wait(&mut self, at_least: Option<Duration>, reason: &str) {
+        let Waits { meter, .. } = self.waits;
+        self.failed = self.failed.saturating_add(1);
+        self.holding.get_or_insert_with(|| meter.holding());
+        meter.error("not_delivered_yet");
+        let delay = match at_least {
+            Some(wait) => wait + jitter(SPREAD.max(wait / 10)),
+            None => self.delays.next_delay(),
+        };
+        if self.failed.is_power_of_two() {
+            error!(
+                sink = meter.id(),
+                failed = self.failed,
+                retry_in_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
+                "not delivered, kept and sent again: {reason}",
+            );
+        }
+        self.waits.sleep(delay).await;
+    }
+
+    /// A try succeeded.
+    pub(super) fn recovered(&mut self) {
+        if self.failed > 0 {
+            info!(sink = self.waits.meter.id(), failed = self.failed, "delivered again");
+            self.failed = 0;
+            self.delays.reset();
+        }
+        self.holding = None;
+    }
+}
