@@ -15,17 +15,17 @@ use std::{
     cmp::Ordering,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
     },
     time::Duration,
 };
 
-use reqwest::{Url, header::HeaderMap};
+use reqwest::{Method, Url, header::HeaderMap};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use self::{
-    acks::{Acks, Channel, Pending},
+    acks::{Acks, Pending},
     envelope::{Envelopes, Size},
     reply::Meaning,
 };
@@ -38,6 +38,7 @@ use super::{
 use crate::{
     codec::{Codec, Encoder, Origin, Schema},
     component::{Component, Context, Error, ItemEnd, Items, Outcome, Problem, SendError, Sink},
+    metrics::Meter,
     record::{Kind, Records, Returned},
 };
 
@@ -45,6 +46,13 @@ use crate::{
 const MAX_ANSWER_BYTES: usize = 256 << 10;
 /// Between requests to a collector that says it is near its capacity.
 const NEAR_CAPACITY_PAUSE: Duration = Duration::from_secs(1);
+/// A collector refuses the first event of a body that is over its limit for one (Splunk Cloud does, at
+/// some 5 MB); below this many bytes it is about the event.
+const TOO_MUCH_FOR_SOME: usize = 1_000_000;
+/// What a request may have at most: no collector of Splunk Cloud takes more.
+const MAX_BATCH_BYTES: u32 = 5 << 20;
+/// So many answers of something else than a collector, and events are kept until one answers.
+const MAX_FOREIGN: u32 = 8;
 
 /// Writes records into Splunk through an HTTP event collector.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -95,8 +103,11 @@ struct SplunkHec {
     client: Arc<Client>,
     event: Url,
     envelopes: Envelopes,
+    meter: Arc<Meter>,
     /// Whether the last answer said that the collector is near its capacity.
     near_capacity: AtomicBool,
+    /// Good answers of something else than a collector since one last took something.
+    foreign: AtomicU32,
     acks: Acks,
 }
 
@@ -148,6 +159,17 @@ impl Config {
             Ok(_) => None,
         }
     }
+
+    fn check_envelope(&self) -> impl Iterator<Item = Problem> {
+        let texts = [
+            ("index", self.index.as_deref(), "leave it out for the token's own"),
+            ("source", self.source.as_deref(), "leave it out for the token's own"),
+            ("sourcetype", Some(self.sourcetype.as_str()), "leave it out for one by kind"),
+            ("host", self.host.as_deref(), "leave it out for the sensor's name"),
+        ];
+        let empty = texts.into_iter().filter(|(_, text, _)| *text == Some(""));
+        empty.map(|(key, _, hint)| Problem::new(key, "it is empty").hint(hint))
+    }
 }
 
 // === impl Acknowledgements ===
@@ -195,10 +217,15 @@ impl ConfigureSink for Config {
             let message = format!("{} is out of range", self.max_event_bytes);
             problems.push(Problem::new("max_event_bytes", message).hint("use 1000 or more"));
         }
+        if let Some(bytes) = options.batch.max_bytes.filter(|bytes| *bytes > MAX_BATCH_BYTES) {
+            let problem = Problem::new("batch.max_bytes", format!("{bytes} is out of range"));
+            problems.push(problem.hint(format!("collectors take up to {MAX_BATCH_BYTES}")));
+        }
         if options.encoding.codec != Codec::Json {
             let problem = Problem::new("encoding.codec", "the collector takes JSON events only");
             problems.push(problem.hint("use codec: json"));
         }
+        problems.extend(self.check_envelope());
         problems.extend(self.acknowledgements.check());
         problems.extend(self.tls.check());
         problems.extend(http::check_proxy(self.proxy.as_ref()));
@@ -218,9 +245,12 @@ impl ConfigureSink for Config {
         let sink = SplunkHec {
             event: http::below(&endpoint, "services/collector/event"),
             envelopes: Envelopes::new(self, encoder, &context.observer),
+            meter: Arc::clone(&context.meter),
             near_capacity: AtomicBool::new(false),
+            foreign: AtomicU32::new(0),
             acks: Acks::new(
                 &self.acknowledgements,
+                options.request.concurrency,
                 http::below(&endpoint, "services/collector/ack"),
                 Arc::clone(&client),
                 Arc::clone(&context.meter),
@@ -234,23 +264,69 @@ impl ConfigureSink for Config {
 // === impl SplunkHec ===
 
 impl SplunkHec {
-    /// What an answer with HTTP 200 and a good code means for the request.
-    fn taken(&self, channel: &Arc<Channel>, ack_id: Option<u64>) -> Outcome<Pending> {
-        match self.acks.expect(channel, ack_id) {
-            Some(pending) => Outcome::Pending(pending),
-            None => Outcome::Delivered,
+    /// Waits for a collector's answer where something else has answered for it: to a request without
+    /// events, as those would be there twice and more if they had been taken.
+    async fn find_collector(&self) -> Result<(), SendError> {
+        if self.foreign.load(Relaxed) < MAX_FOREIGN {
+            return Ok(());
+        }
+        let headers = HeaderMap::from_iter([http::header("content-type", "application/json")]);
+        let asked = self.client.request(
+            Method::POST,
+            self.event.clone(),
+            headers,
+            Vec::new(),
+            MAX_ANSWER_BYTES,
+        );
+        let answer = asked
+            .await
+            .map_err(|failure| SendError::Retry { after: None, reason: failure.to_string() })?;
+        if !reply::is_of_a_collector(&answer) {
+            let reason = format!("no collector answers: {}", self.client.quote(&answer));
+            return Err(SendError::Hold { reason });
+        }
+        self.foreign.store(0, Relaxed);
+        Ok(())
+    }
+
+    /// The ends of so many events when those before a place were taken, without an id to ask for
+    /// them by, and the one at the place ended so. Where ids are awaited, those before it are sent
+    /// again, and may be there twice then.
+    fn taken_before(&self, at: usize, len: usize, end: &ItemEnd) -> Outcome<Pending> {
+        let before = if self.acks.are_awaited() {
+            self.meter.duplicated(at as u64);
+            ItemEnd::Untried
+        } else {
+            ItemEnd::Delivered
+        };
+        let ends = (0..len).map(|index| match index.cmp(&at) {
+            Ordering::Less => before.clone(),
+            Ordering::Equal => end.clone(),
+            Ordering::Greater => ItemEnd::Untried,
+        });
+        Outcome::Items(ends.collect())
+    }
+
+    /// What became of events of which one can't be read.
+    fn refused(
+        &self,
+        at: Option<usize>,
+        items: &Items<'_, Size>,
+        reason: String,
+    ) -> Result<Outcome<Pending>, SendError> {
+        let len = items.len();
+        match at {
+            Some(0) if len > 1 && items.bytes() > TOO_MUCH_FOR_SOME => {
+                Err(SendError::Split { reason })
+            }
+            Some(at) if at < len => Ok(self.taken_before(at, len, &ItemEnd::Refused(reason))),
+            _ => {
+                // Any but the one may have been taken.
+                self.meter.duplicated(len.saturating_sub(1) as u64);
+                Err(SendError::Split { reason })
+            }
         }
     }
-}
-
-/// The ends of so many events when the one at a place was refused.
-fn refused_at(at: usize, len: usize, reason: &str) -> Vec<ItemEnd> {
-    let end = |index: usize| match index.cmp(&at) {
-        Ordering::Less => ItemEnd::Delivered,
-        Ordering::Equal => ItemEnd::Refused(reason.to_owned()),
-        Ordering::Greater => ItemEnd::Untried,
-    };
-    (0..len).map(end).collect()
 }
 
 impl Sink for SplunkHec {
@@ -275,7 +351,9 @@ impl Sink for SplunkHec {
         if self.near_capacity.load(Relaxed) {
             tokio::time::sleep(NEAR_CAPACITY_PAUSE).await;
         }
-        let channel = self.acks.channel();
+        self.find_collector().await?;
+        // The right to be first is held until the answer is read.
+        let (channel, _first) = self.acks.channel().await;
         let mut headers = HeaderMap::from_iter([http::header("content-type", "application/json")]);
         headers.insert(acks::CHANNEL_HEADER, channel.header());
         let sent =
@@ -290,11 +368,13 @@ impl Sink for SplunkHec {
         self.near_capacity.store(matches!(meaning, Meaning::Taken { full: true, .. }), Relaxed);
         let reason = || self.client.quote(&answer);
         match meaning {
-            Meaning::Taken { ack_id, .. } => Ok(self.taken(&channel, ack_id)),
-            Meaning::Refused { at } if at < items.len() => {
-                Ok(Outcome::Items(refused_at(at, items.len(), &reason())))
+            Meaning::Taken { ack_id, .. } => {
+                self.foreign.store(0, Relaxed);
+                let pending = self.acks.expect(&channel, ack_id);
+                Ok(pending.map_or(Outcome::Delivered, Outcome::Pending))
             }
-            Meaning::Refused { .. } | Meaning::Halve => Err(SendError::Split { reason: reason() }),
+            Meaning::Refused { at } => self.refused(at, items, reason()),
+            Meaning::TooLarge => Err(SendError::Split { reason: reason() }),
             Meaning::RefusesUs => Err(SendError::Hold { reason: reason() }),
             Meaning::WrongChannel => {
                 self.acks.renew(&channel);
@@ -304,8 +384,17 @@ impl Sink for SplunkHec {
                 self.acks.give_up();
                 Err(answer.retry(reason()))
             }
-            Meaning::Later => Err(answer.retry(reason())),
-            Meaning::Unclear => Err(SendError::Unclear { reason: reason() }),
+            Meaning::Later { taken: 0 } => Err(answer.retry(reason())),
+            Meaning::Later { taken } if taken < items.len() => {
+                Ok(self.taken_before(taken, items.len(), &ItemEnd::Retry(reason())))
+            }
+            Meaning::Later { .. } | Meaning::Unclear => {
+                Err(SendError::Unclear { reason: reason() })
+            }
+            Meaning::Foreign => {
+                self.foreign.fetch_add(1, Relaxed);
+                Err(SendError::Unclear { reason: reason() })
+            }
         }
     }
 

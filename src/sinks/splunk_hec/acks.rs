@@ -1,14 +1,15 @@
 //! Indexer acknowledgement: requests that wait until the collector says that the indexers have them.
 //!
-//! Each waiting request holds a future; one of them asks for all, and passes that task on when its
-//! own answer has come. "False" means pending, unknown and wrong channel alike, so a request that
-//! gets no other answer in time is sent again, and may be there twice then. While nobody answers at
-//! all, requests wait: to send them again would help nobody. Nothing but `true` is a confirmation.
+//! Each waiting request holds a future; one of them asks for all, then passes that task on. "False"
+//! means pending, unknown and wrong channel alike, so a request that gets no other answer in time is
+//! sent again, and may be there twice then. While nobody answers at all, requests wait: to send them
+//! again would help nobody. Nothing but `true` is a confirmation, and that only while each id of a
+//! channel stands for one request.
 
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, Once, PoisonError,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
@@ -18,16 +19,15 @@ use reqwest::{
     Method, Url,
     header::{HeaderMap, HeaderName},
 };
-use serde::Deserialize;
 use serde_json::json;
 use tokio::{sync::oneshot, time::Instant};
-use tracing::{info, warn};
+use tracing::warn;
 
 pub(super) use super::channel::Channel;
 use super::{
     Acknowledgements, MAX_ANSWER_BYTES,
-    channel::Guid,
-    reply::{self, Meaning},
+    channel::{First, Guid},
+    reply::{self, AckId, Meaning, Statuses},
 };
 use crate::{
     metrics::{Meter, State},
@@ -38,6 +38,9 @@ pub(super) const CHANNEL_HEADER: HeaderName = HeaderName::from_static("x-splunk-
 
 /// The longest wait between two questions while the collector answers none.
 const MAX_POLL: Duration = Duration::from_mins(1);
+/// Ids remembered of a channel, at least, and for each request in flight: twice what may wait.
+const REMEMBERED: usize = 1024;
+const REMEMBERED_PER_PLACE: usize = 16;
 
 /// The requests that wait, by channel and id.
 pub(super) struct Acks {
@@ -47,19 +50,35 @@ pub(super) struct Acks {
     ack: Url,
     client: Arc<Client>,
     meter: Arc<Meter>,
+    remembered: usize,
     channel: Mutex<Arc<Channel>>,
     waiting: Mutex<BTreeMap<Guid, Waiting>>,
     /// Whose turn it is to ask.
     turn: tokio::sync::Mutex<()>,
-    /// Questions in a row that got no answer.
-    failed: AtomicU32,
-    told_of_no_id: AtomicBool,
+    /// Rounds of questions in a row of which none was answered.
+    unanswered: AtomicU32,
+    /// Whether the collector has given an id.
+    gives_ids: AtomicBool,
+    /// Whether it has given none.
+    gives_none: AtomicBool,
+    /// Ids that could not be told from others.
+    confused: AtomicU32,
+    told: Told,
+}
+
+/// What is said once.
+struct Told {
+    without_ids: Once,
+    unreadable: Once,
+    unwanted: Once,
 }
 
 /// The requests of one channel.
 struct Waiting {
     channel: Arc<Channel>,
     requests: BTreeMap<u64, Request>,
+    /// Questions in a row that got no answer.
+    unanswered: u32,
 }
 
 struct Request {
@@ -71,21 +90,25 @@ struct Request {
 #[derive(Debug)]
 pub(super) struct Pending(oneshot::Receiver<bool>);
 
-/// The answer to a question.
-#[derive(Debug, Deserialize)]
-pub(super) struct Statuses {
-    acks: BTreeMap<u64, bool>,
+/// A question for the requests of a channel.
+struct Question {
+    channel: Arc<Channel>,
+    /// In order.
+    ids: Vec<u64>,
 }
 
 // === impl Acks ===
 
 impl Acks {
+    /// For a sink with so many requests in flight.
     pub(super) fn new(
         config: &Acknowledgements,
+        concurrency: u32,
         ack: Url,
         client: Arc<Client>,
         meter: Arc<Meter>,
     ) -> Self {
+        let remembered = REMEMBERED.max(REMEMBERED_PER_PLACE * concurrency as usize);
         Self {
             enabled: AtomicBool::new(config.enabled),
             poll: Duration::from_secs(config.poll_secs),
@@ -93,16 +116,32 @@ impl Acks {
             ack,
             client,
             meter,
-            channel: Mutex::new(Arc::new(Channel::new())),
+            remembered,
+            channel: Mutex::new(Arc::new(Channel::new(remembered))),
             waiting: Mutex::default(),
             turn: tokio::sync::Mutex::new(()),
-            failed: AtomicU32::new(0),
-            told_of_no_id: AtomicBool::new(false),
+            unanswered: AtomicU32::new(0),
+            gives_ids: AtomicBool::new(false),
+            gives_none: AtomicBool::new(false),
+            confused: AtomicU32::new(0),
+            told: Told { without_ids: Once::new(), unreadable: Once::new(), unwanted: Once::new() },
         }
     }
 
-    /// The channel to send on.
-    pub(super) fn channel(&self) -> Arc<Channel> {
+    /// The channel to send on. Where nothing was taken on it yet, one request goes first: it brings
+    /// back the cookie by which a load balancer sends the others to the same collector.
+    pub(super) async fn channel(&self) -> (Arc<Channel>, Option<First>) {
+        loop {
+            let channel = self.current();
+            let first = channel.first().await;
+            // Whoever was first before may have found that it is of no use.
+            if Arc::ptr_eq(&channel, &self.current()) {
+                return (channel, first);
+            }
+        }
+    }
+
+    fn current(&self) -> Arc<Channel> {
         Arc::clone(&lock(&self.channel))
     }
 
@@ -111,47 +150,97 @@ impl Acks {
     pub(super) fn renew(&self, old: &Arc<Channel>) {
         let mut channel = lock(&self.channel);
         if Arc::ptr_eq(&channel, old) {
-            *channel = Arc::new(Channel::new());
+            *channel = Arc::new(Channel::new(self.remembered));
         }
     }
 
+    /// Whether what the collector takes counts as delivered only when it is confirmed.
+    pub(super) fn are_awaited(&self) -> bool {
+        let without = self.gives_none.load(Ordering::Relaxed);
+        self.enabled.load(Ordering::Relaxed) && !without
+    }
+
     /// A request was taken under this id; `None` if nothing is to be waited for.
-    pub(super) fn expect(&self, channel: &Arc<Channel>, ack_id: Option<u64>) -> Option<Pending> {
+    pub(super) fn expect(&self, channel: &Arc<Channel>, ack_id: AckId) -> Option<Pending> {
+        channel.open();
         if !self.enabled.load(Ordering::Relaxed) {
-            return None;
-        }
-        let Some(id) = ack_id else {
-            if !self.told_of_no_id.swap(true, Ordering::Relaxed) {
-                warn!(
-                    sink = self.meter.id(),
-                    "the token has no indexer acknowledgement: the collector's answer alone counts",
-                );
+            if ack_id != AckId::Absent {
+                self.told.unwanted.call_once(|| {
+                    warn!(
+                        sink = self.meter.id(),
+                        "the token has indexer acknowledgement, and nobody asks for it: the \
+                         collector's answer alone counts",
+                    );
+                });
             }
             return None;
-        };
-        let (end, pending) = oneshot::channel();
-        let request = Request { end, deadline: Instant::now() + self.timeout };
-        let before = lock(&self.waiting)
-            .entry(channel.guid())
-            .or_insert_with(|| Waiting::on(channel))
-            .requests
-            .insert(id, request);
-        if before.is_some() || !channel.counts_on(id) {
-            info!(sink = self.meter.id(), "the collector counts its acknowledgements anew");
-            self.renew(channel);
         }
-        if let Some(before) = before {
-            before.end(false);
+        let AckId::Given(id) = ack_id else {
+            self.without_id(ack_id);
+            return None;
+        };
+        self.gives_ids.store(true, Ordering::Relaxed);
+        self.gives_none.store(false, Ordering::Relaxed);
+        let (end, pending) = oneshot::channel();
+        let mut waiting = lock(&self.waiting);
+        if channel.give(id) {
+            let of_channel = waiting.entry(channel.guid()).or_insert_with(|| Waiting::on(channel));
+            let deadline = Instant::now() + self.timeout;
+            of_channel.requests.insert(id, Request { end, deadline });
+        } else {
+            let confused = waiting.remove(&channel.guid());
+            drop(waiting);
+            self.meter.error("acknowledgement_ids_repeat");
+            let times = self.confused.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+            if times.is_power_of_two() {
+                warn!(
+                    sink = self.meter.id(),
+                    times,
+                    "an acknowledgement id came again: the collector started anew, or sessions don't \
+                     stick to one behind the load balancer; what waits is sent again",
+                );
+            }
+            self.renew(channel);
+            confused.into_iter().for_each(Waiting::end);
         }
         Some(Pending(pending))
     }
 
+    /// A request was taken without an id that can be asked for.
+    fn without_id(&self, ack_id: AckId) {
+        if ack_id == AckId::Unreadable {
+            self.meter.error("acknowledgement_unreadable");
+            self.told.unreadable.call_once(|| {
+                warn!(
+                    sink = self.meter.id(),
+                    "the collector's acknowledgement ids are no numbers: its answer alone counts",
+                );
+            });
+            return;
+        }
+        self.gives_none.store(true, Ordering::Relaxed);
+        if self.gives_ids.load(Ordering::Relaxed) {
+            self.meter.error("acknowledgement_missing");
+        }
+        self.told.without_ids.call_once(|| {
+            warn!(
+                sink = self.meter.id(),
+                "the token has no indexer acknowledgement: the collector's answer alone counts",
+            );
+        });
+    }
+
     /// Waits until a request is confirmed; `false` if it has to be sent again.
     pub(super) async fn confirm(&self, mut pending: Pending) -> bool {
-        tokio::select! {
-            biased;
-            end = &mut pending.0 => end.unwrap_or(false),
-            () = self.ask_for_ever() => false,
+        loop {
+            let turn = tokio::select! {
+                biased;
+                end = &mut pending.0 => return end.unwrap_or(false),
+                turn = self.turn_to_ask() => turn,
+            };
+            // To the end: Splunk forgets an answer it has given, so none may go unread.
+            self.ask_for_all().await;
+            drop(turn);
         }
     }
 
@@ -166,34 +255,50 @@ impl Acks {
                 "the token has indexer acknowledgement off: going on without; what waited is sent again",
             );
         }
-        for waiting in std::mem::take(&mut *lock(&self.waiting)).into_values() {
-            waiting.requests.into_values().for_each(|request| request.end(false));
-        }
+        let waiting = std::mem::take(&mut *lock(&self.waiting));
+        waiting.into_values().for_each(Waiting::end);
     }
 
-    /// Asks for all that wait, again and again, when it is this caller's turn; dropped when the
-    /// caller's own answer has come. At worst that cuts off a question about another channel, which
-    /// the next in turn asks again.
-    async fn ask_for_ever(&self) {
-        let _turn = self.turn.lock().await;
-        loop {
-            let failed = self.failed.load(Ordering::Relaxed).min(10);
-            tokio::time::sleep((self.poll * (1 << failed)).min(MAX_POLL.max(self.poll))).await;
-            for (channel, ids) in self.questions() {
-                self.ask(&channel, &ids).await;
+    /// When it is time to ask, and the caller's turn.
+    async fn turn_to_ask(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        let turn = self.turn.lock().await;
+        let failed = self.unanswered.load(Ordering::Relaxed).min(10);
+        tokio::time::sleep((self.poll * (1 << failed)).min(MAX_POLL.max(self.poll))).await;
+        turn
+    }
+
+    /// One round of questions, a channel after the other.
+    async fn ask_for_all(&self) {
+        let questions = self.questions();
+        let mut answered = 0;
+        for question in &questions {
+            if self.enabled.load(Ordering::Relaxed) {
+                answered += usize::from(self.ask(question).await);
             }
         }
+        if answered > 0 {
+            self.end_late(&questions, Instant::now());
+            if self.unanswered.swap(0, Ordering::Relaxed) > 0 {
+                self.meter.set_state(State::Running);
+            }
+        } else if !questions.is_empty() {
+            self.unanswered.fetch_add(1, Ordering::Relaxed);
+            self.meter.set_state(State::Holding);
+        }
     }
 
-    fn questions(&self) -> Vec<(Arc<Channel>, Vec<u64>)> {
+    fn questions(&self) -> Vec<Question> {
         let waiting = lock(&self.waiting);
-        let question = |waiting: &Waiting| {
-            (Arc::clone(&waiting.channel), waiting.requests.keys().copied().collect())
+        let question = |waiting: &Waiting| Question {
+            channel: Arc::clone(&waiting.channel),
+            ids: waiting.requests.keys().copied().collect(),
         };
         waiting.values().map(question).collect()
     }
 
-    async fn ask(&self, channel: &Arc<Channel>, ids: &[u64]) {
+    /// Whether the question is answered, be it with "no".
+    async fn ask(&self, question: &Question) -> bool {
+        let Question { channel, ids } = question;
         let mut headers = HeaderMap::from_iter([http::header("content-type", "application/json")]);
         headers.insert(CHANNEL_HEADER, channel.header());
         let body = json!({ "acks": ids }).to_string().into_bytes();
@@ -203,17 +308,21 @@ impl Acks {
             Ok(answer) if answer.status.is_success() => {
                 match serde_json::from_slice::<Statuses>(&answer.body) {
                     Ok(statuses) => {
-                        if self.failed.swap(0, Ordering::Relaxed) > 0 {
-                            self.meter.set_state(State::Running);
-                        }
-                        return self.answered(channel, &statuses, Instant::now());
+                        self.end_confirmed(channel, &statuses);
+                        return true;
                     }
                     Err(_) => self.client.quote(&answer),
                 }
             }
             Ok(answer) => match reply::meaning(&answer) {
-                Meaning::NoAcks => return self.give_up(),
-                Meaning::WrongChannel => return self.forget(channel),
+                Meaning::NoAcks => {
+                    self.give_up();
+                    return true;
+                }
+                Meaning::WrongChannel => {
+                    self.forget(channel);
+                    return true;
+                }
                 _ => self.client.quote(&answer),
             },
             Err(failure) => {
@@ -222,38 +331,51 @@ impl Acks {
             }
         };
         self.meter.error("acknowledgement_unanswered");
-        self.meter.set_state(State::Holding);
-        let failed = self.failed.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        let failed = lock(&self.waiting).get_mut(&channel.guid()).map_or(0, |of_channel| {
+            of_channel.unanswered = of_channel.unanswered.saturating_add(1);
+            of_channel.unanswered
+        });
         if failed.is_power_of_two() {
             warn!(
                 sink = self.meter.id(),
                 failed, "the collector doesn't say what was indexed; asked again: {reason}",
             );
         }
+        false
     }
 
-    fn answered(&self, channel: &Channel, statuses: &Statuses, now: Instant) {
+    fn end_confirmed(&self, channel: &Channel, statuses: &Statuses) {
         let mut waiting = lock(&self.waiting);
         let Some(of_channel) = waiting.get_mut(&channel.guid()) else { return };
-        let confirmed = |id: &u64| statuses.acks.get(id).is_some_and(|confirmed| *confirmed);
-        for (_, request) in of_channel.requests.extract_if(.., |id, _| confirmed(id)) {
+        of_channel.unanswered = 0;
+        for (_, request) in of_channel.requests.extract_if(.., |id, _| statuses.confirm(*id)) {
             request.end(true);
         }
-        for (_, late) in of_channel.requests.extract_if(.., |_, request| request.deadline <= now) {
-            self.meter.error("acknowledgement_late");
-            late.end(false);
+        waiting.retain(|_, of_channel| !of_channel.requests.is_empty());
+    }
+
+    /// Who was asked for, be it in vain, and has waited too long is sent again.
+    fn end_late(&self, questions: &[Question], now: Instant) {
+        let mut waiting = lock(&self.waiting);
+        for Question { channel, ids } in questions {
+            let Some(of_channel) = waiting.get_mut(&channel.guid()) else { continue };
+            let is_late = |id: &u64, request: &mut Request| {
+                request.deadline <= now && ids.binary_search(id).is_ok()
+            };
+            for (_, late) in of_channel.requests.extract_if(.., is_late) {
+                self.meter.error("acknowledgement_late");
+                late.end(false);
+            }
         }
         waiting.retain(|_, of_channel| !of_channel.requests.is_empty());
     }
 
     /// The collector no longer knows the channel: who waits on it is sent again, on another.
     fn forget(&self, channel: &Arc<Channel>) {
+        channel.close();
         self.renew(channel);
         let forgotten = lock(&self.waiting).remove(&channel.guid());
-        let requests = forgotten.map(|of_channel| of_channel.requests).unwrap_or_default();
-        for request in requests.into_values() {
-            request.end(false);
-        }
+        forgotten.into_iter().for_each(Waiting::end);
     }
 }
 
@@ -265,7 +387,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Waiting {
     fn on(channel: &Arc<Channel>) -> Self {
-        Self { channel: Arc::clone(channel), requests: BTreeMap::new() }
+        Self { channel: Arc::clone(channel), requests: BTreeMap::new(), unanswered: 0 }
+    }
+
+    /// Nobody will ever confirm them.
+    fn end(self) {
+        self.requests.into_values().for_each(|request| request.end(false));
     }
 }
 
@@ -277,3 +404,6 @@ impl Request {
         self.end.send(confirmed).unwrap_or_default();
     }
 }
+
+#[cfg(test)]
+mod tests;

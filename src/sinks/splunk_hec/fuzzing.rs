@@ -2,10 +2,7 @@
 
 use reqwest::StatusCode;
 
-use super::{
-    acks::Statuses,
-    reply::{Meaning, meaning},
-};
+use super::reply::{Meaning, Statuses, meaning};
 use crate::sinks::http::Answer;
 
 /// Reads `body` as the answer to a request, under a status, and as that to a question for
@@ -16,5 +13,7 @@ pub fn answer(status: u16, body: &[u8]) {
         let is_taken = matches!(meaning, Meaning::Taken { .. });
         assert!(!is_taken || status == StatusCode::OK, "{status} means {meaning:?}");
     }
-    drop(serde_json::from_slice::<Statuses>(body));
+    if let Ok(statuses) = serde_json::from_slice::<Statuses>(body) {
+        statuses.confirm(0);
+    }
 }

@@ -35,11 +35,27 @@ fn what_can_not_work_is_refused_with_its_key() {
         ),
         (with(json!({"tls": {"cert": "a.pem"}})), Some("tls.cert")),
         (with(json!({"proxy": "::"})), Some("proxy")),
+        (with(json!({"index": ""})), Some("index")),
+        (with(json!({"source": ""})), Some("source")),
+        (with(json!({"sourcetype": ""})), Some("sourcetype")),
+        (with(json!({"host": ""})), Some("host")),
     ];
     for (value, expected) in cases {
         let found = config(value.clone()).check(&Options::default());
         let keys: Vec<_> = found.iter().map(|problem| problem.key.as_str()).collect();
         assert_eq!(keys, expected.into_iter().collect::<Vec<_>>(), "{value}");
+    }
+}
+
+#[test]
+fn a_request_no_collector_takes_is_refused_beforehand() {
+    let config = config(json!({"endpoint": "https://localhost:8088", "token": "t"}));
+    for (bytes, problems) in [(5 << 20, 0), ((5 << 20) + 1, 1)] {
+        let mut options = Options::default();
+        options.batch.max_bytes = Some(bytes);
+        let found = config.check(&options);
+        assert_eq!(found.len(), problems, "{found:?}");
+        assert!(found.iter().all(|problem| problem.key == "batch.max_bytes"), "{found:?}");
     }
 }
 
