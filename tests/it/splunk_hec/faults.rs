@@ -56,6 +56,10 @@ struct Fault {
     doubled: u64,
     /// Channels the sink must have used.
     channels: usize,
+    /// How long the sink waits for an answer, in seconds.
+    timeout_secs: u64,
+    /// Requests that are reset when their head has been read, before any is answered.
+    unread: usize,
 }
 
 // === impl Collector ===
@@ -126,12 +130,15 @@ fn statuses(request: &Request, indexed: bool) -> Reply {
 
 impl Fault {
     fn new(name: &'static str, event: fn(&Collector, &Request, usize) -> Reply) -> Self {
-        Self { name, event, ack: confirm, dead_lettered: 0, doubled: 0, channels: 1 }
+        let (ack, channels) = (confirm, 1);
+        let (dead_lettered, doubled, timeout_secs, unread) = (0, 0, 60, 0);
+        Self { name, event, ack, dead_lettered, doubled, channels, timeout_secs, unread }
     }
 
     async fn play(&self, scene: &Scene) -> Result<(Row, Balance, usize), Failed> {
         let (event, ack) = (self.event, self.ack);
-        play(scene, self.name, event, ack).await
+        let limits = (self.timeout_secs, self.unread);
+        play(scene, self.name, event, ack, limits).await
     }
 
     /// What is wrong with what became of it, if anything.
@@ -155,6 +162,7 @@ async fn play(
     fault: &str,
     event: impl Fn(&Collector, &Request, usize) -> Reply + Send + Sync + 'static,
     ack: fn(&Request, usize) -> Reply,
+    (timeout_secs, unread): (u64, usize),
 ) -> Result<(Row, Balance, usize), Failed> {
     let collector = Arc::new(Collector::default());
     let server = FaultServer::start(None, {
@@ -171,12 +179,15 @@ async fn play(
         }
     })
     .await?;
+    server.reset_unread(unread);
     let name = fault.replace([' ', ',', '/'], "-");
     let config: Config = serde_json::from_value(json!({
         "endpoint": server.url(), "token": "a-token",
         "acknowledgements": {"poll_secs": 1, "timeout_secs": 3},
     }))?;
-    let delivery = Delivery::start(&config, delivery::hasty(scene, &name))?;
+    let mut options = delivery::hasty(scene, &name);
+    options["request"]["timeout_secs"] = json!(timeout_secs);
+    let delivery = Delivery::start(&config, options)?;
     delivery.send(delivery::alerts(SENT, &[BAD])).await?;
     let balance = delivery.finish(LIMIT).await.map_err(|failed| {
         Failed::from(format!("{name}: {}", failed.message().unwrap_or_default()))
@@ -220,7 +231,7 @@ fn every_code_ends_with_every_record_accounted_for(scene: &Scene) -> Outcome {
             (0, 1..) => code(number),
             _ => collector.good(request),
         };
-        (number, play(scene, &name, event, confirm).await)
+        (number, play(scene, &name, event, confirm, (60, 0)).await)
     })));
     let (mut rows, mut wrong) = (Vec::new(), Vec::new());
     for (number, played) in played {
@@ -284,18 +295,13 @@ fn of_events() -> Vec<Fault> {
             _ => collector.good(request),
         }),
         Fault {
-            channels: 4,
-            ..Fault::new("a connection reset before anything was read", |collector, request, at| {
-                if at < 3 { Reply::Hangup } else { collector.good(request) }
-            })
-        },
-        Fault {
             doubled: all,
             channels: 2,
+            timeout_secs: 10,
             ..Fault::new("a slow answer", |collector, request, at| {
                 match (collector.good(request), at) {
                     (Reply::Answer(status, body, _), 0) => {
-                        Reply::Slow(Duration::from_secs(4), status, body)
+                        Reply::Slow(Duration::from_mins(10), status, body)
                     }
                     (answer, _) => answer,
                 }
@@ -318,6 +324,37 @@ fn of_events() -> Vec<Fault> {
                     (answer, _) => answer,
                 }
             })
+        },
+    ]
+}
+
+/// Connections that end before anything is taken.
+fn of_connections() -> Vec<Fault> {
+    vec![
+        Fault {
+            channels: 4,
+            ..Fault::new(
+                "a connection closed before anything was taken",
+                |collector, request, at| {
+                    if at < 3 { Reply::Hangup } else { collector.good(request) }
+                },
+            )
+        },
+        Fault {
+            channels: 4,
+            ..Fault::new(
+                "a connection reset before anything was taken",
+                |collector, request, at| {
+                    if at < 3 { Reply::Reset } else { collector.good(request) }
+                },
+            )
+        },
+        Fault {
+            unread: 3,
+            ..Fault::new(
+                "a connection reset in the middle of a request",
+                |collector, request, _| collector.good(request),
+            )
         },
     ]
 }
@@ -388,7 +425,7 @@ fn of_acknowledgements() -> Vec<Fault> {
 }
 
 fn every_fault_ends_with_every_record_accounted_for(scene: &Scene) -> Outcome {
-    let faults = [of_events(), of_acknowledgements()].concat();
+    let faults = [of_events(), of_connections(), of_acknowledgements()].concat();
     let runtime = tokio::runtime::Runtime::new()?;
     let played = runtime
         .block_on(futures_util::future::join_all(faults.iter().map(|fault| fault.play(scene))));
