@@ -8,6 +8,7 @@ pub(crate) mod expected;
 pub(crate) mod faults;
 pub(crate) mod frames;
 pub(crate) mod hec;
+pub(crate) mod http;
 pub(crate) mod live;
 pub(crate) mod memory_disk;
 pub(crate) mod netns;

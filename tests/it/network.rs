@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tidegate::sinks::{elasticsearch, splunk_hec};
 
 use crate::harness::{
-    Case, Scene,
+    Case, Outcome, Scene,
     certificates::Certificates,
     delivery::{self, Delivery},
     faults::{FaultServer, Reply, Request},
@@ -58,6 +58,11 @@ impl Sink {
         }
     }
 
+    /// What the files of one that a case calls so are called.
+    fn file_name(self, name: &str) -> String {
+        format!("{}-{}", self.name(), name.replace([' ', ','], "-"))
+    }
+
     /// Its keys for a server at this address.
     fn config(self, url: &str) -> Value {
         match self {
@@ -72,7 +77,7 @@ impl Sink {
         for (key, value) in more.as_object().into_iter().flatten() {
             config[key] = value.clone();
         }
-        let options = delivery::hasty(scene, &format!("{}-{name}", self.name()));
+        let options = delivery::hasty(scene, &self.file_name(name));
         match self {
             Self::Elasticsearch => {
                 let config: elasticsearch::Config = serde_json::from_value(config)?;
@@ -116,18 +121,27 @@ impl Taker {
         Reply::Answer(200, answer.to_string(), None)
     }
 
-    /// What became of so many records that this fault befell, none of them dead-lettered.
-    fn row(&self, sink: Sink, fault: &str, sent: u32) -> Row {
+    /// Distinct records it has.
+    fn delivered(&self) -> usize {
+        self.copies.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// What became of the records that a sink of this name was sent, each of which must be there once.
+    fn enter(&self, scene: &Scene, sink: Sink, name: &str, fault: &str) -> Outcome {
         let copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
         let delivered = copies.len() as u64;
-        Row {
+        let letters = delivery::letters(&delivery::dead_letter(scene, &sink.file_name(name)));
+        let row = Row {
             sink: sink.name(),
             server: "scripted",
             fault: fault.to_owned(),
-            sent: u64::from(sent),
+            sent: u64::from(SENT),
             delivered,
             doubled: copies.values().sum::<u64>() - delivered,
-            dead_lettered: 0,
-        }
+            dead_lettered: letters.len() as u64,
+        };
+        row.enter()?;
+        assert_eq!((row.delivered, row.doubled), (row.sent, 0), "{row:?}");
+        Ok(())
     }
 }

@@ -16,7 +16,7 @@ use crate::harness::{
     Case, Outcome, Scene, captures,
     delivery::{Delivery, alerts},
     faults::{FaultServer, Reply, Request},
-    poll,
+    http, poll,
     tidegate::Tidegate,
 };
 
@@ -106,10 +106,7 @@ sinks:
     let config = scene.write("down.yaml", config);
     let running = Tidegate::new(scene, ["run", "-c"]).arg(&config).start()?;
     let health = || {
-        let answer = runtime.block_on(async {
-            let answer = reqwest::get(format!("http://127.0.0.1:{port}/health")).await?;
-            Ok::<_, reqwest::Error>((answer.status().as_u16(), answer.text().await?))
-        });
+        let answer = runtime.block_on(http::get(&format!("http://127.0.0.1:{port}/health")));
         let (status, text) = answer.ok()?;
         Some((status, serde_json::from_str::<Value>(&text).ok()?))
     };

@@ -53,6 +53,10 @@ struct Fault {
     duplicated: u64,
     /// What delivery must take at least.
     wait: Duration,
+    /// How long the sink waits for an answer, in seconds.
+    timeout_secs: u64,
+    /// Requests that are reset when their head has been read, before any is answered.
+    unread: usize,
 }
 
 // === impl Index ===
@@ -123,7 +127,8 @@ fn status(code: u16) -> Reply {
 
 impl Fault {
     fn new(name: &'static str, answer: fn(&Index, &Request) -> Reply) -> Self {
-        Self { name, answer, dead_lettered: 0, duplicated: 0, wait: Duration::ZERO }
+        let wait = Duration::ZERO;
+        Self { name, answer, dead_lettered: 0, duplicated: 0, wait, timeout_secs: 60, unread: 0 }
     }
 
     /// Plays it, and gives the server's and the sink's account.
@@ -134,8 +139,13 @@ impl Fault {
             move |request| answer(&index, request)
         })
         .await?;
+        server.reset_unread(self.unread);
         let started = poll::now();
-        let (balance, dead_lettered) = deliver(scene, self.name, &server.url(), json!({})).await?;
+        let mut options = delivery::hasty(scene, &file_name(self.name));
+        options["request"]["timeout_secs"] = json!(self.timeout_secs);
+        let none = json!({});
+        let (balance, dead_lettered) =
+            deliver(scene, self.name, &server.url(), none, options).await?;
         let (delivered, doubled) = index.distinct();
         let row = row(self.name, (delivered, doubled), dead_lettered);
         Ok((row, balance, started.elapsed()))
@@ -154,19 +164,25 @@ fn row(fault: &str, (delivered, doubled): (u64, u64), dead_lettered: u64) -> Row
     }
 }
 
+/// What the files of a fault are called.
+fn file_name(fault: &str) -> String {
+    fault.replace([' ', ','], "-")
+}
+
 async fn deliver(
     scene: &Scene,
     name: &str,
     url: &str,
     more: Value,
+    options: Value,
 ) -> Result<(Balance, u64), Failed> {
-    let name = name.replace([' ', ','], "-");
+    let name = file_name(name);
     let mut config = json!({"endpoints": [url]});
     if let (Some(config), Value::Object(more)) = (config.as_object_mut(), more) {
         config.extend(more);
     }
     let config: Config = serde_json::from_value(config)?;
-    let delivery = Delivery::start(&config, delivery::hasty(scene, &name))?;
+    let delivery = Delivery::start(&config, options)?;
     delivery.send(delivery::alerts(SENT, &[BAD])).await?;
     let balance = delivery.finish(LIMIT).await.map_err(|failed| {
         Failed::from(format!("{name}: {}", failed.message().unwrap_or_default()))
@@ -275,9 +291,10 @@ fn disturbances() -> Vec<Fault> {
         },
         Fault {
             duplicated: all,
+            timeout_secs: 10,
             ..Fault::new("a slow answer", |index, request| {
                 let answer = index.take_all(request);
-                let late = Duration::from_secs(4);
+                let late = Duration::from_mins(10);
                 if request.number == 0 {
                     Reply::Slow(late, 200, answer)
                 } else {
@@ -305,9 +322,23 @@ fn disturbances() -> Vec<Fault> {
                 Reply::Answer(200, if request.number == 0 { endless() } else { answer }, None)
             })
         },
-        Fault::new("a connection reset before anything was read", |index, request| {
+        Fault::new("a connection closed before anything was taken", |index, request| {
             if request.number < 3 { Reply::Hangup } else { index.good(request) }
         }),
+        Fault::new("a connection reset before anything was taken", |index, request| {
+            if request.number < 3 { Reply::Reset } else { index.good(request) }
+        }),
+        Fault {
+            unread: 3,
+            ..Fault::new("a connection reset in the middle of a request", Index::good)
+        },
+        Fault {
+            duplicated: all,
+            ..Fault::new("a connection reset after all was taken", |index, request| {
+                let answer = index.take_all(request);
+                if request.number == 0 { Reply::Reset } else { Reply::Answer(200, answer, None) }
+            })
+        },
     ]
 }
 
@@ -356,7 +387,8 @@ fn no_secret_is_in_what_a_failing_sink_says(scene: &Scene) -> Outcome {
         })
         .await?;
         let auth = json!({"auth": {"user": "flow", "password": "hunter2-in-clear"}});
-        deliver(scene, "secrets", &server.url(), auth).await
+        let options = delivery::hasty(scene, "secrets");
+        deliver(scene, "secrets", &server.url(), auth, options).await
     })?;
     assert_eq!(seen.1, 1);
     let letters = std::fs::read_to_string(delivery::dead_letter(scene, "secrets"))?;

@@ -20,8 +20,8 @@ use crate::harness::{
 /// How often a server with little room is tried until it has none.
 const ROUNDS: u32 = 20;
 const LIMIT: Duration = Duration::from_mins(5);
-/// So long a sink is watched that must deliver nothing.
-const WATCHED: Duration = Duration::from_secs(3);
+/// Records of most cases.
+const SENT: u32 = 1_000;
 
 /// The cases.
 pub(crate) fn cases() -> Vec<Case> {
@@ -29,6 +29,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new(a_wrong_password_keeps_the_records_until_it_is_mended),
         Case::new(a_missing_privilege_keeps_the_records_until_it_is_mended),
         Case::new(no_certificate_of_ours_and_nothing_is_delivered),
+        Case::new(a_server_that_is_not_who_it_should_be_gets_nothing),
         Case::new(items_refused_for_want_of_room_are_sent_again),
         Case::new(requests_refused_for_want_of_room_are_sent_again),
         Case::new(a_request_larger_than_all_the_room_there_is_is_sent_in_halves),
@@ -36,9 +37,11 @@ pub(crate) fn cases() -> Vec<Case> {
 }
 
 fn options(scene: &Scene) -> Value {
-    let mut options = delivery::hasty(scene, "guarded");
-    options["request"]["timeout_secs"] = json!(60);
-    options
+    delivery::hasty(scene, "guarded")
+}
+
+fn stream(namespace: &str) -> String {
+    format!("logs-tidegate.alert-{namespace}")
 }
 
 fn config(server: &Server, namespace: &str) -> Value {
@@ -70,87 +73,122 @@ fn with_server(play: impl AsyncFnOnce(&Server) -> Outcome) -> Outcome {
     })
 }
 
-/// Enters what became of the records, each of which must be there once.
-async fn enter(fault: &str, server: &Server, namespace: &str, balance: &Balance) -> Outcome {
-    let copies = server.copies(&format!("logs-tidegate.alert-{namespace}")).await?;
+/// Enters what became of so many records, each of which must be there once.
+async fn enter(
+    scene: &Scene,
+    fault: &str,
+    server: &Server,
+    namespace: &str,
+    (sent, balance): (u32, &Balance),
+) -> Outcome {
+    let copies = server.copies(&stream(namespace)).await?;
     let delivered = copies.len() as u64;
     let doubled = copies.values().sum::<u64>() - delivered;
     let row = Row {
         sink: "elasticsearch",
         server: Flavor::Elasticsearch8.name(),
         fault: fault.to_owned(),
-        sent: balance.received,
+        sent: u64::from(sent),
         delivered,
         doubled,
-        dead_lettered: balance.dead_lettered,
+        dead_lettered: delivery::letters(&delivery::dead_letter(scene, "guarded")).len() as u64,
     };
     row.enter()?;
-    assert_eq!((row.doubled, balance.delivered), (0, row.sent), "{row:?}: {balance:?}");
+    let counted = (balance.received, balance.delivered, balance.dead_lettered);
+    assert_eq!((row.doubled, row.dead_lettered), (0, 0), "{row:?}");
+    assert_eq!(counted, (row.sent, row.sent, 0), "{row:?}: {balance:?}");
     Ok(())
 }
 
-/// Sends 1,000 records that nobody takes, mends it, and sees them delivered.
-async fn kept_until(
+/// Sends records that nobody takes, lets the user in, and sees them delivered.
+async fn kept_until_let_in(
+    scene: &Scene,
     fault: &str,
     server: &Server,
     namespace: &str,
-    delivery: Delivery,
-    mend: impl FnOnce() -> Outcome,
+    error: &str,
 ) -> Result<Balance, Failed> {
-    delivery.send(delivery::alerts(1_000, &[])).await?;
-    tokio::time::sleep(WATCHED).await;
-    assert_eq!(delivery.held(), 1_000, "{fault}: {:?}", delivery.errors());
-    mend()?;
+    let delivery = start(scene, config(server, namespace), &json!({}))?;
+    delivery.send(delivery::alerts(SENT, &[])).await?;
+    delivery.keeps(SENT, error)?;
+    assert_eq!(server.count(&stream(namespace)).await?, 0, "{fault}");
+    server.let_in(Role::Writer).await?;
     let balance = delivery.finish(LIMIT).await?;
-    enter(fault, server, namespace, &balance).await?;
+    enter(scene, fault, server, namespace, (SENT, &balance)).await?;
     Ok(balance)
 }
 
 fn a_wrong_password_keeps_the_records_until_it_is_mended(scene: &Scene) -> Outcome {
     with_server(async |server| {
-        server.change_password()?;
-        // It has to notice.
-        tokio::time::sleep(2 * guarded::NOTICES_WITHIN).await;
-        let delivery = start(scene, config(server, "password"), &json!({}))?;
-        let mend = || server.let_in(Role::Writer);
+        server.change_password().await?;
         let fault = "401 for a wrong password, then mended";
-        let balance = kept_until(fault, server, "password", delivery, mend).await?;
-        assert!(balance.errors.contains_key("destination_refuses_us"), "{balance:?}");
+        kept_until_let_in(scene, fault, server, "password", "destination_refuses_us").await?;
         Ok(())
     })
 }
 
 fn a_missing_privilege_keeps_the_records_until_it_is_mended(scene: &Scene) -> Outcome {
     with_server(async |server| {
-        server.let_in(Role::Stranger)?;
-        tokio::time::sleep(2 * guarded::NOTICES_WITHIN).await;
-        let delivery = start(scene, config(server, "privilege"), &json!({}))?;
-        let mend = || server.let_in(Role::Writer);
+        server.let_in(Role::Stranger).await?;
+        // What the sink is about to be told.
+        let document = "{\"create\":{}}\n{\"@timestamp\":0}\n";
+        let path = format!("{}/_bulk", stream("privilege"));
+        let (status, answer) = server.ask_as_user(Method::POST, &path, document).await?;
+        assert_eq!((status, &answer["items"][0]["create"]["status"]), (200, &json!(403)));
         let fault = "items 403 for a missing privilege, then mended";
-        kept_until(fault, server, "privilege", delivery, mend).await?;
+        let error = "not_delivered_yet";
+        let balance = kept_until_let_in(scene, fault, server, "privilege", error).await?;
+        // It was the items that were refused, not the requests.
+        assert!(!balance.errors.contains_key("destination_refuses_us"), "{balance:?}");
         Ok(())
     })
 }
 
+/// Starts a sink that won't get through, and ends it when it has failed.
+async fn gets_nothing(scene: &Scene, server: &Server, namespace: &str, config: Value) -> Outcome {
+    let another = json!({"dead_letter": {"path": delivery::dead_letter(scene, "nothing")}});
+    let delivery = start(scene, config, &another)?;
+    // Records that nobody sends later: one of them would show.
+    delivery.send(delivery::alerts(SENT + 10, &[]).split_off(SENT as usize)).await?;
+    delivery.keeps(10, "not_delivered_yet")?;
+    delivery.abandon().await;
+    assert_eq!(server.count(&stream(namespace)).await?, 0);
+    Ok(())
+}
+
+/// Starts a sink that has all that is needed, and sees its records delivered.
+async fn gets_all(scene: &Scene, fault: &str, server: &Server, namespace: &str) -> Outcome {
+    let delivery = start(scene, config(server, namespace), &json!({}))?;
+    delivery.send(delivery::alerts(SENT, &[])).await?;
+    let balance = delivery.finish(LIMIT).await?;
+    enter(scene, fault, server, namespace, (SENT, &balance)).await
+}
+
 fn no_certificate_of_ours_and_nothing_is_delivered(scene: &Scene) -> Outcome {
     with_server(async |server| {
-        server.let_in(Role::Writer)?;
-        tokio::time::sleep(2 * guarded::NOTICES_WITHIN).await;
+        server.let_in(Role::Writer).await?;
         let mut without = config(server, "certificate");
         for key in ["cert", "key"] {
             without["tls"].as_object_mut().ok_or("no tls")?.remove(key);
         }
-        let another = json!({"dead_letter": {"path": delivery::dead_letter(scene, "without")}});
-        let delivery = start(scene, without, &another)?;
-        delivery.send(delivery::alerts(10, &[])).await?;
-        tokio::time::sleep(WATCHED).await;
-        assert_eq!(delivery.held(), 10, "{:?}", delivery.errors());
-        delivery.abandon().await;
+        gets_nothing(scene, server, "certificate", without).await?;
+        let fault = "none: TLS, certificate, user with create_doc";
+        gets_all(scene, fault, server, "certificate").await
+    })
+}
 
-        let delivery = start(scene, config(server, "certificate"), &json!({}))?;
-        delivery.send(delivery::alerts(1_000, &[])).await?;
-        let balance = delivery.finish(LIMIT).await?;
-        enter("none: TLS, certificate, user with create_doc", server, "certificate", &balance).await
+fn a_server_that_is_not_who_it_should_be_gets_nothing(scene: &Scene) -> Outcome {
+    with_server(async |server| {
+        server.let_in(Role::Writer).await?;
+        let mut elsewhere = config(server, "name");
+        elsewhere["endpoints"] = json!([server.url_by_another_name()]);
+        gets_nothing(scene, server, "name", elsewhere).await?;
+        gets_all(scene, "TLS with a wrong name, then another sink", server, "name").await?;
+
+        let mut others = config(server, "authority");
+        others["tls"]["ca"] = json!(server.other_ca());
+        gets_nothing(scene, server, "authority", others).await?;
+        gets_all(scene, "TLS with a wrong authority, then another sink", server, "authority").await
     })
 }
 
@@ -165,17 +203,18 @@ async fn figure(server: &Server, pointer: &str) -> Result<u64, Failed> {
 /// One bulk over six shards, where one can be written and one can wait.
 fn items_refused_for_want_of_room_are_sent_again(scene: &Scene) -> Outcome {
     with_server(async |server| {
-        server.let_in(Role::Writer)?;
+        server.let_in(Role::Writer).await?;
         let rejected = "/thread_pool/write/rejected";
         let before = figure(server, rejected).await?;
         for round in 0..ROUNDS {
             let namespace = format!("items{round}");
             let delivery = start(scene, config(server, &namespace), &json!({}))?;
-            delivery.send(delivery::alerts(1_000, &[])).await?;
+            delivery.send(delivery::alerts(SENT, &[])).await?;
             let balance = delivery.finish(LIMIT).await?;
             assert_eq!(balance.duplicated, 0, "only what was refused is sent again");
             if figure(server, rejected).await? > before {
-                return enter("items 429 inside a 200", server, &namespace, &balance).await;
+                let fault = "items 429 inside a 200";
+                return enter(scene, fault, server, &namespace, (SENT, &balance)).await;
             }
         }
         Err("it had room for all, each time: nothing was shown".into())
@@ -190,7 +229,7 @@ fn large(alert: Alert) -> Alert {
 /// Requests of 1.2 MB, four at a time, where 2 MB may be under way.
 fn requests_refused_for_want_of_room_are_sent_again(scene: &Scene) -> Outcome {
     with_server(async |server| {
-        server.let_in(Role::Writer)?;
+        server.let_in(Role::Writer).await?;
         let rejected = "/indexing_pressure/memory/total/coordinating_rejections";
         let before = figure(server, rejected).await?;
         let mut request = options(scene)["request"].clone();
@@ -203,7 +242,8 @@ fn requests_refused_for_want_of_room_are_sent_again(scene: &Scene) -> Outcome {
             delivery.send(delivery::alerts(400, &[]).into_iter().map(large).collect()).await?;
             let balance = delivery.finish(LIMIT).await?;
             if figure(server, rejected).await? > before {
-                return enter("429 for the whole request", server, &namespace, &balance).await;
+                let fault = "429 for the whole request";
+                return enter(scene, fault, server, &namespace, (400, &balance)).await;
             }
         }
         Err("it had room for all, each time: nothing was shown".into())
@@ -213,12 +253,13 @@ fn requests_refused_for_want_of_room_are_sent_again(scene: &Scene) -> Outcome {
 /// One request of 3 MB, where no more than 2 MB may ever be under way.
 fn a_request_larger_than_all_the_room_there_is_is_sent_in_halves(scene: &Scene) -> Outcome {
     with_server(async |server| {
-        server.let_in(Role::Writer)?;
+        server.let_in(Role::Writer).await?;
         let batch = json!({"max_bytes": 4_000_000, "max_events": 1_000, "timeout_secs": 1});
         let delivery = start(scene, config(server, "halves"), &json!({"batch": batch}))?;
         delivery.send(delivery::alerts(100, &[]).into_iter().map(large).collect()).await?;
         let balance = delivery.finish(LIMIT).await?;
         assert!(balance.errors.contains_key("no_room_as_a_whole"), "{balance:?}");
-        enter("429 for a request larger than its limit", server, "halves", &balance).await
+        let fault = "429 for a request larger than its limit";
+        enter(scene, fault, server, "halves", (100, &balance)).await
     })
 }

@@ -18,14 +18,14 @@ pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
 }
 
-/// What shows who a server is, connection by connection.
+/// What shows who a server is, before it is mended and after.
 pub(crate) struct Certificates {
     /// The authority's certificate, a PEM file.
     pub(crate) ca: PathBuf,
     /// A client's certificate and its key, PEM files.
     pub(crate) client: [PathBuf; 2],
-    /// The first connections get the first of these; the last one is for all that follow.
-    pub(super) configs: Vec<Arc<ServerConfig>>,
+    first: Arc<ServerConfig>,
+    good: Arc<ServerConfig>,
 }
 
 /// A certificate that clients must not take.
@@ -99,24 +99,31 @@ fn named(name: &str) -> CertificateParams {
 // === impl Certificates ===
 
 impl Certificates {
-    /// For each connection in turn a certificate with this flaw, and good ones from then on.
-    pub(crate) fn flawed_first(scene: &Scene, name: &str, flaws: &[Flaw]) -> Self {
-        Self::new(scene, name, flaws, false)
+    /// Good ones.
+    pub(crate) fn good(scene: &Scene, name: &str) -> Self {
+        Self::new(scene, name, None, false)
+    }
+
+    /// One with this flaw, until the server is mended.
+    pub(crate) fn flawed(scene: &Scene, name: &str, flaw: Flaw) -> Self {
+        Self::new(scene, name, Some(flaw), false)
     }
 
     /// Good ones, of a server that asks each client for its own.
     pub(crate) fn mutual(scene: &Scene, name: &str) -> Self {
-        Self::new(scene, name, &[], true)
+        Self::new(scene, name, None, true)
     }
 
-    fn new(scene: &Scene, name: &str, flaws: &[Flaw], mutual: bool) -> Self {
+    /// What the server shows before it is mended, and after.
+    pub(super) fn configs(&self) -> [Arc<ServerConfig>; 2] {
+        [Arc::clone(&self.first), Arc::clone(&self.good)]
+    }
+
+    fn new(scene: &Scene, name: &str, flaw: Option<Flaw>, mutual: bool) -> Self {
         let (ours, theirs) = (Authority::new(), Authority::new());
         let clients = mutual.then_some(&ours);
-        let flawed = flaws.iter().map(|flaw| {
-            let authority = if *flaw == Flaw::WrongAuthority { &theirs } else { &ours };
-            authority.config(Some(*flaw), clients)
-        });
-        let configs = flawed.chain([ours.config(None, clients)]).collect();
+        let authority = if flaw == Some(Flaw::WrongAuthority) { &theirs } else { &ours };
+        let (first, good) = (authority.config(flaw, clients), ours.config(None, clients));
         let [certificate, key] = ours.client("tidegate");
         Self {
             ca: scene.write(&format!("{name}.pem"), &ours.pem),
@@ -124,7 +131,8 @@ impl Certificates {
                 scene.write(&format!("{name}.client.pem"), certificate),
                 scene.write(&format!("{name}.client.key"), key),
             ],
-            configs,
+            first,
+            good,
         }
     }
 }

@@ -24,7 +24,10 @@ use tidegate::{
 };
 use tokio::{sync::watch, task::JoinHandle};
 
-use super::Scene;
+use super::{
+    Scene,
+    poll::{self, SOON},
+};
 
 /// Records that go in at once.
 const BATCH: usize = 1_000;
@@ -91,6 +94,22 @@ impl Delivery {
         let batch = Batch { records, ack: self.receipts.open(), watermark: None };
         let sent = self.edge.send(batch).await;
         sent.map_err(|gone| format!("the sink ended: {gone:?}").into())
+    }
+
+    /// Waits until the sink has counted an error of this type; so many records must all be in its
+    /// hands still. To be called off the runtime's own threads.
+    ///
+    /// # Errors
+    /// When it soon counts none, or it holds fewer records.
+    pub(crate) fn keeps(&self, records: u32, error: &str) -> Result<(), Failed> {
+        poll::until_true(&format!("the error {error}"), SOON, || {
+            self.errors().contains_key(error)
+        })?;
+        let balance = self.meter.balance();
+        if balance.held == u64::from(records) {
+            return Ok(());
+        }
+        Err(format!("not all of {records} are held: {balance:?}").into())
     }
 
     /// Ends the input, waits for the sink to finish, and gives its account.
@@ -162,13 +181,15 @@ pub(crate) fn flows(numbers: Range<u32>) -> Records {
     Records::Flows(Arc::new(numbers.map(flow).collect()))
 }
 
-/// The options of a sink in a hurry, with a dead-letter file in the case's folder.
+/// The options of a sink in a hurry, with a dead-letter file in the case's folder. It waits for an
+/// answer as long as any does: on a busy machine a good one may take seconds, and what is sent again
+/// for want of it is no fault of the sink's.
 pub(crate) fn hasty(scene: &Scene, name: &str) -> Value {
     json!({
         "encoding": {"schema": "simple"},
         "batch": {"timeout_secs": 1},
         "request": {
-            "concurrency": 2, "timeout_secs": 2, "retry_initial_secs": 1, "retry_max_secs": 1,
+            "concurrency": 2, "timeout_secs": 60, "retry_initial_secs": 1, "retry_max_secs": 1,
         },
         "dead_letter": {"path": dead_letter(scene, name)},
     })

@@ -1,25 +1,27 @@
 //! An HTTP server that does what no real one does on demand: it answers as a case tells it to, cuts
-//! an answer short, waits too long, or shows a wrong certificate.
+//! an answer short, waits too long, resets a connection, or shows a wrong certificate.
 
 use std::{
     collections::BTreeMap,
     io::Read,
     net::{Ipv4Addr, SocketAddr},
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
+    thread,
     time::Duration,
 };
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     task::JoinHandle,
 };
 use tokio_rustls::TlsAcceptor;
 
-use super::certificates::Certificates;
+use super::{certificates::Certificates, panic_text};
 
 /// A request as it came, its body unpacked.
 #[derive(Debug, Clone)]
@@ -45,15 +47,33 @@ pub(crate) enum Reply {
     Slow(Duration, u16, String),
     /// The end of the connection, without a word.
     Hangup,
+    /// A reset of the connection: what is under way on it is lost, either way.
+    Reset,
 }
 
-/// The server; gone when dropped.
+/// The server; gone when dropped. A panic of what answers is a panic of the case then: the client has
+/// seen no more of it than a connection that ended.
 #[derive(Debug)]
 pub(crate) struct FaultServer {
     /// Where it listens.
     pub(crate) address: SocketAddr,
+    seen: Arc<Seen>,
     accepting: JoinHandle<()>,
 }
+
+/// What has happened to the server, and what is yet to happen.
+#[derive(Debug, Default)]
+struct Seen {
+    connections: AtomicUsize,
+    handshakes: AtomicUsize,
+    requests: AtomicUsize,
+    mended: AtomicBool,
+    /// Requests still to be reset once their head has been read.
+    unread: AtomicUsize,
+    panic: Mutex<Option<String>>,
+}
+
+type Respond = dyn Fn(&Request) -> Reply + Send + Sync;
 
 // === impl FaultServer ===
 
@@ -65,28 +85,55 @@ impl FaultServer {
     ) -> std::io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        let configs = certificates.map(|certificates| certificates.configs.clone());
+        let configs = certificates.map(Certificates::configs);
         let respond: Arc<Respond> = Arc::new(respond);
-        let requests = Arc::new(AtomicUsize::new(0));
-        let accepting = tokio::spawn(async move {
-            let mut accepted = 0;
-            while let Ok((stream, _)) = listener.accept().await {
-                let (respond, requests) = (Arc::clone(&respond), Arc::clone(&requests));
-                let config = configs.as_ref().and_then(|all| all.get(accepted).or(all.last()));
-                let config = config.cloned();
-                accepted += 1;
-                tokio::spawn(async move {
-                    match config {
-                        None => serve(stream, &respond, &requests).await,
-                        Some(config) => {
-                            let stream = TlsAcceptor::from(config).accept(stream).await.ok()?;
-                            serve(stream, &respond, &requests).await
-                        }
-                    }
-                });
+        let seen = Arc::new(Seen::default());
+        let accepting = tokio::spawn({
+            let seen = Arc::clone(&seen);
+            async move {
+                while let Ok((stream, _)) = listener.accept().await {
+                    seen.connections.fetch_add(1, SeqCst);
+                    let (respond, seen) = (Arc::clone(&respond), Arc::clone(&seen));
+                    let mended = seen.mended.load(SeqCst);
+                    let config =
+                        configs.clone().map(|[first, good]| if mended { good } else { first });
+                    tokio::spawn(async move {
+                        let Some(config) = config else {
+                            return plainly(stream, &respond, &seen).await;
+                        };
+                        let stream = TlsAcceptor::from(config).accept(stream).await.ok()?;
+                        seen.handshakes.fetch_add(1, SeqCst);
+                        securely(stream, &respond, &seen).await
+                    });
+                }
             }
         });
-        Ok(Self { address, accepting })
+        Ok(Self { address, seen, accepting })
+    }
+
+    /// The next so many requests are reset when their head has been read, and nothing of their body.
+    pub(crate) fn reset_unread(&self, requests: usize) {
+        self.seen.unread.store(requests, SeqCst);
+    }
+
+    /// Its certificate is a good one from the next connection on.
+    pub(crate) fn mend(&self) {
+        self.seen.mended.store(true, SeqCst);
+    }
+
+    /// Connections that were made, whatever became of them.
+    pub(crate) fn connections(&self) -> usize {
+        self.seen.connections.load(SeqCst)
+    }
+
+    /// TLS handshakes that both sides have ended content.
+    pub(crate) fn handshakes(&self) -> usize {
+        self.seen.handshakes.load(SeqCst)
+    }
+
+    /// Requests that came as a whole.
+    pub(crate) fn requests(&self) -> usize {
+        self.seen.requests.load(SeqCst)
     }
 
     /// Its address for a config.
@@ -103,17 +150,60 @@ impl FaultServer {
 impl Drop for FaultServer {
     fn drop(&mut self) {
         self.accepting.abort();
+        let panic = self.seen.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(panic) = panic
+            && !thread::panicking()
+        {
+            panic!("the scripted server was asked something it does not expect: {panic}");
+        }
     }
 }
 
-type Respond = dyn Fn(&Request) -> Reply + Send + Sync;
+// === impl Seen ===
 
-/// Serves one connection to its end; `None` however it ended.
-async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
-    mut stream: S,
+impl Seen {
+    /// The reply to a request; `None` if it panics.
+    fn reply(&self, respond: &Arc<Respond>, request: &Request) -> Option<Reply> {
+        let replied = catch_unwind(AssertUnwindSafe(|| respond(request)));
+        let keep = |panic: Box<dyn std::any::Any + Send>| {
+            let mut first = self.panic.lock().unwrap_or_else(PoisonError::into_inner);
+            first.get_or_insert_with(|| panic_text(panic.as_ref()).to_owned());
+        };
+        replied.map_err(keep).ok()
+    }
+
+    fn resets_unread(&self) -> bool {
+        self.unread.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok()
+    }
+}
+
+async fn plainly(mut stream: TcpStream, respond: &Arc<Respond>, seen: &Seen) -> Option<()> {
+    if let Some(Reset) = serve(&mut stream, respond, seen).await {
+        stream.set_zero_linger().ok()?;
+    }
+    Some(())
+}
+
+async fn securely(
+    mut stream: tokio_rustls::server::TlsStream<TcpStream>,
     respond: &Arc<Respond>,
-    requests: &AtomicUsize,
+    seen: &Seen,
 ) -> Option<()> {
+    if let Some(Reset) = serve(&mut stream, respond, seen).await {
+        stream.get_ref().0.set_zero_linger().ok()?;
+    }
+    Some(())
+}
+
+/// A connection is to be reset rather than closed.
+struct Reset;
+
+/// Serves one connection to its end; `None` however it ended, but for a reset.
+async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut S,
+    respond: &Arc<Respond>,
+    seen: &Seen,
+) -> Option<Reset> {
     let mut read = Vec::new();
     loop {
         let end = loop {
@@ -124,6 +214,9 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
                 return None;
             }
         };
+        if seen.resets_unread() {
+            return Some(Reset);
+        }
         let head = String::from_utf8_lossy(&read[..end]).into_owned();
         let (first, rest) = head.split_once("\r\n")?;
         let headers: BTreeMap<_, _> = rest
@@ -145,9 +238,10 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
             flate2::read::GzDecoder::new(packed.as_slice()).read_to_end(&mut body).ok()?;
         }
         let target = first.split(' ').nth(1)?.to_owned();
-        let number = requests.fetch_add(1, Ordering::SeqCst);
-        match respond(&Request { number, target, headers, body }) {
+        let number = seen.requests.fetch_add(1, SeqCst);
+        match seen.reply(respond, &Request { number, target, headers, body })? {
             Reply::Hangup => return None,
+            Reply::Reset => return Some(Reset),
             Reply::Answer(status, body, more) => {
                 stream.write_all(&answer(status, &body, more)).await.ok()?;
             }

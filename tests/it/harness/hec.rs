@@ -18,6 +18,8 @@ use super::{Scene, process, server};
 
 /// The token it takes.
 pub(crate) const TOKEN: &str = "11111111-2222-3333-4444-555555555555";
+/// The one it takes until it is mended, if it is started so.
+const OTHER_TOKEN: &str = "99999999-2222-3333-4444-555555555555";
 
 /// The receiver, in the case's own folder; gone when dropped.
 #[derive(Debug)]
@@ -38,6 +40,18 @@ impl HecReceiver {
     /// # Errors
     /// When it can't be built or started.
     pub(crate) fn start(scene: &Scene) -> Result<Self, Failed> {
+        Self::start_with(scene, TOKEN)
+    }
+
+    /// Starts one that takes another token than [`TOKEN`].
+    ///
+    /// # Errors
+    /// As for [`Self::start`].
+    pub(crate) fn start_with_another_token(scene: &Scene) -> Result<Self, Failed> {
+        Self::start_with(scene, OTHER_TOKEN)
+    }
+
+    fn start_with(scene: &Scene, token: &str) -> Result<Self, Failed> {
         let program = server::bring("hec-receiver")?;
         let port = server::free_port()?;
         let written = scene.path("events.ndjson");
@@ -45,7 +59,8 @@ impl HecReceiver {
             fs::read_to_string(Scene::project("tests/backends/hec-receiver/config.yaml"))?;
         let config = shipped
             .replace("127.0.0.1:18088", &format!("127.0.0.1:{port}"))
-            .replace("OUT.ndjson", &written.display().to_string());
+            .replace("OUT.ndjson", &written.display().to_string())
+            .replace(TOKEN, token);
         let config = scene.write("hec-receiver.yaml", config);
         let log = scene.path("hec-receiver.log");
         let child = spawn(&program, &config, &log, port)?;
@@ -60,6 +75,21 @@ impl HecReceiver {
         self.kill()?;
         self.child = spawn(&self.program, &self.config, &self.log, self.port)?;
         Ok(())
+    }
+
+    /// Starts it again, and it takes [`TOKEN`] from now on.
+    ///
+    /// # Errors
+    /// As for [`Self::restart`].
+    pub(crate) fn mend_token(&mut self) -> Result<(), Failed> {
+        let config = fs::read_to_string(&self.config)?.replace(OTHER_TOKEN, TOKEN);
+        fs::write(&self.config, config)?;
+        self.restart()
+    }
+
+    /// Whether it has written any event.
+    pub(crate) fn has_events(&self) -> bool {
+        fs::metadata(&self.written).is_ok_and(|file| file.len() > 0)
     }
 
     fn kill(&mut self) -> std::io::Result<()> {

@@ -42,6 +42,27 @@ pub(crate) fn until_true(
     until(what, limit, || ask().then_some(()))
 }
 
+/// Like [`until`], for what is asked of a server.
+///
+/// # Errors
+/// As for [`until`].
+pub(crate) async fn until_answered<T>(
+    what: &str,
+    limit: Duration,
+    mut ask: impl AsyncFnMut() -> Option<T>,
+) -> Result<T, Failed> {
+    let deadline = now() + limit;
+    loop {
+        if let Some(answer) = ask().await {
+            return Ok(answer);
+        }
+        if now() >= deadline {
+            return Err(format!("waited {} s in vain for {what}", limit.as_secs_f32()).into());
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
 /// The time, for deadlines and for measuring how long something took.
 #[expect(clippy::disallowed_methods, reason = "the test is a runner: it lives in real time")]
 pub(crate) fn now() -> Instant {

@@ -80,6 +80,12 @@ pub(crate) fn status(pid: u32, key: &str) -> Option<String> {
     })
 }
 
+/// The program and arguments a process was started with, a space after each; empty if it is gone.
+pub(crate) fn command_line(pid: u32) -> String {
+    let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).replace('\0', " ")
+}
+
 /// The environment a process was started with.
 pub(crate) fn environment(pid: u32) -> Option<Vec<String>> {
     let bytes = fs::read(format!("/proc/{pid}/environ")).ok()?;

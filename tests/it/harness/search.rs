@@ -15,13 +15,13 @@ use std::{
 
 use libtest_mimic::Failed;
 use reqwest::{Certificate, Identity, Method};
-use rustix::process::{Signal, geteuid};
+use rustix::process::geteuid;
 use serde_json::{Value, json};
 use tokio::{runtime::Handle, task::block_in_place};
 
 use super::{
     faults::{Reply, Request},
-    poll, process, server,
+    http, process, server,
 };
 
 /// From nothing to a green cluster on a busy machine.
@@ -163,8 +163,7 @@ impl Server {
     ) -> Result<Self, Failed> {
         let home = server::bring(flavor.name())?;
         let java = server::bring(flavor.java())?;
-        // It refuses to run as root, and the folders above the project may be closed to others.
-        let folder = std::env::temp_dir().join(format!("tidegate-{name}-{}", std::process::id()));
+        let folder = server::folder(name)?;
         let port = server::free_port()?;
         let config = folder.join("config");
         for name in ["config", "data", "logs", "tmp"] {
@@ -198,10 +197,9 @@ impl Server {
         let (program, _) = flavor.program();
         let file = Path::new(program).file_name().unwrap_or_default().display();
         fs::write(config.join(format!("{file}.yml")), all.join("\n"))?;
-        let mut http = reqwest::Client::builder().timeout(Duration::from_mins(1));
-        http = match &admin {
-            None => http.tls_certs_only([]),
-            Some(admin) => http
+        let http = match &admin {
+            None => http::client().tls_certs_only([]),
+            Some(admin) => http::client()
                 .tls_certs_only([Certificate::from_pem(admin.ca.as_bytes())?])
                 .identity(Identity::from_pem(admin.identity.as_bytes())?),
         };
@@ -214,12 +212,13 @@ impl Server {
     /// # Errors
     /// When it does not answer in time: with the end of its log.
     pub(crate) fn start(&mut self) -> Result<(), Failed> {
-        let pid_file = self.pid_file();
+        let pid_file = server::pid_file(&self.folder);
         if pid_file.exists() {
             fs::remove_file(&pid_file)?;
         }
         let (program, variables) = self.flavor.program();
         let program = self.home.join(program);
+        // It refuses to run as root.
         let mut command = if geteuid().is_root() {
             give_away(&self.folder)?;
             let mut command = Command::new("setpriv");
@@ -239,11 +238,20 @@ impl Server {
         let log = self.folder.join("console.log");
         let mut launcher = server::start(&mut command, &log)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        server::ready(self.flavor.name(), &mut launcher, &log, START, || {
+        let ready = server::ready(self.flavor.name(), &mut launcher, &log, START, || {
             let health = self.ask(Method::GET, "_cluster/health", None);
             runtime.block_on(health).is_ok_and(|health| health["status"] != "red")
-        })?;
-        server::ends_with_run(self.pid()?, Some(self.folder.clone()));
+        });
+        if let Err(failed) = ready {
+            // The launcher's child is the server itself, which outlives it.
+            let children = process::descendants(launcher.id());
+            let children = children.into_iter().map(|child| child.pid);
+            children.chain(self.pid()).chain([launcher.id()]).for_each(server::kill);
+            launcher.wait()?;
+            server::ended(launcher.id());
+            return Err(failed);
+        }
+        server::ends_with_run(self.pid()?);
         self.launcher = Some(launcher);
         Ok(())
     }
@@ -254,10 +262,7 @@ impl Server {
     /// When it doesn't go.
     pub(crate) fn kill(&mut self) -> Result<(), Failed> {
         let pid = self.pid()?;
-        process::signal(pid, Signal::KILL);
-        poll::until_true("the server to be gone", Duration::from_secs(30), || {
-            process::get(pid).is_none_or(|process| process.state == 'Z')
-        })?;
+        server::kill(pid);
         if let Some(mut launcher) = self.launcher.take() {
             launcher.wait()?;
             server::ended(launcher.id());
@@ -300,13 +305,14 @@ impl Server {
         Ok(serde_json::from_str(&text)?)
     }
 
-    /// Documents in an index or data stream, once all of them can be seen.
+    /// Documents in an index or data stream, once all of them can be seen; none if it isn't there.
     ///
     /// # Errors
     /// When it can't be asked.
     pub(crate) async fn count(&self, index: &str) -> Result<u64, Failed> {
-        self.ask(Method::POST, &format!("{index}/_refresh"), None).await?;
-        let answer = self.ask(Method::GET, &format!("{index}/_count"), None).await?;
+        let at = |what| format!("{index}/{what}?ignore_unavailable=true");
+        self.ask(Method::POST, &at("_refresh"), None).await?;
+        let answer = self.ask(Method::GET, &at("_count"), None).await?;
         answer["count"].as_u64().ok_or_else(|| format!("no count: {answer}").into())
     }
 
@@ -328,6 +334,19 @@ impl Server {
             return Ok(copies);
         }
         Err(format!("{found} of {count} documents found").into())
+    }
+
+    /// Documents in each index of a data stream, once all of them can be seen.
+    ///
+    /// # Errors
+    /// When it can't be asked.
+    pub(crate) async fn counts(&self, stream: &str) -> Result<Vec<u64>, Failed> {
+        self.count(stream).await?;
+        let query = json!({"size": 0, "aggs": {"indices": {"terms": {"field": "_index"}}}});
+        let answer = self.ask(Method::POST, &format!("{stream}/_search"), Some(query)).await?;
+        let buckets = answer["aggregations"]["indices"]["buckets"].as_array();
+        let counts = buckets.into_iter().flatten().map(|bucket| bucket["doc_count"].as_u64());
+        counts.collect::<Option<_>>().ok_or_else(|| format!("no counts: {answer}").into())
     }
 
     /// What passes a bulk request on to it, for a fault server in between; called within a runtime
@@ -363,12 +382,8 @@ impl Server {
         self.folder.join("config")
     }
 
-    fn pid_file(&self) -> PathBuf {
-        self.folder.join("tmp/pid")
-    }
-
     fn pid(&self) -> Result<u32, Failed> {
-        Ok(fs::read_to_string(self.pid_file())?.trim().parse()?)
+        Ok(fs::read_to_string(server::pid_file(&self.folder))?.trim().parse()?)
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, Once, PoisonError},
     time::Duration,
 };
 
@@ -14,8 +14,14 @@ use rustix::process::Signal;
 
 use super::{Scene, poll, process};
 
-/// What is ended when the run is over, and the folders that go with it.
-static STARTED: Mutex<Vec<(u32, Option<PathBuf>)>> = Mutex::new(Vec::new());
+/// What is ended when the run is over.
+static STARTED: Mutex<Vec<u32>> = Mutex::new(Vec::new());
+
+/// Folders of this run outside the project, deleted when it is over.
+static FOLDERS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// How long a killed process may take to be gone: a server's memory is not given back at once.
+const GONE: Duration = Duration::from_secs(30);
 
 /// One bringing at a time: two would write the same files.
 static BRINGING: Mutex<()> = Mutex::new(());
@@ -50,32 +56,91 @@ pub(crate) fn start(command: &mut Command, log: &Path) -> Result<Child, Failed> 
         .stderr(words)
         .spawn()
         .map_err(|error| format!("can't start {command:?}: {error}"))?;
-    ends_with_run(child.id(), None);
+    ends_with_run(child.id());
     Ok(child)
 }
 
-/// Ends a process, and deletes a folder, when the run is over.
-pub(crate) fn ends_with_run(pid: u32, folder: Option<PathBuf>) {
-    STARTED.lock().unwrap_or_else(PoisonError::into_inner).push((pid, folder));
+/// Ends a process when the run is over.
+pub(crate) fn ends_with_run(pid: u32) {
+    STARTED.lock().unwrap_or_else(PoisonError::into_inner).push(pid);
 }
 
 /// A process was ended and waited for: its id may be somebody else's from now on.
 pub(crate) fn ended(pid: u32) {
-    let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
-    started.retain(|(other, _)| *other != pid);
+    STARTED.lock().unwrap_or_else(PoisonError::into_inner).retain(|other| *other != pid);
+}
+
+/// A folder for a server, empty, open to users other than ours, and deleted when the run is over. The
+/// first one also deletes those of runs that were killed.
+///
+/// # Errors
+/// When it can't be made.
+pub(crate) fn folder(name: &str) -> Result<PathBuf, Failed> {
+    static SWEPT: Once = Once::new();
+    SWEPT.call_once(|| sweep(&std::env::temp_dir()));
+    // The folders above the project may be closed to others.
+    let folder = std::env::temp_dir().join(format!("tidegate-{name}-{}", std::process::id()));
+    fs::create_dir_all(&folder)?;
+    FOLDERS.lock().unwrap_or_else(PoisonError::into_inner).push(folder.clone());
+    Ok(folder)
+}
+
+/// The file below such a folder where a server writes its process id.
+pub(crate) fn pid_file(folder: &Path) -> PathBuf {
+    folder.join("tmp/pid")
+}
+
+/// Kills what still runs in folders of runs that are no more, and deletes them.
+fn sweep(parent: &Path) {
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let run = name.to_str().and_then(|name| name.strip_prefix("tidegate-")?.rsplit_once('-'));
+        let Some(run) = run.and_then(|(_, pid)| pid.parse().ok()) else { continue };
+        let folder = entry.path();
+        if process::get(run).is_some() || !folder.join("config").is_dir() {
+            continue;
+        }
+        let left = fs::read_to_string(pid_file(&folder)).ok().and_then(|id| id.trim().parse().ok());
+        // The id may have become somebody else's: the server names its folder among its arguments.
+        let ours = format!("{}/", folder.display());
+        if let Some(pid) = left.filter(|pid| process::command_line(*pid).contains(&ours)) {
+            kill(pid);
+        }
+        delete(&folder);
+    }
+}
+
+/// Kills a process and waits until it is gone, or has nobody who asks for its end.
+pub(crate) fn kill(pid: u32) {
+    process::signal(pid, Signal::KILL);
+    if let Err(late) = poll::until_true("a killed server to be gone", GONE, || is_gone(pid)) {
+        eprintln!("{pid}: {}", late.message().unwrap_or_default());
+    }
+}
+
+fn is_gone(pid: u32) -> bool {
+    process::get(pid).is_none_or(|process| process.state == 'Z')
+}
+
+fn delete(folder: &Path) {
+    if let Err(error) = fs::remove_dir_all(folder) {
+        eprintln!("can't delete {}: {error}", folder.display());
+    }
 }
 
 /// Ends what was started; `keep_logs` if a case failed.
 pub(crate) fn end_all(keep_logs: bool) {
     let started = std::mem::take(&mut *STARTED.lock().unwrap_or_else(PoisonError::into_inner));
-    for (pid, folder) in started {
-        process::signal(pid, Signal::KILL);
-        match folder {
-            Some(folder) if keep_logs => eprintln!("logs are kept in {}", folder.display()),
-            Some(folder) => fs::remove_dir_all(&folder).unwrap_or_else(|error| {
-                eprintln!("can't delete {}: {error}", folder.display());
-            }),
-            None => {}
+    for pid in &started {
+        process::signal(*pid, Signal::KILL);
+    }
+    // One that is not gone yet would still write into its folder.
+    started.into_iter().for_each(kill);
+    for folder in std::mem::take(&mut *FOLDERS.lock().unwrap_or_else(PoisonError::into_inner)) {
+        if keep_logs {
+            eprintln!("logs are kept in {}", folder.display());
+        } else {
+            delete(&folder);
         }
     }
 }

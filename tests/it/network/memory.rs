@@ -1,7 +1,8 @@
 //! What the whole program takes while its destination takes nothing, or as fast as it can.
 
 use std::{
-    path::Path,
+    fs,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -16,7 +17,7 @@ use serde_json::json;
 use super::{Sink, Taker};
 use crate::harness::{
     Case, Outcome, Scene, captures,
-    faults::{FaultServer, Reply},
+    faults::{FaultServer, Reply, Request},
     poll::{self, SOON},
     process,
     tidegate::{Running, Tidegate},
@@ -42,6 +43,7 @@ fn memory_stays_under_128_mib_whatever_the_server_does(scene: &Scene) -> Outcome
         for (state, most) in [
             ("takes all at once", with_a_server_that_takes_all(scene, sink, &capture)?),
             ("answers nothing", with_a_server_that_answers_nothing(scene, sink, &capture)?),
+            ("refuses each at length", with_a_server_that_refuses_each(scene, sink, &capture)?),
         ] {
             let name = sink.name();
             eprintln!("{name}, server {state}: at most {} MiB", most / 1024);
@@ -79,6 +81,45 @@ fn with_a_server_that_answers_nothing(
     }))?;
     let running = start(scene, sink, &server.url(), capture)?;
     poll::until_true("the first request", SOON, || asked.load(Relaxed))?;
+    until_steady(running)
+}
+
+/// Until its dead letters have the room they may have.
+fn with_a_server_that_refuses_each(
+    scene: &Scene,
+    sink: Sink,
+    capture: &Path,
+) -> Result<u64, Failed> {
+    let runtime = tokio::runtime::Runtime::new()?;
+    let server =
+        runtime.block_on(FaultServer::start(None, move |request| refuse(sink, request)))?;
+    let running = start(scene, sink, &server.url(), capture)?;
+    poll::until_true("the first dead letter", SOON, || {
+        fs::metadata(dead_letter(scene, sink)).is_ok_and(|file| file.len() > 0)
+    })?;
+    until_steady(running)
+}
+
+/// Says what is wrong with each document in as many words as a server ever does.
+fn refuse(sink: Sink, request: &Request) -> Reply {
+    let words = "failed to parse it ".repeat(50);
+    match sink {
+        Sink::Elasticsearch => {
+            let error = json!({"type": "document_parsing_exception", "reason": words});
+            let item = json!({"create": {"status": 400, "error": error}}).to_string();
+            let documents = memchr::memchr_iter(b'\n', &request.body).count() / 2;
+            let items = vec![item; documents].join(",");
+            Reply::Answer(200, format!("{{\"errors\":true,\"items\":[{items}]}}"), None)
+        }
+        Sink::SplunkHec => {
+            let answer = json!({"text": words, "code": 6, "invalid-event-number": 0});
+            Reply::Answer(400, answer.to_string(), None)
+        }
+    }
+}
+
+/// The most that a run has had in memory once it grows no more; ends it.
+fn until_steady(running: Running) -> Result<u64, Failed> {
     let (mut most, mut grew) = (0, poll::now());
     poll::until_true("memory to grow no more", LONGEST, || {
         let now = peak_kib(running.pid()).unwrap_or_default();
@@ -98,6 +139,7 @@ fn start(scene: &Scene, sink: Sink, url: &str, capture: &Path) -> Result<Running
     let mut keys = sink.config(url);
     keys["type"] = json!(sink.name());
     keys["inputs"] = json!(["packets"]);
+    keys["dead_letter"] = json!({"path": dead_letter(scene, sink)});
     let config = format!(
         "data_dir: {folder}/state
 sources:
@@ -110,6 +152,10 @@ sinks:
     );
     let config = scene.write("tidegate.yaml", config);
     Tidegate::new(scene, ["replay", "-c"]).arg(config).arg(capture).start()
+}
+
+fn dead_letter(scene: &Scene, sink: Sink) -> PathBuf {
+    scene.path(&format!("{}.dead.ndjson", sink.name()))
 }
 
 /// The most a process has had in memory at once.

@@ -21,7 +21,7 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 fn everything_goes_through_the_proxy_and_waits_while_it_refuses(scene: &Scene) -> Outcome {
-    let certificates = Certificates::flawed_first(scene, "proxied", &[]);
+    let certificates = Certificates::good(scene, "proxied");
     let runtime = tokio::runtime::Runtime::new()?;
     for sink in Sink::ALL {
         let taker = Taker::default();
@@ -35,10 +35,10 @@ fn everything_goes_through_the_proxy_and_waits_while_it_refuses(scene: &Scene) -
             };
             let held = sink.start(scene, "refused", &url, &through("wrong"))?;
             held.send(delivery::alerts(SENT, &[])).await?;
-            tokio::time::sleep(Duration::from_secs(3)).await;
-            assert_eq!(held.held(), u64::from(SENT), "{sink:?}: {:?}", held.errors());
-            assert!(proxy.refused() > 0 && proxy.tunnels() == 0, "{proxy:?}");
+            held.keeps(SENT, "not_delivered_yet")?;
             held.abandon().await;
+            assert!(proxy.refused() > 0 && proxy.tunnels() == 0, "{proxy:?}");
+            assert_eq!((server.connections(), taker.delivered()), (0, 0), "{sink:?}");
 
             let delivery = sink.start(scene, "taken", &url, &through(PASSWORD))?;
             delivery.send(delivery::alerts(SENT, &[])).await?;
@@ -46,9 +46,7 @@ fn everything_goes_through_the_proxy_and_waits_while_it_refuses(scene: &Scene) -
             assert!(proxy.tunnels() > 0, "{proxy:?}");
             balance
         })?;
-        let row = taker.row(sink, "a proxy on the way", SENT);
-        row.enter()?;
-        assert_eq!(row.doubled, 0, "{row:?}");
+        taker.enter(scene, sink, "taken", "a proxy on the way")?;
     }
     Ok(())
 }

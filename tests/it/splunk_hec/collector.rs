@@ -59,6 +59,8 @@ pub(super) struct Fault {
     pub(super) channels: Option<usize>,
     /// Errors it must have counted.
     pub(super) errors: &'static [&'static str],
+    /// Requests that are reset when their head has been read, before any is answered.
+    pub(super) unread: usize,
 }
 
 /// What became of it.
@@ -225,6 +227,7 @@ impl Fault {
             doubled: Some(0),
             channels: Some(1),
             errors: &[],
+            unread: 0,
         }
     }
 
@@ -244,6 +247,7 @@ impl Fault {
             move |request| collector.respond(request, &event, ack)
         })
         .await?;
+        server.reset_unread(self.unread);
         let delivery = start(scene, &self.name, &server, &self.config, &self.options)?;
         delivery.send(delivery::alerts(SENT, &[BAD])).await?;
         self.finish(scene, delivery, &collector).await

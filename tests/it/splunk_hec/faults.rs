@@ -229,8 +229,20 @@ fn of_connections() -> Vec<Fault> {
     vec![
         Fault {
             channels: Some(4),
-            ..Fault::new("a connection reset before anything was read", |collector, request, at| {
+            ..Fault::new("a connection closed before anything was taken", |collector, request, at| {
                 if at < 3 { Reply::Hangup } else { collector.good(request) }
+            })
+        },
+        Fault {
+            channels: Some(4),
+            ..Fault::new("a connection reset before anything was taken", |collector, request, at| {
+                if at < 3 { Reply::Reset } else { collector.good(request) }
+            })
+        },
+        Fault {
+            unread: 3,
+            ..Fault::new("a connection reset in the middle of a request", |collector, request, _| {
+                collector.good(request)
             })
         },
         Fault {
@@ -240,7 +252,7 @@ fn of_connections() -> Vec<Fault> {
             ..Fault::new("a slow answer", |collector, request, at| {
                 match (collector.good(request), at) {
                     (Reply::Answer(status, body, _), 0) => {
-                        Reply::Slow(Duration::from_secs(15), status, body)
+                        Reply::Slow(Duration::from_mins(10), status, body)
                     }
                     (answer, _) => answer,
                 }

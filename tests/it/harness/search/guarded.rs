@@ -1,14 +1,19 @@
 //! An Elasticsearch that asks who is there, over TLS, by certificate and by password, and has little
 //! room for writes.
 
-use std::{fs, sync::Mutex, time::Duration};
+use std::{fs, path::PathBuf, sync::Mutex};
 
 use libtest_mimic::Failed;
+use reqwest::Method;
 use rustix::process::geteuid;
 use serde_json::{Value, json};
 
 use super::{Admin, Flavor, Server, Shared, give_away, share};
-use crate::harness::certificates::Authority;
+use crate::harness::{
+    Outcome,
+    certificates::Authority,
+    poll::{self, SOON},
+};
 
 /// The user that writes.
 pub(crate) const USER: &str = "flow";
@@ -40,6 +45,7 @@ const NARROW: [&str; 3] = [
 ];
 
 const SECURED: [&str; 8] = [
+    // How soon it reads its files of users anew once they have changed.
     "resource.reload.interval.high: 1s",
     "xpack.security.enrollment.enabled: false",
     "xpack.security.autoconfiguration.enabled: false",
@@ -49,9 +55,6 @@ const SECURED: [&str; 8] = [
     "xpack.security.http.ssl.certificate_authorities: ca.crt",
     "xpack.security.http.ssl.client_authentication: required",
 ];
-
-/// How soon it reads its files of users anew once they have changed.
-pub(crate) const NOTICES_WITHIN: Duration = Duration::from_secs(1);
 
 /// What [`USER`] may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,6 +90,8 @@ pub(crate) fn shared() -> Result<Shared, Failed> {
             ("server.key", &key),
             ("client.crt", &client),
             ("client.key", &client_key),
+            // One that the server's does not come from.
+            ("other-ca.crt", &Authority::new().pem),
             ("roles.yml", ROLES),
         ] {
             fs::write(server.config().join(name), content)?;
@@ -96,12 +101,23 @@ pub(crate) fn shared() -> Result<Shared, Failed> {
     })
 }
 
+// === impl Role ===
+
+impl Role {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Writer => "writer",
+            Self::Stranger => "stranger",
+        }
+    }
+}
+
 // === impl Server ===
 
 impl Server {
-    /// Rewrites its files of users; it reads them anew every few seconds.
+    /// Rewrites its files of users; it notices before long.
     fn admit(&self, hash: &str, role: Role) -> Result<(), Failed> {
-        let role = if role == Role::Writer { "writer" } else { "stranger" };
+        let role = role.name();
         let config = self.config();
         // At once, or it may read a file of no users, and know not even the one who asks.
         for (name, content) in [
@@ -118,20 +134,58 @@ impl Server {
         Ok(())
     }
 
-    /// Gives [`USER`] a role and the password [`PASSWORD`].
+    /// Gives [`USER`] a role and the password [`PASSWORD`], and waits until the server knows.
     ///
     /// # Errors
-    /// When its files can't be written.
-    pub(crate) fn let_in(&self, role: Role) -> Result<(), Failed> {
-        self.admit(PASSWORD_HASH, role)
+    /// When its files can't be written, or it doesn't notice.
+    pub(crate) async fn let_in(&self, role: Role) -> Outcome {
+        self.admit(PASSWORD_HASH, role)?;
+        self.until_user_is(200, &json!([role.name()])).await
     }
 
-    /// Gives [`USER`] another password than [`PASSWORD`].
+    /// Gives [`USER`] another password than [`PASSWORD`], and waits until the server knows.
     ///
     /// # Errors
-    /// When its files can't be written.
-    pub(crate) fn change_password(&self) -> Result<(), Failed> {
-        self.admit(ADMIN_HASH, Role::Writer)
+    /// When its files can't be written, or it doesn't notice.
+    pub(crate) async fn change_password(&self) -> Outcome {
+        self.admit(ADMIN_HASH, Role::Writer)?;
+        self.until_user_is(401, &Value::Null).await
+    }
+
+    /// Asks as [`USER`] until the answer has this status and names these roles.
+    async fn until_user_is(&self, status: u16, roles: &Value) -> Outcome {
+        let what = format!("the server to answer {USER} with {status} and {roles}");
+        poll::until_answered(&what, SOON, async || {
+            let answer = self.ask_as_user(Method::GET, "_security/_authenticate", "").await.ok()?;
+            (answer.0 == status && answer.1["roles"] == *roles).then_some(())
+        })
+        .await
+    }
+
+    /// The status and the JSON it answers [`USER`] with, who says [`PASSWORD`].
+    ///
+    /// # Errors
+    /// When there is no such answer.
+    pub(crate) async fn ask_as_user(
+        &self,
+        method: Method,
+        path: &str,
+        body: &'static str,
+    ) -> Result<(u16, Value), Failed> {
+        let request = self.http.request(method, format!("{}/{path}", self.url()));
+        let request = request.header("content-type", "application/json").body(body);
+        let answer = request.basic_auth(USER, Some(PASSWORD)).send().await?;
+        Ok((answer.status().as_u16(), serde_json::from_str(&answer.text().await?)?))
+    }
+
+    /// Its address by a name that its certificate lacks.
+    pub(crate) fn url_by_another_name(&self) -> String {
+        format!("https://127.0.0.1:{}", self.port)
+    }
+
+    /// The certificate of an authority that its own does not come from.
+    pub(crate) fn other_ca(&self) -> PathBuf {
+        self.config().join("other-ca.crt")
     }
 
     /// The part of a config that gets in: authority, certificate, user.
