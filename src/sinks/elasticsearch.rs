@@ -197,17 +197,17 @@ impl Config {
         self.endpoints.iter().map(|text| http::endpoint(text)).collect()
     }
 
-    fn client(&self, timeout: Duration) -> Result<Client, Error> {
+    fn connection(&self, timeout: Duration) -> Connection<'_> {
         let authorization = self.auth.as_ref().and_then(Auth::authorization);
-        Client::new(&Connection {
+        Connection {
             authorization: authorization.unwrap_or(Authorization::None),
             tls: &self.tls,
-            secure: self.endpoints.iter().any(|endpoint| endpoint.starts_with("https:")),
+            secure: self.endpoints().iter().flatten().any(|url| url.scheme() == "https"),
             proxy: self.proxy.as_ref(),
             compression: self.compression,
             timeout,
             cookies: false,
-        })
+        }
     }
 
     fn check_setup(&self, options: &Options) -> Option<Problem> {
@@ -295,7 +295,7 @@ impl ConfigureSink for Config {
     }
 
     fn check_environment(&self) -> Vec<Problem> {
-        let client = self.client(Duration::from_secs(1));
+        let client = Client::new(&self.connection(Duration::from_secs(1)));
         client.err().map(|error| Problem::new("tls", error.to_string())).into_iter().collect()
     }
 
@@ -308,14 +308,17 @@ impl ConfigureSink for Config {
             }
             Ok(url)
         });
+        let bases: Vec<Url> = self
+            .endpoints()
+            .into_iter()
+            .collect::<Result<_, _>>()
+            .map_err(Error::configuration)?;
+        let connection = self.connection(Duration::from_secs(options.request.timeout_secs));
+        http::warn_of_risks(context.meter.id(), &connection, &bases);
         let sink = Elasticsearch {
-            client: self.client(Duration::from_secs(options.request.timeout_secs))?,
+            client: Client::new(&connection)?,
             bulk: bulk.collect::<Result<_, Error>>()?,
-            bases: self
-                .endpoints()
-                .into_iter()
-                .collect::<Result<_, _>>()
-                .map_err(Error::configuration)?,
+            bases,
             turn: AtomicUsize::new(0),
             installation: (self.setup == Setup::Install).then(|| Installation::new(self.dataset())),
             installed: OnceCell::new(),
@@ -401,7 +404,7 @@ impl Sink for Elasticsearch {
         let answer = self.client.post_items(url, headers, items, bulk::limit(items.len())).await;
         let answer = match answer {
             // So many reasons, or such long ones: fewer documents have fewer.
-            Err(Failure::TooLong(_)) if self.own_ids && items.len() > 1 => {
+            Err(Failure::TooLong { .. }) if self.own_ids && items.len() > 1 => {
                 let reason = format!("{node}: the answer is too long to read");
                 return Err(SendError::Split { reason });
             }
