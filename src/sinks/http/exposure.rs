@@ -17,7 +17,9 @@ fn risks(connection: &Connection<'_>, servers: &[Url]) -> Vec<String> {
         }
     };
     if !matches!(connection.authorization, Authorization::None) {
-        servers.iter().for_each(|url| in_clear("the credential", url));
+        for url in servers {
+            in_clear("the credential", url);
+        }
     }
     let proxy = connection.proxy.and_then(redaction::proxy_address);
     if let Some(proxy) = proxy.filter(|proxy| proxy.password().is_some()) {
