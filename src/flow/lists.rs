@@ -42,7 +42,8 @@ impl<const N: usize> Lists<N> {
 
     /// The slots of a list, from the first on.
     pub(super) fn iter(&self, list: usize) -> impl Iterator<Item = u32> {
-        let after = |slot: &u32| Some(self.links[*slot as usize].after).filter(|slot| *slot != NONE);
+        let after =
+            |slot: &u32| Some(self.links[*slot as usize].after).filter(|slot| *slot != NONE);
         std::iter::successors(self.first(list), after)
     }
 

@@ -8,27 +8,27 @@ mod action;
 mod bulk;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod nodes;
+mod probe;
+mod refusal;
 mod setup;
 mod templates;
+mod told;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use reqwest::{StatusCode, Url, header::HeaderMap};
+use reqwest::{Url, header::HeaderMap};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use tokio::sync::OnceCell;
+use tokio::{sync::OnceCell, time::Instant};
 use tracing::warn;
 
-use self::{action::Actions, setup::Installation};
+use self::{
+    action::Actions, nodes::Nodes, probe::Probe, refusal::Refusal, setup::Installation, told::Told,
+};
 use super::{
     ConfigureSink, Requests, driver,
-    http::{self, Authorization, BodyCompression, Client, Connection, Failure, TlsConfig},
+    http::{self, Answer, Authorization, BodyCompression, Client, Connection, Failure, TlsConfig},
     options::{BatchLimits, Options},
     secret::Secret,
 };
@@ -43,7 +43,8 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// The base addresses of the cluster's nodes, `http` or `https`; requests go to each in turn.
+    /// The base addresses of the cluster's nodes, `http` or `https`; requests go to each in turn, but
+    /// for those that can't be reached.
     pub endpoints: Vec<String>,
     /// Where documents go: `data_stream` (default) or `index`.
     pub mode: Mode,
@@ -131,11 +132,9 @@ pub struct Auth {
 
 /// A cluster that takes documents.
 struct Elasticsearch {
-    client: Client,
-    /// The nodes' bulk addresses, and whose turn it is.
-    bulk: Vec<Url>,
-    bases: Vec<Url>,
-    turn: AtomicUsize,
+    client: Arc<Client>,
+    nodes: Arc<Nodes>,
+    probe: Probe,
     /// What is to be put in place before the first request, and whether it is.
     installation: Option<Installation>,
     installed: OnceCell<()>,
@@ -197,17 +196,27 @@ impl Config {
         self.endpoints.iter().map(|text| http::endpoint(text)).collect()
     }
 
-    fn client(&self, timeout: Duration) -> Result<Client, Error> {
+    fn connection(&self, timeout: Duration) -> Connection<'_> {
         let authorization = self.auth.as_ref().and_then(Auth::authorization);
-        Client::new(&Connection {
+        Connection {
             authorization: authorization.unwrap_or(Authorization::None),
             tls: &self.tls,
-            secure: self.endpoints.iter().any(|endpoint| endpoint.starts_with("https:")),
+            secure: self.endpoints().iter().flatten().any(|url| url.scheme() == "https"),
             proxy: self.proxy.as_ref(),
             compression: self.compression,
             timeout,
             cookies: false,
-        })
+        }
+    }
+
+    /// A node's address, and that for its bulk requests.
+    fn addresses(&self, base: Url) -> (Url, Url) {
+        let mut bulk = http::below(&base, "_bulk");
+        bulk.query_pairs_mut().append_pair("filter_path", bulk::FILTER_PATH);
+        if let Some(pipeline) = &self.pipeline {
+            bulk.query_pairs_mut().append_pair("pipeline", pipeline);
+        }
+        (base, bulk)
     }
 
     fn check_setup(&self, options: &Options) -> Option<Problem> {
@@ -295,28 +304,23 @@ impl ConfigureSink for Config {
     }
 
     fn check_environment(&self) -> Vec<Problem> {
-        let client = self.client(Duration::from_secs(1));
+        let client = Client::new(&self.connection(Duration::from_secs(1)));
         client.err().map(|error| Problem::new("tls", error.to_string())).into_iter().collect()
     }
 
     fn build(&self, options: &Options, context: &Context) -> Result<Component, Error> {
-        let bulk = self.endpoints().into_iter().map(|endpoint| {
-            let mut url = http::below(&endpoint.map_err(Error::configuration)?, "_bulk");
-            url.query_pairs_mut().append_pair("filter_path", bulk::FILTER_PATH);
-            if let Some(pipeline) = &self.pipeline {
-                url.query_pairs_mut().append_pair("pipeline", pipeline);
-            }
-            Ok(url)
-        });
+        let bases: Vec<Url> =
+            self.endpoints().into_iter().collect::<Result<_, _>>().map_err(Error::configuration)?;
+        let connection = self.connection(Duration::from_secs(options.request.timeout_secs));
+        http::warn_of_risks(context.meter.id(), &connection, &bases);
+        let client = Arc::new(Client::new(&connection)?);
+        let nodes = bases.into_iter().map(|base| self.addresses(base));
+        let nodes = Arc::new(Nodes::new(nodes));
+        let meter = Arc::clone(&context.meter);
         let sink = Elasticsearch {
-            client: self.client(Duration::from_secs(options.request.timeout_secs))?,
-            bulk: bulk.collect::<Result<_, Error>>()?,
-            bases: self
-                .endpoints()
-                .into_iter()
-                .collect::<Result<_, _>>()
-                .map_err(Error::configuration)?,
-            turn: AtomicUsize::new(0),
+            probe: Probe::new(Arc::clone(&client), Arc::clone(&nodes), meter),
+            client,
+            nodes,
             installation: (self.setup == Setup::Install).then(|| Installation::new(self.dataset())),
             installed: OnceCell::new(),
             actions: Actions::new(
@@ -334,23 +338,38 @@ impl ConfigureSink for Config {
 // === impl Elasticsearch ===
 
 impl Elasticsearch {
-    /// The next node's bulk address, and the node's name for messages.
-    fn next(&self) -> Result<(Url, String), SendError> {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let url = self.bulk.iter().cycle().nth(turn % self.bulk.len().max(1)).cloned();
-        let url = url.ok_or_else(|| SendError::Hold { reason: "no endpoint".to_owned() })?;
-        let node = url.origin().ascii_serialization();
-        Ok((url, node))
-    }
-
     /// Puts what the config asks for in place, once.
     async fn install(&self) -> Result<(), SendError> {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let base = self.bases.get(turn % self.bases.len().max(1));
-        match (&self.installation, base) {
-            (Some(installation), Some(base)) => installation.install(&self.client, base).await,
-            _ => Ok(()),
+        let Some(installation) = &self.installation else { return Ok(()) };
+        let mut round = self.nodes.round();
+        let mut done = Err(SendError::Hold { reason: "no endpoint".to_owned() });
+        while let Some(node) = round.next(Instant::now()) {
+            done = installation.install(&self.client, &round, node).await;
+            if done.is_ok() || !node.is_away() {
+                break;
+            }
         }
+        done
+    }
+
+    /// Sends a request to the next node, or the one after that where it can't be reached.
+    async fn post(&self, items: &Items<'_, ()>) -> (Result<Answer, Failure>, String) {
+        let mut round = self.nodes.round();
+        let mut last = (Err(Failure::NotSent("no endpoint".to_owned())), String::new());
+        while let Some(node) = round.next(Instant::now()) {
+            let headers = HeaderMap::from_iter([
+                http::header("content-type", "application/x-ndjson"),
+                http::header("accept", "application/json"),
+            ]);
+            let (url, limit) = (node.bulk.clone(), bulk::limit(items.len()));
+            let answer = self.client.post_items(url, headers, items, limit).await;
+            let next = round.answered(node, answer.as_ref(), Instant::now());
+            last = (answer, node.name.clone());
+            if !next {
+                break;
+            }
+        }
+        last
     }
 
     /// Under our own ids a repeat is met as a duplicate, and counted then: nothing is unclear.
@@ -362,19 +381,31 @@ impl Elasticsearch {
         }
     }
 
-    fn refusal(&self, node: &str, answer: &http::Answer) -> SendError {
-        let reason = format!("{node}: {}", self.client.quote(answer));
-        match answer.status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => SendError::Hold { reason },
-            // The body as a whole can't be read, or is too much: the document that makes it so is
-            // found by halving.
-            StatusCode::PAYLOAD_TOO_LARGE | StatusCode::BAD_REQUEST => SendError::Split { reason },
-            StatusCode::TOO_MANY_REQUESTS => SendError::Busy { after: answer.after, reason },
-            // They don't say how far the request came.
-            StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT if !self.own_ids => {
-                SendError::Unclear { reason }
+    fn refusal(&self, node: &str, answer: &Answer) -> SendError {
+        let refusal = Refusal {
+            status: answer.status,
+            after: answer.after,
+            told: Told::of_request(&answer.body),
+            reason: format!("{node}: {}", self.client.quote(answer)),
+        };
+        refusal.means(self.own_ids)
+    }
+
+    /// What it means that there is no whole answer. One that is too long tells so many reasons, or such
+    /// long ones: fewer documents have fewer. Some of them may have been taken.
+    fn failure(&self, node: &str, failure: Failure, items: usize) -> SendError {
+        let reason = format!("{node}: {failure}");
+        match failure {
+            Failure::TooLong { status, .. } if !status.is_success() => {
+                Refusal { status, after: None, told: None, reason }.means(self.own_ids)
             }
-            _ => answer.retry(reason),
+            Failure::TooLong { .. } if items > 1 => {
+                if !self.own_ids {
+                    self.meter.duplicated(items as u64);
+                }
+                SendError::Split { reason }
+            }
+            failure => self.unanswered(node, &failure.into()),
         }
     }
 }
@@ -392,28 +423,19 @@ impl Sink for Elasticsearch {
     }
 
     async fn send(&self, items: &Items<'_, ()>) -> Result<Outcome<()>, SendError> {
+        self.probe.sending();
         self.installed.get_or_try_init(|| self.install()).await?;
-        let (url, node) = self.next()?;
-        let headers = HeaderMap::from_iter([
-            http::header("content-type", "application/x-ndjson"),
-            http::header("accept", "application/json"),
-        ]);
-        let answer = self.client.post_items(url, headers, items, bulk::limit(items.len())).await;
-        let answer = match answer {
-            // So many reasons, or such long ones: fewer documents have fewer.
-            Err(Failure::TooLong(_)) if self.own_ids && items.len() > 1 => {
-                let reason = format!("{node}: the answer is too long to read");
-                return Err(SendError::Split { reason });
-            }
-            answer => answer.map_err(|failure| self.unanswered(&node, &failure.into()))?,
-        };
+        let (answer, node) = self.post(items).await;
+        let answer = answer.map_err(|failure| self.failure(&node, failure, items.len()))?;
         if !answer.status.is_success() {
             return Err(self.refusal(&node, &answer));
         }
+        self.probe.answered();
         if bulk::all_created(&answer.body, items.len()) {
             return Ok(Outcome::Delivered);
         }
-        let ends = bulk::read(&answer.body, items.len(), self.own_ids)
+        let redact = |text| self.client.redact(text);
+        let ends = bulk::read(&answer.body, items.len(), self.own_ids, redact)
             .map_err(|error| self.unanswered(&node, &error))?;
         if ends.in_failure_store > 0 {
             self.meter.error("failure_store");
@@ -427,6 +449,11 @@ impl Sink for Elasticsearch {
             return Ok(Outcome::Delivered);
         }
         Ok(Outcome::Items(ends.items))
+    }
+
+    async fn maintain(&self) -> Result<(), Error> {
+        self.probe.start();
+        Ok(())
     }
 }
 

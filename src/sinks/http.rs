@@ -1,9 +1,11 @@
 //! The HTTP client the network sinks share: TLS, authorization, compression, time-outs, and answers
 //! of bounded size. What goes wrong on the way becomes a [`SendError`] without a secret in it.
 
+mod exposure;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod gzip;
+mod redaction;
 mod retry_after;
 mod tls;
 
@@ -17,8 +19,9 @@ use reqwest::{
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use self::gzip::gzip;
+pub(super) use self::exposure::warn_of_risks;
 pub use self::tls::TlsConfig;
+use self::{gzip::gzip, redaction::Redaction};
 use super::secret::Secret;
 use crate::component::{Clock, Error, Items, Problem, SendError};
 
@@ -27,8 +30,6 @@ const USER_AGENT: &str = concat!("tidegate/", env!("CARGO_PKG_VERSION"));
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How much of an answer nobody understands is quoted, in characters.
 const QUOTED_CHARS: usize = 300;
-/// Replacing anything shorter would garble texts rather than protect them.
-const MIN_SECRET_BYTES: usize = 4;
 
 /// How request bodies are compressed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -61,7 +62,8 @@ pub(super) enum Authorization<'a> {
 pub(super) struct Connection<'a> {
     pub(super) authorization: Authorization<'a>,
     pub(super) tls: &'a TlsConfig,
-    /// Whether any address is `https`: else the machine's authorities are not looked for.
+    /// Whether any server's address is `https`: else, unless the proxy's is, the machine's authorities
+    /// are not looked for.
     pub(super) secure: bool,
     pub(super) proxy: Option<&'a Secret>,
     pub(super) compression: BodyCompression,
@@ -78,7 +80,7 @@ pub(super) struct Client {
     authorization: Option<HeaderValue>,
     compression: BodyCompression,
     timeout: Duration,
-    redacted: Vec<Secret>,
+    redaction: Redaction,
 }
 
 /// A server's answer.
@@ -99,9 +101,14 @@ pub(super) enum Failure {
     /// Whether the request was taken is not known.
     #[error("{0}")]
     NoAnswer(String),
-    /// The answer was cut off at this many bytes.
-    #[error("the answer is longer than {0} bytes")]
-    TooLong(usize),
+    /// The answer was cut off.
+    #[error("HTTP {}: the answer is longer than {limit} bytes", status.as_u16())]
+    TooLong {
+        /// What it said before it became too long.
+        status: StatusCode,
+        /// Bytes that were read.
+        limit: usize,
+    },
 }
 
 /// Reads a server's base address.
@@ -180,10 +187,12 @@ impl Client {
             value.set_sensitive(true);
             Ok::<_, Error>(value)
         });
-        let mut redacted = connection.authorization.secrets();
+        let mut secrets = connection.authorization.secrets();
+        let proxy = connection.proxy.and_then(redaction::proxy_address);
+        let secure = connection.secure || proxy.is_some_and(|proxy| proxy.scheme() == "https");
         let mut builder = connection
             .tls
-            .apply(reqwest::Client::builder(), connection.secure)?
+            .apply(reqwest::Client::builder(), secure)?
             .user_agent(USER_AGENT)
             .redirect(reqwest::redirect::Policy::none())
             // A request that may have been taken is sent again by the driver, which counts it.
@@ -195,17 +204,14 @@ impl Client {
             .timeout(connection.timeout);
         if let Some(proxy) = connection.proxy {
             builder = builder.proxy(reqwest::Proxy::all(proxy.expose()).map_err(failed)?);
-            redacted.push(proxy.clone());
-            let parsed = Url::parse(proxy.expose()).ok();
-            redacted.extend(parsed.as_ref().and_then(Url::password).map(Secret::from));
+            secrets.extend(redaction::of_proxy(proxy));
         }
-        redacted.retain(|secret| secret.expose().len() >= MIN_SECRET_BYTES);
         Ok(Self {
             http: builder.build().map_err(failed)?,
             authorization: authorization.transpose()?,
             compression: connection.compression,
             timeout: connection.timeout,
-            redacted,
+            redaction: Redaction::new(secrets),
         })
     }
 
@@ -253,7 +259,7 @@ impl Client {
         let mut answer = Answer { status: response.status(), after, body: Vec::new() };
         while let Some(chunk) = response.chunk().await.map_err(failed)? {
             if answer.body.len() + chunk.len() > limit {
-                return Err(Failure::TooLong(limit));
+                return Err(Failure::TooLong { status: answer.status, limit });
             }
             answer.body.extend_from_slice(&chunk);
         }
@@ -283,9 +289,8 @@ impl Client {
     }
 
     /// A server that repeats what it was sent must not make us print it.
-    fn redact(&self, text: String) -> String {
-        let hide = |text: String, secret: &Secret| text.replace(secret.expose(), "(secret)");
-        self.redacted.iter().fold(text, hide)
+    pub(super) fn redact(&self, text: String) -> String {
+        self.redaction.hide(text)
     }
 }
 
@@ -305,7 +310,7 @@ impl From<Failure> for SendError {
         let reason = failure.to_string();
         match failure {
             Failure::NotSent(_) => Self::Retry { after: None, reason },
-            Failure::NoAnswer(_) | Failure::TooLong(_) => Self::Unclear { reason },
+            Failure::NoAnswer(_) | Failure::TooLong { .. } => Self::Unclear { reason },
         }
     }
 }

@@ -3,14 +3,21 @@
 mod accepted;
 mod faults;
 mod guarded;
+mod modes;
 mod real;
+mod setup;
 
 use crate::harness::Case;
 
 /// The sink's cases.
 pub(crate) fn cases() -> Vec<Case> {
-    [accepted::cases(), faults::cases(), guarded::cases(), real::cases()]
-        .into_iter()
-        .flatten()
-        .collect()
+    let cases = [
+        accepted::cases(),
+        faults::cases(),
+        guarded::cases(),
+        modes::cases(),
+        real::cases(),
+        setup::cases(),
+    ];
+    cases.into_iter().flatten().collect()
 }

@@ -27,6 +27,7 @@ pub(crate) fn cases() -> Vec<Case> {
     vec![
         Case::new(a_collector_gets_the_cookies_of_its_load_balancer_back),
         Case::new(a_sink_whose_server_is_down_is_not_healthy_until_it_delivers),
+        Case::new(a_wrong_password_shows_before_the_first_record),
     ]
 }
 
@@ -121,4 +122,44 @@ sinks:
     })?;
     mended.store(true, Ordering::SeqCst);
     running.wait(LIMIT)?.expect(0)?.says(&["delivered 10, dead-lettered 0"])
+}
+
+fn a_wrong_password_shows_before_the_first_record(scene: &Scene) -> Outcome {
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+    let runtime = tokio::runtime::Runtime::new()?;
+    let mended = Arc::new(AtomicBool::new(false));
+    let (server, requests) = runtime.block_on(recording({
+        let mended = Arc::clone(&mended);
+        move |request| match (mended.load(Ordering::SeqCst), request.target.as_str()) {
+            (false, _) => Reply::Answer(401, "who are you?".to_owned(), None),
+            // Whoever may only write is not told who the server is.
+            (true, "/") => Reply::Answer(403, String::new(), None),
+            (true, _) => created(request),
+        }
+    }))?;
+    let config = format!(
+        "data_dir: {state}
+api: {{ address: '127.0.0.1:{port}' }}
+sources: {{ self: {{ type: health, interval_secs: 3600 }} }}
+sinks:
+  siem: {{ type: elasticsearch, inputs: [self], endpoints: ['{url}'] }}
+",
+        state = scene.path("state").display(),
+        url = server.url(),
+    );
+    let config = scene.write("wrong.yaml", config);
+    let running = Tidegate::new(scene, ["run", "-c"]).arg(&config).start()?;
+    let status = || {
+        let answer = runtime
+            .block_on(async { reqwest::get(format!("http://127.0.0.1:{port}/health")).await });
+        answer.ok().map(|answer| answer.status().as_u16())
+    };
+    poll::until_true("the sink to be unhealthy", LIMIT, || status() == Some(503))?;
+    poll::until_true("the reason in the log", LIMIT, || running.stderr().contains("who are you?"))?;
+    mended.store(true, Ordering::SeqCst);
+    poll::until_true("the sink to be healthy", LIMIT, || status() == Some(200))?;
+    let asked = requests.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    assert!(asked.iter().all(|request| request.target == "/"), "no record was sent: {asked:?}");
+    running.signal(rustix::process::Signal::TERM);
+    running.wait(LIMIT)?.expect(0).map(drop)
 }

@@ -4,12 +4,14 @@
 //! Elasticsearch and OpenSearch references.
 
 use serde::Deserialize;
-use serde_json::Value;
 
+use super::told::Told;
 use crate::component::{ItemEnd, SendError};
 
 /// What is kept of a server's reason, in characters.
 const REASON_CHARS: usize = 1000;
+/// The same before credentials are taken out of it, in bytes.
+const RAW_REASON_BYTES: usize = 16 << 10;
 
 /// What we ask for. `items.*.error` alone would leave out items that went well, and the entries
 /// would no longer stand in the order of what was sent.
@@ -28,16 +30,27 @@ pub(super) struct Answer {
 
 #[derive(Debug, Deserialize)]
 struct Entry {
-    create: Item,
+    create: Fate,
 }
 
+/// An item as it is written; one at a time, for reasons may be long.
 #[derive(Debug, Deserialize)]
 struct Item {
     status: u16,
     #[serde(default)]
-    error: Option<Value>,
+    error: Told,
     #[serde(default)]
-    failure_store: Option<String>,
+    failure_store: Option<Box<str>>,
+}
+
+/// What an item comes to.
+#[derive(Debug, Deserialize)]
+#[serde(from = "Item")]
+struct Fate {
+    end: ItemEnd,
+    /// Whether the server has a document of that id.
+    conflict: bool,
+    in_failure_store: bool,
 }
 
 /// What an answer comes to.
@@ -63,78 +76,81 @@ pub(super) fn all_created(body: &[u8], items: usize) -> bool {
 }
 
 /// Reads the answer to a request of so many items; `own_ids` if the documents carried ids of ours.
+/// `redact` takes credentials out of what the server says.
 ///
 /// # Errors
 /// When it is no answer to that request: whether the documents were taken is not known then.
-pub(super) fn read(body: &[u8], items: usize, own_ids: bool) -> Result<Ends, SendError> {
+pub(super) fn read(
+    body: &[u8],
+    items: usize,
+    own_ids: bool,
+    redact: impl Fn(String) -> String,
+) -> Result<Ends, SendError> {
     let unclear = |reason: String| SendError::Unclear { reason };
+    let shown = |reason| redact(reason).chars().take(REASON_CHARS).collect();
+    // Such an error may quote the answer.
     let answer: Answer = serde_json::from_slice(body)
-        .map_err(|error| unclear(format!("the answer is no bulk answer: {error}")))?;
+        .map_err(|error| unclear(shown(format!("the answer is no bulk answer: {error}"))))?;
     if answer.items.len() != items {
         let entries = answer.items.len();
         return Err(unclear(format!("the answer has {entries} entries for {items} documents")));
     }
-    let kept = |entry: &&Entry| entry.create.failure_store.as_deref() == Some("used");
+    let end = |Fate { end, conflict, .. }| match end {
+        _ if conflict && own_ids => ItemEnd::Duplicate,
+        ItemEnd::Retry(reason) => ItemEnd::Retry(shown(reason)),
+        ItemEnd::Refused(reason) => ItemEnd::Refused(shown(reason)),
+        end => end,
+    };
     Ok(Ends {
-        in_failure_store: answer.items.iter().filter(kept).count(),
-        items: answer.items.into_iter().map(|entry| entry.create.end(own_ids)).collect(),
+        in_failure_store: answer.items.iter().filter(|entry| entry.create.in_failure_store).count(),
+        items: answer.items.into_iter().map(|entry| end(entry.create)).collect(),
     })
 }
 
-// === impl Item ===
+// === impl Fate ===
 
-impl Item {
-    fn end(self, own_ids: bool) -> ItemEnd {
-        match self.status {
+impl From<Item> for Fate {
+    fn from(Item { status, error, failure_store }: Item) -> Self {
+        let reason = || reason(status, &error);
+        let end = match status {
             200..=299 => ItemEnd::Delivered,
-            409 if own_ids && self.kind() == Some("version_conflict_engine_exception") => {
-                ItemEnd::Duplicate
-            }
-            // 401 and 403 are about us (a role, a blocked index), not about the document.
-            401 | 403 | 429 | 500.. => ItemEnd::Retry(self.reason()),
-            300..=499 => ItemEnd::Refused(self.reason()),
-            0..=199 => ItemEnd::Retry(format!("an item has the status {}", self.status)),
+            // 401 and 403 are about us (a role, a blocked index), and some others about where documents
+            // go: none of them about this document.
+            401 | 403 | 404 | 429 | 500.. => ItemEnd::Retry(reason()),
+            300..=499 if error.is_about_the_target() => ItemEnd::Retry(reason()),
+            300..=499 => ItemEnd::Refused(reason()),
+            0..=199 => ItemEnd::Retry(format!("an item has the status {status}")),
+        };
+        Self {
+            end,
+            conflict: status == 409 && error.kind() == Some("version_conflict_engine_exception"),
+            in_failure_store: failure_store.as_deref() == Some("used"),
         }
     }
+}
 
-    fn kind(&self) -> Option<&str> {
-        self.error.as_ref()?.get("type")?.as_str()
-    }
-
-    /// `status type: reason: cause`, as far as they are there.
-    fn reason(&self) -> String {
-        let mut text = self.status.to_string();
-        let mut error = self.error.as_ref();
-        while let Some(level) = error {
-            let words = ["type", "reason"].into_iter().filter_map(|key| level.get(key)?.as_str());
-            let plain = level.as_str();
-            for (at, word) in words.chain(plain).enumerate() {
-                text.push_str(if at == 0 { " " } else { ": " });
-                text.push_str(word);
-            }
-            error = level.get("caused_by");
-            if error.is_some() {
-                text.push_str(", caused by");
-            }
-        }
-        text.chars()
-            .take(REASON_CHARS)
-            .map(|char| if char.is_control() { ' ' } else { char })
-            .collect()
-    }
+/// `status type: reason, caused by type: reason`, as far as they are there.
+fn reason(status: u16, error: &Told) -> String {
+    let text = format!("{status} {error}");
+    let mut bytes = 0;
+    let kept = text.trim_end().chars().take_while(|char| {
+        bytes += char.len_utf8();
+        bytes <= RAW_REASON_BYTES
+    });
+    kept.map(|char| if char.is_control() { ' ' } else { char }).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
     fn ends(items: &Value, own_ids: bool) -> Vec<ItemEnd> {
         let count = items.as_array().unwrap().len();
         let body = json!({"errors": true, "items": items}).to_string();
-        read(body.as_bytes(), count, own_ids).unwrap().items
+        read(body.as_bytes(), count, own_ids, |text| text).unwrap().items
     }
 
     fn end(status: u16, error: &Value) -> ItemEnd {
@@ -148,11 +164,11 @@ mod tests {
         for status in [200, 201] {
             assert_eq!(end(status, &Value::Null), ItemEnd::Delivered, "{status}");
         }
-        for status in [401, 403, 429, 500, 502, 503, 504] {
+        for status in [401, 403, 404, 429, 500, 502, 503, 504] {
             let retry = ItemEnd::Retry(format!("{status} t: r"));
             assert_eq!(end(status, &error), retry);
         }
-        for status in [400, 404, 409, 413] {
+        for status in [400, 409, 413] {
             let refused = ItemEnd::Refused(format!("{status} t: r"));
             assert_eq!(end(status, &error), refused);
         }
@@ -164,6 +180,34 @@ mod tests {
             "type": "version_conflict_engine_exception", "reason": "document already exists"}}}]);
         assert_eq!(ends(&conflict, true), [ItemEnd::Duplicate]);
         assert!(matches!(&ends(&conflict, false)[..], [ItemEnd::Refused(_)]));
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_target_waits_until_it_is_mended() {
+        for (status, kind, reason) in [
+            (404, "index_not_found_exception", "no such index [x]"),
+            (400, "index_closed_exception", "closed"),
+            (400, "validation_exception", "Validation Failed: 1: this action would add [2] shards"),
+            (400, "illegal_argument_exception", "pipeline with id [x] does not exist"),
+        ] {
+            let end = end(status, &json!({"type": kind, "reason": reason}));
+            assert_eq!(end, ItemEnd::Retry(format!("{status} {kind}: {reason}")));
+        }
+    }
+
+    #[test]
+    fn a_reason_is_redacted_before_it_is_cut() {
+        let reason = "x".repeat(REASON_CHARS - 8) + "hunter2-hunter2";
+        let item = json!({"create": {"status": 400, "error": {"reason": reason}}});
+        let body = json!({"items": [item]}).to_string();
+        let redact = |text: String| text.replace("hunter2-hunter2", "(secret)");
+        let ends = read(body.as_bytes(), 1, true, redact).unwrap();
+        let ItemEnd::Refused(reason) = &ends.items[0] else { panic!("{ends:?}") };
+        assert!(!reason.contains("hunter") && reason.chars().count() == REASON_CHARS, "{reason}");
+
+        let odd = r#"{"items":[{"create":{"status":"hunter2-hunter2"}}]}"#;
+        let unclear = read(odd.as_bytes(), 1, true, redact).unwrap_err().to_string();
+        assert!(unclear.contains("(secret)") && !unclear.contains("hunter"), "{unclear}");
     }
 
     #[test]
@@ -182,7 +226,7 @@ mod tests {
         let body = br#"{"errors":false,"items":[
             {"create":{"status":201,"failure_store":"used"}},
             {"create":{"status":201,"failure_store":"not_applicable_or_unknown"}}]}"#;
-        let ends = read(body, 2, true).unwrap();
+        let ends = read(body, 2, true, |text| text).unwrap();
         assert_eq!(ends.items, [ItemEnd::Delivered, ItemEnd::Delivered]);
         assert_eq!(ends.in_failure_store, 1);
     }
@@ -197,7 +241,7 @@ mod tests {
             r#"{"items":[]}"#,
             r#"{"items":[{"create":{"status":"201"}}]}"#,
         ] {
-            let read = read(body.as_bytes(), 1, true);
+            let read = read(body.as_bytes(), 1, true, |text| text);
             assert!(matches!(read, Err(SendError::Unclear { .. })), "{body}");
         }
     }
@@ -222,7 +266,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_answer_makes_it_panic(body in ".{0,200}", items in 0_usize..5) {
-            if let Ok(ends) = read(body.as_bytes(), items, true) {
+            if let Ok(ends) = read(body.as_bytes(), items, true, |text| text) {
                 prop_assert_eq!(ends.items.len(), items);
             }
         }

@@ -1,15 +1,19 @@
 //! `setup: install`: puts what our documents need in place before the first of them is sent.
 //!
-//! What is there already is left alone, unless it is an older one of ours: a policy that somebody
-//! changed to keep data longer stays as it is.
+//! What is there already is left alone, unless it is an older one of ours, or a template of ours that
+//! lacks what the cluster has got since: a policy that somebody changed to keep data longer stays as it
+//! is.
 
-use reqwest::{Method, StatusCode, Url, header::HeaderMap};
+use reqwest::{Method, StatusCode, header::HeaderMap};
 use serde_json::Value;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::{
     super::http::{self, Answer, Client},
-    templates::{self, Means, NAME, PATTERN, VERSION},
+    nodes::{Node, Round},
+    templates::{self, Means, NAME, PATTERN},
+    told::Told,
 };
 use crate::{codec::mappings::Server, component::SendError};
 
@@ -36,28 +40,37 @@ impl Installation {
         }
     }
 
-    /// Puts all of it in place on the cluster behind `base`.
+    /// Puts all of it in place on the cluster of `node`.
     ///
     /// # Errors
     /// When the cluster can't be reached or refuses: nothing may be sent before.
-    pub(super) async fn install(&self, client: &Client, base: &Url) -> Result<(), SendError> {
-        let cluster = Cluster { client, base };
-        let server = cluster.detect().await?;
+    pub(super) async fn install(
+        &self,
+        client: &Client,
+        round: &Round<'_>,
+        node: &Node,
+    ) -> Result<(), SendError> {
+        let cluster = Cluster { client, round, node };
+        let server = match cluster.detect().await? {
+            Some(server) => server,
+            None => cluster.detect_by_routes(&self.name).await?,
+        };
         let mut means = Means {
             // Elastic's own; OpenSearch has nothing like it.
             constant_keyword: server == Server::Elasticsearch,
             policy: self.install_policy(&cluster, server).await?,
             pipeline: install_pipeline(&cluster).await?,
         };
-        let version = |found: &Value| {
-            found.pointer("/index_templates/0/index_template/version").and_then(Value::as_u64)
-        };
         let path = format!("_index_template/{}", self.name);
         let template = |means| templates::index_template(server, &self.pattern, means);
-        let mut refused = cluster.replace_older(&path, &template(means), version).await?;
+        let current = |found: &Value| {
+            let found = found.pointer("/index_templates/0/index_template");
+            found.is_none_or(|found| templates::is_current(found, &template(means)))
+        };
+        let mut refused = cluster.replace_older(&path, &template(means), current).await?;
         if refused.as_ref().is_some_and(|refused| says(refused, "constant_keyword")) {
             means.constant_keyword = false;
-            refused = cluster.replace_older(&path, &template(means), version).await?;
+            refused = cluster.put(&path, &template(means)).await?;
         }
         if let Some(refused) = refused {
             return Err(cluster.refused(&path, &refused));
@@ -73,30 +86,43 @@ impl Installation {
         server: Server,
     ) -> Result<bool, SendError> {
         let (path, policy) = match server {
-            Server::Elasticsearch => (format!("_ilm/policy/{NAME}"), templates::ilm_policy()),
-            Server::OpenSearch => {
-                let path = format!("_plugins/_ism/policies/{}", self.name);
-                (path, templates::ism_policy(&self.pattern))
-            }
+            Server::Elasticsearch => (ilm_path(), templates::ilm_policy()),
+            Server::OpenSearch => (ism_path(&self.name), templates::ism_policy(&self.pattern)),
         };
         let found = cluster.ask(Method::GET, &path, None).await?;
         if found.status.is_success() {
             return Ok(true);
         }
-        let put = cluster.ask(Method::PUT, &path, Some(&policy)).await?;
-        if has_no_route(&put) {
-            warn!(path, "the server has no lifecycle policies: nothing will delete old records");
-            return Ok(false);
+        match cluster.put(&path, &policy).await? {
+            None => Ok(true),
+            // Another of us was quicker.
+            Some(refused) if is_there(&refused) => Ok(true),
+            Some(refused) if has_no_route(&refused) => {
+                warn!(
+                    path,
+                    "the server has no lifecycle policies: nothing will delete old records"
+                );
+                Ok(false)
+            }
+            Some(refused) => Err(cluster.refused(&path, &refused)),
         }
-        if put.status.is_success() { Ok(true) } else { Err(cluster.refused(&path, &put)) }
     }
+}
+
+fn ilm_path() -> String {
+    format!("_ilm/policy/{NAME}")
+}
+
+fn ism_path(name: &str) -> String {
+    format!("_plugins/_ism/policies/{name}")
 }
 
 /// Puts the pipeline in place; false where the server lacks the processor it is made of.
 async fn install_pipeline(cluster: &Cluster<'_>) -> Result<bool, SendError> {
     let path = format!("_ingest/pipeline/{NAME}");
-    let version = |found: &Value| found[NAME]["version"].as_u64();
-    match cluster.replace_older(&path, &templates::ingest_pipeline(), version).await? {
+    let pipeline = templates::ingest_pipeline();
+    let current = |found: &Value| templates::is_current(&found[NAME], &pipeline);
+    match cluster.replace_older(&path, &pipeline, current).await? {
         None => Ok(true),
         Some(refused) if says(&refused, "No processor type exists") => {
             warn!(path, "the server lacks the processor set: event.ingested will not be there");
@@ -109,40 +135,55 @@ async fn install_pipeline(cluster: &Cluster<'_>) -> Result<bool, SendError> {
 /// A cluster that is being set up.
 struct Cluster<'a> {
     client: &'a Client,
-    base: &'a Url,
+    round: &'a Round<'a>,
+    node: &'a Node,
 }
 
 // === impl Cluster ===
 
 impl Cluster<'_> {
-    /// Which server it is: OpenSearch says so; one that does not tell is taken for Elasticsearch, which
-    /// tells only who may monitor it.
-    async fn detect(&self) -> Result<Server, SendError> {
+    /// Which server it is, if it says so: not everybody may ask, and not every one answers.
+    async fn detect(&self) -> Result<Option<Server>, SendError> {
         let answer = match self.ask(Method::GET, "", None).await {
-            Err(SendError::Hold { .. }) => return Ok(Server::Elasticsearch),
+            Err(SendError::Hold { .. }) => return Ok(None),
             answer => answer?,
         };
         let about: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-        let distribution = about.pointer("/version/distribution").and_then(Value::as_str);
-        Ok(if distribution == Some("opensearch") {
-            Server::OpenSearch
-        } else {
-            Server::Elasticsearch
+        let version = |key: &str| about.get("version")?.get(key)?.as_str();
+        Ok(match (version("distribution"), version("number")) {
+            (Some("opensearch"), _) => Some(Server::OpenSearch),
+            (None, None) => None,
+            _ => Some(Server::Elasticsearch),
         })
     }
 
-    /// Puts `document` at `path` unless what is there is as new; answers what was refused.
+    /// Which server it is, by the kind of policy it knows; one that knows none is taken for
+    /// Elasticsearch.
+    async fn detect_by_routes(&self, name: &str) -> Result<Server, SendError> {
+        if knows(&self.ask(Method::GET, &ilm_path(), None).await?) {
+            return Ok(Server::Elasticsearch);
+        }
+        let ism = knows(&self.ask(Method::GET, &ism_path(name), None).await?);
+        Ok(if ism { Server::OpenSearch } else { Server::Elasticsearch })
+    }
+
+    /// Puts `document` at `path` unless what is there is as it should be; answers what was refused.
     async fn replace_older(
         &self,
         path: &str,
         document: &Value,
-        version: impl Fn(&Value) -> Option<u64>,
+        is_current: impl Fn(&Value) -> bool,
     ) -> Result<Option<Answer>, SendError> {
         let found = self.ask(Method::GET, path, None).await?;
         let there: Value = serde_json::from_slice(&found.body).unwrap_or_default();
-        if found.status.is_success() && version(&there).is_none_or(|there| there >= VERSION) {
+        if found.status.is_success() && is_current(&there) {
             return Ok(None);
         }
+        self.put(path, document).await
+    }
+
+    /// Puts `document` at `path`; answers what was refused.
+    async fn put(&self, path: &str, document: &Value) -> Result<Option<Answer>, SendError> {
         let put = self.ask(Method::PUT, path, Some(document)).await?;
         Ok((!put.status.is_success()).then_some(put))
     }
@@ -158,9 +199,10 @@ impl Cluster<'_> {
             http::header("accept", "application/json"),
         ]);
         let body = body.map(ToString::to_string).unwrap_or_default().into_bytes();
-        let url = http::below(self.base, path);
-        let shown = format!("set-up, {method} {path}");
+        let url = http::below(&self.node.base, path);
+        let shown = format!("{}: set-up, {method} {path}", self.node.name);
         let answer = self.client.request(method, url, headers, body, MAX_ANSWER_BYTES).await;
+        self.round.answered(self.node, answer.as_ref(), Instant::now());
         // Asked twice, it does the same: whether it was taken does not matter.
         let answer = answer.map_err(|failure| SendError::Retry {
             after: None,
@@ -169,46 +211,101 @@ impl Cluster<'_> {
         match answer.status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(SendError::Hold {
                 reason: format!(
-                    "{shown}: {}; give the user the cluster privileges manage_index_templates, \
-                     manage_ingest_pipelines and manage_ilm, or install config/elasticsearch/*.json \
-                     by hand and set setup: none",
+                    "{shown}: {}; give the user the privileges that docs/elasticsearch.md names, or \
+                     install the files below config by hand and set setup: none",
                     self.client.quote(&answer)
                 ),
             }),
             status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
                 Err(answer.retry(format!("{shown}: {}", self.client.quote(&answer))))
             }
+            // A page to sign in at, say.
+            status if status.is_success() && !is_object(&answer.body) => Err(SendError::Hold {
+                reason: format!("{shown}: {}: that is no server's", self.client.quote(&answer)),
+            }),
             _ => Ok(answer),
         }
     }
 
     fn refused(&self, path: &str, answer: &Answer) -> SendError {
-        let answer = Answer { body: causes(&answer.body), ..answer.clone() };
-        SendError::Hold { reason: format!("set-up, PUT {path}: {}", self.client.quote(&answer)) }
+        // The last cause is the one that helps.
+        let causes = Told::of_request(&answer.body).map(|told| told.reasons().join(": "));
+        let causes = causes.filter(|causes| !causes.is_empty()).map(String::into_bytes);
+        let body = causes.unwrap_or_else(|| answer.body.clone());
+        let quoted = self.client.quote(&Answer { body, ..answer.clone() });
+        SendError::Hold { reason: format!("{}: set-up, PUT {path}: {quoted}", self.node.name) }
     }
 }
 
-/// Whether the server does not know the address asked for.
+/// Whether the server itself says that it does not know the address something was put to.
 fn has_no_route(answer: &Answer) -> bool {
+    let own = Told::of_request(&answer.body).is_some() || says(answer, "Incorrect HTTP method for");
     match answer.status {
-        StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_FOUND | StatusCode::GONE => true,
+        StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_FOUND | StatusCode::GONE => own,
         StatusCode::BAD_REQUEST => says(answer, "no handler found"),
         _ => false,
     }
+}
+
+/// Whether the server knows the address asked for, whether or not anything is there.
+fn knows(answer: &Answer) -> bool {
+    let missing = answer.status == StatusCode::NOT_FOUND
+        && Told::of_request(&answer.body).is_some_and(|told| told.kind().is_some());
+    answer.status.is_success() || missing
+}
+
+/// Whether what was put is there already.
+fn is_there(answer: &Answer) -> bool {
+    let kind = Told::of_request(&answer.body);
+    let exists = |told: &Told| told.kind() == Some("resource_already_exists_exception");
+    answer.status == StatusCode::CONFLICT || kind.as_ref().is_some_and(exists)
+}
+
+fn is_object(body: &[u8]) -> bool {
+    serde_json::from_slice::<serde_json::Map<String, Value>>(body).is_ok()
 }
 
 fn says(answer: &Answer, words: &str) -> bool {
     memchr::memmem::find(&answer.body, words.as_bytes()).is_some()
 }
 
-/// What an error says, from the outside in: the last cause is the one that helps.
-fn causes(body: &[u8]) -> Vec<u8> {
-    let body_as_json: Value = serde_json::from_slice(body).unwrap_or_default();
-    let mut reasons = Vec::new();
-    let mut error = body_as_json.get("error");
-    while let Some(cause) = error {
-        reasons.extend(cause["reason"].as_str());
-        error = cause.get("caused_by");
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(status: u16, body: &str) -> Answer {
+        let status = StatusCode::from_u16(status).unwrap();
+        Answer { status, after: None, body: body.as_bytes().to_vec() }
     }
-    if reasons.is_empty() { body.to_vec() } else { reasons.join(": ").into_bytes() }
+
+    #[test]
+    fn only_the_server_itself_can_say_that_it_has_no_policies() {
+        let gone = r#"{"error":{"type":"api_not_available_exception"},"status":410}"#;
+        let method = r#"{"error":"Incorrect HTTP method for uri [/_ilm]","status":405}"#;
+        let handler = r#"{"error":"no handler found for uri [/_ilm] and method [PUT]"}"#;
+        let missing = r#"{"error":{"type":"resource_not_found_exception"},"status":404}"#;
+        let page = "<html>nginx</html>";
+        let cases = [
+            (410, gone, true, false),
+            (405, method, true, false),
+            (400, handler, true, false),
+            (404, missing, true, true),
+            (404, page, false, false),
+            (405, page, false, false),
+            (200, "{}", false, true),
+        ];
+        for (status, body, no_route, known) in cases {
+            let answer = answer(status, body);
+            assert_eq!((has_no_route(&answer), knows(&answer)), (no_route, known), "{body}");
+        }
+    }
+
+    #[test]
+    fn what_another_put_there_first_is_there() {
+        let exists = r#"{"error":{"type":"resource_already_exists_exception"},"status":400}"#;
+        let other = r#"{"error":{"type":"illegal_argument_exception"},"status":400}"#;
+        for (status, body, there) in [(409, "", true), (400, exists, true), (400, other, false)] {
+            assert_eq!(is_there(&answer(status, body)), there, "{status} {body}");
+        }
+    }
 }

@@ -64,6 +64,18 @@ pub(super) fn index_template(server: Server, pattern: &str, means: Means) -> Val
     })
 }
 
+/// Whether a template or pipeline that was found need not be replaced by ours: it is somebody else's
+/// (without a version), newer, or the same and refers to the policy and the pipeline as ours does.
+pub(super) fn is_current(found: &Value, ours: &Value) -> bool {
+    let setting = |of: &Value, key: &str| {
+        of.pointer("/template/settings/index").is_some_and(|settings| settings.get(key).is_some())
+    };
+    let lacks = |key: &&str| setting(ours, key) && !setting(found, key);
+    let complete = !["lifecycle", "final_pipeline"].iter().any(lacks);
+    let version = found.get("version").and_then(Value::as_u64);
+    version.is_none_or(|version| version > VERSION || version == VERSION && complete)
+}
+
 /// Elasticsearch's lifecycle policy: a new index a day, or sooner when it is large; deleted 30 days
 /// after that.
 pub(super) fn ilm_policy() -> Value {
@@ -121,6 +133,31 @@ mod tests {
     use std::{env, fs, path::Path};
 
     use super::*;
+
+    #[test]
+    fn a_template_of_ours_is_replaced_when_it_is_older_or_lacks_what_there_is_now() {
+        let means = |policy, pipeline| Means { policy, pipeline, constant_keyword: true };
+        let of = |means| index_template(Server::Elasticsearch, PATTERN, means);
+        let versioned = |version: Value, mut template: Value| {
+            template["version"] = version;
+            template
+        };
+        let (all, none) = (of(means(true, true)), of(means(false, false)));
+        let cases = [
+            (all.clone(), &all, true),
+            (all.clone(), &none, true),
+            (none.clone(), &none, true),
+            (none.clone(), &all, false),
+            (of(means(true, false)), &all, false),
+            (of(means(false, true)), &all, false),
+            (versioned(json!(VERSION - 1), all.clone()), &all, false),
+            (versioned(json!(VERSION + 1), none.clone()), &all, true),
+            (versioned(Value::Null, none.clone()), &all, true),
+        ];
+        for (at, (found, ours, current)) in cases.into_iter().enumerate() {
+            assert_eq!(is_current(&found, ours), current, "{at}");
+        }
+    }
 
     #[test]
     fn the_shipped_files_are_those_of_the_code() {

@@ -86,6 +86,16 @@ impl Index {
         json!({"errors": true, "items": items}).to_string()
     }
 
+    /// Refuses every document of the first two requests with this, and takes all that come later.
+    fn refuse_at_first(&self, request: &Request, status: u16, kind: &str, reason: &str) -> Reply {
+        if request.number >= 2 {
+            return self.good(request);
+        }
+        let item = json!({"create": {"status": status, "error": {"type": kind, "reason": reason}}});
+        let items = vec![item; documents(request).len()];
+        Reply::Answer(200, json!({"errors": true, "items": items}).to_string(), None)
+    }
+
     fn take_all(&self, request: &Request) -> String {
         self.take(request, |_, _| 201)
     }
@@ -254,6 +264,29 @@ fn refusals() -> Vec<Fault> {
     ]
 }
 
+/// Refusals that are about where documents go: each would be met by every document.
+fn refusals_of_the_target() -> Vec<Fault> {
+    vec![
+        Fault::new("items 404, no such index, then mended", |index, request| {
+            let reason = "no such index [x] and [action.auto_create_index] ([false]) doesn't match";
+            index.refuse_at_first(request, 404, "index_not_found_exception", reason)
+        }),
+        Fault::new("items 400, the index is closed, then mended", |index, request| {
+            index.refuse_at_first(request, 400, "index_closed_exception", "closed")
+        }),
+        Fault::new("items 400, no room for shards, then mended", |index, request| {
+            let reason = "Validation Failed: 1: this action would add [2] shards, but this cluster \
+                          currently has [1000]/[1000] maximum normal shards open;";
+            let kinds = ["validation_exception", "illegal_argument_exception"];
+            index.refuse_at_first(request, 400, kinds[request.number % 2], reason)
+        }),
+        Fault::new("items 400, the pipeline is not there, then mended", |index, request| {
+            let reason = "pipeline with id [x] does not exist";
+            index.refuse_at_first(request, 400, "illegal_argument_exception", reason)
+        }),
+    ]
+}
+
 /// Answers of something between us and the server, and answers that never come.
 fn disturbances() -> Vec<Fault> {
     let all = u64::from(SENT);
@@ -265,6 +298,15 @@ fn disturbances() -> Vec<Fault> {
         Fault::new("404 and a redirect, of a proxy", |index, request| match request.number {
             0 => status(404),
             1 => Reply::Answer(302, String::new(), Some(("location", "/login".to_owned()))),
+            _ => index.good(request),
+        }),
+        Fault::new("400, a page of a proxy, then mended", |index, request| match request.number {
+            at @ 0..3 => {
+                let told =
+                    ["No required SSL certificate was sent", "The plain HTTP request was sent"];
+                let page = format!("<html><center>400 {}</center>nginx</html>", told[at % 2]);
+                Reply::Answer(400, page, None)
+            }
             _ => index.good(request),
         }),
         Fault::new("a page of a proxy, with 200", |index, request| match request.number {
@@ -322,6 +364,21 @@ fn disturbances() -> Vec<Fault> {
                 Reply::Answer(200, if request.number == 0 { endless() } else { answer }, None)
             })
         },
+        Fault {
+            duplicated: all,
+            ..Fault::new("an answer without end, to one document", |index, request| {
+                let answer = index.take_all(request);
+                // Halved down to that document, which is sent again then, and not dead-lettered.
+                let endless = request.number < 22 && documents(request).iter().any(is_bad);
+                Reply::Answer(200, if endless { " ".repeat(5 << 20) } else { answer }, None)
+            })
+        },
+    ]
+}
+
+/// Connections that end before there is an answer.
+fn breaks() -> Vec<Fault> {
+    vec![
         Fault::new("a connection closed before anything was taken", |index, request| {
             if request.number < 3 { Reply::Hangup } else { index.good(request) }
         }),
@@ -333,7 +390,7 @@ fn disturbances() -> Vec<Fault> {
             ..Fault::new("a connection reset in the middle of a request", Index::good)
         },
         Fault {
-            duplicated: all,
+            duplicated: SENT.into(),
             ..Fault::new("a connection reset after all was taken", |index, request| {
                 let answer = index.take_all(request);
                 if request.number == 0 { Reply::Reset } else { Reply::Answer(200, answer, None) }
@@ -344,7 +401,7 @@ fn disturbances() -> Vec<Fault> {
 
 fn every_fault_ends_with_every_record_accounted_for(scene: &Scene) -> Outcome {
     let all = u64::from(SENT);
-    let faults = [refusals(), disturbances()].concat();
+    let faults = [refusals(), refusals_of_the_target(), disturbances()].concat();
     let runtime = tokio::runtime::Runtime::new()?;
     let played = runtime
         .block_on(futures_util::future::join_all(faults.iter().map(|fault| fault.play(scene))));
@@ -374,28 +431,41 @@ fn every_fault_ends_with_every_record_accounted_for(scene: &Scene) -> Outcome {
 
 fn no_secret_is_in_what_a_failing_sink_says(scene: &Scene) -> Outcome {
     let runtime = tokio::runtime::Runtime::new()?;
-    let index = Arc::new(Index::default());
-    let seen = runtime.block_on(async {
-        // A server that says back what it was told, as a proxy's error page may.
-        let server = FaultServer::start(None, {
-            let index = Arc::clone(&index);
-            move |request| {
+    // A server that says back what it was told, as a proxy's error page may: of a request, and of a
+    // document.
+    for (name, of_a_document) in [("request", false), ("document", true)] {
+        let index = Arc::new(Index::default());
+        let seen = runtime.block_on(async {
+            let server = FaultServer::start(None, move |request| {
                 let told = format!("{:?} hunter2-in-clear", request.headers);
-                let bad = documents(request).iter().any(is_bad);
-                if bad { Reply::Answer(413, told, None) } else { index.good(request) }
-            }
-        })
-        .await?;
-        let auth = json!({"auth": {"user": "flow", "password": "hunter2-in-clear"}});
-        let options = delivery::hasty(scene, "secrets");
-        deliver(scene, "secrets", &server.url(), auth, options).await
-    })?;
-    assert_eq!(seen.1, 1);
-    let letters = std::fs::read_to_string(delivery::dead_letter(scene, "secrets"))?;
-    let encoded = "Zmxvdzpod"; // the beginning of what basic authentication sends
-    assert!(letters.contains("(secret)"), "{letters}");
-    for secret in ["hunter2", encoded] {
-        assert!(!letters.contains(secret), "{letters}");
+                let documents = documents(request);
+                match documents.iter().position(is_bad) {
+                    None => index.good(request),
+                    Some(_) if !of_a_document => Reply::Answer(413, told, None),
+                    Some(bad) => {
+                        let mut items = vec![json!({"create": {"status": 201}}); documents.len()];
+                        let error = json!({"type": "document_parsing_exception", "reason": told});
+                        items[bad] = json!({"create": {"status": 400, "error": error}});
+                        Reply::Answer(
+                            200,
+                            json!({"errors": true, "items": items}).to_string(),
+                            None,
+                        )
+                    }
+                }
+            })
+            .await?;
+            let auth = json!({"auth": {"user": "flow", "password": "hunter2-in-clear"}});
+            let options = delivery::hasty(scene, name);
+            deliver(scene, name, &server.url(), auth, options).await
+        })?;
+        assert_eq!(seen.1, 1);
+        let letters = std::fs::read_to_string(delivery::dead_letter(scene, name))?;
+        let encoded = "Zmxvdzpod"; // the beginning of what basic authentication sends
+        assert!(letters.contains("(secret)"), "{letters}");
+        for secret in ["hunter2", encoded] {
+            assert!(!letters.contains(secret), "{letters}");
+        }
     }
     Ok(())
 }

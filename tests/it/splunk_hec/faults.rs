@@ -229,21 +229,28 @@ fn of_connections() -> Vec<Fault> {
     vec![
         Fault {
             channels: Some(4),
-            ..Fault::new("a connection closed before anything was taken", |collector, request, at| {
-                if at < 3 { Reply::Hangup } else { collector.good(request) }
-            })
+            ..Fault::new(
+                "a connection closed before anything was taken",
+                |collector, request, at| {
+                    if at < 3 { Reply::Hangup } else { collector.good(request) }
+                },
+            )
         },
         Fault {
             channels: Some(4),
-            ..Fault::new("a connection reset before anything was taken", |collector, request, at| {
-                if at < 3 { Reply::Reset } else { collector.good(request) }
-            })
+            ..Fault::new(
+                "a connection reset before anything was taken",
+                |collector, request, at| {
+                    if at < 3 { Reply::Reset } else { collector.good(request) }
+                },
+            )
         },
         Fault {
             unread: 3,
-            ..Fault::new("a connection reset in the middle of a request", |collector, request, _| {
-                collector.good(request)
-            })
+            ..Fault::new(
+                "a connection reset in the middle of a request",
+                |collector, request, _| collector.good(request),
+            )
         },
         Fault {
             options: json!({"request": {"timeout_secs": 5}}),
