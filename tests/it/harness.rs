@@ -230,5 +230,8 @@ impl Scene {
 
 /// The harness's own cases.
 pub(crate) fn cases() -> Vec<Case> {
-    [captures::cases(), netns::cases()].into_iter().flatten().collect()
+    [captures::cases(), faults::cases(), netns::cases(), server::cases()]
+        .into_iter()
+        .flatten()
+        .collect()
 }

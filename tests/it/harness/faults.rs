@@ -21,7 +21,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use super::{certificates::Certificates, panic_text};
+use super::{Case, Outcome, Scene, certificates::Certificates, http, panic_text};
 
 /// A request as it came, its body unpacked.
 #[derive(Debug, Clone)]
@@ -263,4 +263,35 @@ fn answer(status: u16, body: &str, more: Option<(&str, String)>) -> Vec<u8> {
     let more = more.map(|(name, value)| format!("{name}: {value}\r\n")).unwrap_or_default();
     format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n{more}\r\n{body}", body.len())
         .into_bytes()
+}
+
+/// The cases about this server.
+pub(super) fn cases() -> Vec<Case> {
+    vec![Case::new(a_reset_is_a_reset), Case::new(a_panic_of_what_answers_is_one_of_the_case)]
+}
+
+fn a_reset_is_a_reset(_scene: &Scene) -> Outcome {
+    tokio::runtime::Runtime::new()?.block_on(async {
+        for unread in [0, 1] {
+            let server = FaultServer::start(None, |_| Reply::Reset).await?;
+            server.reset_unread(unread);
+            let mut stream = TcpStream::connect(server.address).await?;
+            stream.write_all(b"GET / HTTP/1.1\r\ncontent-length: 2\r\n\r\n{}").await?;
+            let read = stream.read(&mut [0; 1]).await.map_err(|error| error.kind());
+            assert_eq!(read, Err(std::io::ErrorKind::ConnectionReset));
+            assert_eq!(server.requests(), 1 - unread);
+        }
+        Ok(())
+    })
+}
+
+fn a_panic_of_what_answers_is_one_of_the_case(_scene: &Scene) -> Outcome {
+    let runtime = tokio::runtime::Runtime::new()?;
+    let server = runtime.block_on(FaultServer::start(None, |_| panic!("as asked")))?;
+    let answer = runtime.block_on(http::get(&server.url()));
+    assert!(answer.is_err(), "{answer:?}");
+    let dropped = catch_unwind(AssertUnwindSafe(|| drop(server))).expect_err("a panic");
+    let text = panic_text(dropped.as_ref());
+    assert!(text.ends_with(": as asked"), "{text}");
+    Ok(())
 }

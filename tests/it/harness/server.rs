@@ -12,7 +12,7 @@ use std::{
 use libtest_mimic::Failed;
 use rustix::process::Signal;
 
-use super::{Scene, poll, process};
+use super::{Case, Outcome, Scene, poll, process};
 
 /// What is ended when the run is over.
 static STARTED: Mutex<Vec<u32>> = Mutex::new(Vec::new());
@@ -168,4 +168,39 @@ pub(crate) fn ready(
     let from = words.len().saturating_sub(3000);
     let tail = words.get(words.ceil_char_boundary(from)..).unwrap_or_default();
     Err(format!("{what} is not to be had ({ended:?}):\n{tail}").into())
+}
+
+/// The cases about what is left over.
+pub(super) fn cases() -> Vec<Case> {
+    vec![Case::new(what_a_killed_run_left_is_ended_and_deleted)]
+}
+
+fn what_a_killed_run_left_is_ended_and_deleted(scene: &Scene) -> Outcome {
+    let mut ended = Command::new("true").spawn()?;
+    ended.wait()?;
+    let of_run = |run: u32| {
+        let folder = scene.path(&format!("tidegate-some-server-1.2-{run}"));
+        for name in ["config", "tmp"] {
+            fs::create_dir_all(folder.join(name))?;
+        }
+        fs::write(folder.join("config/words"), "")?;
+        Ok::<_, Failed>(folder)
+    };
+    let (left, living) = (of_run(ended.id())?, of_run(std::process::id())?);
+    // Something that runs on and names the folder among its arguments, as a server does.
+    let follow = |folder: &Path| {
+        let child = Command::new("tail").arg("-f").arg(folder.join("config/words")).spawn()?;
+        fs::write(pid_file(folder), child.id().to_string())?;
+        Ok::<_, Failed>(child)
+    };
+    let (mut stray, mut wanted) = (follow(&left)?, follow(&living)?);
+    sweep(&scene.folder);
+    let (stray_ended, wanted_ended) = (is_gone(stray.id()), is_gone(wanted.id()));
+    for child in [&mut stray, &mut wanted] {
+        child.kill()?;
+        child.wait()?;
+    }
+    assert!(stray_ended && !left.exists(), "the killed run's: {}", left.display());
+    assert!(!wanted_ended && living.exists(), "a living run's: {}", living.display());
+    Ok(())
 }
