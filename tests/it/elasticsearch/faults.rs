@@ -401,7 +401,7 @@ fn breaks() -> Vec<Fault> {
 
 fn every_fault_ends_with_every_record_accounted_for(scene: &Scene) -> Outcome {
     let all = u64::from(SENT);
-    let faults = [refusals(), refusals_of_the_target(), disturbances()].concat();
+    let faults = [refusals(), refusals_of_the_target(), disturbances(), breaks()].concat();
     let runtime = tokio::runtime::Runtime::new()?;
     let played = runtime
         .block_on(futures_util::future::join_all(faults.iter().map(|fault| fault.play(scene))));
