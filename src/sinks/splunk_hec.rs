@@ -132,17 +132,17 @@ impl Default for Config {
 }
 
 impl Config {
-    fn client(&self, timeout: Duration) -> Result<Client, Error> {
-        Client::new(&Connection {
+    fn connection(&self, timeout: Duration) -> Connection<'_> {
+        Connection {
             authorization: Authorization::Splunk(&self.token),
             tls: &self.tls,
-            secure: self.endpoint.starts_with("https:"),
+            secure: http::endpoint(&self.endpoint).is_ok_and(|url| url.scheme() == "https"),
             proxy: self.proxy.as_ref(),
             compression: self.compression,
             timeout,
             // A load balancer tells by them which collector knows our acknowledgements.
             cookies: true,
-        })
+        }
     }
 
     fn check_endpoint(&self) -> Option<Problem> {
@@ -233,14 +233,15 @@ impl ConfigureSink for Config {
     }
 
     fn check_environment(&self) -> Vec<Problem> {
-        let client = self.client(Duration::from_secs(1));
+        let client = Client::new(&self.connection(Duration::from_secs(1)));
         client.err().map(|error| Problem::new("tls", error.to_string())).into_iter().collect()
     }
 
     fn build(&self, options: &Options, context: &Context) -> Result<Component, Error> {
         let endpoint = http::endpoint(&self.endpoint).map_err(Error::configuration)?;
-        let timeout = Duration::from_secs(options.request.timeout_secs);
-        let client = Arc::new(self.client(timeout)?);
+        let connection = self.connection(Duration::from_secs(options.request.timeout_secs));
+        http::warn_of_risks(context.meter.id(), &connection, std::slice::from_ref(&endpoint));
+        let client = Arc::new(Client::new(&connection)?);
         let encoder = Encoder::new(&options.encoding, self.schema(), Origin::of(context));
         let sink = SplunkHec {
             event: http::below(&endpoint, "services/collector/event"),
