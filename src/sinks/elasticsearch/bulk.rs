@@ -17,9 +17,9 @@ const RAW_REASON_BYTES: usize = 16 << 10;
 /// would no longer stand in the order of what was sent.
 pub(super) const FILTER_PATH: &str = "errors,items.*.error,items.*.status,items.*.failure_store";
 
-/// Bytes an answer for so many items may have: 1 MiB, for a proxy's page of errors, to 16 MiB.
+/// Bytes an answer for so many items may have: 1 MiB, for a proxy's page of errors, to 8 MiB.
 pub(super) fn limit(items: usize) -> usize {
-    items.saturating_mul(4 << 10).clamp(1 << 20, 16 << 20)
+    items.saturating_mul(4 << 10).clamp(1 << 20, 8 << 20)
 }
 
 /// The answer's items.
