@@ -5,11 +5,12 @@ use super::*;
 /// How long a script may take to get somewhere.
 const SOON: Duration = Duration::from_secs(30);
 
-/// Puts a script in dumpcap's place. Told to end, it says what `told` makes of it.
+/// Puts a script in dumpcap's place. Told to end, it says what `told` makes of it. A shell can't catch
+/// what was ignored when it began, as SIGINT is for tests in the background of a script.
 fn capturing(mut config: Config, folder: &TempDir, mode: Mode, begin: &str, told: &str) -> Config {
     let path = folder.path().join("dumpcap");
     let script = format!(
-        "#!/bin/sh
+        "#!/usr/bin/env -S --default-signal=INT /bin/sh
 while [ $# -gt 0 ]; do [ \"$1\" = -w ] && prefix=${{2%.pcap}}; shift; done
 end() {{ trap '' INT; {told}; exit 0; }}
 trap end INT
