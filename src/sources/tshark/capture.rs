@@ -39,6 +39,9 @@ const SPACE_EVERY: Duration = Duration::from_secs(1);
 
 /// dumpcap numbers segments modulo this (`RINGBUFFER_MAX_NUM_FILES`): 0 follows 99,999.
 const SEGMENT_NUMBERS: u64 = 100_000;
+/// More than it begins from one look to the next. What lies further behind are segments that wait, with
+/// numbers of the last time round.
+const NEW_SEGMENTS: u64 = 10_000;
 
 /// dumpcap and the folder it writes into.
 #[derive(Debug)]
@@ -268,7 +271,7 @@ fn list(folder: &Path, after: u64) -> io::Result<Vec<(u64, Segment)>> {
 }
 
 fn is_after(number: u64, after: u64) -> bool {
-    (1..SEGMENT_NUMBERS / 2).contains(&distance(number, after))
+    number < SEGMENT_NUMBERS && (1..=NEW_SEGMENTS).contains(&distance(number, after))
 }
 
 /// How many segments after `after` the one with this number was begun.
@@ -293,5 +296,12 @@ mod tests {
             let numbers: Vec<_> = segments.into_iter().map(|(number, _)| number).collect();
             assert_eq!(numbers, expected, "after {after}");
         }
+    }
+
+    #[test]
+    fn segments_that_wait_are_not_taken_for_new_ones() {
+        let waiting = [0, 1, 49_999, 99_999];
+        assert!(waiting.iter().all(|number| !is_after(*number, 89_998) && !is_after(*number, 1)));
+        assert!(!is_after(u64::MAX, 1));
     }
 }
