@@ -82,8 +82,9 @@ impl<S: Sink> Delivery<S> {
                         self.items_ended(&mut request, part, ends, &mut tries).await;
                     if again.is_empty() {
                         tries.recovered();
-                    } else {
-                        parts.push_front(again);
+                    }
+                    for part in again.into_iter().rev() {
+                        parts.push_front(part);
                     }
                     if let Some(reason) = wait {
                         tries.wait(None, &reason).await;
@@ -131,15 +132,18 @@ impl<S: Sink> Delivery<S> {
 
     /// Ends each item as the destination said, and gives back those to send again, and why to wait
     /// before that. Those that were refused are last: they may have to wait for the dead letter.
+    ///
+    /// Untried items before and behind a refused one go apart: if they went together, those before would
+    /// be sent once more for each refused one behind them.
     async fn items_ended(
         &self,
         request: &mut Request<S::Meta>,
         items: Vec<Item<S::Meta>>,
         ends: Vec<ItemEnd>,
         tries: &mut Tries<'_>,
-    ) -> (Vec<Item<S::Meta>>, Option<String>) {
-        let (mut again, mut wait) = (Vec::new(), None);
-        let mut refused: Vec<Refused<_>> = Vec::new();
+    ) -> (Vec<Vec<Item<S::Meta>>>, Option<String>) {
+        let (mut again, mut wait): (Vec<Vec<_>>, _) = (Vec::new(), None);
+        let (mut refused, mut apart) = (Vec::<Refused<_>>::new(), true);
         let mut ends = ends.into_iter();
         for item in items {
             let missing = || ItemEnd::Retry("the answer has no entry for it".to_owned());
@@ -149,12 +153,22 @@ impl<S: Sink> Delivery<S> {
                     self.meter.delivered(1);
                     request.shares.end(item.batch, End::Delivered);
                 }
-                ItemEnd::Refused(reason) => refused.push((item, reason)),
-                ItemEnd::Retry(reason) => {
-                    wait.get_or_insert(reason);
-                    again.push(item);
+                ItemEnd::Refused(reason) => {
+                    refused.push((item, reason));
+                    apart = true;
                 }
-                ItemEnd::Untried => again.push(item),
+                end @ (ItemEnd::Retry(_) | ItemEnd::Untried) => {
+                    apart &= end == ItemEnd::Untried || again.is_empty();
+                    if std::mem::take(&mut apart) {
+                        again.push(Vec::new());
+                    }
+                    if let ItemEnd::Retry(reason) = end {
+                        wait.get_or_insert(reason);
+                    }
+                    if let Some(part) = again.last_mut() {
+                        part.push(item);
+                    }
+                }
             }
         }
         self.refused(request, &refused, tries).await;

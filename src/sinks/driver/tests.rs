@@ -217,6 +217,24 @@ async fn items_behind_a_refused_one_are_sent_again_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn items_around_a_refused_one_are_sent_again_apart() {
+    let refused = || ItemEnd::Refused("mapping".into());
+    let ends = vec![ItemEnd::Untried, ItemEnd::Untried, refused(), ItemEnd::Untried];
+    let bench = Bench::start([Ok(Outcome::Items(ends))], &options());
+    bench.send(&["a1", "a2", "a3", "a4"]).await.ended().await;
+    let sent = bench.requests().await;
+    assert_eq!(sent[1..], [vec!["a1", "a2"], vec!["a4"]]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn items_to_be_tried_again_go_together_whatever_was_refused_among_them() {
+    let (retry, refused) = (|| ItemEnd::Retry("429".into()), ItemEnd::Refused("mapping".into()));
+    let bench = Bench::start([Ok(Outcome::Items(vec![retry(), refused, retry()]))], &options());
+    bench.send(&["a1", "a2", "a3"]).await.ended().await;
+    assert_eq!(bench.requests().await, [vec!["a1", "a2", "a3"], vec!["a1", "a3"]]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_partial_retry_that_ends_well_is_a_recovery() {
     let some = vec![ItemEnd::Delivered, ItemEnd::Retry("429".into())];
     let rest = vec![ItemEnd::Duplicate];
