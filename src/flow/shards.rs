@@ -36,7 +36,7 @@ pub struct Shards {
     tables: Vec<Table>,
     /// What each shard is to do with the packets of a batch.
     work: Vec<Vec<Task>>,
-    /// Once the input has ended: the flows that have not, the first one last.
+    /// While the table is drained: the flows that have yet to end, the first one last.
     ending: Option<Vec<Ending>>,
 }
 
@@ -135,13 +135,11 @@ impl Shards {
 
     /// Ends all flows.
     pub fn drain(&mut self, out: &mut Output) {
-        let moment = self.clock.advance(self.clock.now().unwrap_or_default());
-        self.tables.iter_mut().for_each(|table| table.drain(moment, out));
-        out.sort();
+        while self.drain_part(usize::MAX, out) {}
     }
 
     /// Ends the next `most` flows, in the order in which [`drain`](Self::drain) reports all of them;
-    /// true if there are more. Once it was called no packet may come.
+    /// true if there are more. Until then no packet may come.
     pub fn drain_part(&mut self, most: usize, out: &mut Output) -> bool {
         let moment = self.clock.advance(self.clock.now().unwrap_or_default());
         let tables = &mut self.tables;
@@ -157,7 +155,11 @@ impl Shards {
         for Ending { shard, slot, .. } in ending.drain(ending.len().saturating_sub(most)..).rev() {
             tables[shard].force(slot, moment, out);
         }
-        !ending.is_empty()
+        let more = !ending.is_empty();
+        if !more {
+            self.ending = None;
+        }
+        more
     }
 
     /// The latest event time seen.
