@@ -4,7 +4,7 @@
 //! It changes what `/health` says and nothing else: requests are sent whatever it finds.
 
 use std::{
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -18,7 +18,7 @@ use super::{
     nodes::Nodes,
 };
 use crate::{
-    metrics::{Meter, State},
+    metrics::{Holding, Meter},
     retry::Delays,
 };
 
@@ -44,12 +44,12 @@ struct Look {
 }
 
 /// What is known of the cluster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 enum Phase {
     /// Nothing.
     Unknown,
     /// It does not answer, or refuses us, and the sink says so.
-    Bad,
+    Bad { _holding: Holding },
     /// It answered well, or requests are sent and say how it does.
     Over,
 }
@@ -70,7 +70,10 @@ impl Probe {
 
     /// A request is about to be sent.
     pub(super) fn sending(&self) {
-        self.look.change(Phase::Unknown, Phase::Over);
+        let mut phase = self.look.phase();
+        if matches!(*phase, Phase::Unknown) {
+            *phase = Phase::Over;
+        }
     }
 
     /// The cluster answered a request.
@@ -86,17 +89,12 @@ impl Look {
         tokio::time::sleep(PATIENCE).await;
         let mut delays = Delays::new(FIRST_DELAY, LONGEST_DELAY);
         let mut failed = 0_u32;
-        while self.phase() != Phase::Over {
-            match self.ask().await {
-                Ok(()) => return self.well(),
-                Err(reason) => {
-                    failed += 1;
-                    self.badly();
-                    if failed.is_power_of_two() && self.phase() == Phase::Bad {
-                        let sink = self.meter.id();
-                        error!(sink, failed, "no good answer, before any record: {reason}");
-                    }
-                }
+        while !matches!(*self.phase(), Phase::Over) {
+            let Err(reason) = self.ask().await else { return self.well() };
+            failed = failed.saturating_add(1);
+            if self.badly() && failed.is_power_of_two() {
+                let sink = self.meter.id();
+                error!(sink, failed, "no good answer, before any record: {reason}");
             }
             tokio::time::sleep(delays.next_delay()).await;
         }
@@ -131,37 +129,26 @@ impl Look {
         Err(reason)
     }
 
-    fn badly(&self) {
-        let mut phase = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
-        if *phase != Phase::Over && !self.meter.state().is_over() {
-            *phase = Phase::Bad;
-            self.meter.error("destination_not_ready");
-            self.meter.set_state(State::Holding);
+    /// Takes note of an answer that is not good; false if requests say by now how the cluster does.
+    fn badly(&self) -> bool {
+        let mut phase = self.phase();
+        if let Phase::Unknown = *phase {
+            *phase = Phase::Bad { _holding: self.meter.holding() };
         }
+        let is_bad = matches!(*phase, Phase::Bad { .. });
+        if is_bad {
+            self.meter.error("destination_not_ready");
+        }
+        is_bad
     }
 
     fn well(&self) {
-        if self.change(Phase::Bad, Phase::Over) {
+        if let Phase::Bad { .. } = std::mem::replace(&mut *self.phase(), Phase::Over) {
             info!(sink = self.meter.id(), "the server answers now");
-        } else {
-            self.change(Phase::Unknown, Phase::Over);
         }
     }
 
-    /// Moves on from one phase, if that is where it is; what it said before no longer holds.
-    fn change(&self, from: Phase, to: Phase) -> bool {
-        let mut phase = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
-        let changes = *phase == from;
-        if changes {
-            *phase = to;
-        }
-        if changes && from == Phase::Bad && self.meter.state() == State::Holding {
-            self.meter.set_state(State::Running);
-        }
-        changes
-    }
-
-    fn phase(&self) -> Phase {
-        *self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    fn phase(&self) -> MutexGuard<'_, Phase> {
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

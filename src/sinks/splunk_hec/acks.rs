@@ -30,7 +30,7 @@ use super::{
     reply::{self, AckId, Meaning, Statuses},
 };
 use crate::{
-    metrics::{Meter, State},
+    metrics::{Holding, Meter},
     sinks::http::{self, Client},
 };
 
@@ -57,6 +57,8 @@ pub(super) struct Acks {
     turn: tokio::sync::Mutex<()>,
     /// Rounds of questions in a row of which none was answered.
     unanswered: AtomicU32,
+    /// From the first such round to the next answer.
+    holding: Mutex<Option<Holding>>,
     /// Whether the collector has given an id.
     gives_ids: AtomicBool,
     /// Whether it has given none.
@@ -121,6 +123,7 @@ impl Acks {
             waiting: Mutex::default(),
             turn: tokio::sync::Mutex::new(()),
             unanswered: AtomicU32::new(0),
+            holding: Mutex::default(),
             gives_ids: AtomicBool::new(false),
             gives_none: AtomicBool::new(false),
             confused: AtomicU32::new(0),
@@ -249,7 +252,7 @@ impl Acks {
         if self.enabled.swap(false, Ordering::Relaxed) {
             self.meter.error("acknowledgements_off");
             // Whatever question had no answer, none is asked any more.
-            self.meter.set_state(State::Running);
+            *lock(&self.holding) = None;
             warn!(
                 sink = self.meter.id(),
                 "the token has indexer acknowledgement off: going on without; what waited is sent again",
@@ -278,12 +281,11 @@ impl Acks {
         }
         if answered > 0 {
             self.end_late(&questions, Instant::now());
-            if self.unanswered.swap(0, Ordering::Relaxed) > 0 {
-                self.meter.set_state(State::Running);
-            }
+            self.unanswered.store(0, Ordering::Relaxed);
+            *lock(&self.holding) = None;
         } else if !questions.is_empty() {
             self.unanswered.fetch_add(1, Ordering::Relaxed);
-            self.meter.set_state(State::Holding);
+            lock(&self.holding).get_or_insert_with(|| self.meter.holding());
         }
     }
 
