@@ -6,6 +6,8 @@ use serde::{Serialize, Serializer};
 
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
 const SECONDS_PER_DAY: i64 = 86_400;
+/// The digits of the numbers 0 to 99.
+const PAIRS: [[u8; 2]; 100] = pairs();
 
 /// A point in event time: nanoseconds since 1970-01-01T00:00:00Z.
 ///
@@ -19,6 +21,16 @@ pub struct Timestamp(i64);
 pub struct Rfc3339 {
     bytes: [u8; Rfc3339::MAX],
     len: usize,
+}
+
+const fn pairs() -> [[u8; 2]; 100] {
+    let mut pairs = [[0; 2]; 100];
+    let mut number = 0_u8;
+    while number < 100 {
+        pairs[number as usize] = [b'0' + number / 10, b'0' + number % 10];
+        number += 1;
+    }
+    pairs
 }
 
 // === impl Timestamp ===
@@ -61,28 +73,29 @@ impl Timestamp {
     pub fn rfc3339(self) -> Rfc3339 {
         let (seconds, nanos) = self.parts();
         let (year, month, day) = civil(seconds.div_euclid(SECONDS_PER_DAY));
-        let of_day = seconds.rem_euclid(SECONDS_PER_DAY);
+        let of_day = u32::try_from(seconds.rem_euclid(SECONDS_PER_DAY)).unwrap_or(0);
         let mut text = Rfc3339 { bytes: [0; Rfc3339::MAX], len: 0 };
-        text.digits(year, 4);
+        text.pair(year / 100);
+        text.pair(year % 100);
         text.byte(b'-');
-        text.digits(month, 2);
+        text.pair(month);
         text.byte(b'-');
-        text.digits(day, 2);
+        text.pair(day);
         text.byte(b'T');
-        text.digits(of_day / 3600, 2);
+        text.pair(of_day / 3600);
         text.byte(b':');
-        text.digits(of_day / 60 % 60, 2);
+        text.pair(of_day / 60 % 60);
         text.byte(b':');
-        text.digits(of_day % 60, 2);
-        let (fraction, digits) = match nanos {
-            0 => (0, 0),
-            n if n % 1_000_000 == 0 => (n / 1_000_000, 3),
-            n if n % 1_000 == 0 => (n / 1_000, 6),
-            n => (n, 9),
-        };
-        if digits > 0 {
+        text.pair(of_day % 60);
+        if nanos > 0 {
             text.byte(b'.');
-            text.digits(i64::from(fraction), digits);
+            text.thousand(nanos / 1_000_000);
+        }
+        if nanos % 1_000_000 > 0 {
+            text.thousand(nanos / 1_000 % 1_000);
+        }
+        if nanos % 1_000 > 0 {
+            text.thousand(nanos % 1_000);
         }
         text.byte(b'Z');
         text
@@ -116,28 +129,31 @@ impl Rfc3339 {
         self.len += 1;
     }
 
-    fn digits(&mut self, value: i64, width: usize) {
-        let mut rest = value;
-        for at in (self.len..self.len + width).rev() {
-            self.bytes[at] = b'0' + u8::try_from(rest % 10).unwrap_or(0);
-            rest /= 10;
-        }
-        self.len += width;
+    /// Two digits.
+    fn pair(&mut self, value: u32) {
+        let digits = PAIRS.get(value as usize).copied().unwrap_or_default();
+        self.bytes[self.len..self.len + 2].copy_from_slice(&digits);
+        self.len += 2;
+    }
+
+    /// Three digits.
+    fn thousand(&mut self, value: u32) {
+        self.pair(value / 10);
+        self.byte(b"0123456789"[(value % 10) as usize]);
     }
 }
 
-/// Year, month and day of a day number since the epoch, in the proleptic Gregorian calendar
-/// (`civil_from_days`, H. Hinnant, "chrono-Compatible Low-Level Date Algorithms").
-fn civil(day: i64) -> (i64, i64, i64) {
-    let shifted = day + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let of_era = shifted.rem_euclid(146_097);
+/// Year, month and day of a day number since the epoch, from the year 0 on, in the proleptic Gregorian
+/// calendar (`civil_from_days`, H. Hinnant, "chrono-Compatible Low-Level Date Algorithms").
+fn civil(day: i64) -> (u32, u32, u32) {
+    let shifted = u32::try_from(day + 719_468).unwrap_or(0);
+    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
     let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
     let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * of_year + 2) / 153;
     let day_of_month = of_year - (153 * shifted_month + 2) / 5 + 1;
     let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    let year = year_of_era + era * 400 + u32::from(month <= 2);
     (year, month, day_of_month)
 }
 
