@@ -1,29 +1,22 @@
 //! The config: a YAML or JSON file → a typed pipeline, or every problem it has at once.
 //!
-//! Text → one [`tree`] of nodes with their places → variables substituted ([`interpolate`]) → each
-//! component read for itself ([`de`]) → inputs resolved to edges → the pipeline checked as a whole.
-//! Problems are gathered in a [`Report`], which quotes the lines but never a secret.
+//! `document` gives one tree of nodes with their places, variables substituted. Of it each component is
+//! read for itself → inputs resolved to edges → the pipeline checked as a whole. Problems are gathered in
+//! a [`Report`], which quotes the lines but never a secret.
 
 mod components;
-mod de;
 mod declare;
 mod edges;
 mod family;
 mod globals;
 mod graph;
 mod inputs;
-mod interpolate;
 mod load;
+#[cfg(test)]
 mod reference;
-mod report;
 mod schema;
-mod secrets;
-mod suggest;
 #[cfg(test)]
 mod tests;
-mod text;
-mod tree;
-mod upstream;
 mod usage;
 
 use std::sync::Arc;
@@ -38,11 +31,12 @@ pub use self::{
     family::{Facts, Families, Family, NoKeys, Role},
     globals::{Api, Globals, Observer},
     graph::mermaid,
-    interpolate::Surroundings,
     load::{Loaded, load, load_file},
-    reference::reference,
-    report::{Diagnostic, Report, Severity},
     schema::schema,
+};
+pub use crate::document::{
+    interpolate::Surroundings,
+    report::{Diagnostic, Report, Severity},
     text::Span,
 };
 

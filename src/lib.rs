@@ -9,6 +9,7 @@ pub mod component;
 pub mod condition;
 pub mod config;
 pub mod dns;
+mod document;
 pub mod ek;
 pub mod flow;
 pub mod metrics;

@@ -3,10 +3,12 @@
 use serde::Deserialize;
 
 use super::{
-    de::{Deserializer, choose, read},
     family::{Facts, Family, Role, plain, types},
-    report::Diagnostic,
     schema::keys_of,
+};
+use crate::document::{
+    de::{Deserializer, choose, read},
+    report::Diagnostic,
     text::Span,
     tree::{Entry, Node, Origin, Value},
 };
@@ -196,7 +198,7 @@ impl Draft<'_> {
 
     fn report(
         &mut self,
-        error: &super::de::Error,
+        error: &crate::document::de::Error,
         key: &str,
         wrong_type: bool,
         more: &[&str],
@@ -205,7 +207,7 @@ impl Draft<'_> {
         let more = if key.contains('.') { &[] } else { more };
         let (message, hint) = error.explain(more);
         let span = error.span.unwrap_or(self.span);
-        let unknown_key = matches!(error.fault, super::de::Fault::UnknownKey(..));
+        let unknown_key = matches!(error.fault, crate::document::de::Fault::UnknownKey(..));
         let message = if wrong_type {
             format!("unknown {} type `{}`", self.role.name(), self.kind)
         } else {

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::{declare::Draft, family::Role, inputs::Wiring, report::Diagnostic};
+use super::{declare::Draft, family::Role, inputs::Wiring};
+use crate::document::report::Diagnostic;
 use crate::{
     component::Carries,
     record::{Kind, Kinds},

@@ -6,10 +6,10 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, de::DeserializeOwned};
 
-use super::de::{Deserializer, Fault};
+use crate::document::de::{Deserializer, Fault};
 use crate::{
     component::{Asks, Claim, Configure, Need, Problem, Reference, Signature},
-    config::{
+    document::{
         text::Span,
         tree::{Entry, Node, Origin, Scalar, Value},
     },

@@ -8,8 +8,8 @@ use std::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{de::read, report::Diagnostic, tree::Node};
 use crate::component::Problem;
+use crate::document::{de::read, report::Diagnostic, tree::Node};
 
 /// The smallest memory budget that anything runs in: 16 MiB.
 const MIN_MEMORY_BYTES: u64 = 16 << 20;
@@ -72,7 +72,7 @@ impl Globals {
             let more = if error.key.contains('.') { &[] } else { others };
             let (message, hint) = error.explain(more);
             let mut problem = Diagnostic::error(span, format!("{}: {message}", error.key));
-            if matches!(error.fault, super::de::Fault::UnknownKey(..)) {
+            if matches!(error.fault, crate::document::de::Fault::UnknownKey(..)) {
                 problem.message = message;
             }
             problem.hint = hint;

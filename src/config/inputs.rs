@@ -4,8 +4,9 @@ use std::collections::{HashMap, HashSet};
 
 use wildmatch::WildMatch;
 
-use super::{declare::Draft, family::Role, report::Diagnostic, suggest::nearest, text::Span};
+use super::{declare::Draft, family::Role};
 use crate::component::Port;
+use crate::document::{report::Diagnostic, suggest::nearest, text::Span};
 
 /// With so many problems nobody reads suggestions, and they are what costs time.
 const MAX_SUGGESTIONS: usize = 100;

@@ -13,14 +13,16 @@ use super::{
     family::{Families, Family, Role, types},
     globals::Globals,
     inputs::{self, Wiring},
+    usage,
+};
+use crate::component::Problem;
+use crate::document::{
     interpolate::{Surroundings, interpolate},
     report::{Diagnostic, Report, Severity},
     secrets::{Secrets, mark},
     text::{Span, Text},
     tree::{Node, parse},
-    usage,
 };
-use crate::component::Problem;
 
 /// Bytes read of a file; one more than a config may have.
 const MAX_READ: u64 = 4 << 20;

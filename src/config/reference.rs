@@ -1,9 +1,12 @@
 //! `docs/reference.md`: every key of the config and every metric, from the schema and the code.
 
+use std::{env, fs, path::Path};
+
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Map, Value};
 
 use super::{
+    Components,
     family::{Families, Family, Role},
     globals::Globals,
     schema::defaults_of,
@@ -11,7 +14,7 @@ use super::{
 use crate::metrics;
 
 /// The text of the reference.
-pub fn reference<F: Families>() -> String {
+fn reference<F: Families>() -> String {
     let mut page = Page::default();
     page.text("# Reference\n\nGenerated from the code: `TIDEGATE_UPDATE=1 cargo test --lib reference` writes it anew.\n\nA value may hold `${VAR}`, `${VAR:-default}` and `${file:PATH}`; `$$` is a dollar sign. A relative PATH begins at the folder of the config. What is substituted is never printed, and it is a number or a bool only where the field wants one and the value stands without quotes.\n");
     page.text("## Top level\n");
@@ -199,24 +202,16 @@ fn one_line(property: &Value) -> String {
     line
 }
 
-#[cfg(test)]
-mod tests {
-    use std::{env, fs, path::Path};
-
-    use super::reference;
-    use crate::config::Components;
-
-    #[test]
-    fn the_committed_reference_is_that_of_the_code() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference.md");
-        let expected = reference::<Components>();
-        if env::var_os("TIDEGATE_UPDATE").is_some() {
-            fs::write(&path, &expected).unwrap();
-        }
-        let committed = fs::read_to_string(&path).unwrap_or_default();
-        assert!(
-            committed == expected,
-            "docs/reference.md is old: set TIDEGATE_UPDATE=1 and run this test again"
-        );
+#[test]
+fn the_committed_reference_is_that_of_the_code() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference.md");
+    let expected = reference::<Components>();
+    if env::var_os("TIDEGATE_UPDATE").is_some() {
+        fs::write(&path, &expected).unwrap();
     }
+    let committed = fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        committed == expected,
+        "docs/reference.md is old: set TIDEGATE_UPDATE=1 and run this test again"
+    );
 }

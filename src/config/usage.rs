@@ -6,11 +6,9 @@ use super::{
     declare::Draft,
     family::Role,
     inputs::{Wire, Wiring},
-    report::Diagnostic,
-    suggest::nearest,
-    tree::Node,
 };
 use crate::component::{Port, PortSpec};
+use crate::document::{report::Diagnostic, suggest::nearest, tree::Node};
 
 /// Sources and transforms whose records go nowhere.
 pub(super) fn unused(drafts: &[Draft<'_>], wiring: &Wiring, problems: &mut Vec<Diagnostic>) {

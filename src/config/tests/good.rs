@@ -7,7 +7,7 @@ use super::{
     families::{Mode, Sink, Source, Test},
     loaded, surroundings,
 };
-use crate::config::{Components, load, load_file, mermaid, schema};
+use crate::config::{load, load_file, mermaid, schema};
 
 #[test]
 fn a_good_config_is_typed_and_connected() {
@@ -106,28 +106,4 @@ fn the_hash_is_that_of_keys_and_values_but_tells_no_secret() {
     assert_ne!(hash(&GOOD.replace("eth0", "eth1")), good);
     assert_ne!(token("hunter2"), good);
     assert_eq!(token("hunter2"), token("'${SECRET}'"));
-}
-
-#[test]
-fn the_interface_of_what_a_sink_takes_is_known_where_it_is_one() {
-    let text = "
-sources:
-  one: { type: tshark, interface: lo }
-  two: { type: tshark, interface: eth0 }
-  self: { type: health }
-  file: { type: tshark, mode: file, files: [a.pcap] }
-transforms:
-  from_file: { type: extract, inputs: [file] }
-  from_one: { type: extract, inputs: [one] }
-  from_two: { type: extract, inputs: [two] }
-  flows: { type: flow, inputs: [from_one] }
-sinks:
-  single: { type: console, inputs: [flows, self] }
-  double: { type: blackhole, inputs: [flows, from_two] }
-  mixed: { type: blackhole, inputs: [flows, from_file] }
-";
-    let config =
-        load::<Components>("t", text.as_bytes(), surroundings(false)).expect("it loads").config;
-    let above = |sink: usize| config.interface_above(&config.sinks[sink].inputs);
-    assert_eq!([above(0), above(1), above(2)], [Some("lo"), None, None]);
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle};
 
 use super::{Entry, Node, Origin, Scalar, Value};
-use crate::config::{
+use crate::document::{
     report::Diagnostic,
     text::{Span, Text},
 };

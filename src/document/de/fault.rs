@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::de::{self, Expected, Unexpected};
 
-use crate::config::{
+use crate::document::{
     secrets::hide_value,
     suggest::nearest,
     text::Span,

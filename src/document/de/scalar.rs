@@ -3,7 +3,7 @@
 use serde::de::Visitor;
 
 use super::fault::{Error, Fault};
-use crate::config::tree::{Node, Scalar, Typed};
+use crate::document::tree::{Node, Scalar, Typed};
 
 /// The scalar at `node`, or what was expected instead of what stands there.
 pub(super) fn scalar<'de>(node: &'de Node, expected: &str) -> Result<&'de Scalar, Error> {

@@ -1,7 +1,7 @@
 //! Ways through the tree: to a value by its dotted key, and to a node by its place.
 
 use super::{Entry, Node, Value};
-use crate::config::text::Span;
+use crate::document::text::Span;
 
 /// One step down from a node, by place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

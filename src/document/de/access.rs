@@ -9,7 +9,7 @@ use super::{
     fault::Error,
     scalar::{any, boolean, float, integer, text},
 };
-use crate::config::tree::{Entry, Node, Step, Value};
+use crate::document::tree::{Entry, Node, Step, Value};
 
 /// Reads one node.
 #[derive(Debug, Clone, Copy)]

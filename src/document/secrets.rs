@@ -27,7 +27,7 @@ pub struct Secrets {
 
 /// Marks the scalars of a tree that are secret and remembers them, and the `values` that were
 /// substituted.
-pub(super) fn mark(root: &mut Node, text: &Text, values: Vec<String>) -> Secrets {
+pub(crate) fn mark(root: &mut Node, text: &Text, values: Vec<String>) -> Secrets {
     let mut secrets = Secrets { spans: Vec::new(), values };
     secrets.values.retain(|value| value.len() >= SHORTEST);
     secrets.visit(root, false, 0, text);
@@ -166,7 +166,7 @@ impl Secrets {
 }
 
 /// `message` without `value`, whether it stands there plainly or escaped as `{:?}` writes it.
-pub(super) fn hide_value(message: &str, value: &str) -> String {
+pub(crate) fn hide_value(message: &str, value: &str) -> String {
     let escaped = value.escape_debug().to_string();
     message.replace(value, MASK).replace(&escaped, MASK)
 }

@@ -7,12 +7,12 @@ mod build;
 mod hash;
 mod path;
 
-pub(super) use self::{build::parse, path::Step};
+pub(crate) use self::{build::parse, path::Step};
 use super::text::Span;
 
 /// One value and where it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Node {
+pub(crate) struct Node {
     /// Where: for a list or a mapping, its first character only.
     pub span: Span,
     /// What.
@@ -21,7 +21,7 @@ pub(super) struct Node {
 
 /// What a node holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Value {
+pub(crate) enum Value {
     /// Text, number, bool or null, as written.
     Scalar(Scalar),
     /// A list.
@@ -32,7 +32,7 @@ pub(super) enum Value {
 
 /// A key and its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     /// The key.
     pub key: String,
     /// Where the key stands.
@@ -43,7 +43,7 @@ pub(super) struct Entry {
 
 /// A scalar's text and what is known about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Scalar {
+pub(crate) struct Scalar {
     /// Its text, without quotes, escapes resolved and variables substituted.
     pub text: String,
     /// Whether it was written without quotes, so that it may be a number, a bool or null.
@@ -56,7 +56,7 @@ pub(super) struct Scalar {
 
 /// Where a scalar's text comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Origin {
+pub(crate) enum Origin {
     /// The file, as it stands.
     Written,
     /// At least one part was substituted.
@@ -67,7 +67,7 @@ pub(super) enum Origin {
 
 /// What a plain scalar is by the core schema of YAML 1.2.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Typed {
+pub(crate) enum Typed {
     /// Nothing.
     Null,
     /// `true` or `false`.
@@ -84,7 +84,7 @@ pub(super) enum Typed {
 
 impl Node {
     /// The entries, if it is a mapping.
-    pub(super) fn entries(&self) -> Option<&[Entry]> {
+    pub(crate) fn entries(&self) -> Option<&[Entry]> {
         match &self.value {
             Value::Mapping(entries) => Some(entries),
             _ => None,
@@ -92,7 +92,7 @@ impl Node {
     }
 
     /// The scalar, if it is one.
-    pub(super) fn scalar(&self) -> Option<&Scalar> {
+    pub(crate) fn scalar(&self) -> Option<&Scalar> {
         match &self.value {
             Value::Scalar(scalar) => Some(scalar),
             _ => None,
@@ -100,25 +100,25 @@ impl Node {
     }
 
     /// The entry with this key, if it is a mapping and has one.
-    pub(super) fn get(&self, key: &str) -> Option<&Entry> {
+    pub(crate) fn get(&self, key: &str) -> Option<&Entry> {
         self.entries()?.iter().find(|entry| entry.key == key)
     }
 
     /// Whether nothing stands here.
-    pub(super) fn is_null(&self) -> bool {
+    pub(crate) fn is_null(&self) -> bool {
         self.scalar().is_some_and(|scalar| scalar.typed() == Typed::Null)
     }
 
     /// A mapping of the entries that `keep` names.
     #[must_use]
-    pub(super) fn only(&self, keep: impl Fn(&str) -> bool) -> Self {
+    pub(crate) fn only(&self, keep: impl Fn(&str) -> bool) -> Self {
         let entries = self.entries().unwrap_or_default();
         let kept = entries.iter().filter(|entry| keep(&entry.key));
         Self { span: self.span, value: Value::Mapping(kept.cloned().collect()) }
     }
 
     /// What it is, for a message, without a secret's text.
-    pub(super) fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         let scalar = match &self.value {
             Value::Sequence(_) => return "a list".to_owned(),
             Value::Mapping(_) => return "a mapping".to_owned(),
@@ -137,7 +137,7 @@ impl Node {
 
 impl Entry {
     /// Where to point for its value: at a scalar itself, else at the key.
-    pub(super) fn value_span(&self) -> Span {
+    pub(crate) fn value_span(&self) -> Span {
         match &self.value.value {
             Value::Scalar(scalar) if self.value.span.start < self.value.span.end => {
                 if scalar.text.contains('\n') { self.key_span } else { self.value.span }
@@ -151,7 +151,7 @@ impl Entry {
 
 impl Scalar {
     /// Its type where the field leaves it open. A substituted value is always text.
-    pub(super) fn typed(&self) -> Typed {
+    pub(crate) fn typed(&self) -> Typed {
         if !self.plain || self.origin != Origin::Written {
             return Typed::Text;
         }
@@ -168,7 +168,7 @@ impl Scalar {
     }
 
     /// As a bool, for a field that wants one.
-    pub(super) fn as_bool(&self) -> Option<bool> {
+    pub(crate) fn as_bool(&self) -> Option<bool> {
         match self.text.as_str() {
             "true" | "True" | "TRUE" if self.plain => Some(true),
             "false" | "False" | "FALSE" if self.plain => Some(false),
@@ -177,7 +177,7 @@ impl Scalar {
     }
 
     /// As a whole number, for a field that wants one: decimal without leading zeros, `0x…` or `0o…`.
-    pub(super) fn as_integer(&self) -> Option<i128> {
+    pub(crate) fn as_integer(&self) -> Option<i128> {
         if !self.plain {
             return None;
         }
@@ -201,7 +201,7 @@ impl Scalar {
     }
 
     /// As a finite number, for a field that wants one.
-    pub(super) fn as_float(&self) -> Option<f64> {
+    pub(crate) fn as_float(&self) -> Option<f64> {
         let number = self
             .text
             .bytes()
@@ -213,7 +213,7 @@ impl Scalar {
     }
 
     /// Its text for a message, cut to a readable length.
-    pub(super) fn shown(&self) -> String {
+    pub(crate) fn shown(&self) -> String {
         const LONGEST: usize = 60;
         match self.text.char_indices().nth(LONGEST) {
             Some((end, _)) => format!("{}…", self.text.get(..end).unwrap_or_default()),

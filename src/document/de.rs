@@ -10,7 +10,7 @@ mod scalar;
 
 use serde::de::DeserializeOwned;
 
-pub(super) use self::{
+pub(crate) use self::{
     access::Deserializer,
     fault::{Error, Fault, choose},
 };
@@ -21,7 +21,7 @@ const MAX_ERRORS: usize = 50;
 
 /// What [`read`] found.
 #[derive(Debug)]
-pub(super) struct Reading<T> {
+pub(crate) struct Reading<T> {
     /// The value; what was wrong has its default. `None` if there is nothing to begin with.
     pub value: Option<T>,
     /// Everything that was wrong.
@@ -31,7 +31,7 @@ pub(super) struct Reading<T> {
 }
 
 /// Reads a `T` from a copy of `node`. Nothing is taken out of the `floor` outermost levels.
-pub(super) fn read<T: DeserializeOwned>(mut node: Node, floor: usize) -> Reading<T> {
+pub(crate) fn read<T: DeserializeOwned>(mut node: Node, floor: usize) -> Reading<T> {
     let mut errors = Vec::new();
     let mut left_out = Vec::new();
     loop {

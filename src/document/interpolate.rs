@@ -34,7 +34,7 @@ pub struct Surroundings<'a> {
 
 /// Substitutes in every scalar of the tree; what can't be is a problem at its place. Gives back the
 /// values that came from outside the file.
-pub(super) fn interpolate(
+pub(crate) fn interpolate(
     root: &mut Node,
     text: &Text,
     surroundings: Surroundings<'_>,
