@@ -7,7 +7,6 @@
 mod field;
 pub mod fields;
 mod layout;
-pub mod mappings;
 mod origin;
 pub mod returned;
 mod value;

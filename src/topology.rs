@@ -11,6 +11,7 @@ mod chain;
 mod plan;
 mod running;
 mod summary;
+mod upstream;
 mod wire;
 
 pub use self::{

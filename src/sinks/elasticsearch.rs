@@ -8,6 +8,7 @@ mod action;
 mod bulk;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod mappings;
 mod nodes;
 mod probe;
 mod refusal;

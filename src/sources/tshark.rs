@@ -4,36 +4,20 @@
 //! lines, put these in order and account for what is missing. tshark costs some 70 µs a packet and
 //! we about 0.2, so the way to more packets is more tsharks ([`Config::workers`]).
 //!
-//! * `file`: [`chunks`] cuts files, [`mod@file`] reads the chunks.
-//! * `segments`: [`segments`] reads what dumpcap closed, [`capture`] keeps dumpcap running.
-//! * `pipe`: [`pipe`].
+//! * [`replay`] (`mode: file`): files are cut into chunks, the chunks read.
+//! * [`live`] (`segments`, `pipe`): dumpcap is kept running, what it closed or hands over is read.
 //!
-//! In all of them a [`worker`] is one tshark, a [`reading`] one capture with its retries, and
+//! In both a worker ([`process`]) is one tshark, a [`reading`] one capture with its retries, and
 //! [`order`] hands the lines on.
 
-mod arguments;
-mod backlog;
-mod capture;
 mod check;
-mod child;
-mod chunks;
-mod file;
 #[cfg(fuzzing)]
 pub mod fuzzing;
-mod lines;
+mod live;
 mod order;
-mod pcap;
-mod pipe;
-mod private;
-mod programs;
+mod process;
 mod reading;
-mod refusal;
-mod segments;
-mod spawn;
-mod statistics;
-mod supervise;
-mod version;
-mod worker;
+mod replay;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -41,7 +25,16 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
-use self::{programs::Programs, worker::Reader};
+use self::{
+    live::{pipe, segments},
+    process::{
+        arguments,
+        programs::{self, Programs},
+        version,
+        worker::Reader,
+    },
+    replay::file,
+};
 use crate::component::{
     Claim, Component, Configure, Context, Error, Outputs, Problem, Signature, Source,
 };

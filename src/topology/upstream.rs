@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use super::{Components, Config, Edge, SourceConfig};
+use crate::config::{Components, Config, Edge, SourceConfig};
 
 // === impl Config ===
 
@@ -26,5 +26,41 @@ impl Config<Components> {
         }
         let interface = interfaces.pop_first().flatten();
         interface.filter(|_| interfaces.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::config::{Components, Surroundings, load};
+
+    #[test]
+    fn the_interface_of_what_a_sink_takes_is_known_where_it_is_one() {
+        let text = "
+sources:
+  one: { type: tshark, interface: lo }
+  two: { type: tshark, interface: eth0 }
+  self: { type: health }
+  file: { type: tshark, mode: file, files: [a.pcap] }
+transforms:
+  from_file: { type: extract, inputs: [file] }
+  from_one: { type: extract, inputs: [one] }
+  from_two: { type: extract, inputs: [two] }
+  flows: { type: flow, inputs: [from_one] }
+sinks:
+  single: { type: console, inputs: [flows, self] }
+  double: { type: blackhole, inputs: [flows, from_two] }
+  mixed: { type: blackhole, inputs: [flows, from_file] }
+";
+        let surroundings = Surroundings {
+            variable: &|_| None,
+            directory: Path::new("/nonexistent"),
+            lenient: false,
+        };
+        let config =
+            load::<Components>("t", text.as_bytes(), surroundings).expect("it loads").config;
+        let above = |sink: usize| config.interface_above(&config.sinks[sink].inputs);
+        assert_eq!([above(0), above(1), above(2)], [Some("lo"), None, None]);
     }
 }

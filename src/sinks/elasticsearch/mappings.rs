@@ -2,14 +2,14 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{
+use crate::codec::{
     Schema,
     fields::{Named, named},
 };
 
 /// A server, by what it calls its types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Server {
+pub(super) enum Server {
     /// Elasticsearch.
     Elasticsearch,
     /// OpenSearch.
@@ -30,7 +30,7 @@ const ADDED: Named = Named {
 
 /// The `properties` of a mapping: every field of the schema `ecs`, of all kinds of record. A server
 /// without the type `constant_keyword` gets a plain `keyword`.
-pub fn properties(server: Server, has_constants: bool) -> Value {
+pub(super) fn properties(server: Server, has_constants: bool) -> Value {
     let mut properties = Map::new();
     for field in named(Schema::Ecs).chain([ADDED]) {
         insert(&mut properties, field.name, mapping(field.r#type, server, has_constants));

@@ -9,13 +9,14 @@ use serde_json::Value;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use super::mappings::Server;
 use super::{
     super::http::{self, Answer, Client},
     nodes::{Node, Round},
     templates::{self, Means, NAME, PATTERN},
     told::Told,
 };
-use crate::{codec::mappings::Server, component::SendError};
+use crate::component::SendError;
 
 /// A template's answer repeats the whole template.
 const MAX_ANSWER_BYTES: usize = 4 << 20;

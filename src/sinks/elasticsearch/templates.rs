@@ -4,10 +4,8 @@
 
 use serde_json::{Value, json};
 
-use crate::codec::{
-    fields::ECS_VERSION,
-    mappings::{self, Server},
-};
+use super::mappings::{self, Server};
+use crate::codec::fields::ECS_VERSION;
 
 /// Raised with every change of the template or the pipeline: an older one is replaced.
 pub(super) const VERSION: u64 = 1;

@@ -2,11 +2,12 @@
 
 use std::{fs, io, path::Path, process::Command};
 
-use super::{
-    Config, Mode, Restart, Segment, arguments,
+use super::process::{
+    arguments,
     programs::{self, CHILD_PATH, Privilege},
     refusal::{interfaces, refused},
 };
+use super::{Config, Mode, Restart, Segment};
 use crate::component::{Error, Problem};
 
 /// The most tsharks at once.
@@ -248,7 +249,7 @@ fn complaint(program: &Path, privilege: Privilege, arguments: &[String]) -> Opti
         .stdin(nothing)
         .output()
         .ok()?;
-    (!output.status.success()).then(|| super::child::words(&output.stderr))
+    (!output.status.success()).then(|| super::process::child::words(&output.stderr))
 }
 
 fn problem(key: &str, error: &Error) -> Problem {

@@ -1,6 +1,6 @@
 //! What `fuzz/` reaches of this module.
 
-use super::{lines, pcap, statistics::Statistics, version};
+use super::process::{lines, pcap, statistics::Statistics, version};
 
 /// Room of the framer: small, so that lines come out over-long.
 const MAX_LINE_BYTES: usize = 40;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::lines::{Block, frame_number};
+use super::process::lines::{Block, frame_number};
 use crate::{
     batch::Batch,
     component::{Closed, Outputs, Port},

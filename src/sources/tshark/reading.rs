@@ -2,9 +2,9 @@
 
 use std::process::Stdio;
 
-use super::{
+use super::order::Emitter;
+use super::process::{
     child::{Ended, Exit},
-    order::Emitter,
     worker::{Finish, Reader, Worker},
 };
 use crate::component::Error;

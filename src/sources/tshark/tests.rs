@@ -45,7 +45,7 @@ struct Ran {
 impl Ran {
     /// The packets' numbers within their epochs.
     fn numbers(&self) -> Vec<u64> {
-        let number = |raw: &Raw| lines::frame_number(&raw.line).unwrap() + raw.first;
+        let number = |raw: &Raw| process::lines::frame_number(&raw.line).unwrap() + raw.first;
         self.lines.iter().map(number).collect()
     }
 

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 /// A thing to do, in the order of the capture.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Item {
+pub(in crate::sources::tshark) enum Item {
     /// A capturer was started.
     Begin(u32),
     /// It closed this segment.
@@ -24,19 +24,19 @@ pub(super) enum Item {
 
 /// A closed segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Segment {
+pub(in crate::sources::tshark) struct Segment {
     /// Where it is.
-    pub(super) path: PathBuf,
+    pub(in crate::sources::tshark) path: PathBuf,
     /// Its size.
-    pub(super) bytes: u64,
+    pub(in crate::sources::tshark) bytes: u64,
     /// The capturer was killed while it wrote this, so the last packet may be cut.
-    pub(super) may_be_cut: bool,
+    pub(in crate::sources::tshark) may_be_cut: bool,
 }
 
 /// The queue between the capturer and the readers: bounded by the disk budget, for the capturer sheds
 /// what goes beyond.
 #[derive(Debug, Default)]
-pub(super) struct Backlog {
+pub(in crate::sources::tshark) struct Backlog {
     state: Mutex<State>,
     change: Notify,
 }
@@ -53,7 +53,7 @@ struct State {
 
 impl Backlog {
     /// Appends `item`.
-    pub(super) fn push(&self, item: Item) {
+    pub(in crate::sources::tshark) fn push(&self, item: Item) {
         let mut state = self.state();
         if let Item::Segment(segment) = &item {
             state.queued_bytes += segment.bytes;
@@ -64,13 +64,13 @@ impl Backlog {
     }
 
     /// Nothing will be appended any more.
-    pub(super) fn end(&self) {
+    pub(in crate::sources::tshark) fn end(&self) {
         self.state().ended = true;
         self.change.notify_one();
     }
 
     /// The next item, once there is one; `None` after the last.
-    pub(super) async fn next(&self) -> Option<Item> {
+    pub(in crate::sources::tshark) async fn next(&self) -> Option<Item> {
         loop {
             if let Some(item) = self.try_next() {
                 return Some(item);
@@ -83,7 +83,7 @@ impl Backlog {
     }
 
     /// The next item, if there is one.
-    pub(super) fn try_next(&self) -> Option<Item> {
+    pub(in crate::sources::tshark) fn try_next(&self) -> Option<Item> {
         let mut state = self.state();
         let item = state.items.pop_front()?;
         if let Item::Segment(segment) = &item {
@@ -94,18 +94,18 @@ impl Backlog {
     }
 
     /// A segment was read, and is no longer on the disk.
-    pub(super) fn read(&self, segment: &Segment) {
+    pub(in crate::sources::tshark) fn read(&self, segment: &Segment) {
         self.state().reading_bytes -= segment.bytes;
     }
 
     /// Bytes on the disk: of segments that wait, and of those being read.
-    pub(super) fn bytes(&self) -> u64 {
+    pub(in crate::sources::tshark) fn bytes(&self) -> u64 {
         let state = self.state();
         state.queued_bytes + state.reading_bytes
     }
 
     /// The newest segment that waits.
-    pub(super) fn newest(&self) -> Option<Segment> {
+    pub(in crate::sources::tshark) fn newest(&self) -> Option<Segment> {
         let state = self.state();
         state.items.iter().rev().find_map(|item| match item {
             Item::Segment(segment) => Some(segment.clone()),
@@ -114,7 +114,7 @@ impl Backlog {
     }
 
     /// Leaves the count of a segment's packets in its place, unless it is being read by now.
-    pub(super) fn shed(&self, segment: &Segment, packets: u64) -> bool {
+    pub(in crate::sources::tshark) fn shed(&self, segment: &Segment, packets: u64) -> bool {
         let mut state = self.state();
         let is_it = |item: &Item| matches!(item, Item::Segment(one) if one.path == segment.path);
         let Some(mut place) = state.items.iter().rposition(is_it) else {

@@ -17,13 +17,16 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    Config, arguments,
-    backlog::{Backlog, Item, Segment},
+use super::super::Config;
+use super::super::process::{
+    arguments,
     child::{Child, Launch},
     pcap,
     private::space,
     programs::Privilege,
+};
+use super::{
+    backlog::{Backlog, Item, Segment},
     supervise::{Supervisor, was_stopped},
 };
 use crate::{component::Error, metrics::Meter};
@@ -45,17 +48,17 @@ const NEW_SEGMENTS: u64 = 10_000;
 
 /// dumpcap and the folder it writes into.
 #[derive(Debug)]
-pub(super) struct Capturer {
+pub(in crate::sources::tshark) struct Capturer {
     /// What it captures.
-    pub(super) config: Config,
+    pub(in crate::sources::tshark) config: Config,
     /// Where it is.
-    pub(super) dumpcap: PathBuf,
+    pub(in crate::sources::tshark) dumpcap: PathBuf,
     /// A folder of ours alone.
-    pub(super) folder: PathBuf,
+    pub(in crate::sources::tshark) folder: PathBuf,
     /// Where closed segments go.
-    pub(super) backlog: Arc<Backlog>,
+    pub(in crate::sources::tshark) backlog: Arc<Backlog>,
     /// Counts what is lost.
-    pub(super) meter: Arc<Meter>,
+    pub(in crate::sources::tshark) meter: Arc<Meter>,
 }
 
 /// Why a capture ended.
@@ -76,7 +79,10 @@ impl Capturer {
     ///
     /// # Errors
     /// If dumpcap refuses its command line at the first start.
-    pub(super) async fn run(self, stop: CancellationToken) -> Result<(), Error> {
+    pub(in crate::sources::tshark) async fn run(
+        self,
+        stop: CancellationToken,
+    ) -> Result<(), Error> {
         let captured = self.capture(&stop).await;
         self.backlog.end();
         captured
@@ -239,7 +245,7 @@ impl Capturer {
 }
 
 /// Deletes a segment.
-pub(super) fn remove(path: &Path) {
+pub(in crate::sources::tshark) fn remove(path: &Path) {
     if let Err(error) = fs::remove_file(path) {
         tracing::warn!(segment = %path.display(), %error, "a segment could not be deleted");
     }

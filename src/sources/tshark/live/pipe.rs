@@ -14,14 +14,14 @@ use std::{
 use tokio::time::{Instant, sleep_until};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use super::{
-    Config, arguments,
+use super::super::process::{
+    arguments,
     child::{Child, Ended, Exit, Launch},
-    order::Emitter,
     programs::{self, Privilege},
-    supervise::{BEGUN, Supervisor},
     worker::{Finish, Reader, Worker},
 };
+use super::super::{Config, order::Emitter};
+use super::supervise::{BEGUN, Supervisor};
 use crate::{
     component::{Error, Outputs},
     metrics::Meter,
@@ -61,7 +61,7 @@ struct Unaccounted<'a>(Option<&'a Meter>);
 ///
 /// # Errors
 /// If a program is missing, or refuses its command line.
-pub(super) async fn run(
+pub(in crate::sources::tshark) async fn run(
     config: &Config,
     reader: Reader,
     out: &Outputs,

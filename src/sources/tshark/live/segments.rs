@@ -16,18 +16,21 @@ use std::{
 use tokio::{task::spawn_blocking, time::sleep};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use super::{
-    Config, Restart,
-    backlog::{Backlog, Item, Segment},
-    capture::{Capturer, remove},
-    chunks::open,
-    file::describe,
-    order::Emitter,
+use super::super::process::{
     pcap,
     private::{self, PrivateFolder},
     programs,
-    reading::{ReadEnd, Reading},
     worker::Reader,
+};
+use super::super::replay::{chunks::open, file::describe};
+use super::super::{
+    Config, Restart,
+    order::Emitter,
+    reading::{ReadEnd, Reading},
+};
+use super::{
+    backlog::{Backlog, Item, Segment},
+    capture::{Capturer, remove},
 };
 use crate::{
     component::{Context, Error, Outputs},
@@ -70,7 +73,7 @@ struct Readers<'a> {
 ///
 /// # Errors
 /// If a program is missing, or refuses its command line.
-pub(super) async fn run(
+pub(in crate::sources::tshark) async fn run(
     config: &Config,
     context: &Context,
     reader: Reader,
@@ -132,7 +135,7 @@ pub(super) async fn run(
 }
 
 /// Where segments go.
-pub(super) fn folder(config: &Config, context: &Context) -> PathBuf {
+pub(in crate::sources::tshark) fn folder(config: &Config, context: &Context) -> PathBuf {
     let default = || context.data_dir.join("segments").join(context.meter.id());
     config.segment.dir.clone().unwrap_or_else(default)
 }

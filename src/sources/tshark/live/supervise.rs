@@ -6,8 +6,8 @@ use rustix::process::Signal;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    Restart,
+use super::super::Restart;
+use super::super::process::{
     child::{Ended, Exit},
     refusal::refused,
     statistics::Statistics,
@@ -22,15 +22,15 @@ use crate::{
 const STABLE: Duration = Duration::from_secs(30);
 
 /// One that lasted so long had begun at all: what dumpcap refuses, it refuses at once.
-pub(super) const BEGUN: Duration = Duration::from_secs(3);
+pub(in crate::sources::tshark) const BEGUN: Duration = Duration::from_secs(3);
 
 /// A capture over all its restarts.
 #[derive(Debug)]
-pub(super) struct Supervisor {
+pub(in crate::sources::tshark) struct Supervisor {
     delays: Delays,
     meter: Arc<Meter>,
     /// The number of the present start, from 0.
-    pub(super) epoch: u32,
+    pub(in crate::sources::tshark) epoch: u32,
     began: Instant,
     has_begun: bool,
     /// The capture broke off, and nothing was captured since.
@@ -41,7 +41,7 @@ pub(super) struct Supervisor {
 
 impl Supervisor {
     /// Before the first start.
-    pub(super) fn new(restart: &Restart, meter: Arc<Meter>) -> Self {
+    pub(in crate::sources::tshark) fn new(restart: &Restart, meter: Arc<Meter>) -> Self {
         meter.set_state(State::Holding);
         Self {
             delays: Delays::new(
@@ -57,12 +57,12 @@ impl Supervisor {
     }
 
     /// A capturer was started.
-    pub(super) fn started(&mut self) {
+    pub(in crate::sources::tshark) fn started(&mut self) {
         self.began = Instant::now();
     }
 
     /// It captures: from now on an end is not the config's fault.
-    pub(super) fn captures(&mut self) {
+    pub(in crate::sources::tshark) fn captures(&mut self) {
         self.has_begun = true;
         self.is_down = false;
         self.meter.set_state(State::Running);
@@ -72,7 +72,11 @@ impl Supervisor {
     ///
     /// # Errors
     /// If it refused its command line.
-    pub(super) fn ended(&mut self, ended: &Ended, asked: bool) -> Result<Statistics, Error> {
+    pub(in crate::sources::tshark) fn ended(
+        &mut self,
+        ended: &Ended,
+        asked: bool,
+    ) -> Result<Statistics, Error> {
         let lasted = self.began.elapsed();
         let statistics = Statistics::read(&ended.words);
         statistics.count(&self.meter);
@@ -101,7 +105,7 @@ impl Supervisor {
     }
 
     /// The capture broke off: counts it, and says so.
-    pub(super) fn failed(&mut self, error_type: &'static str, reason: &str) {
+    pub(in crate::sources::tshark) fn failed(&mut self, error_type: &'static str, reason: &str) {
         self.has_begun = true;
         if self.began.elapsed() >= STABLE {
             self.delays.reset();
@@ -120,7 +124,7 @@ impl Supervisor {
     }
 
     /// Waits before the next start; `false` if there is none, because of `stop`.
-    pub(super) async fn pause(&mut self, stop: &CancellationToken) -> bool {
+    pub(in crate::sources::tshark) async fn pause(&mut self, stop: &CancellationToken) -> bool {
         if stop.is_cancelled() {
             return false;
         }
@@ -137,6 +141,6 @@ impl Supervisor {
 
 /// Whether this is how dumpcap ends when it is asked to: by itself, or, where it had not yet begun,
 /// by the signal.
-pub(super) fn was_stopped(exit: Exit) -> bool {
+pub(in crate::sources::tshark) fn was_stopped(exit: Exit) -> bool {
     matches!(exit, Exit::Code(0)) || exit == Exit::Signal(Signal::INT.as_raw())
 }

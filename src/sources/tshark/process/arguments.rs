@@ -1,6 +1,6 @@
 //! Command lines: what each program is asked for.
 
-use super::{Config, Dissect};
+use super::super::{Config, Dissect};
 use crate::ek::fields;
 
 /// The protocols up to the transport, and what they travel in, that `dissect: transport` leaves on.
@@ -73,7 +73,7 @@ const NO_REASSEMBLY: &[&str] =
 const CHECKSUMS: &[&str] = &["ip.check_checksum", "tcp.check_checksum", "udp.check_checksum"];
 
 /// tshark reading a capture from its standard input; `live` prints each packet at once.
-pub(super) fn tshark(config: &Config, live: bool) -> Vec<String> {
+pub(in crate::sources::tshark) fn tshark(config: &Config, live: bool) -> Vec<String> {
     let mut arguments: Vec<String> = vec!["-n".into(), "-r".into(), "-".into()];
     if live {
         arguments.push("-l".into());
@@ -128,7 +128,7 @@ const PIPE_BUFFER: (u32, u32) = (500_000_000, 2_000_000);
 
 /// dumpcap that writes segment after segment. Their number is not bounded here (`-b files`), or it
 /// would overwrite those not yet read.
-pub(super) fn dumpcap_segments(config: &Config, prefix: &str) -> Vec<String> {
+pub(in crate::sources::tshark) fn dumpcap_segments(config: &Config, prefix: &str) -> Vec<String> {
     let mut arguments = dumpcap(config);
     let kilobytes = (config.segment.max_bytes / 1000).max(1);
     for ring in [format!("filesize:{kilobytes}"), format!("duration:{}", config.segment.max_secs)] {
@@ -139,7 +139,7 @@ pub(super) fn dumpcap_segments(config: &Config, prefix: &str) -> Vec<String> {
 }
 
 /// dumpcap that writes into a pipe.
-pub(super) fn dumpcap_pipe(config: &Config) -> Vec<String> {
+pub(in crate::sources::tshark) fn dumpcap_pipe(config: &Config) -> Vec<String> {
     let mut arguments = dumpcap(config);
     let (bytes, packets) = PIPE_BUFFER;
     arguments.extend(["-t".to_owned(), "-C".to_owned(), bytes.to_string()]);
@@ -149,7 +149,7 @@ pub(super) fn dumpcap_pipe(config: &Config) -> Vec<String> {
 }
 
 /// editcap that cuts its standard input into chunks of `packets`.
-pub(super) fn editcap(packets: u64, prefix: &str) -> Vec<String> {
+pub(in crate::sources::tshark) fn editcap(packets: u64, prefix: &str) -> Vec<String> {
     ["-c", &packets.to_string(), "-", prefix].map(str::to_owned).to_vec()
 }
 

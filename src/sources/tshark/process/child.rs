@@ -46,24 +46,24 @@ const NOISE: &[&str] =
 
 /// What to start.
 #[derive(Debug)]
-pub(super) struct Launch {
+pub(in crate::sources::tshark) struct Launch {
     /// The program, by [`programs::find`].
-    pub(super) program: PathBuf,
+    pub(in crate::sources::tshark) program: PathBuf,
     /// Its arguments.
-    pub(super) arguments: Vec<String>,
+    pub(in crate::sources::tshark) arguments: Vec<String>,
     /// What it reads.
-    pub(super) stdin: Stdio,
+    pub(in crate::sources::tshark) stdin: Stdio,
     /// Where it writes.
-    pub(super) stdout: Stdio,
+    pub(in crate::sources::tshark) stdout: Stdio,
     /// What it may do.
-    pub(super) privilege: Privilege,
+    pub(in crate::sources::tshark) privilege: Privilege,
     /// The signal that ends it when we die.
-    pub(super) death_signal: &'static str,
+    pub(in crate::sources::tshark) death_signal: &'static str,
 }
 
 /// A running child, in a process group of its own; killed when dropped.
 #[derive(Debug)]
-pub(super) struct Child {
+pub(in crate::sources::tshark) struct Child {
     /// The group, until its leader is reaped and the number may be somebody else's.
     group: Arc<Mutex<Option<Pid>>>,
     watch: JoinHandle<Ended>,
@@ -72,16 +72,16 @@ pub(super) struct Child {
 
 /// How a child ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Ended {
+pub(in crate::sources::tshark) struct Ended {
     /// Its exit code, or the signal that ended it.
-    pub(super) exit: Exit,
+    pub(in crate::sources::tshark) exit: Exit,
     /// What it complained of, without what it says on each success.
-    pub(super) words: String,
+    pub(in crate::sources::tshark) words: String,
 }
 
 /// An exit code or a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Exit {
+pub(in crate::sources::tshark) enum Exit {
     /// It exited by itself.
     Code(i32),
     /// It was killed.
@@ -92,7 +92,10 @@ pub(super) enum Exit {
 
 impl Child {
     /// Starts it.
-    pub(super) async fn start(launch: Launch, meter: &Arc<Meter>) -> Result<Self, Error> {
+    pub(in crate::sources::tshark) async fn start(
+        launch: Launch,
+        meter: &Arc<Meter>,
+    ) -> Result<Self, Error> {
         let name = launch.program.clone();
         let setpriv = programs::find(&"setpriv".into())?;
         let mut command = Command::new(setpriv);
@@ -132,12 +135,12 @@ impl Child {
     }
 
     /// Sends a signal to the child and whatever it started.
-    pub(super) fn signal(&self, signal: Signal) {
+    pub(in crate::sources::tshark) fn signal(&self, signal: Signal) {
         signal_group(&self.group, signal);
     }
 
     /// Waits until it has ended; may be called again.
-    pub(super) async fn ended(&mut self) -> Ended {
+    pub(in crate::sources::tshark) async fn ended(&mut self) -> Ended {
         if let Some(ended) = &self.end {
             return ended.clone();
         }
@@ -151,7 +154,7 @@ impl Child {
     ///
     /// The ring hands a block over when it is full or its time-out has passed; a SIGINT before that
     /// loses the block, and dumpcap's statistics don't know of it.
-    pub(super) async fn finish_capture(&mut self, deadline: Duration) -> Ended {
+    pub(in crate::sources::tshark) async fn finish_capture(&mut self, deadline: Duration) -> Ended {
         if let Ok(ended) = timeout(RING_TIME, self.ended()).await {
             return ended;
         }
@@ -159,7 +162,7 @@ impl Child {
     }
 
     /// Asks it to finish (SIGINT), waits, and kills it after `deadline`.
-    pub(super) async fn finish(&mut self, deadline: Duration) -> Ended {
+    pub(in crate::sources::tshark) async fn finish(&mut self, deadline: Duration) -> Ended {
         self.signal(Signal::INT);
         if let Ok(ended) = timeout(deadline, self.ended()).await {
             return ended;
@@ -280,7 +283,7 @@ impl Words {
 }
 
 /// What of a child's complaints is worth repeating.
-pub(super) fn words(stderr: &[u8]) -> String {
+pub(in crate::sources::tshark) fn words(stderr: &[u8]) -> String {
     let mut words = Words::default();
     words.add(stderr);
     words.finish()

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use memchr::{memchr, memchr_iter, memrchr};
 
 /// Room for one read from a child.
-pub(super) const BUFFER_BYTES: usize = 256 << 10;
+pub(in crate::sources::tshark) const BUFFER_BYTES: usize = 256 << 10;
 
 /// Every packet has a line before it that is meant for Elasticsearch's bulk API.
 const INDEX_PREFIX: &[u8] = b"{\"index\"";
@@ -20,7 +20,7 @@ const NUMBER_WITHIN_BYTES: usize = 96;
 
 /// Collects what is read, and gives whole lines.
 #[derive(Debug)]
-pub(super) struct Framer {
+pub(in crate::sources::tshark) struct Framer {
     buffer: Vec<u8>,
     max_line_bytes: usize,
     /// In the middle of an over-long line.
@@ -29,16 +29,16 @@ pub(super) struct Framer {
 
 /// What one read completed.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Block {
+pub(in crate::sources::tshark) struct Block {
     /// The packets' lines, without newline.
-    pub(super) lines: Vec<Bytes>,
+    pub(in crate::sources::tshark) lines: Vec<Bytes>,
     /// Lines that were left out because they are over-long.
-    pub(super) too_long: u64,
+    pub(in crate::sources::tshark) too_long: u64,
 }
 
 /// The number of the line's packet, counted by tshark from 1; `None` where the line does not begin
 /// with it.
-pub(super) fn frame_number(line: &[u8]) -> Option<u64> {
+pub(in crate::sources::tshark) fn frame_number(line: &[u8]) -> Option<u64> {
     let head = line.get(..NUMBER_WITHIN_BYTES).unwrap_or(line);
     let (key, values) = head.split_at(memchr(b'[', head)?);
     let digits = values.strip_prefix(b"[\"").filter(|_| key.ends_with(NUMBER_KEY))?;
@@ -50,18 +50,18 @@ pub(super) fn frame_number(line: &[u8]) -> Option<u64> {
 
 impl Framer {
     /// A framer that leaves out lines of more than `max_line_bytes`.
-    pub(super) fn new(max_line_bytes: usize) -> Self {
+    pub(in crate::sources::tshark) fn new(max_line_bytes: usize) -> Self {
         Self { buffer: Vec::new(), max_line_bytes, skipping: false }
     }
 
     /// Where to append what is read next: never without room.
-    pub(super) fn room(&mut self) -> &mut Vec<u8> {
+    pub(in crate::sources::tshark) fn room(&mut self) -> &mut Vec<u8> {
         self.buffer.reserve(BUFFER_BYTES / 2);
         &mut self.buffer
     }
 
     /// The lines that are complete by now.
-    pub(super) fn take(&mut self) -> Block {
+    pub(in crate::sources::tshark) fn take(&mut self) -> Block {
         let mut block = Block::default();
         if self.skipping {
             let Some(end) = memchr(b'\n', &self.buffer) else {
@@ -93,7 +93,7 @@ impl Framer {
     }
 
     /// Whether a line was begun and never ended.
-    pub(super) fn is_cut(&self) -> bool {
+    pub(in crate::sources::tshark) fn is_cut(&self) -> bool {
         self.skipping || !self.buffer.is_empty()
     }
 

@@ -10,16 +10,16 @@ use std::{
 };
 
 /// Bytes of a file without packets.
-pub(super) const HEADER_BYTES: usize = 24;
+pub(in crate::sources::tshark) const HEADER_BYTES: usize = 24;
 
 const RECORD_HEADER_BYTES: usize = 16;
 
 /// How many whole packets the file has; what is no pcap file has none.
-pub(super) fn count_packets(path: &Path) -> io::Result<u64> {
+pub(in crate::sources::tshark) fn count_packets(path: &Path) -> io::Result<u64> {
     count(BufReader::with_capacity(1 << 16, File::open(path)?))
 }
 
-pub(super) fn count(mut file: impl Read) -> io::Result<u64> {
+pub(in crate::sources::tshark) fn count(mut file: impl Read) -> io::Result<u64> {
     let mut header = [0; HEADER_BYTES];
     if file.read_exact(&mut header).is_err() {
         return Ok(0);

@@ -11,7 +11,8 @@ use std::{
 use crate::component::Error;
 
 /// What children find programs by; ours is not passed on, like the rest of the environment.
-pub(super) const CHILD_PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin";
+pub(in crate::sources::tshark) const CHILD_PATH: &str =
+    "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin";
 
 /// `CAP_NET_RAW` in the masks of `/proc/self/status` (linux/capability.h).
 const NET_RAW: u32 = 13;
@@ -26,7 +27,7 @@ pub(crate) struct Programs {
 
 /// What a child may do that any process may not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Privilege {
+pub(in crate::sources::tshark) enum Privilege {
     /// Nothing.
     None,
     /// Open packet sockets (`CAP_NET_RAW`), where we may ourselves.
@@ -34,7 +35,7 @@ pub(super) enum Privilege {
 }
 
 /// Where `program` is: as it says if it has a slash, else in our `PATH` or in the usual places.
-pub(super) fn find(program: &OsString) -> Result<PathBuf, Error> {
+pub(in crate::sources::tshark) fn find(program: &OsString) -> Result<PathBuf, Error> {
     let found = if Path::new(program).components().count() > 1 {
         Some(PathBuf::from(program)).filter(|path| is_program(path))
     } else {
@@ -57,7 +58,7 @@ pub(super) fn find(program: &OsString) -> Result<PathBuf, Error> {
 }
 
 /// Arguments of setpriv(1) for a child that dies by `death_signal` when we die.
-pub(super) fn setpriv(privilege: Privilege, death_signal: &str) -> Vec<String> {
+pub(in crate::sources::tshark) fn setpriv(privilege: Privilege, death_signal: &str) -> Vec<String> {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let keeps = |set| privilege == Privilege::Capture && has_net_raw(&status, set);
     let kept = |keeps| if keeps { "-all,+net_raw" } else { "-all" };

@@ -20,7 +20,7 @@ const REMEDIES: &[(&str, &str)] = &[
 ];
 
 /// A configuration error that quotes the child.
-pub(super) fn refused(program: &str, words: &str) -> Error {
+pub(in crate::sources::tshark) fn refused(program: &str, words: &str) -> Error {
     // What follows is advice on making dumpcap privileged, which our children may not be.
     let words = words.split("Please check to make sure").next().unwrap_or_default().trim_end();
     let words = if words.is_empty() { "it gave no reason" } else { words };
@@ -39,7 +39,7 @@ fn remedy(words: &str) -> Option<String> {
 }
 
 /// The machine's interfaces, sorted, as far as they can be seen.
-pub(super) fn interfaces() -> Vec<String> {
+pub(in crate::sources::tshark) fn interfaces() -> Vec<String> {
     let mut names: Vec<_> = fs::read_dir("/sys/class/net")
         .into_iter()
         .flatten()

@@ -39,7 +39,7 @@ static SPAWNER: LazyLock<io::Result<mpsc::SyncSender<Request>>> = LazyLock::new(
 });
 
 /// Starts `command` on the thread that lives as long as the process.
-pub(super) async fn spawn(command: Command) -> io::Result<Child> {
+pub(in crate::sources::tshark) async fn spawn(command: Command) -> io::Result<Child> {
     let spawner =
         SPAWNER.as_ref().map_err(|error| io::Error::new(error.kind(), error.to_string()))?;
     let (answer, child) = oneshot::channel();

@@ -4,9 +4,9 @@ use crate::metrics::Meter;
 
 /// dumpcap's last words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Statistics {
+pub(in crate::sources::tshark) struct Statistics {
     /// Packets it wrote; `None` if it did not come to say so.
-    pub(super) captured: Option<u64>,
+    pub(in crate::sources::tshark) captured: Option<u64>,
     /// Packets it did not, by cause.
     drops: [u64; CAUSES.len()],
 }
@@ -24,7 +24,7 @@ const CAUSES: [(&str, &str); 4] = [
 impl Statistics {
     /// Reads `Packets captured: 5` and `Packets received/dropped on interface 'eth0': 5/0
     /// (pcap:0/dumpcap:0/flushed:0/ps_ifdrop:0) (100.0%)`.
-    pub(super) fn read(words: &str) -> Self {
+    pub(in crate::sources::tshark) fn read(words: &str) -> Self {
         let mut statistics = Self::default();
         for line in words.lines() {
             if let Some(count) = line.strip_prefix("Packets captured: ") {
@@ -43,7 +43,7 @@ impl Statistics {
     }
 
     /// Counts what was dropped.
-    pub(super) fn count(&self, meter: &Meter) {
+    pub(in crate::sources::tshark) fn count(&self, meter: &Meter) {
         for ((_, cause), drops) in CAUSES.iter().zip(self.drops) {
             meter.lost(cause, drops);
         }

@@ -9,7 +9,7 @@ use tokio_util::task::AbortOnDropHandle;
 const TESTED: [u32; 2] = [3, 4];
 
 /// Asks tshark for its version in the background, and warns if it is one we have not been tested with.
-pub(super) fn warn_unless_tested(tshark: &Path) -> AbortOnDropHandle<()> {
+pub(in crate::sources::tshark) fn warn_unless_tested(tshark: &Path) -> AbortOnDropHandle<()> {
     let mut command = Command::new(tshark);
     command.arg("--version").env_clear().kill_on_drop(true);
     AbortOnDropHandle::new(tokio::spawn(async move {
@@ -29,7 +29,7 @@ pub(super) fn warn_unless_tested(tshark: &Path) -> AbortOnDropHandle<()> {
 }
 
 /// The major version in `TShark (Wireshark) 4.0.17 (…)`.
-pub(super) fn major(line: &str) -> Option<u32> {
+pub(in crate::sources::tshark) fn major(line: &str) -> Option<u32> {
     line.strip_prefix("TShark")?
         .split(|c: char| !c.is_ascii_digit())
         .find(|part| !part.is_empty())?

@@ -52,36 +52,36 @@ const STALLED_AFTER: Duration = Duration::from_mins(2);
 
 /// How to start a tshark, the same for all of a source.
 #[derive(Debug, Clone)]
-pub(super) struct Reader {
+pub(in crate::sources::tshark) struct Reader {
     /// Where tshark is.
-    pub(super) program: PathBuf,
+    pub(in crate::sources::tshark) program: PathBuf,
     /// What it is asked for.
-    pub(super) arguments: Arc<[String]>,
+    pub(in crate::sources::tshark) arguments: Arc<[String]>,
     /// The cap of a line.
-    pub(super) max_line_bytes: usize,
+    pub(in crate::sources::tshark) max_line_bytes: usize,
     /// Whether input may stay away, as it may from a live capture.
-    pub(super) live: bool,
+    pub(in crate::sources::tshark) live: bool,
     /// Counts what happens to children.
-    pub(super) meter: Arc<Meter>,
+    pub(in crate::sources::tshark) meter: Arc<Meter>,
 }
 
 /// A running tshark; killed when dropped.
 #[derive(Debug)]
-pub(super) struct Worker {
+pub(in crate::sources::tshark) struct Worker {
     /// Its lines, in order, as far as it is ahead.
-    pub(super) blocks: mpsc::Receiver<Block>,
+    pub(in crate::sources::tshark) blocks: mpsc::Receiver<Block>,
     task: JoinHandle<Finish>,
 }
 
 /// How a worker ended.
 #[derive(Debug)]
-pub(super) struct Finish {
+pub(in crate::sources::tshark) struct Finish {
     /// How its tshark ended.
-    pub(super) ended: Ended,
+    pub(in crate::sources::tshark) ended: Ended,
     /// It had to be killed because it said nothing any more.
-    pub(super) stalled: bool,
+    pub(in crate::sources::tshark) stalled: bool,
     /// Its last line has no end.
-    pub(super) cut: bool,
+    pub(in crate::sources::tshark) cut: bool,
 }
 
 // === impl Reader ===
@@ -91,7 +91,7 @@ impl Reader {
     ///
     /// # Errors
     /// If it can't be started.
-    pub(super) async fn start(&self, input: Stdio) -> Result<Worker, Error> {
+    pub(in crate::sources::tshark) async fn start(&self, input: Stdio) -> Result<Worker, Error> {
         let (output, stdout) = io::pipe()
             .map_err(|error| Error::failure("no pipe for tshark could be made").because(error))?;
         // A small pipe only costs wake-ups.
@@ -127,7 +127,7 @@ impl Reader {
     ///
     /// # Errors
     /// If it refuses it.
-    pub(super) async fn try_out(&self) -> Result<(), Error> {
+    pub(in crate::sources::tshark) async fn try_out(&self) -> Result<(), Error> {
         let (nothing, end) = io::pipe()
             .map_err(|error| Error::failure("no pipe for tshark could be made").because(error))?;
         drop(end);
@@ -143,12 +143,12 @@ impl Reader {
 
 impl Worker {
     /// Whether tshark is done, though perhaps not all of its lines are fetched.
-    pub(super) fn is_done(&self) -> bool {
+    pub(in crate::sources::tshark) fn is_done(&self) -> bool {
         self.task.is_finished()
     }
 
     /// Waits for its end. Blocks that were not fetched are dropped.
-    pub(super) async fn finish(mut self) -> Result<Finish, Error> {
+    pub(in crate::sources::tshark) async fn finish(mut self) -> Result<Finish, Error> {
         self.blocks.close();
         while self.blocks.recv().await.is_some() {}
         (&mut self.task)

@@ -15,7 +15,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::{
+use super::super::process::{
     arguments,
     child::{Child, Exit, Launch},
     private::{self, PrivateFolder},
@@ -24,7 +24,7 @@ use super::{
 use crate::{component::Error, metrics::Meter};
 
 /// Packets in a chunk.
-pub(super) const CHUNK_PACKETS: u64 = 50_000;
+pub(in crate::sources::tshark) const CHUNK_PACKETS: u64 = 50_000;
 
 /// Files up to this size are read as they are.
 const WHOLE_BYTES: u64 = 4 << 20;
@@ -46,16 +46,16 @@ const END_DEADLINE: Duration = Duration::from_secs(5);
 
 /// The next thing to do.
 #[derive(Debug)]
-pub(super) struct Unit {
+pub(in crate::sources::tshark) struct Unit {
     /// Which of the files.
-    pub(super) file: usize,
+    pub(in crate::sources::tshark) file: usize,
     /// What to do with it.
-    pub(super) work: Work,
+    pub(in crate::sources::tshark) work: Work,
 }
 
 /// What to do with a file, or with a part of it.
 #[derive(Debug)]
-pub(super) enum Work {
+pub(in crate::sources::tshark) enum Work {
     /// Read all of it that was not read in chunks.
     Rest,
     /// Read this chunk and delete it.
@@ -73,13 +73,13 @@ pub(super) enum Work {
 
 /// Cuts files.
 #[derive(Debug)]
-pub(super) struct Cutter {
+pub(in crate::sources::tshark) struct Cutter {
     /// Where editcap is.
-    pub(super) editcap: PathBuf,
+    pub(in crate::sources::tshark) editcap: PathBuf,
     /// The folder to make the chunks' folder in.
-    pub(super) base: PathBuf,
+    pub(in crate::sources::tshark) base: PathBuf,
     /// Counts what happens to children.
-    pub(super) meter: Arc<Meter>,
+    pub(in crate::sources::tshark) meter: Arc<Meter>,
 }
 
 /// The units of one file.
@@ -97,7 +97,7 @@ struct Unwanted;
 impl Cutter {
     /// Sends what there is to do for each of `files`, in order, until nobody wants it. The chunks are
     /// there as long as the folder that is returned.
-    pub(super) async fn run(
+    pub(in crate::sources::tshark) async fn run(
         self,
         files: Arc<[PathBuf]>,
         units: mpsc::Sender<Unit>,
@@ -262,7 +262,7 @@ impl Queue<'_> {
 }
 
 /// Opens a capture for a child to read: a child may not itself be allowed to.
-pub(super) fn open(path: &Path) -> Result<Stdio, Error> {
+pub(in crate::sources::tshark) fn open(path: &Path) -> Result<Stdio, Error> {
     File::open(path).map(Stdio::from).map_err(|error| {
         Error::failure(format!("{} can't be opened", path.display())).because(error)
     })

@@ -8,15 +8,13 @@ use std::{collections::VecDeque, env, fs, path::PathBuf, process::Stdio, sync::A
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use super::{
+use super::super::process::{private, programs, refusal::refused, worker::Reader};
+use super::super::{
     Config,
-    chunks::{Cutter, Unit, Work, open},
     order::Emitter,
-    private, programs,
     reading::{ReadEnd, Reading},
-    refusal::refused,
-    worker::Reader,
 };
+use super::chunks::{Cutter, Unit, Work, open};
 use crate::component::{Error, Outputs};
 
 /// With so many packets to go, the next chunk's tshark is started: it takes about as long to begin.
@@ -45,7 +43,7 @@ struct Replay<'a> {
 ///
 /// # Errors
 /// If a program is missing, or tshark refuses its command line.
-pub(super) async fn run(
+pub(in crate::sources::tshark) async fn run(
     config: &Config,
     reader: Reader,
     out: &Outputs,
@@ -243,7 +241,7 @@ impl Unit {
 }
 
 /// An error with its cause.
-pub(super) fn describe(error: &Error) -> String {
+pub(in crate::sources::tshark) fn describe(error: &Error) -> String {
     let cause = std::error::Error::source(error);
     cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
 }
