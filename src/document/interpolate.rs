@@ -143,6 +143,14 @@ impl Pass<'_> {
                 syntax: true,
             });
         }
+        if reference.contains("${") {
+            return Err(Fault {
+                message: "a `${…}` can't stand inside another".to_owned(),
+                hint: "give a plain default, or set the inner variable where the outer one is set"
+                    .to_owned(),
+                syntax: true,
+            });
+        }
         if let Some(path) = reference.strip_prefix("file:") {
             return self.file(path).map(|value| (value, true));
         }
@@ -229,7 +237,7 @@ fn is_name(name: &str) -> bool {
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
-/// A file's text without the line break at its end.
+/// A file's text without what editors put around it: a byte order mark, and line breaks at either end.
 fn read_value(path: &Path) -> io::Result<String> {
     let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
     // Opening a pipe would wait for its writer.
@@ -241,7 +249,6 @@ fn read_value(path: &Path) -> io::Result<String> {
     if value.len() as u64 > MAX_VALUE {
         return Err(invalid("larger than 64 KiB"));
     }
-    let trimmed = value.trim_end_matches(['\n', '\r']).len();
-    value.truncate(trimmed);
-    Ok(value)
+    let text = value.strip_prefix('\u{feff}').unwrap_or(&value);
+    Ok(text.trim_matches(['\n', '\r']).to_owned())
 }

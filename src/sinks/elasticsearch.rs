@@ -155,6 +155,20 @@ impl Default for DataStream {
 // === impl Auth ===
 
 impl Auth {
+    /// What is wrong with the credentials, below `auth`.
+    fn check(&self) -> Vec<Problem> {
+        if self.authorization().is_none() {
+            let problem = Problem::new("auth", "it takes user and password, or api_key, or token");
+            return vec![problem.hint("leave auth out for a server that asks nobody")];
+        }
+        let secrets = [
+            ("auth.password", &self.password),
+            ("auth.api_key", &self.api_key),
+            ("auth.token", &self.token),
+        ];
+        secrets.into_iter().filter_map(|(key, secret)| secret.as_ref()?.check(key)).collect()
+    }
+
     fn authorization(&self) -> Option<Authorization<'_>> {
         match (&self.user, &self.password, &self.api_key, &self.token) {
             (Some(user), Some(password), None, None) => Some(Authorization::Basic(user, password)),
@@ -289,10 +303,7 @@ impl ConfigureSink for Config {
         problems.extend(endpoints.filter_map(|(at, endpoint)| {
             Some(Problem::new(format!("endpoints[{at}]"), endpoint.err()?))
         }));
-        if self.auth.as_ref().is_some_and(|auth| auth.authorization().is_none()) {
-            let problem = Problem::new("auth", "it takes user and password, or api_key, or token");
-            problems.push(problem.hint("leave auth out for a server that asks nobody"));
-        }
+        problems.extend(self.auth.iter().flat_map(Auth::check));
         if options.encoding.codec != Codec::Json {
             let problem = Problem::new("encoding.codec", "Elasticsearch takes JSON documents only");
             problems.push(problem.hint("use codec: json"));

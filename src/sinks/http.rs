@@ -14,7 +14,10 @@ use std::{error::Error as StdError, time::Duration};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use reqwest::{
     Method, StatusCode, Url,
-    header::{AUTHORIZATION, CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
+    header::{
+        ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue,
+        LOCATION, RETRY_AFTER,
+    },
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -251,9 +254,15 @@ impl Client {
         if let Some(authorization) = &self.authorization {
             headers.insert(AUTHORIZATION, authorization.clone());
         }
+        // What an answer says is read as it comes: a gateway must not compress it.
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         let request = self.http.request(method, url).headers(headers).body(body);
         let failed = |error| self.failure(error);
         let mut response = request.send().await.map_err(failed)?;
+        if let Some(target) = redirection(&response) {
+            let body = format!("it leads to {target}: name that address").into_bytes();
+            return Ok(Answer { status: response.status(), after: None, body });
+        }
         let asked = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         let after = asked.and_then(|text| retry_after::parse(text, Clock::Wall.now(None)));
         let mut answer = Answer { status: response.status(), after, body: Vec::new() };
@@ -280,7 +289,10 @@ impl Client {
         let (connect, timeout) = (error.is_connect(), error.is_timeout());
         let causes = self.redact(causes(&error.without_url()));
         match (connect, timeout) {
-            (true, _) => Failure::NotSent(format!("can't connect: {causes}")),
+            (true, _) => {
+                let advice = tls::advice(&causes).map(|advice| format!(": {advice}"));
+                Failure::NotSent(format!("can't connect: {causes}{}", advice.unwrap_or_default()))
+            }
             (false, true) => {
                 Failure::NoAnswer(format!("no whole answer within {} s", self.timeout.as_secs()))
             }
@@ -320,13 +332,32 @@ pub(super) fn header(name: &'static str, value: &'static str) -> (HeaderName, He
     (HeaderName::from_static(name), HeaderValue::from_static(value))
 }
 
-/// What is wrong with the address of a proxy, below `proxy`.
+/// What is wrong with the address of a proxy, below `proxy`. A scheme that the client does not speak
+/// must not be left to it: it would go round the proxy, and take the credential along.
 pub(super) fn check_proxy(proxy: Option<&Secret>) -> Option<Problem> {
-    let wrong = reqwest::Proxy::all(proxy?.expose()).is_err();
-    wrong.then(|| {
-        Problem::new("proxy", "the proxy's address is no URL")
-            .hint("write it as http://HOST:PORT or http://USER:PASSWORD@HOST:PORT")
-    })
+    let proxy = proxy?;
+    if let Some(problem) = proxy.check("proxy") {
+        return Some(problem);
+    }
+    let spoken = |url: &Url| matches!(url.scheme(), "http" | "https") && url.has_host();
+    let message = match redaction::proxy_address(proxy) {
+        Some(url) if !spoken(&url) => {
+            format!("a proxy of the scheme {} can't be used", url.scheme())
+        }
+        Some(_) if reqwest::Proxy::all(proxy.expose()).is_ok() => return None,
+        _ => "the proxy's address is no URL".to_owned(),
+    };
+    let hint = "write it as http://HOST:PORT or http://USER:PASSWORD@HOST:PORT";
+    Some(Problem::new("proxy", message).hint(hint))
+}
+
+/// Where an answer sends us instead. Nothing follows it: a credential must not go where it points.
+fn redirection(response: &reqwest::Response) -> Option<String> {
+    let target = response.headers().get(LOCATION).filter(|_| response.status().is_redirection())?;
+    let mut target = response.url().join(target.to_str().ok()?).ok()?;
+    target.set_query(None);
+    target.set_username("").and_then(|()| target.set_password(None)).ok()?;
+    Some(target.to_string())
 }
 
 fn causes(error: &dyn StdError) -> String {

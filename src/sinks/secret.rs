@@ -5,6 +5,8 @@ use std::fmt;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 
+use crate::component::Problem;
+
 /// A password, key or token. `Debug` shows that it is there, nothing else.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
@@ -21,6 +23,21 @@ impl Secret {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// What is wrong with it as the value of `key`, without a word of it. What stands around a key that
+    /// was pasted or read from a file is no part of it, and a server would only say that it is wrong.
+    pub(super) fn check(&self, key: &str) -> Option<Problem> {
+        let flaw = match self.0.as_str() {
+            "" => "it is empty",
+            text if text.contains(['\n', '\r']) => "it has several lines",
+            text if text.starts_with('\u{feff}') => "it begins with a byte order mark",
+            text if text.trim() != text => "it begins or ends with a space",
+            text if text.contains(char::is_control) => "it holds a control character",
+            _ => return None,
+        };
+        let hint = "look at the variable or file it comes from; line breaks at the end of a file are left out";
+        Some(Problem::new(key, flaw).hint(hint))
     }
 }
 
@@ -57,5 +74,19 @@ mod tests {
         let secret = Secret::from("hunter2");
         assert_eq!(format!("{secret:?}"), "(secret)");
         assert_eq!(secret.expose(), "hunter2");
+    }
+
+    #[test]
+    fn what_no_server_would_take_is_refused_without_a_word_of_it() {
+        for flawed in
+            ["", " hunter2", "hunter2\t", "hunter2\nhunter2", "\u{feff}hunter2", "hun\u{7}ter2"]
+        {
+            let problem = Secret::from(flawed).check("auth.password").expect(flawed);
+            assert_eq!(problem.key, "auth.password");
+            assert!(!format!("{problem:?}").contains("hunter2"), "{problem:?}");
+        }
+        for good in ["hunter2", "hunter 2", "pässwort", "id:key=="] {
+            assert_eq!(Secret::from(good).check("token"), None, "{good}");
+        }
     }
 }

@@ -212,6 +212,8 @@ impl ConfigureSink for Config {
         if self.token.is_empty() {
             let problem = Problem::new("token", "there is no token");
             problems.push(problem.hint("take it from the environment: token: \"${HEC_TOKEN}\""));
+        } else {
+            problems.extend(self.token.check("token"));
         }
         if self.max_event_bytes < 1000 {
             let message = format!("{} is out of range", self.max_event_bytes);

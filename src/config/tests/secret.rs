@@ -58,6 +58,9 @@ fn a_reference_that_has_no_value_is_an_error_at_its_place() {
         ("\"${}\"", "takes the name of a variable"),
         ("\"${a b}\"", "takes the name of a variable"),
         ("\"${1A}\"", "takes the name of a variable"),
+        ("\"${MISSING:-${WORKERS}}\"", "can't stand inside another"),
+        ("\"${WORKERS:-a${EMPTY:-b}c}\"", "can't stand inside another"),
+        ("\"${file:${WORKERS}}\"", "can't stand inside another"),
         ("\"x ${WORKERS\"", "`${` without its `}`"),
         ("\"${file:none}\"", "can't read `none` for a value"),
         ("\"${file:/proc}\"", "can't read `/proc` for a value"),
@@ -71,17 +74,28 @@ fn a_reference_that_has_no_value_is_an_error_at_its_place() {
 }
 
 #[test]
-fn a_file_gives_its_text_without_the_last_line_break() {
+fn a_file_gives_its_text_without_what_an_editor_puts_around_it() {
     let directory = tempfile::tempdir().unwrap();
-    std::fs::write(directory.path().join("key"), "s3cret\n").unwrap();
-    let text = capture("interface: eth0, token: \"${file:key}\"");
-    let mut surroundings = surroundings(false);
-    surroundings.directory = directory.path();
-    let loaded = load::<Test>("t", text.as_bytes(), surroundings).unwrap();
-    assert!(matches!(
-        &loaded.config.sources[0].config,
-        Source::Capture(capture) if capture.token.as_deref() == Some("s3cret")
-    ));
+    for (written, value) in [
+        ("s3cret\n", "s3cret"),
+        ("s3cret\r\n\r\n", "s3cret"),
+        ("\n\u{feff}s3cret", "\u{feff}s3cret"),
+        ("\u{feff}s3cret", "s3cret"),
+        ("\u{feff}\ns3cret\n", "s3cret"),
+        (" s3 cret ", " s3 cret "),
+        ("two\nlines\n", "two\nlines"),
+        ("\n", ""),
+    ] {
+        std::fs::write(directory.path().join("key"), written).unwrap();
+        let text = capture("interface: eth0, token: \"${file:key}\"");
+        let mut surroundings = surroundings(false);
+        surroundings.directory = directory.path();
+        let loaded = load::<Test>("t", text.as_bytes(), surroundings).unwrap();
+        let Source::Capture(capture) = &loaded.config.sources[0].config else {
+            panic!("not a capture")
+        };
+        assert_eq!(capture.token.as_deref(), Some(value), "{written:?}");
+    }
 }
 
 #[test]

@@ -43,7 +43,19 @@ fn what_can_not_work_is_refused_with_its_key() {
         (json!({"endpoints": one, "data_stream": {"dataset": ""}}), Some("data_stream.dataset")),
         (json!({"endpoints": one, "tls": {"cert": "a.pem"}}), Some("tls.cert")),
         (json!({"endpoints": one, "tls": {"key": "a.pem"}}), Some("tls.key")),
+        (json!({"endpoints": one, "auth": {"api_key": ""}}), Some("auth.api_key")),
+        (json!({"endpoints": one, "auth": {"token": "hunter2 "}}), Some("auth.token")),
+        (
+            json!({"endpoints": one, "auth": {"user": "u", "password": "hunter2\nhunter2"}}),
+            Some("auth.password"),
+        ),
         (json!({"endpoints": one, "proxy": "::"}), Some("proxy")),
+        (json!({"endpoints": one, "proxy": ""}), Some("proxy")),
+        (json!({"endpoints": one, "proxy": "socks5://u:hunter2@proxy:1080"}), Some("proxy")),
+        (json!({"endpoints": one, "proxy": "htp://u:hunter2@proxy:1080"}), Some("proxy")),
+        (json!({"endpoints": one, "proxy": "ftp://proxy"}), Some("proxy")),
+        (json!({"endpoints": one, "proxy": "proxy:3128"}), None),
+        (json!({"endpoints": one, "proxy": "https://u:hunter2@proxy"}), None),
     ];
     for (value, expected) in cases {
         let found = config(value.clone()).check(&Options::default());

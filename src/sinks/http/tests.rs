@@ -1,5 +1,7 @@
 //! Addresses, credentials and what is printed of them.
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
 use super::*;
 
 fn client(authorization: Authorization<'_>) -> Client {
@@ -82,5 +84,80 @@ fn an_authority_file_without_one_is_a_config_error() {
         let tls = TlsConfig { ca: Some(ca.clone()), ..TlsConfig::default() };
         let applied = tls.apply(reqwest::Client::builder(), true);
         assert!(applied.unwrap_err().is_configuration(), "{content:?}");
+    }
+}
+
+/// What a request to a server that answers with `head` comes to.
+async fn asked(head: &'static str) -> (String, Answer) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/_bulk", listener.local_addr().unwrap());
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            request.push(stream.read_u8().await.unwrap());
+        }
+        stream.write_all(head.as_bytes()).await.unwrap();
+        String::from_utf8(request).unwrap()
+    });
+    let client = client(Authorization::None);
+    let url = Url::parse(&url).unwrap();
+    let answer = client.request(Method::GET, url, HeaderMap::new(), "", 1024).await.unwrap();
+    (server.await.unwrap(), answer)
+}
+
+#[tokio::test]
+async fn an_answer_is_wanted_as_it_is() {
+    let (request, answer) = asked("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await;
+    assert!(request.to_ascii_lowercase().contains("accept-encoding: identity\r\n"), "{request}");
+    assert_eq!(answer.body, b"{}");
+}
+
+#[tokio::test]
+async fn a_redirection_names_its_target_and_no_credential_in_it() {
+    for (location, target) in [
+        ("https://es.example/", "https://es.example/"),
+        ("https://u:hunter2@es.example:9200/x?key=hunter2", "https://es.example:9200/x"),
+        ("/login", "http://127.0.0.1:"),
+    ] {
+        let head =
+            format!("HTTP/1.1 301 Moved\r\nlocation: {location}\r\ncontent-length: 1\r\n\r\nx");
+        let (_, answer) = asked(Box::leak(head.into_boxed_str())).await;
+        let quote = client(Authorization::None).quote(&answer);
+        assert!(quote.starts_with("HTTP 301: it leads to ") && quote.contains(target), "{quote}");
+        assert!(!quote.contains("hunter2"), "{quote}");
+    }
+}
+
+#[test]
+fn a_failed_handshake_comes_with_what_to_do() {
+    for (causes, advice) in [
+        ("invalid peer certificate: UnknownIssuer", "tls.ca"),
+        ("invalid peer certificate: Other(OtherError(CaUsedAsEndEntity))", "signed by it"),
+        ("invalid peer certificate: certificate not valid for name \"a\"", "name in the address"),
+        ("received corrupt message of type InvalidContentType", "http://"),
+        ("invalid peer certificate: Expired", "clock"),
+    ] {
+        assert!(tls::advice(causes).is_some_and(|said| said.contains(advice)), "{causes}");
+    }
+    assert_eq!(tls::advice("Connection refused (os error 111)"), None);
+}
+
+#[test]
+fn a_key_with_a_passphrase_is_told_from_one_that_is_no_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str, content: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        Some(path)
+    };
+    for content in [
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
+        "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nAAAA\n",
+    ] {
+        let (cert, key) = (path("cert", "-----BEGIN CERTIFICATE-----"), path("key", content));
+        let tls = TlsConfig { cert, key, ..TlsConfig::default() };
+        let error = tls.apply(reqwest::Client::builder(), true).unwrap_err();
+        assert!(error.is_configuration() && error.to_string().contains("passphrase"), "{error}");
     }
 }

@@ -72,13 +72,51 @@ impl TlsConfig {
             builder = builder.tls_certs_only([]);
         }
         if let (Some(cert), Some(key)) = (&self.cert, &self.key) {
-            let pem = [read(cert)?, b"\n".to_vec(), read(key)?].concat();
+            let private = read(key)?;
+            if is_encrypted(&private) {
+                return Err(Error::configuration(format!("{} has a passphrase", key.display()))
+                    .hint(
+                        "take it off: openssl pkey -in KEY -out PLAIN, readable by this user only",
+                    ));
+            }
+            let pem = [read(cert)?, b"\n".to_vec(), private].concat();
             let identity = Identity::from_pem(&pem);
             builder =
                 builder.identity(identity.map_err(|error| unusable("key pair", cert, error))?);
         }
         Ok(builder)
     }
+}
+
+/// What to do about a handshake that failed, by what rustls and webpki say of it.
+pub(super) fn advice(causes: &str) -> Option<&'static str> {
+    let known = [
+        ("UnknownIssuer", "name the authority that signed the server's certificate in tls.ca"),
+        (
+            "CaUsedAsEndEntity",
+            "the server shows an authority's certificate: give it one that is signed by it, and name the \
+             authority in tls.ca",
+        ),
+        ("NotValidForName", "use a name in the address that stands in the server's certificate"),
+        (
+            "certificate not valid for name",
+            "use a name in the address that stands in the certificate",
+        ),
+        ("Expired", "the server's certificate has expired, or this machine's clock is wrong"),
+        ("NotValidYet", "this machine's clock is wrong, or the certificate is of the future"),
+        (
+            "InvalidContentType",
+            "the server does not speak TLS there: write http:// if that is meant",
+        ),
+        ("CertificateRequired", "the server wants a certificate of ours: tls.cert and tls.key"),
+    ];
+    known.into_iter().find(|(said, _)| causes.contains(said)).map(|(_, advice)| advice)
+}
+
+/// Whether a private key needs a passphrase (PKCS #8, RFC 7468 §11; or the older headers of RFC 1421).
+fn is_encrypted(pem: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(pem);
+    text.contains("BEGIN ENCRYPTED PRIVATE KEY") || text.contains("Proc-Type: 4,ENCRYPTED")
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Error> {
