@@ -1,5 +1,7 @@
 //! The HTTP endpoint for operators: `/metrics`, `/health` and `/ready`, on loopback by default.
 
+mod bounded;
+
 use std::net::SocketAddr;
 
 use axum::{
@@ -14,6 +16,7 @@ use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use self::bounded::Bounded;
 use crate::{
     component::Error,
     metrics::State,
@@ -84,7 +87,9 @@ impl Api {
             .route("/health", get(health))
             .route("/ready", get(ready))
             .with_state(Served { components, metrics });
-        axum::serve(self.listener, routes).with_graceful_shutdown(stop.cancelled_owned()).await
+        axum::serve(Bounded::new(self.listener), routes)
+            .with_graceful_shutdown(stop.cancelled_owned())
+            .await
     }
 }
 

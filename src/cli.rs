@@ -9,9 +9,13 @@ mod progress;
 mod replay;
 mod run;
 mod schema;
+mod stderr;
 mod validate;
 
-use std::process::ExitCode;
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
@@ -66,16 +70,37 @@ pub fn main() -> ExitCode {
                 .into();
         }
     };
+    stderr::start();
+    output::set_format(cli.log_format);
     log::start(cli.log_format, cli.log_level, cli.quiet);
     hide_secrets();
     let exit = match cli.command {
         Command::Run(args) => run::run(&args, cli.quiet),
         Command::Replay(args) => replay::run(&args, cli.quiet),
-        Command::Validate(args) => validate::run(&args),
+        Command::Validate(args) => validate::run(&args, cli.quiet),
         Command::Graph(args) => graph::run(&args),
         Command::Schema => schema::run(),
     };
+    stderr::finish();
     exit.into()
+}
+
+/// The config file of a command that takes one: `-c FILE` or FILE alone.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct ConfigFile {
+    /// The config file, YAML or JSON.
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// The same.
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl ConfigFile {
+    fn path(&self) -> &Path {
+        self.file.as_deref().or(self.config.as_deref()).unwrap_or(Path::new(""))
+    }
 }
 
 /// Keeps our memory and environment, which hold tokens, from other processes of our user, children

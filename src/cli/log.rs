@@ -1,12 +1,14 @@
 //! The log on stderr, for people or for machines.
 
-use std::io::{IsTerminal, stderr};
+use std::io::IsTerminal;
 
 use clap::ValueEnum;
 use tracing_subscriber::{filter::LevelFilter, fmt, prelude::*};
 
+use super::stderr;
+
 /// How the log is written.
-#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(super) enum LogFormat {
     /// One line an event, coloured on a terminal.
     #[default]
@@ -34,10 +36,14 @@ pub(super) enum LogLevel {
 /// Starts logging for the whole process.
 pub(super) fn start(format: LogFormat, level: LogLevel, quiet: bool) {
     let level = if quiet { LevelFilter::ERROR } else { level.into() };
-    let to_stderr = fmt::layer().with_writer(stderr).with_target(false);
+    // A reader of stderr that has gone away is nothing to report, least of all there.
+    let to_stderr = fmt::layer()
+        .with_writer(stderr::Line::default)
+        .with_target(false)
+        .log_internal_errors(false);
     match format {
         LogFormat::Human => tracing_subscriber::registry()
-            .with(to_stderr.with_ansi(stderr().is_terminal()).with_filter(level))
+            .with(to_stderr.with_ansi(std::io::stderr().is_terminal()).with_filter(level))
             .init(),
         LogFormat::Json => {
             tracing_subscriber::registry().with(to_stderr.json().with_filter(level)).init();

@@ -1,13 +1,17 @@
-//! What a command says to people on stderr: errors with their causes and remedy, and summaries.
-#![expect(clippy::print_stderr, reason = "this is where commands speak to people")]
+//! What a command says on stderr: errors with their causes and remedy, and summaries. To people as text,
+//! with `--log-format json` as events of the log, so that each line is an object.
 
 use std::{
     error::Error as StdError,
-    io::{self, IsTerminal, Write, stderr, stdout},
+    fmt::Display,
+    io::{self, IsTerminal, Write, stdout},
     path::Path,
+    sync::OnceLock,
 };
 
-use super::exit::Exit;
+use tracing::{Level, enabled};
+
+use super::{exit::Exit, log::LogFormat, stderr};
 use crate::{
     component::Error,
     config::{Components, Loaded, load_file},
@@ -32,6 +36,19 @@ pub(super) fn load(path: &Path) -> Option<Loaded<Components>> {
     (unwritable.errors() == 0).then_some(loaded)
 }
 
+/// How stderr is written; text until it is set.
+static FORMAT: OnceLock<LogFormat> = OnceLock::new();
+
+/// Sets how stderr is written, for the whole process.
+pub(super) fn set_format(format: LogFormat) {
+    FORMAT.get_or_init(|| format);
+}
+
+/// Whether each line has to be an object.
+fn is_json() -> bool {
+    FORMAT.get() == Some(&LogFormat::Json)
+}
+
 /// Prints data to stdout. A reader that has gone away is no failure.
 pub(super) fn data(text: &str) -> Exit {
     match stdout().lock().write_all(text.as_bytes()) {
@@ -46,53 +63,84 @@ pub(super) fn data(text: &str) -> Exit {
 
 /// Prints why a pipeline was not started.
 pub(super) fn unbuilt(unbuilt: &Unbuilt) -> Exit {
-    if !unbuilt.component.is_empty() {
-        eprint!("{}: ", unbuilt.component);
-    }
-    error(&unbuilt.error);
+    of_component(&unbuilt.component, &unbuilt.error);
     if unbuilt.error.is_configuration() { Exit::Configuration } else { Exit::Failure }
 }
 
 /// Whether colours make sense on stderr.
 pub(super) fn colours() -> bool {
-    stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+    !is_json() && io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
 }
 
 /// Prints a line of progress or news, unless `quiet`.
-pub(super) fn say(quiet: bool, text: impl std::fmt::Display) {
-    if !quiet {
-        eprintln!("{text}");
+pub(super) fn say(quiet: bool, text: impl Display) {
+    if quiet {
+        return;
+    }
+    if is_json() {
+        tracing::info!("{text}");
+    } else {
+        stderr::print(&format!("{text}\n"));
     }
 }
 
 /// Prints text that is an error report already.
-pub(super) fn report(text: impl std::fmt::Display) {
-    eprintln!("{text}");
+pub(super) fn report(text: impl Display) {
+    if is_json() {
+        tracing::error!("{text}");
+    } else {
+        stderr::print(&format!("{text}\n"));
+    }
 }
 
 /// Prints `error:` with the chain of causes, and `hint:` with the remedy.
 pub(super) fn error(error: &Error) {
-    eprintln!("error: {error}");
+    of_component("", error);
+}
+
+/// Prints an error of a component; of the whole if it has no id.
+fn of_component(component: &str, error: &Error) {
+    let mut causes = Vec::new();
     let mut cause = error.source();
     while let Some(error) = cause {
-        eprintln!("  because: {error}");
+        causes.push(error.to_string());
         cause = error.source();
     }
-    if let Some(hint) = error.remedy() {
-        eprintln!("hint: {hint}");
+    let hint = error.remedy();
+    if is_json() {
+        let causes = (!causes.is_empty()).then(|| causes.join(": "));
+        let component = Some(component).filter(|id| !id.is_empty());
+        tracing::error!(component_id = component, causes, hint, "{error}");
+        return;
     }
+    let mut text = if component.is_empty() { String::new() } else { format!("{component}: ") };
+    text.push_str(&format!("error: {error}\n"));
+    for cause in causes {
+        text.push_str(&format!("  because: {cause}\n"));
+    }
+    if let Some(hint) = hint {
+        text.push_str(&format!("hint: {hint}\n"));
+    }
+    stderr::print(&text);
 }
 
 /// Prints why a run failed, what it left unfinished, and its account.
 pub(super) fn ended(ended: &Ended, quiet: bool) {
     for failure in ended.failures.iter().filter(|failure| !failure.error.is_downstream()) {
-        eprint!("{}: ", failure.component);
-        error(&failure.error);
+        of_component(&failure.component, &failure.error);
     }
     if !ended.unfinished.is_empty() {
-        eprintln!("error: cut off before they had finished: {}", ended.unfinished.join(", "));
+        let names = ended.unfinished.join(", ");
+        report(format_args!("error: cut off before they had finished: {names}"));
     }
-    if !quiet {
-        eprint!("{}", ended.summary);
+    if quiet {
+        return;
+    }
+    if !is_json() {
+        stderr::print(&ended.summary.to_string());
+    } else if enabled!(Level::INFO) {
+        for line in ended.summary.to_string().lines().filter(|line| !line.trim().is_empty()) {
+            tracing::info!("{}", line.trim_end());
+        }
     }
 }

@@ -29,6 +29,9 @@ struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hang_up: Signal,
+    /// A file may grow no further (`ulimit -f`). Caught, so that the write fails (EFBIG) and its sink waits,
+    /// where the signal alone would end the process.
+    _file_size: Signal,
 }
 
 /// Runs one run in a runtime of its own. A thread that is stuck in a system call (a reader of stdout
@@ -105,6 +108,7 @@ impl Signals {
             interrupt: catch(SignalKind::interrupt())?,
             terminate: catch(SignalKind::terminate())?,
             hang_up: catch(SignalKind::hangup())?,
+            _file_size: catch(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
         })
     }
 
@@ -121,7 +125,9 @@ impl Signals {
                 _ = self.interrupt.recv() => {}
                 _ = self.terminate.recv() => {}
                 _ = self.hang_up.recv() => {
-                    info!("SIGHUP: files are reopened");
+                    info!(
+                        "SIGHUP: output files are opened anew; a changed config, key or certificate takes a restart"
+                    );
                     reload.send_modify(|generation| *generation += 1);
                     continue;
                 }

@@ -1,10 +1,8 @@
 //! `tidegate run`: a config's pipeline, until it is stopped or its sources end.
 
-use std::path::PathBuf;
-
 use tokio::sync::watch;
 
-use super::{exit::Exit, output, pipeline};
+use super::{ConfigFile, exit::Exit, output, pipeline};
 use crate::{
     api::Api,
     component::Clock,
@@ -15,13 +13,12 @@ use crate::{
 /// Run the pipeline of a config file until it is stopped or its sources end.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The config file, YAML or JSON.
-    #[arg(short, long, value_name = "FILE")]
-    config: PathBuf,
+    #[command(flatten)]
+    config: ConfigFile,
 }
 
 pub(super) fn run(args: &Args, quiet: bool) -> Exit {
-    let Some(loaded) = output::load(&args.config) else { return Exit::Configuration };
+    let Some(loaded) = output::load(args.config.path()) else { return Exit::Configuration };
     match pipeline::block_on(serve(&loaded.config)) {
         Ok(ended) => {
             output::ended(&ended, quiet);

@@ -1,6 +1,6 @@
 //! `tidegate validate`: every problem of config files, and what they lack on this machine.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{exit::Exit, output};
 use crate::{
@@ -12,39 +12,63 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The config files, YAML or JSON.
-    #[arg(required = true, value_name = "FILE")]
+    #[arg(required_unless_present = "config", value_name = "FILE")]
     files: Vec<PathBuf>,
+    /// The same, named as for `run`.
+    #[arg(short, long, value_name = "FILE")]
+    config: Vec<PathBuf>,
     /// Leave the machine out of it: programs, interfaces, directories, environment variables.
     #[arg(long)]
     no_environment: bool,
 }
 
-pub(super) fn run(args: &Args) -> Exit {
+pub(super) fn run(args: &Args, quiet: bool) -> Exit {
     let mut valid = true;
-    for file in &args.files {
-        let colours = output::colours();
-        let loaded = match load_file::<Components>(file, args.no_environment) {
-            Ok(loaded) => loaded,
-            Err(report) => {
-                output::report(report.render(colours));
-                valid = false;
-                continue;
-            }
-        };
-        if !loaded.warnings.is_empty() {
-            output::report(loaded.warnings.render(colours));
-        }
-        if let Err(error) = budget::check(&loaded.config) {
-            output::error(&error);
-            valid = false;
-        }
-        if !args.no_environment {
-            let missing = loaded.check_environment();
-            if !missing.is_empty() {
-                output::report(missing.render(colours));
-                valid &= missing.errors() == 0;
-            }
+    for file in args.files.iter().chain(&args.config) {
+        match check(file, !args.no_environment) {
+            Some(checked) => output::say(quiet, format_args!("{}: ok: {checked}", file.display())),
+            None => valid = false,
         }
     }
     if valid { Exit::Clean } else { Exit::Configuration }
+}
+
+/// Prints what is wrong with a file; what was checked, if nothing is.
+fn check(file: &Path, environment: bool) -> Option<String> {
+    let colours = output::colours();
+    let loaded = match load_file::<Components>(file, !environment) {
+        Ok(loaded) => loaded,
+        Err(report) => {
+            output::report(report.render(colours));
+            return None;
+        }
+    };
+    if !loaded.warnings.is_empty() {
+        output::report(loaded.warnings.render(colours));
+    }
+    let config = &loaded.config;
+    let mut valid = true;
+    if let Err(error) = budget::check(config) {
+        output::error(&error);
+        valid = false;
+    }
+    if environment {
+        let missing = loaded.check_environment();
+        if !missing.is_empty() {
+            output::report(missing.render(colours));
+            valid &= missing.errors() == 0;
+        }
+    }
+    let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    let parts = [
+        count(config.sources.len(), "source"),
+        count(config.transforms.len(), "transform"),
+        count(config.sinks.len(), "sink"),
+    ];
+    let machine = if environment {
+        "this machine's programs, interfaces, files and folders"
+    } else {
+        "not checked: this machine's programs, interfaces, files, folders and variables"
+    };
+    valid.then(|| format!("keys, values and the edges of {}; {machine}", parts.join(", ")))
 }

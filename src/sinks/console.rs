@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use rustix::fs::{self, FileType, OFlags};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -61,6 +62,10 @@ impl ConfigureSink for Config {
     }
 
     fn build(&self, options: &Options, context: &Context) -> Result<Component, Error> {
+        if was_closed() {
+            return Err(Error::failure("standard output is closed")
+                .hint("open it, write to a file, or redirect it: >/dev/null"));
+        }
         let output = io::stdout().as_fd().try_clone_to_owned().map_err(|error| {
             Error::failure("can't write to standard output")
                 .because(error)
@@ -98,6 +103,18 @@ impl Sink for Console {
             Err(join) => Err(SendError::Gone { reason: format!("writing panicked: {join}") }),
         }
     }
+}
+
+/// Whether nobody gave us a standard output. The runtime then opens `/dev/null` in its place, for reading and
+/// writing (`std::rt`, `sanitize_standard_fds`), and what is written there would count as delivered.
+fn was_closed() -> bool {
+    let stdout = io::stdout();
+    let device = fs::fstat(&stdout)
+        .ok()
+        .filter(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice);
+    let null = fs::stat("/dev/null").ok();
+    let is_null = device.zip(null).is_some_and(|(one, other)| one.st_rdev == other.st_rdev);
+    is_null && fs::fcntl_getfl(&stdout).is_ok_and(|flags| flags.contains(OFlags::RDWR))
 }
 
 fn write_rest(mut output: &File, request: &[u8], written: &AtomicUsize) -> io::Result<()> {
@@ -161,7 +178,7 @@ mod tests {
     #[tokio::test]
     async fn a_request_a_full_pipe_took_in_part_is_continued_and_not_repeated() {
         let (mut reader, writer) = io::pipe().unwrap();
-        rustix::fs::fcntl_setfl(&writer, rustix::fs::OFlags::NONBLOCK).unwrap();
+        fs::fcntl_setfl(&writer, OFlags::NONBLOCK).unwrap();
         let request: Bytes = (0..300_000_u32).map(|at| (at % 251) as u8).collect();
         let console = console(writer);
         let (mut read, mut tries) = (Vec::new(), 0);

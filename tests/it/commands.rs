@@ -45,6 +45,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new(a_secret_never_shows),
         Case::new(the_schema_is_json_and_knows_every_component),
         Case::new(the_graph_is_mermaid),
+        Case::new(a_config_is_named_with_and_without_its_flag),
     ]
 }
 
@@ -106,6 +107,30 @@ fn the_graph_is_mermaid(scene: &Scene) -> Outcome {
     assert!(ended.stdout.starts_with("flowchart"), "{}", ended.stdout);
     for id in ["capture", "packets", "records"] {
         assert!(ended.stdout.contains(id), "no {id} in {}", ended.stdout);
+    }
+    Ok(())
+}
+
+fn a_config_is_named_with_and_without_its_flag(scene: &Scene) -> Outcome {
+    scene.write("replaced.pcap", "there");
+    let config = config::replay(scene, "", "").display().to_string();
+    for arguments in [&["validate", &config][..], &["validate", "-c", &config]] {
+        let ended = Tidegate::new(scene, arguments).run()?.expect(0)?;
+        ended.says(&[
+            "ok: keys, values and the edges of 1 source, 1 transform, 1 sink",
+            "programs",
+        ])?;
+    }
+    for arguments in [&["graph", &config][..], &["graph", "-c", &config]] {
+        let ended = Tidegate::new(scene, arguments).run()?.expect(0)?;
+        assert!(ended.stdout.starts_with("flowchart"), "{}", ended.stdout);
+    }
+    let mistaken = scene.write("mistaken.yaml", "sources: {}\n").display().to_string();
+    for arguments in [&["run", &mistaken][..], &["run", "-c", &mistaken]] {
+        Tidegate::new(scene, arguments).run()?.expect(78)?;
+    }
+    for arguments in [&["run"][..], &["run", "-c", &config, &config], &["graph"], &["validate"]] {
+        Tidegate::new(scene, arguments).run()?.expect(2)?;
     }
     Ok(())
 }

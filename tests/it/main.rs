@@ -29,6 +29,7 @@ mod route;
 mod schemas;
 mod sinks;
 mod splunk_hec;
+mod standard_streams;
 mod stopped;
 mod supervision;
 mod zeek;
@@ -64,6 +65,7 @@ fn main() {
         schemas::cases(),
         sinks::cases(),
         splunk_hec::cases(),
+        standard_streams::cases(),
         stopped::cases(),
         supervision::cases(),
         zeek::cases(),
