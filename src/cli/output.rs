@@ -113,15 +113,11 @@ fn of_component(component: &str, error: &Error) {
         tracing::error!(component_id = component, causes, hint, "{error}");
         return;
     }
-    let mut text = if component.is_empty() { String::new() } else { format!("{component}: ") };
-    text.push_str(&format!("error: {error}\n"));
-    for cause in causes {
-        text.push_str(&format!("  because: {cause}\n"));
-    }
-    if let Some(hint) = hint {
-        text.push_str(&format!("hint: {hint}\n"));
-    }
-    stderr::print(&text);
+    let who = if component.is_empty() { String::new() } else { format!("{component}: ") };
+    let causes = causes.iter().map(|cause| format!("  because: {cause}\n"));
+    let hint = hint.map(|hint| format!("hint: {hint}\n"));
+    let lines = [format!("{who}error: {error}\n")].into_iter().chain(causes).chain(hint);
+    stderr::print(&lines.collect::<String>());
 }
 
 /// Prints why a run failed, what it left unfinished, and its account.

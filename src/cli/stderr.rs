@@ -36,8 +36,8 @@ pub(super) struct Line(Vec<u8>);
 
 /// Starts the writer.
 pub(super) fn start() {
-    let (pieces, waiting) = sync_channel(MAX_WAITING);
-    let writing = thread::Builder::new().name("stderr".to_owned()).spawn(move || write(&waiting));
+    let (pieces, queue) = sync_channel(MAX_WAITING);
+    let writing = thread::Builder::new().name("stderr".to_owned()).spawn(move || write(&queue));
     // Without a thread for it the program writes by itself, as long as it gets that far.
     if writing.is_ok() {
         WRITER.get_or_init(|| Writer { pieces, left_out: AtomicU64::new(0) });
