@@ -8,14 +8,15 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use super::{
-    append::{self, AppendFile, Content, Opening, with_causes},
-    options::DeadLetterConfig,
-};
+use super::options::DeadLetterConfig;
 use crate::{
     codec::returned::write_line,
-    component::{self, Clock},
+    component::{self, Clock, with_causes},
     record::{Returned, Timestamp},
+    storage::{
+        self,
+        append::{AppendFile, Content, Opening},
+    },
 };
 
 /// Lines of so many bytes are written before there are more.
@@ -157,8 +158,8 @@ impl LetterFile {
 
 // === impl Error ===
 
-impl From<append::Error> for Error {
-    fn from(error: append::Error) -> Self {
+impl From<storage::Error> for Error {
+    fn from(error: storage::Error) -> Self {
         Self::File(with_causes(&error))
     }
 }

@@ -5,7 +5,6 @@
 
 #[cfg(fuzzing)]
 pub mod fuzzing;
-mod rotation;
 mod template;
 mod writer;
 
@@ -16,18 +15,18 @@ use serde::Deserialize;
 
 pub use self::template::Bucket;
 use self::{template::Template, writer::Writer};
-use super::{
-    Compression, ConfigureSink, Requests,
-    append::{Content, Opening, unwritable, with_causes},
-    driver,
-    options::Options,
-};
+use super::{Compression, ConfigureSink, Requests, driver, options::Options};
 use crate::{
     codec::{Codec, Encoder, Origin},
     component::{
         Claim, Clock, Component, Context, Error, Items, Outcome, Problem, SendError, Sink,
+        with_causes,
     },
     record::{Records, Timestamp},
+    storage::{
+        append::{Content, Opening},
+        directory::unwritable,
+    },
 };
 
 /// Writes records to files.

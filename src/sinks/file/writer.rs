@@ -10,14 +10,18 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::{
-    RotateConfig, Sync, rotation,
+    RotateConfig, Sync,
     template::{Bucket, Template},
 };
 use crate::{
+    component::with_causes,
     record::Timestamp,
-    sinks::{
-        Compression,
-        append::{self, AppendFile, Closed, Opening, sync_directory, with_causes},
+    sinks::Compression,
+    storage::{
+        self,
+        append::{AppendFile, Closed, Opening},
+        directory::sync_directory,
+        rotation,
     },
 };
 
@@ -55,7 +59,7 @@ pub(super) struct Open {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
     #[error(transparent)]
-    Append(#[from] append::Error),
+    Append(#[from] storage::Error),
     #[error("can't rotate {}", path.display())]
     Rotate { path: PathBuf, source: io::Error },
     #[error(
@@ -216,7 +220,7 @@ impl Error {
     pub(super) fn is_refusal(&self) -> bool {
         matches!(
             self,
-            Self::Append(append::Error::NotRegular { .. } | append::Error::Foreign { .. })
+            Self::Append(storage::Error::NotRegular { .. } | storage::Error::Foreign { .. })
                 | Self::NumbersUsedUp { .. }
         )
     }

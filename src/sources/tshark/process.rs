@@ -4,7 +4,6 @@ pub(super) mod arguments;
 pub(super) mod child;
 pub(super) mod lines;
 pub(super) mod pcap;
-pub(super) mod private;
 pub(super) mod programs;
 pub(super) mod refusal;
 pub(super) mod spawn;

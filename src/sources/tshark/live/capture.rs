@@ -22,14 +22,13 @@ use super::super::process::{
     arguments,
     child::{Child, Launch},
     pcap,
-    private::space,
     programs::Privilege,
 };
 use super::{
     backlog::{Backlog, Item, Segment},
     supervise::{Supervisor, was_stopped},
 };
-use crate::{component::Error, metrics::Meter};
+use crate::{component::Error, metrics::Meter, storage::space::space};
 
 /// How often it is looked for closed segments and for space.
 const LOOK_EVERY: Duration = Duration::from_millis(250);

@@ -16,12 +16,7 @@ use std::{
 use tokio::{task::spawn_blocking, time::sleep};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use super::super::process::{
-    pcap,
-    private::{self, PrivateFolder},
-    programs,
-    worker::Reader,
-};
+use super::super::process::{pcap, programs, worker::Reader};
 use super::super::replay::{chunks::open, file::describe};
 use super::super::{
     Config, Restart,
@@ -35,6 +30,7 @@ use super::{
 use crate::{
     component::{Context, Error, Outputs},
     retry::Delays,
+    storage::private::{self, PrivateFolder},
 };
 
 /// How long after a stop segments are still read; what is left then is counted as lost.

@@ -18,10 +18,13 @@ use tokio::{
 use super::super::process::{
     arguments,
     child::{Child, Exit, Launch},
-    private::{self, PrivateFolder},
     programs::Privilege,
 };
-use crate::{component::Error, metrics::Meter};
+use crate::{
+    component::Error,
+    metrics::Meter,
+    storage::{private::PrivateFolder, space::space},
+};
 
 /// Packets in a chunk.
 pub(in crate::sources::tshark) const CHUNK_PACKETS: u64 = 50_000;
@@ -144,7 +147,7 @@ impl Cutter {
         }
         // In pcapng, into which editcap writes, a packet's header is twice as long.
         let needed = bytes.saturating_mul(2).saturating_add(SPARE_BYTES);
-        match private::space(&self.base).map(|space| space.free) {
+        match space(&self.base).map(|space| space.free) {
             Ok(free) if free >= needed => {}
             Ok(free) => {
                 tracing::warn!(
@@ -199,7 +202,7 @@ impl Cutter {
                 }
                 _ = look.tick() => {
                     // Compressed packets may grow by far more than was expected.
-                    is_full = private::space(&self.base).is_ok_and(|it| it.free < SPARE_BYTES);
+                    is_full = space(&self.base).is_ok_and(|it| it.free < SPARE_BYTES);
                     if is_full {
                         break editcap.finish(END_DEADLINE).await;
                     }

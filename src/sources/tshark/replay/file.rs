@@ -8,14 +8,17 @@ use std::{collections::VecDeque, env, fs, path::PathBuf, process::Stdio, sync::A
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use super::super::process::{private, programs, refusal::refused, worker::Reader};
+use super::super::process::{programs, refusal::refused, worker::Reader};
 use super::super::{
     Config,
     order::Emitter,
     reading::{ReadEnd, Reading},
 };
 use super::chunks::{Cutter, Unit, Work, open};
-use crate::component::{Error, Outputs};
+use crate::{
+    component::{Error, Outputs},
+    storage::private,
+};
 
 /// With so many packets to go, the next chunk's tshark is started: it takes about as long to begin.
 const HEAD_START_PACKETS: u64 = 12_000;

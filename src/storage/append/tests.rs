@@ -1,8 +1,11 @@
 use std::io::Read as _;
 
+use flate2::write::GzEncoder;
 use proptest::prelude::*;
+use zstd::zstd_safe::CParameter;
 
 use super::*;
+use crate::storage::directory;
 
 const LINES: Opening = Opening { content: Content::Lines, mode: 0o640, durable: true };
 
@@ -11,10 +14,14 @@ fn record(content: Content, text: &str) -> Vec<u8> {
         Content::Lines => format!("{text}\n").into_bytes(),
         Content::Msgpack => rmp_serde::to_vec_named(&serde_json::json!({"text": text})).unwrap(),
         Content::Gzip => {
-            crate::sinks::Compression::Gzip.compress(text.as_bytes()).unwrap().into_owned()
+            let mut member = GzEncoder::new(Vec::new(), flate2::Compression::default());
+            member.write_all(text.as_bytes()).unwrap();
+            member.finish().unwrap()
         }
         Content::Zstd => {
-            crate::sinks::Compression::Zstd.compress(text.as_bytes()).unwrap().into_owned()
+            let mut frame = zstd::bulk::Compressor::new(zstd::DEFAULT_COMPRESSION_LEVEL).unwrap();
+            frame.set_parameter(CParameter::ChecksumFlag(true)).unwrap();
+            frame.compress(text.as_bytes()).unwrap()
         }
     }
 }
@@ -31,20 +38,6 @@ fn a_new_file_has_its_directories_and_exactly_its_mode() {
     file.append(b"one\n", true).unwrap();
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o666);
     assert_eq!(contents(&path), b"one\n");
-}
-
-#[test]
-fn every_directory_that_has_to_be_made_is_known_for_the_one_above_it_to_be_synced() {
-    let directory = tempfile::tempdir().unwrap();
-    let at = |path: &str| directory.path().join(path);
-    fs::create_dir(at("a")).unwrap();
-    assert_eq!(missing_directories(&at("a/b/c/flows.ndjson")), [at("a/b/c"), at("a/b")]);
-    assert_eq!(missing_directories(&at("a/flows.ndjson")), [] as [&Path; 0]);
-    let relative = Path::new("surely-not-here/b/flows.ndjson");
-    let missing = ["surely-not-here/b", "surely-not-here"].map(Path::new);
-    assert_eq!(missing_directories(relative), missing);
-    assert_eq!(missing.map(directory_of), [Path::new("surely-not-here"), Path::new(".")]);
-    assert_eq!(missing_directories(Path::new("flows.ndjson")), [] as [&Path; 0]);
 }
 
 #[test]
@@ -84,7 +77,7 @@ fn what_is_no_regular_file_is_refused_without_waiting() {
     .unwrap();
     for path in [fifo.as_path(), Path::new("/dev/null")] {
         assert!(matches!(AppendFile::open(path, LINES, &[]), Err(Error::NotRegular { .. })));
-        assert!(unwritable(path).is_some());
+        assert!(directory::unwritable(path).is_some());
     }
 }
 
@@ -197,7 +190,7 @@ proptest! {
 /// Set in the process that is to be killed: content and path.
 const VICTIM: &str = "TIDEGATE_TEST_VICTIM";
 const VICTIM_TEST: &str =
-    "sinks::append::tests::a_writer_killed_at_any_moment_leaves_whole_records_behind";
+    "storage::append::tests::a_writer_killed_at_any_moment_leaves_whole_records_behind";
 
 /// A record that takes the disk long enough to be killed in; its text begins with its number.
 fn long_record(content: Content, number: usize) -> Vec<u8> {

@@ -14,7 +14,7 @@ use rustix::{
     io::Errno,
 };
 
-use crate::sinks::append::directory_of;
+use super::directory::directory_of;
 
 /// Digits of a number.
 const DIGITS: usize = 6;
@@ -25,7 +25,7 @@ const MAX_TRIES: usize = 1_000;
 
 /// Renames the file at `path` to its next number, and says what it is called now; `None` if all
 /// numbers are used up.
-pub(super) fn rotate(path: &Path) -> io::Result<Option<PathBuf>> {
+pub fn rotate(path: &Path) -> io::Result<Option<PathBuf>> {
     let last = numbers(path)?.last().copied().unwrap_or(0);
     for number in (last + 1..=MAX_NUMBER).take(MAX_TRIES) {
         let rotated = rotated(path, number);
@@ -42,7 +42,7 @@ pub(super) fn rotate(path: &Path) -> io::Result<Option<PathBuf>> {
 }
 
 /// Deletes the oldest rotated files of `path` until `keep` are left, and gives back how many.
-pub(super) fn prune(path: &Path, keep: usize) -> io::Result<usize> {
+pub fn prune(path: &Path, keep: usize) -> io::Result<usize> {
     let numbers = numbers(path)?;
     let surplus = numbers.len().saturating_sub(keep);
     for number in numbers.iter().take(surplus) {
