@@ -8,10 +8,12 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use tokio::task::JoinError;
+
 use super::options::DeadLetterConfig;
 use crate::{
     codec::returned::write_line,
-    component::{self, Clock, with_causes},
+    component::{self, Clock},
     record::{Returned, Timestamp},
     storage::{
         self,
@@ -51,8 +53,11 @@ pub enum Error {
         max_bytes: u64,
     },
     /// The file can't be written.
-    #[error("dead letter not written: {0}")]
-    File(String),
+    #[error("dead letter not written")]
+    File(#[from] storage::Error),
+    /// Writing it panicked, or was cut off by the end of the program.
+    #[error("dead letter not written")]
+    Ended(#[from] JoinError),
 }
 
 #[derive(Debug)]
@@ -72,8 +77,9 @@ impl DeadLetter {
     /// When it can't be written.
     pub fn open(config: &DeadLetterConfig) -> Result<Self, component::Error> {
         let DeadLetterConfig { path, max_bytes } = config.clone();
-        let file = AppendFile::open(&path, OPENING, &[])
-            .map_err(|error| component::Error::failure(with_causes(&error)))?;
+        let file = AppendFile::open(&path, OPENING, &[]).map_err(|error| {
+            component::Error::failure("the dead-letter file can't be opened").because(error)
+        })?;
         let file = LetterFile { path, max_bytes, file: Some(file) };
         Ok(Self { file: Arc::new(Mutex::new(file)) })
     }
@@ -87,7 +93,7 @@ impl DeadLetter {
             file.append(&letters)
         };
         let written = tokio::task::spawn_blocking(write).await;
-        written.unwrap_or_else(|join| (0, Err(Error::File(join.to_string()))))
+        written.unwrap_or_else(|join| (0, Err(join.into())))
     }
 }
 
@@ -153,14 +159,6 @@ impl LetterFile {
             None => AppendFile::open(&self.path, OPENING, &[])?,
         };
         Ok(self.file.insert(file))
-    }
-}
-
-// === impl Error ===
-
-impl From<storage::Error> for Error {
-    fn from(error: storage::Error) -> Self {
-        Self::File(with_causes(&error))
     }
 }
 
