@@ -1,12 +1,15 @@
 //! What is kept on disk, whoever keeps it: layer 2, below the sinks and sources that write.
 //!
 //! [`append`] has files that grow by whole records, [`rotation`] their numbered predecessors,
-//! [`directory`] what they lie in; [`private`] has folders of our own for packets, [`space`] says how
-//! much room there is.
+//! [`replace`] files that change as a whole, [`directory`] what all lie in, and the directory that only
+//! one process uses. [`private`] has folders of our own for packets, [`lock`] says who has what is
+//! taken, [`space`] how much room there is.
 
 pub mod append;
 pub mod directory;
+pub mod lock;
 pub mod private;
+pub mod replace;
 pub mod rotation;
 pub mod space;
 
@@ -15,7 +18,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use self::append::Content;
+use self::{append::Content, lock::Holder};
 
 /// Why a file can't be written.
 #[derive(Debug, thiserror::Error)]
@@ -31,10 +34,12 @@ pub enum Error {
         source: io::Error,
     },
     /// Somebody else has it.
-    #[error("another process writes {}: stop it, or give each its own path", path.display())]
+    #[error("{holder} uses {}: stop it, or give each its own path", path.display())]
     Busy {
-        /// The file.
+        /// The file or directory.
         path: PathBuf,
+        /// Who.
+        holder: Holder,
     },
     /// It is a directory, a device or a pipe.
     #[error("{} is not a regular file: use another path, or the console sink", path.display())]

@@ -12,10 +12,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::{
-    fs::{FlockOperation, OFlags, flock},
-    io::Errno,
-};
+use rustix::fs::OFlags;
 use tracing::warn;
 
 pub use self::tail::Content;
@@ -23,6 +20,7 @@ use super::{
     Error,
     directory::{create_directory_of, sync_directory},
     failed,
+    lock::{NotLocked, lock, unlock},
 };
 use crate::component::with_causes;
 
@@ -71,17 +69,28 @@ pub struct Opening {
 impl AppendFile {
     /// Opens or creates a file, with its directories. A torn record at its end is moved to
     /// `PATH.torn`. `closed` are files known to have been whole up to some length.
+    ///
+    /// # Errors
+    /// If the system refuses, somebody else has it, or it is not ours to append to.
     pub fn open(path: &Path, opening: Opening, closed: &[Closed]) -> Result<Self, Error> {
+        Self::open_syncing(path, opening, closed, sync_directory)
+    }
+
+    fn open_syncing(
+        path: &Path,
+        opening: Opening,
+        closed: &[Closed],
+        sync: impl FnOnce(&Path) -> Result<(), Error>,
+    ) -> Result<Self, Error> {
         create_directory_of(path, opening.durable)?;
         let (file, created) = open_or_create(path, opening.mode).map_err(failed("open", path))?;
         let meta = file.metadata().map_err(failed("inspect", path))?;
         if !meta.is_file() {
             return Err(Error::NotRegular { path: path.to_owned() });
         }
-        // Some network file systems have no locks; there, writers can't be told apart.
-        let locked = flock(&file, FlockOperation::NonBlockingLockExclusive);
-        if locked == Err(Errno::WOULDBLOCK) {
-            return Err(Error::Busy { path: path.to_owned() });
+        // Where there are no locks, writers can't be told apart.
+        if let Err(NotLocked::Held(holder)) = lock(&file) {
+            return Err(Error::Busy { path: path.to_owned(), holder });
         }
         let identity = Identity { device: meta.dev(), inode: meta.ino() };
         let mut opened = Self {
@@ -96,7 +105,10 @@ impl AppendFile {
             let mode = Permissions::from_mode(opening.mode);
             opened.file.set_permissions(mode).map_err(failed("set the mode of", path))?;
             if opening.durable {
-                sync_directory(path)?;
+                sync(path).inspect_err(|_| {
+                    // What is there already would not be synced by the next try.
+                    fs::remove_file(path).unwrap_or_default();
+                })?;
             }
         } else {
             let known = closed.iter().rev().find(|closed| closed.identity == identity);
@@ -245,11 +257,8 @@ impl AppendFile {
 }
 
 impl Drop for AppendFile {
-    /// Gives the lock back. Closing alone does not while a copy of the descriptor lives, and a child
-    /// that is just being started has one until its exec (`flock(2)`).
     fn drop(&mut self) {
-        // Where there are no locks there is none to give back.
-        flock(&self.file, FlockOperation::Unlock).unwrap_or_default();
+        unlock(&self.file);
     }
 }
 

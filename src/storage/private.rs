@@ -10,7 +10,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use rustix::fs::{FlockOperation, flock};
+use super::lock::lock;
 
 const PREFIX: &str = "tidegate-";
 
@@ -37,7 +37,8 @@ pub fn sweep(base: &Path, mut each: impl FnMut(&Path)) {
         let Ok(folder) = File::open(&path) else {
             continue;
         };
-        if flock(&folder, FlockOperation::NonBlockingLockExclusive).is_ok() {
+        // Where there are no locks, the living can't be told from the dead.
+        if lock(&folder).is_ok() {
             each(&path);
             if let Err(error) = fs::remove_dir_all(&path) {
                 tracing::warn!(folder = %path.display(), %error, "a dead run's folder stays");
@@ -58,9 +59,9 @@ impl PrivateFolder {
             let path = base.join(format!("{PREFIX}{}-{number}", process::id()));
             match DirBuilder::new().mode(0o700).create(&path) {
                 Ok(()) => {
-                    let lock = File::open(&path)?;
-                    flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
-                    return Ok(Self { path, kept: false, _lock: lock });
+                    let folder = File::open(&path)?;
+                    lock(&folder).map_err(io::Error::other)?;
+                    return Ok(Self { path, kept: false, _lock: folder });
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),

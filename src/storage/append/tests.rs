@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use zstd::zstd_safe::CParameter;
 
 use super::*;
-use crate::storage::directory;
+use crate::storage::{directory, lock::Holder};
 
 const LINES: Opening = Opening { content: Content::Lines, mode: 0o640, durable: true };
 
@@ -45,9 +45,30 @@ fn a_second_writer_of_one_file_is_refused_until_the_first_is_gone() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("flows.ndjson");
     let first = AppendFile::open(&path, LINES, &[]).unwrap();
-    assert!(matches!(AppendFile::open(&path, LINES, &[]), Err(Error::Busy { .. })));
+    let refused = AppendFile::open(&path, LINES, &[]).unwrap_err();
+    assert!(matches!(refused, Error::Busy { holder: Holder::Ourselves, .. }), "{refused}");
     drop(first);
     AppendFile::open(&path, LINES, &[]).unwrap();
+}
+
+#[test]
+fn a_new_file_whose_directory_was_not_synced_is_made_and_synced_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("flows.ndjson");
+    let io_error = |path: &Path| {
+        let source = io::Error::from_raw_os_error(rustix::io::Errno::IO.raw_os_error());
+        Err(Error::Io { action: "sync", path: path.to_owned(), source })
+    };
+    AppendFile::open_syncing(&path, LINES, &[], io_error).unwrap_err();
+    let mut synced = false;
+    let sync = |_: &Path| {
+        synced = true;
+        Ok(())
+    };
+    AppendFile::open_syncing(&path, LINES, &[], sync).unwrap();
+    assert!(synced);
+    let not_again = |_: &Path| panic!("it was there before");
+    AppendFile::open_syncing(&path, LINES, &[], not_again).unwrap();
 }
 
 /// A child that is being started has a copy of every descriptor for a moment, and a copy shares the
