@@ -217,6 +217,10 @@ impl Configure for Config {
             .collect()
     }
 
+    fn keeps_state(&self) -> bool {
+        self.mode == Mode::Segments && self.segment.dir.is_none()
+    }
+
     fn provides(&self) -> Vec<String> {
         self.fields.clone()
     }
