@@ -5,7 +5,9 @@
 //! neighbour named by its date, and not ours to delete.
 
 use std::{
-    fs, io,
+    ffi::OsString,
+    fmt, fs, io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -13,8 +15,9 @@ use rustix::{
     fs::{CWD, RenameFlags, renameat_with},
     io::Errno,
 };
+use tracing::info;
 
-use super::directory::directory_of;
+use super::{directory::directory_of, replace::replace};
 
 /// Digits of a number.
 const DIGITS: usize = 6;
@@ -23,8 +26,19 @@ const MAX_NUMBER: u64 = 999_999;
 /// Tries to find a free number, should somebody else take them at the same time.
 const MAX_TRIES: usize = 1_000;
 
+/// A file that was rotated: a rotated file never changes again, so it is known by its inode and size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Note {
+    number: u64,
+    inode: u64,
+    bytes: u64,
+}
+
 /// Renames the file at `path` to its next number, and says what it is called now; `None` if all
 /// numbers are used up.
+///
+/// # Errors
+/// If the system refuses: the file has its name still.
 pub fn rotate(path: &Path) -> io::Result<Option<PathBuf>> {
     let last = numbers(path)?.last().copied().unwrap_or(0);
     for number in (last + 1..=MAX_NUMBER).take(MAX_TRIES) {
@@ -41,14 +55,48 @@ pub fn rotate(path: &Path) -> io::Result<Option<PathBuf>> {
     Err(io::Error::other(format!("no free number after {last}")))
 }
 
-/// Deletes the oldest rotated files of `path` until `keep` are left, and gives back how many.
-pub fn prune(path: &Path, keep: usize) -> io::Result<usize> {
-    let numbers = numbers(path)?;
-    let surplus = numbers.len().saturating_sub(keep);
-    for number in numbers.iter().take(surplus) {
-        fs::remove_file(rotated(path, *number))?;
+/// Notes that `rotated` was `path`, and deletes the oldest of those noted until `keep` are left; gives
+/// back how many were deleted. A file of such a name that is not noted, or is another by now, is somebody
+/// else's.
+///
+/// # Errors
+/// If the system refuses: the next call deletes what this one could not.
+pub fn keep(path: &Path, rotated: &Path, keep: usize) -> io::Result<usize> {
+    let notes = notes(path);
+    let mut ours = read_notes(&notes)?;
+    ours.extend(Note::of(path, rotated)?);
+    ours.retain(|note| note.is_still(path));
+    ours.sort_unstable_by_key(|note| note.number);
+    ours.dedup();
+    let surplus = ours.len().saturating_sub(keep);
+    let mut deleted = Ok(());
+    for note in ours.iter().take(surplus) {
+        let old = self::rotated(path, note.number);
+        match fs::remove_file(&old) {
+            Ok(()) => info!(file = %old.display(), "deleted: newer rotated files are kept"),
+            Err(error) => deleted = Err(error),
+        }
     }
-    Ok(surplus)
+    ours.retain(|note| note.is_still(path));
+    let lines: String = ours.iter().map(ToString::to_string).collect();
+    replace(&notes, lines.as_bytes(), 0o640).map_err(io::Error::other)?;
+    deleted.map(|()| surplus)
+}
+
+/// `/log/.flows.ndjson.rotated` for `/log/flows.ndjson`.
+fn notes(path: &Path) -> PathBuf {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".rotated");
+    path.with_file_name(name)
+}
+
+fn read_notes(path: &Path) -> io::Result<Vec<Note>> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(text.lines().filter_map(Note::parse).collect()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Renames without ever replacing a file.
@@ -70,18 +118,20 @@ fn rotated(path: &Path, number: u64) -> PathBuf {
 
 /// The numbers of the rotated files of `path`, oldest first.
 fn numbers(path: &Path) -> io::Result<Vec<u64>> {
-    let (stem, extension) = split(path);
-    let number = |name: &str| {
-        let digits = name.strip_prefix(stem)?.strip_prefix('.')?.strip_suffix(extension)?;
-        let is_ours = digits.len() == DIGITS && digits.bytes().all(|byte| byte.is_ascii_digit());
-        if is_ours { digits.parse::<u64>().ok() } else { None }
-    };
     let mut numbers = Vec::new();
     for entry in fs::read_dir(directory_of(path))? {
-        numbers.extend(entry?.file_name().to_str().and_then(number));
+        numbers.extend(entry?.file_name().to_str().and_then(|name| number(path, name)));
     }
     numbers.sort_unstable();
     Ok(numbers)
+}
+
+/// The number in a rotated file's name.
+fn number(path: &Path, name: &str) -> Option<u64> {
+    let (stem, extension) = split(path);
+    let digits = name.strip_prefix(stem)?.strip_prefix('.')?.strip_suffix(extension)?;
+    let is_number = digits.len() == DIGITS && digits.bytes().all(|byte| byte.is_ascii_digit());
+    if is_number { digits.parse().ok() } else { None }
 }
 
 /// A file's name before and from its extensions, which have letters: `.ndjson`, `.ndjson.gz`.
@@ -101,9 +151,47 @@ fn split(path: &Path) -> (&str, &str) {
     (stem, name.strip_prefix(stem).unwrap_or_default())
 }
 
+// === impl Note ===
+
+impl Note {
+    /// A note of the file `rotated`, which was `path`.
+    fn of(path: &Path, rotated: &Path) -> io::Result<Option<Self>> {
+        let meta = fs::symlink_metadata(rotated)?;
+        let name = rotated.file_name().and_then(|name| name.to_str());
+        let number = name.and_then(|name| number(path, name));
+        Ok(number.map(|number| Self { number, inode: meta.ino(), bytes: meta.len() }))
+    }
+
+    /// Whether the file of that name is the one that was noted.
+    fn is_still(&self, path: &Path) -> bool {
+        let rotated = rotated(path, self.number);
+        Self::of(path, &rotated).is_ok_and(|note| note == Some(*self))
+    }
+
+    fn parse(line: &str) -> Option<Self> {
+        let mut numbers = line.split(' ').map(|number| number.parse().ok());
+        let mut next = || numbers.next().flatten();
+        Some(Self { number: next()?, inode: next()?, bytes: next()? })
+    }
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { number, inode, bytes } = self;
+        writeln!(f, "{number} {inode} {bytes}")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Rotates and says to what, and how many old ones were deleted.
+    fn rotate_keeping(path: &Path, count: usize) -> (PathBuf, usize) {
+        let rotated = rotate(path).unwrap().unwrap();
+        let deleted = keep(path, &rotated, count).unwrap();
+        (rotated, deleted)
+    }
 
     #[test]
     fn the_number_stands_before_the_extensions() {
@@ -126,6 +214,7 @@ mod tests {
             let entries = fs::read_dir(directory.path()).unwrap();
             let mut names: Vec<_> =
                 entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+            names.retain(|name| !name.starts_with('.'));
             names.sort();
             names
         };
@@ -135,8 +224,7 @@ mod tests {
         }
         for kept in [1, 2, 2] {
             fs::write(&path, "").unwrap();
-            rotate(&path).unwrap();
-            prune(&path, 2).unwrap();
+            rotate_keeping(&path, 2);
             assert_eq!(names().len(), bystanders.len() + kept);
         }
         fs::remove_file(directory.path().join("flows.000002.ndjson")).unwrap();
@@ -153,13 +241,56 @@ mod tests {
         for name in neighbours {
             fs::write(directory.path().join(name), "").unwrap();
         }
-        for number in ["000001", "000002"] {
+        for (number, deleted) in [("000001", 0), ("000002", 1)] {
             fs::write(&path, "").unwrap();
             let expected = directory.path().join(format!("flows.{number}.ndjson"));
-            assert_eq!(rotate(&path).unwrap(), Some(expected));
+            assert_eq!(rotate_keeping(&path, 1), (expected, deleted));
         }
-        assert_eq!(prune(&path, 1).unwrap(), 1);
         assert!(neighbours.iter().all(|name| directory.path().join(name).exists()));
+    }
+
+    #[test]
+    fn only_files_that_were_rotated_here_are_deleted_whatever_others_are_called() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("flows.ndjson");
+        let file = |number: u64| directory.path().join(format!("flows.{number:06}.ndjson"));
+        for number in 1..=7 {
+            fs::write(file(number), "an archive of the year before").unwrap();
+        }
+        for number in 8..=10 {
+            fs::write(&path, format!("{number}\n")).unwrap();
+            assert_eq!(rotate_keeping(&path, 2).0, file(number));
+        }
+        let there: Vec<_> = (1..=10).filter(|number| file(*number).exists()).collect();
+        assert_eq!(there, [1, 2, 3, 4, 5, 6, 7, 9, 10]);
+        // Somebody has put his own in the place of one.
+        fs::remove_file(file(9)).unwrap();
+        fs::write(file(9), "his").unwrap();
+        for number in 11..=13 {
+            fs::write(&path, format!("{number}\n")).unwrap();
+            rotate_keeping(&path, 2);
+        }
+        let there: Vec<_> = (1..=13).filter(|number| file(*number).exists()).collect();
+        assert_eq!(there, [1, 2, 3, 4, 5, 6, 7, 9, 12, 13]);
+    }
+
+    #[test]
+    fn damaged_notes_of_rotated_files_keep_what_they_no_longer_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("flows.ndjson");
+        for text in ["one\n", "two\n"] {
+            fs::write(&path, text).unwrap();
+            rotate_keeping(&path, 5);
+        }
+        let noted = fs::read_to_string(notes(&path)).unwrap();
+        let second = noted.lines().nth(1).unwrap();
+        fs::write(notes(&path), format!("\n1\nx y z\n1 2 3 4\n-1 0 0\n{second}\n{second}"))
+            .unwrap();
+        fs::write(&path, "three\n").unwrap();
+        let (third, deleted) = rotate_keeping(&path, 1);
+        assert!(third.exists() && deleted >= 1);
+        assert!(!directory.path().join("flows.000002.ndjson").exists());
+        assert!(directory.path().join("flows.000001.ndjson").exists());
     }
 
     #[test]
