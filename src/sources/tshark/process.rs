@@ -5,6 +5,7 @@ pub(super) mod child;
 pub(super) mod lines;
 pub(super) mod pcap;
 pub(super) mod programs;
+pub(super) mod question;
 pub(super) mod refusal;
 pub(super) mod spawn;
 pub(super) mod statistics;

@@ -123,7 +123,7 @@ impl Capturer {
                 privilege: Privilege::Capture,
                 death_signal: "TERM",
             },
-            &self.meter,
+            Some(&self.meter),
         );
         let mut dumpcap = match started.await {
             Ok(dumpcap) => dumpcap,

@@ -2,21 +2,28 @@
 
 use std::path::Path;
 
-use tokio::process::Command;
 use tokio_util::task::AbortOnDropHandle;
+
+use super::{programs::Privilege, question::Question};
 
 /// Major versions whose output was tested.
 const TESTED: [u32; 2] = [3, 4];
 
 /// Asks tshark for its version in the background, and warns if it is one we have not been tested with.
 pub(in crate::sources::tshark) fn warn_unless_tested(tshark: &Path) -> AbortOnDropHandle<()> {
-    let mut command = Command::new(tshark);
-    command.arg("--version").env_clear().kill_on_drop(true);
+    let question = Question {
+        program: tshark.to_owned(),
+        arguments: vec!["--version".to_owned()],
+        privilege: Privilege::None,
+    };
     AbortOnDropHandle::new(tokio::spawn(async move {
-        let Ok(output) = command.output().await else {
-            return;
+        let text = match question.ask().await {
+            Ok(answer) => answer.text,
+            Err(error) => {
+                tracing::warn!(%error, "the version of tshark is not known");
+                return;
+            }
         };
-        let text = String::from_utf8_lossy(&output.stdout);
         let first = text.lines().next().unwrap_or_default();
         match major(first) {
             Some(major) if TESTED.contains(&major) => tracing::debug!(version = first, "tshark"),

@@ -248,7 +248,7 @@ impl Cutter {
                 privilege: Privilege::None,
                 death_signal: "KILL",
             },
-            &self.meter,
+            Some(&self.meter),
         )
         .await
     }
