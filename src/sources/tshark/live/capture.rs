@@ -143,7 +143,7 @@ impl Capturer {
             Reason::DiskFull => dumpcap.finish(END_DEADLINE).await,
         };
         let clean = was_stopped(ended.exit);
-        self.take_closed(&folder, &mut taken, Some(!clean));
+        self.take_closed(&folder, &mut taken, Some(!clean)).await;
         let statistics = supervisor.ended(&ended, reason != Reason::Ended)?;
         if reason == Reason::DiskFull {
             supervisor.failed("segment_disk_full", "the segments' disk is full");
@@ -168,7 +168,7 @@ impl Capturer {
                 () = stop.cancelled() => return Reason::Stopped,
                 _ = look.tick() => {}
             }
-            if let Some(open_bytes) = self.take_closed(folder, taken, None) {
+            if let Some(open_bytes) = self.take_closed(folder, taken, None).await {
                 supervisor.captures();
                 while self.backlog.bytes() + open_bytes > self.config.segment.disk_budget_bytes
                     || self.is_full()
@@ -194,8 +194,15 @@ impl Capturer {
 
     /// Appends the segments that were closed since. While dumpcap runs (`ended` is `None`) the last one
     /// is open, and its size is returned.
-    fn take_closed(&self, folder: &Path, taken: &mut u64, ended: Option<bool>) -> Option<u64> {
-        let mut segments = match list(folder, *taken) {
+    async fn take_closed(
+        &self,
+        folder: &Path,
+        taken: &mut u64,
+        ended: Option<bool>,
+    ) -> Option<u64> {
+        let (path, after) = (folder.to_owned(), *taken);
+        let listed = spawn_blocking(move || list(&path, after)).await;
+        let mut segments = match listed.map_err(io::Error::other).flatten() {
             Ok(segments) => segments,
             Err(error) => {
                 self.meter.error("segment_unreadable");
@@ -212,7 +219,7 @@ impl Capturer {
             *taken = number;
             segment.may_be_cut = ended == Some(true) && place + 1 == count;
             if segment.bytes <= pcap::HEADER_BYTES as u64 {
-                remove(&segment.path);
+                remove(&segment.path).await;
             } else {
                 self.backlog.push(Item::Segment(segment));
             }
@@ -237,15 +244,15 @@ impl Capturer {
                 bytes = segment.bytes,
                 "segments wait in vain and take too much disk: the newest was shed"
             );
-            remove(&segment.path);
+            remove(&segment.path).await;
         }
         true
     }
 }
 
 /// Deletes a segment.
-pub(in crate::sources::tshark) fn remove(path: &Path) {
-    if let Err(error) = fs::remove_file(path) {
+pub(in crate::sources::tshark) async fn remove(path: &Path) {
+    if let Err(error) = tokio::fs::remove_file(path).await {
         tracing::warn!(segment = %path.display(), %error, "a segment could not be deleted");
     }
 }
