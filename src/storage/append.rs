@@ -18,7 +18,7 @@ use tracing::warn;
 pub use self::tail::Content;
 use super::{
     Error,
-    directory::{create_directory_of, sync_directory},
+    directory::{create_directory_of, directory_of, sync_directory},
     failed,
     lock::{NotLocked, lock, unlock},
 };
@@ -26,6 +26,9 @@ use crate::component::with_causes;
 
 /// More than this behind the last whole record is no torn write of ours.
 const MAX_TORN_BYTES: u64 = 64 << 20;
+
+/// So many links may lead from one to the next, as for the kernel (`path_resolution(7)`).
+const MAX_LINKS: usize = 40;
 
 /// An open file and where its last whole record ends.
 #[derive(Debug)]
@@ -82,8 +85,9 @@ impl AppendFile {
         closed: &[Closed],
         sync: impl FnOnce(&Path) -> Result<(), Error>,
     ) -> Result<Self, Error> {
-        create_directory_of(path, opening.durable)?;
-        let (file, created) = open_or_create(path, opening.mode).map_err(failed("open", path))?;
+        let place = place(path);
+        create_directory_of(&place, opening.durable)?;
+        let (file, created) = open_or_create(&place, opening.mode).map_err(failed("open", path))?;
         let meta = file.metadata().map_err(failed("inspect", path))?;
         if !meta.is_file() {
             return Err(Error::NotRegular { path: path.to_owned() });
@@ -105,9 +109,9 @@ impl AppendFile {
             let mode = Permissions::from_mode(opening.mode);
             opened.file.set_permissions(mode).map_err(failed("set the mode of", path))?;
             if opening.durable {
-                sync(path).inspect_err(|_| {
+                sync(&place).inspect_err(|_| {
                     // What is there already would not be synced by the next try.
-                    fs::remove_file(path).unwrap_or_default();
+                    fs::remove_file(&place).unwrap_or_default();
                 })?;
             }
         } else {
@@ -260,6 +264,21 @@ impl Drop for AppendFile {
     fn drop(&mut self) {
         unlock(&self.file);
     }
+}
+
+/// Where the file at `path` is to be made: where the links lead to, if they lead to nothing yet.
+fn place(path: &Path) -> PathBuf {
+    let mut place = path.to_owned();
+    if fs::metadata(path).is_ok() {
+        return place;
+    }
+    for _ in 0..MAX_LINKS {
+        match fs::read_link(&place) {
+            Ok(target) => place = directory_of(&place).join(target),
+            Err(_) => break,
+        }
+    }
+    place
 }
 
 /// Opens a file to append, and says whether it is new.

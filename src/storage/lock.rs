@@ -1,7 +1,7 @@
 //! Locks that end with the process that holds them, and whose they are.
 //!
 //! A lock is one of flock(2) on the file or directory itself. Who holds it is read from `/proc/locks`
-//! (proc_locks(5)): a line like `1: FLOCK ADVISORY WRITE 4242 fe:01:1234567 0 EOF` for each, with the
+//! (`proc_locks(5)`): a line like `1: FLOCK ADVISORY WRITE 4242 fe:01:1234567 0 EOF` for each, with the
 //! process, and the device and inode of the file.
 
 use std::{

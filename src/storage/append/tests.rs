@@ -1,4 +1,4 @@
-use std::io::Read as _;
+use std::{io::Read as _, os::unix::fs::symlink};
 
 use flate2::write::GzEncoder;
 use proptest::prelude::*;
@@ -49,6 +49,32 @@ fn a_second_writer_of_one_file_is_refused_until_the_first_is_gone() {
     assert!(matches!(refused, Error::Busy { holder: Holder::Ourselves, .. }), "{refused}");
     drop(first);
     AppendFile::open(&path, LINES, &[]).unwrap();
+}
+
+#[test]
+fn a_file_behind_links_is_made_where_they_lead_to() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |path: &str| directory.path().join(path);
+    symlink("elsewhere", at("flows.ndjson")).unwrap();
+    symlink(at("disk/new/flows"), at("elsewhere")).unwrap();
+    let mut file = AppendFile::open(&at("flows.ndjson"), LINES, &[]).unwrap();
+    file.append(b"one\n", true).unwrap();
+    assert!(file.is_current());
+    drop(file);
+    let mut file = AppendFile::open(&at("flows.ndjson"), LINES, &[]).unwrap();
+    file.append(b"two\n", true).unwrap();
+    assert_eq!(contents(&at("disk/new/flows")), b"one\ntwo\n");
+    assert!(fs::symlink_metadata(at("flows.ndjson")).unwrap().is_symlink());
+}
+
+#[test]
+fn links_in_a_circle_are_an_error_and_no_endless_search() {
+    let directory = tempfile::tempdir().unwrap();
+    let [one, two] = ["one", "two"].map(|name| directory.path().join(name));
+    symlink(&one, &two).unwrap();
+    symlink(&two, &one).unwrap();
+    let error = AppendFile::open(&one, LINES, &[]).unwrap_err();
+    assert!(matches!(error, Error::Io { .. }), "{error:?}");
 }
 
 #[test]
