@@ -94,7 +94,7 @@ impl Capturer {
             if reason == Reason::Stopped || !supervisor.pause(stop).await {
                 return Ok(());
             }
-            while self.is_full() {
+            while self.is_full().await {
                 tokio::select! {
                     () = sleep(SPACE_EVERY) => {}
                     () = stop.cancelled() => return Ok(()),
@@ -171,13 +171,13 @@ impl Capturer {
             if let Some(open_bytes) = self.take_closed(folder, taken, None).await {
                 supervisor.captures();
                 while self.backlog.bytes() + open_bytes > self.config.segment.disk_budget_bytes
-                    || self.is_full()
+                    || self.is_full().await
                 {
                     if !self.shed_newest().await {
                         break;
                     }
                 }
-                if self.is_full() {
+                if self.is_full().await {
                     return Reason::DiskFull;
                 }
             }
@@ -185,8 +185,10 @@ impl Capturer {
     }
 
     /// Whether what is written until the next look might not fit on the disk.
-    fn is_full(&self) -> bool {
-        space(&self.folder).is_ok_and(|space| {
+    async fn is_full(&self) -> bool {
+        let folder = self.folder.clone();
+        let space = spawn_blocking(move || space(&folder)).await;
+        space.map_err(io::Error::other).flatten().is_ok_and(|space| {
             // A small disk is used up to three quarters rather than not at all.
             space.free < self.config.segment.max_bytes.min(space.total / 4)
         })

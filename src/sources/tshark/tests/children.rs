@@ -39,7 +39,7 @@ fn said(folder: &TempDir) -> BTreeMap<String, Vec<String>> {
     for entry in fs::read_dir(folder.path().join("said")).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-        if !name.ends_with(".part") {
+        if path.extension().is_none() {
             let task = name.rsplit_once('-').unwrap().0.to_owned();
             said.entry(task).or_default().push(fs::read_to_string(path).unwrap());
         }
@@ -55,7 +55,7 @@ async fn run_until(config: &Config, folder: &TempDir, tasks: &[&str]) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    let begun = tokio::time::timeout(Duration::from_secs(60), begun).await;
+    let begun = tokio::time::timeout(Duration::from_mins(1), begun).await;
     assert!(begun.is_ok(), "{tasks:?}: only {:?}", said(folder).keys());
     source.running.abort();
     drop(source.running.await);
