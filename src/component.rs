@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::{
     clock::Clock,
     configure::{Asks, Claim, Configure, Context, Need, Problem, Reference},
-    error::Error,
+    error::{Error, with_causes},
     input::Input,
     outbox::Outbox,
     outputs::{Closed, Outputs},

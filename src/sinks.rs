@@ -1,7 +1,6 @@
 //! Where records leave the pipeline. Each sink only encodes and sends; [`driver`] does what all of
 //! them have in common.
 
-mod append;
 pub mod blackhole;
 mod compression;
 pub mod console;

@@ -1,6 +1,9 @@
 //! What a component's config answers, before anything starts and when it does.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{self, Path, PathBuf, absolute},
+    sync::Arc,
+};
 
 use tokio::sync::watch;
 
@@ -133,12 +136,37 @@ pub trait Configure {
         0
     }
 
+    /// Whether it keeps anything in `data_dir`, which no other process may use then.
+    fn keeps_state(&self) -> bool {
+        false
+    }
+
     /// Builds the component.
     ///
     /// # Errors
     /// When something it needs to begin is missing.
     fn build(&self, context: &Context) -> Result<Component, Error>;
 }
+
+// === impl Claim ===
+
+impl Claim {
+    /// The file at `path`, in whatever spelling: in the directory `/log`, `a`, `./a`, `b/../a` and
+    /// `/log/a` are one.
+    pub fn file(key: impl Into<String>, path: &Path) -> Self {
+        let mut plain = PathBuf::new();
+        for part in absolute(path).unwrap_or_else(|_| path.to_owned()).components() {
+            if part == path::Component::ParentDir {
+                plain.pop();
+            } else {
+                plain.push(part);
+            }
+        }
+        Self { key: key.into(), what: format!("file {}", plain.display()) }
+    }
+}
+
+// === impl Problem ===
 
 impl Problem {
     /// A problem with the value of `key`.
@@ -151,5 +179,30 @@ impl Problem {
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_spellings_of_one_path_are_one_claim() {
+        let here = std::env::current_dir().unwrap();
+        let claim = |path: &str| Claim::file("path", Path::new(path)).what;
+        let whole = format!("{}/flows-%F", here.display());
+        for spelling in [
+            "flows-%F",
+            "./flows-%F",
+            "logs/../flows-%F",
+            ".//flows-%F",
+            "a/b/../../flows-%F",
+            &whole,
+        ] {
+            assert_eq!(claim(spelling), format!("file {whole}"), "{spelling}");
+        }
+        assert_eq!(claim("/log/./a//b/../../../x"), "file /x");
+        assert_ne!(claim("/log/a"), claim("/log/b"));
+        assert_eq!(claim(""), "file ");
     }
 }

@@ -22,6 +22,17 @@ enum Fault {
     Other,
 }
 
+/// Writes what `error` says and why, on one line.
+pub fn with_causes(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
 // === impl Error ===
 
 impl Error {

@@ -8,14 +8,17 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use super::{
-    append::{self, AppendFile, Content, Opening, with_causes},
-    options::DeadLetterConfig,
-};
+use tokio::task::JoinError;
+
+use super::options::DeadLetterConfig;
 use crate::{
     codec::returned::write_line,
     component::{self, Clock},
     record::{Returned, Timestamp},
+    storage::{
+        self,
+        append::{AppendFile, Content, Opening},
+    },
 };
 
 /// Lines of so many bytes are written before there are more.
@@ -50,8 +53,11 @@ pub enum Error {
         max_bytes: u64,
     },
     /// The file can't be written.
-    #[error("dead letter not written: {0}")]
-    File(String),
+    #[error("dead letter not written")]
+    File(#[from] storage::Error),
+    /// Writing it panicked, or was cut off by the end of the program.
+    #[error("dead letter not written")]
+    Ended(#[from] JoinError),
 }
 
 #[derive(Debug)]
@@ -71,8 +77,9 @@ impl DeadLetter {
     /// When it can't be written.
     pub fn open(config: &DeadLetterConfig) -> Result<Self, component::Error> {
         let DeadLetterConfig { path, max_bytes } = config.clone();
-        let file = AppendFile::open(&path, OPENING, &[])
-            .map_err(|error| component::Error::failure(with_causes(&error)))?;
+        let file = AppendFile::open(&path, OPENING, &[]).map_err(|error| {
+            component::Error::failure("the dead-letter file can't be opened").because(error)
+        })?;
         let file = LetterFile { path, max_bytes, file: Some(file) };
         Ok(Self { file: Arc::new(Mutex::new(file)) })
     }
@@ -86,7 +93,7 @@ impl DeadLetter {
             file.append(&letters)
         };
         let written = tokio::task::spawn_blocking(write).await;
-        written.unwrap_or_else(|join| (0, Err(Error::File(join.to_string()))))
+        written.unwrap_or_else(|join| (0, Err(join.into())))
     }
 }
 
@@ -152,14 +159,6 @@ impl LetterFile {
             None => AppendFile::open(&self.path, OPENING, &[])?,
         };
         Ok(self.file.insert(file))
-    }
-}
-
-// === impl Error ===
-
-impl From<append::Error> for Error {
-    fn from(error: append::Error) -> Self {
-        Self::File(with_causes(&error))
     }
 }
 

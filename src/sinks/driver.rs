@@ -34,7 +34,7 @@ use super::{
 use crate::{
     ack::End,
     batch::Batch,
-    component::{Component, Context, Error, Input, Sink},
+    component::{Component, Context, Error, Input, Sink, with_causes},
     record::Kind,
 };
 
@@ -199,7 +199,7 @@ impl<S: Sink> Driver<S> {
         self.delivery.meter.error("maintenance");
         if self.unmaintained.is_power_of_two() {
             let (sink, failed) = (self.delivery.meter.id(), self.unmaintained);
-            warn!(sink, failed, "tried again in a second: {error}");
+            warn!(sink, failed, "tried again in a second: {}", with_causes(&error));
         }
     }
 

@@ -34,7 +34,7 @@ use super::{
     secret::Secret,
 };
 use crate::{
-    codec::{Codec, Encoder, Origin, Schema},
+    codec::{Encoder, Origin, Schema},
     component::{Component, Context, Error, ItemEnd, Items, Outcome, Problem, SendError, Sink},
     metrics::Meter,
     record::{Kind, Records, Returned},
@@ -304,10 +304,7 @@ impl ConfigureSink for Config {
             Some(Problem::new(format!("endpoints[{at}]"), endpoint.err()?))
         }));
         problems.extend(self.auth.iter().flat_map(Auth::check));
-        if options.encoding.codec != Codec::Json {
-            let problem = Problem::new("encoding.codec", "Elasticsearch takes JSON documents only");
-            problems.push(problem.hint("use codec: json"));
-        }
+        problems.extend(http::check_codec(options, "Elasticsearch takes JSON documents only"));
         problems.extend(self.check_target());
         problems.extend(self.check_setup(options));
         problems.extend(self.tls.check());
@@ -316,8 +313,7 @@ impl ConfigureSink for Config {
     }
 
     fn check_environment(&self) -> Vec<Problem> {
-        let client = Client::new(&self.connection(Duration::from_secs(1)));
-        client.err().map(|error| Problem::new("tls", error.to_string())).into_iter().collect()
+        http::check_client(&self.connection(Duration::from_secs(1)))
     }
 
     fn build(&self, options: &Options, context: &Context) -> Result<Component, Error> {

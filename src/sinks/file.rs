@@ -5,29 +5,31 @@
 
 #[cfg(fuzzing)]
 pub mod fuzzing;
-mod rotation;
 mod template;
 mod writer;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use self::template::Bucket;
 use self::{template::Template, writer::Writer};
-use super::{
-    Compression, ConfigureSink, Requests,
-    append::{Content, Opening, unwritable, with_causes},
-    driver,
-    options::Options,
-};
+use super::{Compression, ConfigureSink, Requests, driver, options::Options};
 use crate::{
     codec::{Codec, Encoder, Origin},
     component::{
         Claim, Clock, Component, Context, Error, Items, Outcome, Problem, SendError, Sink,
+        with_causes,
     },
     record::{Records, Timestamp},
+    storage::{
+        append::{Content, Opening},
+        directory::unwritable,
+    },
 };
 
 /// Writes records to files.
@@ -66,7 +68,7 @@ pub struct Config {
 
 /// When a file is put aside: `flows.ndjson` becomes `flows.000001.ndjson`, the next one
 /// `flows.000002.ndjson`. After `999999` records are held until files with high numbers are moved
-/// elsewhere.
+/// elsewhere. While the system refuses to rename a file, it grows on, and each minute it is tried again.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RotateConfig {
@@ -77,8 +79,9 @@ pub struct RotateConfig {
     /// limit; at least 1). An empty file stays. If the clock is set back before the creation, they
     /// count from then on.
     pub max_age_secs: Option<u64>,
-    /// Rotated files that are kept for each path; the oldest are deleted (default: all; at least 1).
-    /// Whatever is named like one, with exactly six digits, counts as one.
+    /// Rotated files that are kept for each path; the oldest are deleted (default: all; at least 1). Only
+    /// files that were rotated while this was set count and are deleted, not others of such names: what
+    /// they are is noted in `.NAME.rotated` beside them.
     pub keep: Option<usize>,
 }
 
@@ -165,7 +168,7 @@ impl ConfigureSink for Config {
     }
 
     fn claims(&self) -> Vec<Claim> {
-        vec![Claim { key: "path".to_owned(), what: format!("file {}", self.path) }]
+        vec![Claim::file("path", Path::new(&self.path))]
     }
 
     fn build(&self, options: &Options, context: &Context) -> Result<Component, Error> {
@@ -194,6 +197,7 @@ impl Config {
             sync: self.sync,
             sync_interval_nanos: self.sync_interval_secs.saturating_mul(1_000_000_000),
             reload: context.reload.clone(),
+            meter: Arc::clone(&context.meter),
             open: Vec::new(),
             closed: Vec::new(),
         };
@@ -215,7 +219,7 @@ impl Config {
 
 impl FileSink {
     /// Does `work` in a thread that may wait for the disk.
-    async fn with_writer<F>(&self, work: F) -> Result<(), SendError>
+    async fn with_writer<F>(&self, work: F) -> Result<(), writer::Error>
     where
         F: FnOnce(&mut Writer, Timestamp) -> Result<(), writer::Error> + Send + 'static,
     {
@@ -224,12 +228,7 @@ impl FileSink {
             let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
             work(&mut writer, Clock::Wall.now(None))
         };
-        match tokio::task::spawn_blocking(blocking).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) if error.is_refusal() => Err(SendError::Hold { reason: error.text() }),
-            Ok(Err(error)) => Err(SendError::Retry { after: None, reason: error.text() }),
-            Err(join) => Err(SendError::Retry { after: None, reason: with_causes(&join) }),
-        }
+        tokio::task::spawn_blocking(blocking).await?
     }
 }
 
@@ -245,18 +244,25 @@ impl Sink for FileSink {
     async fn send(&self, items: &Items<'_, Bucket>) -> Result<Outcome<()>, SendError> {
         let Some(bucket) = items.meta().copied() else { return Ok(Outcome::Delivered) };
         let request = items.concat();
-        self.with_writer(move |writer, now| writer.write(bucket, &request, now)).await?;
-        Ok(Outcome::Delivered)
+        let written =
+            self.with_writer(move |writer, now| writer.write(bucket, &request, now)).await;
+        match written {
+            Ok(()) => Ok(Outcome::Delivered),
+            Err(error) if error.is_refusal() => {
+                Err(SendError::Hold { reason: with_causes(&error) })
+            }
+            Err(error) => Err(SendError::Retry { after: None, reason: with_causes(&error) }),
+        }
     }
 
     async fn maintain(&self) -> Result<(), Error> {
         let maintained = self.with_writer(Writer::maintain).await;
-        maintained.map_err(|error| Error::failure(error.to_string()))
+        maintained.map_err(|error| Error::failure("files are not maintained").because(error))
     }
 
     async fn close(&self) -> Result<(), Error> {
         let closed = self.with_writer(|writer, _| writer.close_all()).await;
-        closed.map_err(|error| Error::failure(error.to_string()))
+        closed.map_err(|error| Error::failure("files are not closed").because(error))
     }
 }
 

@@ -9,7 +9,7 @@ mod redaction;
 mod retry_after;
 mod tls;
 
-use std::{error::Error as StdError, time::Duration};
+use std::time::Duration;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use reqwest::{
@@ -25,8 +25,11 @@ use serde::Deserialize;
 pub(super) use self::exposure::warn_of_risks;
 pub use self::tls::TlsConfig;
 use self::{gzip::gzip, redaction::Redaction};
-use super::secret::Secret;
-use crate::component::{Clock, Error, Items, Problem, SendError};
+use super::{options::Options, secret::Secret};
+use crate::{
+    codec::Codec,
+    component::{Clock, Error, Items, Problem, SendError, with_causes},
+};
 
 const USER_AGENT: &str = concat!("tidegate/", env!("CARGO_PKG_VERSION"));
 /// Longer than any handshake that is going to work.
@@ -181,7 +184,7 @@ impl Client {
     /// When a certificate or key can't be read or used, or a credential can't stand in a header.
     pub(super) fn new(connection: &Connection<'_>) -> Result<Self, Error> {
         let failed = |error: reqwest::Error| {
-            Error::configuration(format!("no HTTP client: {}", causes(&error.without_url())))
+            Error::configuration(format!("no HTTP client: {}", with_causes(&error.without_url())))
         };
         let authorization = connection.authorization.header().map(|text| {
             let mut value = HeaderValue::try_from(text).map_err(|_| {
@@ -287,7 +290,7 @@ impl Client {
 
     fn failure(&self, error: reqwest::Error) -> Failure {
         let (connect, timeout) = (error.is_connect(), error.is_timeout());
-        let causes = self.redact(causes(&error.without_url()));
+        let causes = self.redact(with_causes(&error.without_url()));
         match (connect, timeout) {
             (true, _) => {
                 let advice = tls::advice(&causes).map(|advice| format!(": {advice}"));
@@ -332,6 +335,19 @@ pub(super) fn header(name: &'static str, value: &'static str) -> (HeaderName, He
     (HeaderName::from_static(name), HeaderValue::from_static(value))
 }
 
+/// What is wrong with the codec of a sink that sends JSON documents only; `takes` says so of its
+/// destination.
+pub(super) fn check_codec(options: &Options, takes: &str) -> Option<Problem> {
+    let wrong = options.encoding.codec != Codec::Json;
+    wrong.then(|| Problem::new("encoding.codec", takes).hint("use codec: json"))
+}
+
+/// What keeps a client of this connection from being made: files of `tls` that are missing or damaged.
+pub(super) fn check_client(connection: &Connection<'_>) -> Vec<Problem> {
+    let client = Client::new(connection);
+    client.err().map(|error| Problem::new("tls", with_causes(&error))).into_iter().collect()
+}
+
 /// What is wrong with the address of a proxy, below `proxy`. A scheme that the client does not speak
 /// must not be left to it: it would go round the proxy, and take the credential along.
 pub(super) fn check_proxy(proxy: Option<&Secret>) -> Option<Problem> {
@@ -358,16 +374,6 @@ fn redirection(response: &reqwest::Response) -> Option<String> {
     target.set_query(None);
     target.set_username("").and_then(|()| target.set_password(None)).ok()?;
     Some(target.to_string())
-}
-
-fn causes(error: &dyn StdError) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

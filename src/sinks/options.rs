@@ -160,10 +160,7 @@ impl Options {
 
     /// What nobody else may use: the dead-letter file.
     pub fn claims(&self) -> Vec<Claim> {
-        let claim = |config: &DeadLetterConfig| Claim {
-            key: "dead_letter.path".to_owned(),
-            what: format!("file {}", config.path.display()),
-        };
+        let claim = |config: &DeadLetterConfig| Claim::file("dead_letter.path", &config.path);
         self.dead_letter.iter().map(claim).collect()
     }
 }

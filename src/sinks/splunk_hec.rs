@@ -36,7 +36,7 @@ use super::{
     secret::Secret,
 };
 use crate::{
-    codec::{Codec, Encoder, Origin, Schema},
+    codec::{Encoder, Origin, Schema},
     component::{Component, Context, Error, ItemEnd, Items, Outcome, Problem, SendError, Sink},
     metrics::Meter,
     record::{Kind, Records, Returned},
@@ -223,10 +223,7 @@ impl ConfigureSink for Config {
             let problem = Problem::new("batch.max_bytes", format!("{bytes} is out of range"));
             problems.push(problem.hint(format!("collectors take up to {MAX_BATCH_BYTES}")));
         }
-        if options.encoding.codec != Codec::Json {
-            let problem = Problem::new("encoding.codec", "the collector takes JSON events only");
-            problems.push(problem.hint("use codec: json"));
-        }
+        problems.extend(http::check_codec(options, "the collector takes JSON events only"));
         problems.extend(self.check_envelope());
         problems.extend(self.acknowledgements.check());
         problems.extend(self.tls.check());
@@ -235,8 +232,7 @@ impl ConfigureSink for Config {
     }
 
     fn check_environment(&self) -> Vec<Problem> {
-        let client = Client::new(&self.connection(Duration::from_secs(1)));
-        client.err().map(|error| Problem::new("tls", error.to_string())).into_iter().collect()
+        http::check_client(&self.connection(Duration::from_secs(1)))
     }
 
     fn build(&self, options: &Options, context: &Context) -> Result<Component, Error> {

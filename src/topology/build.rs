@@ -24,6 +24,7 @@ use crate::{
     metrics::{Books, Meter},
     record::Kind,
     sources::dead_letters::{self, DeadLetters},
+    storage::{self, directory::OwnDirectory},
 };
 
 const HOST_NAME: &str = "/proc/sys/kernel/hostname";
@@ -49,6 +50,7 @@ struct Builder<'a> {
     meters: HashMap<&'a str, Arc<Meter>>,
     books: Books,
     parts: Vec<Part>,
+    data_dir: Option<OwnDirectory>,
 }
 
 /// What is in front of a component: how much may wait on each of its inputs, and what happens then.
@@ -67,6 +69,7 @@ pub fn build(
     reload: watch::Receiver<u64>,
 ) -> Result<Plan, Unbuilt> {
     let mut builder = Builder::new(config, clock, reload)?;
+    builder.data_dir = data_dir(config)?;
     let share = share(config)?;
     let edge = Intake { bounds: with_bytes(Bounds::default(), share), when_full: WhenFull::Block };
     for source in &config.sources {
@@ -133,6 +136,24 @@ fn not_in_use(path: &Path, config: &Config<Components>) -> Result<(), Error> {
     Err(Error::configuration(message).hint("move it away first, and name it by its new path"))
 }
 
+/// Takes the directory of what components keep, if they keep anything.
+fn data_dir(config: &Config<Components>) -> Result<Option<OwnDirectory>, Error> {
+    let sources = config.sources.iter().any(|source| source.config.configure().keeps_state());
+    let mut transforms = config.transforms.iter();
+    if !sources && !transforms.any(|transform| transform.config.configure().keeps_state()) {
+        return Ok(None);
+    }
+    OwnDirectory::open(&config.globals.data_dir).map(Some).map_err(|error| {
+        let message = "data_dir can't be used";
+        match error {
+            storage::Error::Busy { .. } => Error::failure(message).because(error),
+            _ => Error::configuration(message)
+                .because(error)
+                .hint("give the user that runs tidegate access, or set `data_dir`"),
+        }
+    })
+}
+
 fn with_bytes(bounds: Bounds, max_bytes: u32) -> Bounds {
     Bounds { max_bytes, ..bounds }
 }
@@ -182,6 +203,7 @@ impl<'a> Builder<'a> {
             observer: observer(config)?,
             places: ids.enumerate().map(|(place, id)| (id, place)).collect(),
             parts: Vec::new(),
+            data_dir: None,
         })
     }
 
@@ -240,7 +262,8 @@ impl<'a> Builder<'a> {
     }
 
     fn plan(self) -> Plan {
-        Plan { parts: self.parts, clock: self.clock, receipts: self.receipts }
+        let Self { parts, clock, receipts, data_dir, .. } = self;
+        Plan { parts, clock, receipts, data_dir }
     }
 }
 

@@ -10,6 +10,7 @@ use crate::{
     },
     metrics::Meter,
     record::Kinds,
+    storage::directory::OwnDirectory,
 };
 
 /// A pipeline that is checked and built, but not connected.
@@ -23,6 +24,8 @@ pub struct Plan {
     pub clock: Clock,
     /// The run's ledger.
     pub receipts: Receipts,
+    /// The directory of what its components keep, if they keep anything: ours until the run has ended.
+    pub data_dir: Option<OwnDirectory>,
 }
 
 /// One component of a plan.

@@ -15,6 +15,7 @@ use crate::{
     ack::Receipts,
     component::Error,
     metrics::{Meter, State},
+    storage::directory::OwnDirectory,
 };
 
 /// A pipeline at work.
@@ -26,6 +27,7 @@ pub struct Running {
     receipts: Receipts,
     stop: CancellationToken,
     abort: CancellationToken,
+    _data_dir: Option<OwnDirectory>,
 }
 
 /// How a run ended.
@@ -52,7 +54,8 @@ pub struct Failure {
 
 impl Running {
     /// Connects a plan and starts its tasks. Needs a tokio runtime.
-    pub fn start(plan: Plan) -> Self {
+    pub fn start(mut plan: Plan) -> Self {
+        let data_dir = plan.data_dir.take();
         let stop = CancellationToken::new();
         let receipts = plan.receipts.clone();
         let observe =
@@ -66,7 +69,8 @@ impl Running {
             let handle = tasks.spawn(task.run);
             members.insert(handle.id(), task.members);
         }
-        Self { tasks, members, components, receipts, stop, abort: CancellationToken::new() }
+        let abort = CancellationToken::new();
+        Self { tasks, members, components, receipts, stop, abort, _data_dir: data_dir }
     }
 
     /// Cancelling it stops the sources; the rest drains.

@@ -31,7 +31,8 @@ struct Pipeline(Plan);
 
 impl Pipeline {
     fn new(clock: Clock) -> Self {
-        Self(Plan { parts: Vec::new(), clock, receipts: Receipts::default() })
+        let receipts = Receipts::default();
+        Self(Plan { parts: Vec::new(), clock, receipts, data_dir: None })
     }
 
     fn add(

@@ -32,7 +32,7 @@ enum Body {
 
 /// Connects the parts and gives one task for each source, chain of transforms, stage and sink.
 pub(super) fn wire(plan: Plan, stop: &CancellationToken) -> Vec<Task> {
-    let Plan { parts, clock, receipts } = plan;
+    let Plan { parts, clock, receipts, .. } = plan;
     let groups = groups(&parts);
 
     let mut outputs: Vec<Outputs> = parts

@@ -23,6 +23,7 @@ const LAYERS: &[(u8, &[&str])] = &[
             "verdict",
             "codec",
             "document",
+            "storage",
             "bpf",
             "buffer",
         ],

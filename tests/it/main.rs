@@ -18,6 +18,7 @@ mod harness;
 mod health;
 mod hostile;
 mod live;
+mod locks;
 mod network;
 mod nfdump;
 mod over_http;
@@ -54,6 +55,7 @@ fn main() {
         health::cases(),
         hostile::cases(),
         live::cases(),
+        locks::cases(),
         network::cases(),
         nfdump::cases(),
         over_http::cases(),

@@ -5,7 +5,7 @@ use tracing::error;
 use super::{delivery::Delivery, request::Request, tries::Tries};
 use crate::{
     ack::End,
-    component::{Item, Sink},
+    component::{Item, Sink, with_causes},
     sinks::dead_letter::Letters,
 };
 
@@ -35,7 +35,7 @@ impl<S: Sink> Delivery<S> {
             end(request, done, End::DeadLettered);
             left = not_yet;
             if let Err(error) = rest {
-                tries.wait(None, &error.to_string()).await;
+                tries.wait(None, &with_causes(&error)).await;
                 waited = true;
             }
         }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
+    codec::Codec,
     component::Clock,
     record::{Action, Alert, Endpoint, Flow, Health, Id, Returned, Timestamp, Transport},
 };

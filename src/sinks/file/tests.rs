@@ -25,6 +25,7 @@ struct Bench {
     directory: tempfile::TempDir,
     sink: FileSink,
     reload: watch::Sender<u64>,
+    meter: Arc<Meter>,
 }
 
 fn context(reload: watch::Receiver<u64>) -> Context {
@@ -48,8 +49,9 @@ impl Bench {
         let config: Config = serde_json::from_value(config).unwrap();
         assert_eq!(config.check(&Options::default()), []);
         let (reload, reloads) = watch::channel(0);
-        let sink = config.sink(&Options::default(), &context(reloads)).unwrap();
-        Self { directory, sink, reload }
+        let context = context(reloads);
+        let sink = config.sink(&Options::default(), &context).unwrap();
+        Self { directory, sink, reload, meter: context.meter }
     }
 
     async fn send(&self, request: &[u8]) -> Result<Outcome<()>, SendError> {
@@ -78,6 +80,7 @@ impl Bench {
         let entries = fs::read_dir(self.directory.path()).unwrap();
         let mut names: Vec<_> =
             entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.retain(|name| !name.starts_with('.'));
         names.sort();
         names
     }
@@ -189,6 +192,39 @@ async fn a_clock_that_is_set_back_stops_neither_rotation_by_age_nor_syncs() {
     assert_eq!(bench.names(), ["flows.ndjson"]);
     bench.maintain(set_back.saturating_add(60 * SECOND));
     assert_eq!(bench.names(), ["flows.000001.ndjson"]);
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_put_aside_grows_on_and_is_tried_again_in_a_minute() {
+    // With a number its name would be longer than names may be.
+    let name = "a".repeat(250);
+    let bench = Bench::new(&name, json!({"rotate": {"max_bytes": 1024, "max_age_secs": 3600}}));
+    let line = format!("{}\n", "1".repeat(700));
+    for _ in 0..4 {
+        bench.sent(&line).await;
+    }
+    assert_eq!(bench.names(), [name.as_str()]);
+    assert_eq!(bench.text(&name), line.repeat(4));
+    let failed = || bench.meter.balance().errors.get("rotation_failed").copied();
+    assert_eq!(failed(), Some(1));
+    let later = now().saturating_add(3600 * SECOND);
+    for (seconds, expected) in [(0, 2), (1, 2), (59, 2), (61, 3)] {
+        bench.maintain(later.saturating_add(seconds * SECOND));
+        assert_eq!(failed(), Some(expected), "after {seconds} s");
+    }
+    bench.sent(&line).await;
+    assert_eq!(bench.text(&name), line.repeat(5));
+}
+
+#[tokio::test]
+async fn archives_named_like_rotated_files_are_kept() {
+    let bench = Bench::new("flows.ndjson", json!({"rotate": {"max_bytes": 1024, "keep": 1}}));
+    fs::write(bench.path("flows.000001.ndjson"), "of the year before").unwrap();
+    for digit in ["2", "3", "4", "5"] {
+        bench.sent(&format!("{}\n", digit.repeat(700))).await;
+    }
+    let expected = ["flows.000001.ndjson", "flows.000004.ndjson", "flows.ndjson"];
+    assert_eq!(bench.names(), expected);
 }
 
 #[tokio::test]

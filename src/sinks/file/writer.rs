@@ -3,21 +3,26 @@
 use std::{
     io,
     path::{Path, PathBuf},
+    sync::Arc,
     time::UNIX_EPOCH,
 };
 
-use tokio::sync::watch;
-use tracing::{info, warn};
+use tokio::{sync::watch, task::JoinError};
+use tracing::{error, info, warn};
 
 use super::{
-    RotateConfig, Sync, rotation,
+    RotateConfig, Sync,
     template::{Bucket, Template},
 };
 use crate::{
+    metrics::Meter,
     record::Timestamp,
-    sinks::{
-        Compression,
-        append::{self, AppendFile, Closed, Opening, sync_directory, with_causes},
+    sinks::Compression,
+    storage::{
+        self,
+        append::{AppendFile, Closed, Opening},
+        directory::sync_directory,
+        rotation,
     },
 };
 
@@ -26,6 +31,8 @@ const MAX_OPEN: usize = 16;
 /// Closed files whose length is remembered, so that they need not be read again to be appended to.
 const MAX_CLOSED: usize = 64;
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
+/// How soon it is tried again to put a file aside that could not be.
+const ROTATE_AGAIN_NANOS: u64 = 60 * NANOS_PER_SECOND;
 
 /// Writes requests to the files of one sink.
 #[derive(Debug)]
@@ -37,6 +44,7 @@ pub(super) struct Writer {
     pub(super) sync: Sync,
     pub(super) sync_interval_nanos: u64,
     pub(super) reload: watch::Receiver<u64>,
+    pub(super) meter: Arc<Meter>,
     /// Most recently written last.
     pub(super) open: Vec<Open>,
     pub(super) closed: Vec<Closed>,
@@ -49,15 +57,15 @@ pub(super) struct Open {
     /// growing old.
     since: Timestamp,
     pub(super) synced: Timestamp,
+    /// When it could not be put aside: it grows on until it is tried again.
+    unrotated: Option<Timestamp>,
 }
 
 /// Why a request was not written; nothing of it is in the file.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
     #[error(transparent)]
-    Append(#[from] append::Error),
-    #[error("can't rotate {}", path.display())]
-    Rotate { path: PathBuf, source: io::Error },
+    Append(#[from] storage::Error),
     #[error(
         "can't rotate {}: it would be number 1000000, and numbers end before that: move those with \
          high numbers elsewhere", path.display()
@@ -65,6 +73,8 @@ pub(super) enum Error {
     NumbersUsedUp { path: PathBuf },
     #[error("can't compress")]
     Compress(#[source] io::Error),
+    #[error("writing panicked, or was cut off by the end of the program")]
+    Ended(#[from] JoinError),
 }
 
 // === impl Writer ===
@@ -81,9 +91,12 @@ impl Writer {
         let bytes = self.compression.compress(request).map_err(Error::Compress)?;
         let path = self.template.path(bucket);
         let mut open = self.take_or_open(&path, now)?;
-        if self.is_too_old(&open, now) || self.would_be_too_large(&open, bytes.len()) {
-            self.rotate(open)?;
-            open = self.take_or_open(&path, now)?;
+        let is_due = self.is_too_old(&open, now) || self.would_be_too_large(&open, bytes.len());
+        if is_due && open.may_be_rotated(now) {
+            open = match self.rotate(open, now)? {
+                Some(open) => open,
+                None => self.take_or_open(&path, now)?,
+            };
         }
         let written = open.file.append(&bytes, self.sync == Sync::Batch);
         self.open.push(open);
@@ -106,8 +119,11 @@ impl Writer {
             return self.close(open);
         }
         open.since = open.since.min(now);
-        if self.is_too_old(&open, now) {
-            return self.rotate(open);
+        if self.is_too_old(&open, now) && open.may_be_rotated(now) {
+            match self.rotate(open, now)? {
+                Some(kept) => open = kept,
+                None => return Ok(()),
+            }
         }
         let mut synced = Ok(());
         // A clock set back says nothing of how long ago that was: too long, perhaps.
@@ -157,7 +173,7 @@ impl Writer {
             .and_then(|since| i64::try_from(since.as_nanos()).ok())
             .map_or(now, Timestamp::from_nanos)
             .min(now);
-        Ok(Open { file, since, synced: now })
+        Ok(Open { file, since, synced: now, unrotated: None })
     }
 
     fn is_too_old(&self, open: &Open, now: Timestamp) -> bool {
@@ -171,40 +187,65 @@ impl Writer {
         bytes > 0 && limit.is_some_and(|limit| bytes.saturating_add(more as u64) > limit)
     }
 
-    fn rotate(&mut self, open: Open) -> Result<(), Error> {
+    /// Puts a file aside; gives it back if the system refuses, for it is better than none.
+    fn rotate(&mut self, open: Open, now: Timestamp) -> Result<Option<Open>, Error> {
+        let mut open = self.synced(open)?;
         let path = open.file.path().to_owned();
-        self.close(open)?;
-        let failed = |source| Error::Rotate { path: path.clone(), source };
-        let Some(rotated) = rotation::rotate(&path).map_err(failed)? else {
-            return Err(Error::NumbersUsedUp { path });
+        let rotated = match rotation::rotate(&path) {
+            Ok(Some(rotated)) => rotated,
+            Ok(None) => {
+                self.open.push(open);
+                return Err(Error::NumbersUsedUp { path });
+            }
+            Err(error) => {
+                self.meter.error("rotation_failed");
+                error!(path = %path.display(), %error, "not rotated: the file grows on");
+                open.unrotated = Some(now);
+                return Ok(Some(open));
+            }
         };
+        self.close(open)?;
+        info!(path = %path.display(), rotated = %rotated.display(), "rotated");
+        if let Some(keep) = self.rotate.keep
+            && let Err(error) = rotation::keep(&path, &rotated, keep)
+        {
+            // The records are safe; only the disk fills up, and the next rotation tries again.
+            warn!(path = %path.display(), %error, "old rotated files not deleted");
+        }
         if self.sync != Sync::None {
             sync_directory(&path)?;
         }
-        info!(path = %path.display(), rotated = %rotated.display(), "rotated");
-        if let Some(keep) = self.rotate.keep
-            && let Err(error) = rotation::prune(&path, keep)
-        {
-            // The records are safe; only the disk fills up, and the next rotation tries again.
-            warn!(path = %path.display(), "old rotated files not deleted: {error}");
-        }
-        Ok(())
+        Ok(None)
     }
 
-    fn close(&mut self, mut open: Open) -> Result<(), Error> {
+    /// The file, synced if it has to be before it is closed or put aside.
+    fn synced(&mut self, mut open: Open) -> Result<Open, Error> {
         if self.sync != Sync::None
             && let Err(error) = open.file.sync()
         {
             self.open.push(open);
             return Err(error.into());
         }
-        let closed = open.file.close();
+        Ok(open)
+    }
+
+    fn close(&mut self, open: Open) -> Result<(), Error> {
+        let closed = self.synced(open)?.file.close();
         self.closed.retain(|other| other.identity != closed.identity);
         if self.closed.len() >= MAX_CLOSED {
             self.closed.remove(0);
         }
         self.closed.push(closed);
         Ok(())
+    }
+}
+
+// === impl Open ===
+
+impl Open {
+    fn may_be_rotated(&self, now: Timestamp) -> bool {
+        // A clock set back says nothing of how long ago that was.
+        self.unrotated.is_none_or(|at| at > now || now.since(at) >= ROTATE_AGAIN_NANOS)
     }
 }
 
@@ -216,12 +257,8 @@ impl Error {
     pub(super) fn is_refusal(&self) -> bool {
         matches!(
             self,
-            Self::Append(append::Error::NotRegular { .. } | append::Error::Foreign { .. })
+            Self::Append(storage::Error::NotRegular { .. } | storage::Error::Foreign { .. })
                 | Self::NumbersUsedUp { .. }
         )
-    }
-
-    pub(super) fn text(&self) -> String {
-        with_causes(self)
     }
 }

@@ -1,14 +1,16 @@
 //! What is wrong with a config: by its values alone, and on this machine.
 
-use std::{fs, io, path::Path, process::Command};
+use std::{fs, path::Path};
 
 use super::process::{
     arguments,
-    programs::{self, CHILD_PATH, Privilege},
+    child::Exit,
+    programs::{self, Privilege},
+    question::Question,
     refusal::{interfaces, refused},
 };
 use super::{Config, Mode, Restart, Segment};
-use crate::component::{Error, Problem};
+use crate::component::{Error, Problem, with_causes};
 
 /// The most tsharks at once.
 const MAX_WORKERS: u16 = 64;
@@ -217,43 +219,36 @@ pub(super) fn environment(config: &Config) -> Vec<Problem> {
 
 /// Has tshark read nothing, for what it says about its command line.
 fn fields(config: &Config, tshark: &Path) -> Option<Problem> {
-    let words = complaint(tshark, Privilege::None, &arguments::tshark(config, false))?;
-    let key = if words.contains("fields") { "fields" } else { "" };
-    Some(problem(key, &refused("tshark", &words)))
+    let key = |words: &str| if words.contains("fields") { "fields" } else { "" };
+    complaint(tshark, Privilege::None, arguments::tshark(config, false), key)
 }
 
 /// Has dumpcap open the interface, for what it says about permission and filter.
 fn capture(config: &Config, dumpcap: &Path, interface: &str) -> Option<Problem> {
-    let mut arguments = vec!["-i".to_owned(), interface.to_owned(), "-d".to_owned()];
-    let filter = config.capture_filter.clone().unwrap_or_default();
-    arguments.extend(["-f".to_owned(), filter]);
-    let words = complaint(dumpcap, Privilege::Capture, &arguments)?;
-    let key = if words.contains("filter") { "capture_filter" } else { "interface" };
-    Some(problem(key, &refused("dumpcap", &words)))
+    let filter = config.capture_filter.as_deref().unwrap_or_default();
+    let arguments = ["-i", interface, "-d", "-f", filter].map(str::to_owned).to_vec();
+    let key = |words: &str| if words.contains("filter") { "capture_filter" } else { "interface" };
+    complaint(dumpcap, Privilege::Capture, arguments, key)
 }
 
-/// What a program says on stderr if it fails.
-fn complaint(program: &Path, privilege: Privilege, arguments: &[String]) -> Option<String> {
-    let setpriv = programs::find(&"setpriv".into()).ok()?;
-    // What is read is an empty capture: a pipe that ends at once.
-    let (nothing, end) = io::pipe().ok()?;
-    drop(end);
-    let output = Command::new(setpriv)
-        .args(programs::setpriv(privilege, "KILL"))
-        .arg(program)
-        .args(arguments)
-        .env_clear()
-        .env("PATH", CHILD_PATH)
-        .env("LC_ALL", "C")
-        .env("HOME", "/nonexistent")
-        .stdin(nothing)
-        .output()
-        .ok()?;
-    (!output.status.success()).then(|| super::process::child::words(&output.stderr))
+/// What a program says if it fails, as a problem with the `key` that its words are about.
+fn complaint(
+    program: &Path,
+    privilege: Privilege,
+    arguments: Vec<String>,
+    key: impl FnOnce(&str) -> &'static str,
+) -> Option<Problem> {
+    let name = program.file_name().unwrap_or_default().to_string_lossy();
+    let question = Question { program: program.to_owned(), arguments, privilege };
+    match question.ask_and_block() {
+        Ok(answer) if answer.exit == Exit::Code(0) => None,
+        Ok(answer) => Some(problem(key(&answer.words), &refused(&name, &answer.words))),
+        Err(error) => Some(problem("", &error)),
+    }
 }
 
 fn problem(key: &str, error: &Error) -> Problem {
-    let problem = Problem::new(key, error.to_string());
+    let problem = Problem::new(key, with_causes(error));
     match error.remedy() {
         Some(remedy) => problem.hint(remedy),
         None => problem,

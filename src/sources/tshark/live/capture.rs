@@ -22,14 +22,13 @@ use super::super::process::{
     arguments,
     child::{Child, Launch},
     pcap,
-    private::space,
     programs::Privilege,
 };
 use super::{
     backlog::{Backlog, Item, Segment},
     supervise::{Supervisor, was_stopped},
 };
-use crate::{component::Error, metrics::Meter};
+use crate::{component::Error, metrics::Meter, storage::space::space};
 
 /// How often it is looked for closed segments and for space.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -95,7 +94,7 @@ impl Capturer {
             if reason == Reason::Stopped || !supervisor.pause(stop).await {
                 return Ok(());
             }
-            while self.is_full() {
+            while self.is_full().await {
                 tokio::select! {
                     () = sleep(SPACE_EVERY) => {}
                     () = stop.cancelled() => return Ok(()),
@@ -124,7 +123,7 @@ impl Capturer {
                 privilege: Privilege::Capture,
                 death_signal: "TERM",
             },
-            &self.meter,
+            Some(&self.meter),
         );
         let mut dumpcap = match started.await {
             Ok(dumpcap) => dumpcap,
@@ -144,7 +143,7 @@ impl Capturer {
             Reason::DiskFull => dumpcap.finish(END_DEADLINE).await,
         };
         let clean = was_stopped(ended.exit);
-        self.take_closed(&folder, &mut taken, Some(!clean));
+        self.take_closed(&folder, &mut taken, Some(!clean)).await;
         let statistics = supervisor.ended(&ended, reason != Reason::Ended)?;
         if reason == Reason::DiskFull {
             supervisor.failed("segment_disk_full", "the segments' disk is full");
@@ -169,16 +168,16 @@ impl Capturer {
                 () = stop.cancelled() => return Reason::Stopped,
                 _ = look.tick() => {}
             }
-            if let Some(open_bytes) = self.take_closed(folder, taken, None) {
+            if let Some(open_bytes) = self.take_closed(folder, taken, None).await {
                 supervisor.captures();
                 while self.backlog.bytes() + open_bytes > self.config.segment.disk_budget_bytes
-                    || self.is_full()
+                    || self.is_full().await
                 {
                     if !self.shed_newest().await {
                         break;
                     }
                 }
-                if self.is_full() {
+                if self.is_full().await {
                     return Reason::DiskFull;
                 }
             }
@@ -186,8 +185,10 @@ impl Capturer {
     }
 
     /// Whether what is written until the next look might not fit on the disk.
-    fn is_full(&self) -> bool {
-        space(&self.folder).is_ok_and(|space| {
+    async fn is_full(&self) -> bool {
+        let folder = self.folder.clone();
+        let space = spawn_blocking(move || space(&folder)).await;
+        space.map_err(io::Error::other).flatten().is_ok_and(|space| {
             // A small disk is used up to three quarters rather than not at all.
             space.free < self.config.segment.max_bytes.min(space.total / 4)
         })
@@ -195,8 +196,15 @@ impl Capturer {
 
     /// Appends the segments that were closed since. While dumpcap runs (`ended` is `None`) the last one
     /// is open, and its size is returned.
-    fn take_closed(&self, folder: &Path, taken: &mut u64, ended: Option<bool>) -> Option<u64> {
-        let mut segments = match list(folder, *taken) {
+    async fn take_closed(
+        &self,
+        folder: &Path,
+        taken: &mut u64,
+        ended: Option<bool>,
+    ) -> Option<u64> {
+        let (path, after) = (folder.to_owned(), *taken);
+        let listed = spawn_blocking(move || list(&path, after)).await;
+        let mut segments = match listed.map_err(io::Error::other).flatten() {
             Ok(segments) => segments,
             Err(error) => {
                 self.meter.error("segment_unreadable");
@@ -213,7 +221,7 @@ impl Capturer {
             *taken = number;
             segment.may_be_cut = ended == Some(true) && place + 1 == count;
             if segment.bytes <= pcap::HEADER_BYTES as u64 {
-                remove(&segment.path);
+                remove(&segment.path).await;
             } else {
                 self.backlog.push(Item::Segment(segment));
             }
@@ -238,15 +246,15 @@ impl Capturer {
                 bytes = segment.bytes,
                 "segments wait in vain and take too much disk: the newest was shed"
             );
-            remove(&segment.path);
+            remove(&segment.path).await;
         }
         true
     }
 }
 
 /// Deletes a segment.
-pub(in crate::sources::tshark) fn remove(path: &Path) {
-    if let Err(error) = fs::remove_file(path) {
+pub(in crate::sources::tshark) async fn remove(path: &Path) {
+    if let Err(error) = tokio::fs::remove_file(path).await {
         tracing::warn!(segment = %path.display(), %error, "a segment could not be deleted");
     }
 }

@@ -118,7 +118,7 @@ impl Pair<'_> {
             privilege: Privilege::Capture,
             death_signal: "TERM",
         };
-        let dumpcap = Child::start(launch, self.out.meter()).await?;
+        let dumpcap = Child::start(launch, Some(self.out.meter())).await?;
         Ok((dumpcap, worker))
     }
 

@@ -7,6 +7,7 @@
 use std::{
     collections::VecDeque,
     fs::{self, DirBuilder},
+    io,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -16,13 +17,8 @@ use std::{
 use tokio::{task::spawn_blocking, time::sleep};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use super::super::process::{
-    pcap,
-    private::{self, PrivateFolder},
-    programs,
-    worker::Reader,
-};
-use super::super::replay::{chunks::open, file::describe};
+use super::super::process::{pcap, programs, worker::Reader};
+use super::super::replay::chunks::open;
 use super::super::{
     Config, Restart,
     order::Emitter,
@@ -33,8 +29,10 @@ use super::{
     capture::{Capturer, remove},
 };
 use crate::{
-    component::{Context, Error, Outputs},
+    component::{Context, Error, Outputs, with_causes},
+    metrics::Meter,
     retry::Delays,
+    storage::private::{self, PrivateFolder},
 };
 
 /// How long after a stop segments are still read; what is left then is counted as lost.
@@ -81,7 +79,7 @@ pub(in crate::sources::tshark) async fn run(
     stop: CancellationToken,
 ) -> Result<(), Error> {
     let base = folder(config, context);
-    let mut private = prepare(&base, out)?;
+    let mut private = prepare(base.clone(), Arc::clone(out.meter())).await?;
     let backlog = Arc::new(Backlog::default());
     let capturer = Capturer {
         config: config.clone(),
@@ -121,16 +119,18 @@ pub(in crate::sources::tshark) async fn run(
     } else {
         Ok(())
     };
-    let left = left(private.path()).saturating_sub(readers.emitter.packets());
-    if left > 0 {
+    let left = left(private.path().to_owned()).await;
+    let unread = left.saturating_sub(readers.emitter.packets());
+    if unread > 0 {
         out.meter().error("segment_unread");
-        out.meter().lost("shutdown", left);
+        out.meter().lost("shutdown", unread);
         tracing::error!(
-            packets = left,
+            packets = unread,
             "segments were not read before the end: what follows them was too slow"
         );
     }
     private.keep(false);
+    drop(spawn_blocking(move || drop(private)).await);
     read.and(stopped)
 }
 
@@ -140,33 +140,44 @@ pub(in crate::sources::tshark) fn folder(config: &Config, context: &Context) -> 
     config.segment.dir.clone().unwrap_or_else(default)
 }
 
-fn prepare(base: &Path, out: &Outputs) -> Result<PrivateFolder, Error> {
-    let unwritable = |error| {
-        Error::configuration(format!("no segments can be written to {}", base.display()))
-            .hint("make the folder writable, or choose another with `segment.dir`")
-            .because(error)
+/// A new folder for segments in `base`, once what earlier runs left there is counted and removed.
+async fn prepare(base: PathBuf, meter: Arc<Meter>) -> Result<PrivateFolder, Error> {
+    let prepare = move || {
+        let unwritable = |error| {
+            Error::configuration(format!("no segments can be written to {}", base.display()))
+                .hint("make the folder writable, or choose another with `segment.dir`")
+                .because(error)
+        };
+        DirBuilder::new().recursive(true).mode(0o700).create(&base).map_err(unwritable)?;
+        private::sweep(&base, |folder| {
+            let packets = count(folder);
+            if packets > 0 {
+                meter.error("segment_unread");
+                meter.lost("previous_run", packets);
+                tracing::error!(
+                    packets,
+                    "an earlier run ended before it read all it had captured: up to so many packets are lost"
+                );
+            }
+        });
+        PrivateFolder::create(&base).map_err(unwritable)
     };
-    DirBuilder::new().recursive(true).mode(0o700).create(base).map_err(unwritable)?;
-    private::sweep(base, |folder| {
-        let packets = left(folder);
-        if packets > 0 {
-            out.meter().error("segment_unread");
-            out.meter().lost("previous_run", packets);
-            tracing::error!(
-                packets,
-                "an earlier run ended before it read all it had captured: up to so many packets are lost"
-            );
-        }
-    });
-    PrivateFolder::create(base).map_err(unwritable)
+    let prepared = spawn_blocking(prepare).await;
+    prepared.map_err(|join| Error::failure("the folder for segments is not made").because(join))?
 }
 
-/// Packets in the segments in `folder`.
-fn left(folder: &Path) -> u64 {
+/// Packets in the segments in `folder`, of which there may be gigabytes.
+async fn left(folder: PathBuf) -> u64 {
+    // One that panicked has said so.
+    spawn_blocking(move || count(&folder)).await.unwrap_or_default()
+}
+
+/// Packets in the segments in `folder`; waits for the disk.
+fn count(folder: &Path) -> u64 {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries
         .map(|entry| match entry.file_type() {
-            Ok(kind) if kind.is_dir() => left(&entry.path()),
+            Ok(kind) if kind.is_dir() => count(&entry.path()),
             Ok(kind) if kind.is_file() => pcap::count_packets(&entry.path()).unwrap_or(0),
             _ => 0,
         })
@@ -248,12 +259,12 @@ impl Readers<'_> {
             let why = match end {
                 None => return Ok(()),
                 Some(ReadEnd::Complete) => {
-                    remove(&segment.path);
+                    remove(&segment.path).await;
                     self.emitter.end_capture(None);
                     return Ok(());
                 }
                 Some(ReadEnd::Damaged(words)) => {
-                    self.damaged(segment, &words);
+                    self.damaged(segment, &words).await;
                     return Ok(());
                 }
                 Some(ReadEnd::Died(how)) => {
@@ -261,7 +272,7 @@ impl Readers<'_> {
                     return Ok(());
                 }
                 Some(ReadEnd::Refused(words)) => words,
-                Some(ReadEnd::NotStarted(error)) => describe(&error),
+                Some(ReadEnd::NotStarted(error)) => with_causes(&error),
             };
             self.out.meter().error("tshark_failed");
             if left == 0 || !segment.path.exists() {
@@ -303,10 +314,10 @@ impl Readers<'_> {
     }
 
     /// A segment of which tshark says that it is damaged.
-    fn damaged(&mut self, segment: &Segment, words: &str) {
+    async fn damaged(&mut self, segment: &Segment, words: &str) {
         if segment.may_be_cut {
             // That packets are missing was said when its capturer was killed.
-            remove(&segment.path);
+            remove(&segment.path).await;
         } else {
             self.out.meter().error("damaged_segment");
             self.out.meter().unknown_loss();
@@ -316,7 +327,7 @@ impl Readers<'_> {
                 folder = %self.damaged.display(),
                 "a segment is damaged: its complete packets were read, and it is kept"
             );
-            self.keep(segment);
+            self.keep(segment).await;
         }
         self.emitter.end_capture(None);
     }
@@ -340,20 +351,22 @@ impl Readers<'_> {
             folder = %self.damaged.display(),
             "no tshark reads a segment to its end: the rest of it is lost, and it is kept"
         );
-        self.keep(segment);
+        self.keep(segment).await;
         self.emitter.end_capture(packets);
     }
 
     /// Keeps a damaged segment, and no more than a few of them.
-    fn keep(&self, segment: &Segment) {
-        if let Err(error) = keep(&segment.path, &self.damaged) {
+    async fn keep(&self, segment: &Segment) {
+        let (path, folder) = (segment.path.clone(), self.damaged.clone());
+        let kept = spawn_blocking(move || keep(&path, &folder)).await;
+        if let Err(error) = kept.map_err(io::Error::other).flatten() {
             tracing::warn!(%error, "the damaged segment is not kept");
-            remove(&segment.path);
+            remove(&segment.path).await;
         }
     }
 }
 
-fn keep(segment: &Path, folder: &Path) -> std::io::Result<()> {
+fn keep(segment: &Path, folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let mut kept: Vec<_> = fs::read_dir(folder)?
         .flatten()
@@ -365,4 +378,66 @@ fn keep(segment: &Path, folder: &Path) -> std::io::Result<()> {
         fs::remove_file(path)?;
     }
     fs::rename(segment, folder.join(segment.file_name().unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use futures_util::poll;
+
+    use super::*;
+
+    /// A pcap file of so many packets of four bytes.
+    fn segment(packets: usize) -> Vec<u8> {
+        let header = [&[0xd4, 0xc3, 0xb2, 0xa1][..], &[0; 20]].concat();
+        let packet = [&[0; 8][..], &[4, 0, 0, 0], &[4, 0, 0, 0], &[0; 4]].concat();
+        [header, packet.repeat(packets)].concat()
+    }
+
+    /// Does `work` in a runtime of one thread, whose only thread for what may wait is taken until
+    /// `work` sends: what it does meanwhile, it would do on the runtime's own thread.
+    fn with_no_thread_that_may_wait<W: Future>(work: impl FnOnce(mpsc::Sender<()>) -> W) {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().max_blocking_threads(1).build().unwrap();
+        runtime.block_on(async {
+            let (release, released) = mpsc::channel();
+            let taken = spawn_blocking(move || released.recv());
+            work(release).await;
+            taken.await.unwrap().unwrap();
+        });
+    }
+
+    #[test]
+    fn segments_are_not_counted_on_a_thread_of_the_runtime() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("0")).unwrap();
+        fs::write(folder.path().join("0/a.pcap"), segment(7)).unwrap();
+        fs::write(folder.path().join("b.pcap"), segment(3)).unwrap();
+        with_no_thread_that_may_wait(|release| async move {
+            let mut counting = Box::pin(left(folder.path().to_owned()));
+            assert!(poll!(&mut counting).is_pending());
+            release.send(()).unwrap();
+            assert_eq!(counting.await, 10);
+        });
+    }
+
+    #[test]
+    fn what_an_earlier_run_left_is_not_counted_on_a_thread_of_the_runtime() {
+        let base = tempfile::tempdir().unwrap();
+        let dead = base.path().join("tidegate-1-0");
+        fs::create_dir(&dead).unwrap();
+        fs::write(dead.join("a.pcap"), segment(5)).unwrap();
+        let meter = Meter::new("wire", "tshark");
+        let (path, is_there, counts) = (base.path().to_owned(), dead.clone(), Arc::clone(&meter));
+        with_no_thread_that_may_wait(|release| async move {
+            let mut preparing = Box::pin(prepare(path, counts));
+            assert!(poll!(&mut preparing).is_pending());
+            assert!(is_there.exists());
+            release.send(()).unwrap();
+            assert!(preparing.await.unwrap().path().is_dir());
+        });
+        assert!(!dead.exists());
+        assert_eq!(meter.balance().lost.get("previous_run"), Some(&5));
+    }
 }

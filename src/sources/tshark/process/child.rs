@@ -91,10 +91,10 @@ pub(in crate::sources::tshark) enum Exit {
 // === impl Child ===
 
 impl Child {
-    /// Starts it.
+    /// Starts it. This is how every child is started; `meter` counts what happens to it.
     pub(in crate::sources::tshark) async fn start(
         launch: Launch,
-        meter: &Arc<Meter>,
+        meter: Option<&Arc<Meter>>,
     ) -> Result<Self, Error> {
         let name = launch.program.clone();
         let setpriv = programs::find(&"setpriv".into())?;
@@ -129,7 +129,7 @@ impl Child {
             Arc::clone(&group),
             words,
             short_name(&launch.program),
-            Arc::clone(meter),
+            meter.map(Arc::clone),
         ));
         Ok(Self { group, watch, end: None })
     }
@@ -193,7 +193,7 @@ async fn watch(
     group: Arc<Mutex<Option<Pid>>>,
     words: Option<JoinHandle<String>>,
     name: String,
-    meter: Arc<Meter>,
+    meter: Option<Arc<Meter>>,
 ) -> Ended {
     let pid = process.id().unwrap_or_default();
     let mut look = interval(LOOK_EVERY);
@@ -203,7 +203,9 @@ async fn watch(
             status = process.wait() => break status,
             _ = look.tick() => if is_stopped(pid) {
                 tracing::warn!(child = name, pid, "a child was stopped by a signal; it is continued");
-                meter.error("child_stopped");
+                if let Some(meter) = &meter {
+                    meter.error("child_stopped");
+                }
                 signal_group(&group, Signal::CONT);
             },
         }
@@ -280,13 +282,6 @@ impl Words {
             .collect();
         lines.join("\n")
     }
-}
-
-/// What of a child's complaints is worth repeating.
-pub(in crate::sources::tshark) fn words(stderr: &[u8]) -> String {
-    let mut words = Words::default();
-    words.add(stderr);
-    words.finish()
 }
 
 fn is_noise(line: &str) -> bool {

@@ -107,7 +107,7 @@ impl Reader {
                 privilege: Privilege::None,
                 death_signal: "KILL",
             },
-            &self.meter,
+            Some(&self.meter),
         )
         .await?;
         let (sender, blocks) = mpsc::channel(BLOCKS_AHEAD);

@@ -2,7 +2,7 @@
 //! and none grows without bound. Where the cuts are depends on the file alone.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io::{self, Read as _},
     path::{Path, PathBuf},
     process::Stdio,
@@ -12,16 +12,21 @@ use std::{
 
 use tokio::{
     sync::mpsc,
+    task::spawn_blocking,
     time::{MissedTickBehavior, interval},
 };
 
 use super::super::process::{
     arguments,
     child::{Child, Exit, Launch},
-    private::{self, PrivateFolder},
     programs::Privilege,
 };
-use crate::{component::Error, metrics::Meter};
+use super::cuts::{Cuts, list};
+use crate::{
+    component::Error,
+    metrics::Meter,
+    storage::{private::PrivateFolder, space::space},
+};
 
 /// Packets in a chunk.
 pub(in crate::sources::tshark) const CHUNK_PACKETS: u64 = 50_000;
@@ -72,7 +77,7 @@ pub(in crate::sources::tshark) enum Work {
 }
 
 /// Cuts files.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(in crate::sources::tshark) struct Cutter {
     /// Where editcap is.
     pub(in crate::sources::tshark) editcap: PathBuf,
@@ -105,10 +110,14 @@ impl Cutter {
         let mut folder = None;
         for (file, path) in files.iter().enumerate() {
             let queue = Queue { units: &units, file };
-            let done = match self.space(path, &mut folder) {
+            let (cutter, of, had) = (self.clone(), path.clone(), folder.take());
+            let space = spawn_blocking(move || cutter.space(&of, had)).await;
+            let Ok((kept, space)) = space else { break };
+            folder = kept;
+            let done = match space {
                 Ok(Some(into)) => {
                     let prefix = into.join(format!("{file}"));
-                    self.cut(path, &prefix, queue).await
+                    self.cut(path, Cuts::new(prefix), queue).await
                 }
                 Ok(None) => queue.send(Work::Rest).await,
                 Err(reason) => queue.send(reason).await,
@@ -120,8 +129,18 @@ impl Cutter {
         folder
     }
 
-    /// The folder to cut `path` in; `None` to read it as it is.
+    /// The folder for all chunks, if there is one by now, and that to cut `path` in; `None` to read it
+    /// as it is. May wait for the disk.
     fn space(
+        &self,
+        path: &Path,
+        mut folder: Option<PrivateFolder>,
+    ) -> (Option<PrivateFolder>, Result<Option<PathBuf>, Work>) {
+        let into = self.space_in(path, &mut folder);
+        (folder, into)
+    }
+
+    fn space_in(
         &self,
         path: &Path,
         folder: &mut Option<PrivateFolder>,
@@ -144,7 +163,7 @@ impl Cutter {
         }
         // In pcapng, into which editcap writes, a packet's header is twice as long.
         let needed = bytes.saturating_mul(2).saturating_add(SPARE_BYTES);
-        match private::space(&self.base).map(|space| space.free) {
+        match space(&self.base).map(|space| space.free) {
             Ok(free) if free >= needed => {}
             Ok(free) => {
                 tracing::warn!(
@@ -169,8 +188,8 @@ impl Cutter {
         Ok(folder.as_ref().map(|folder| folder.path().to_owned()))
     }
 
-    async fn cut(&self, path: &Path, prefix: &Path, queue: Queue<'_>) -> Result<(), Unwanted> {
-        let mut editcap = match self.editcap(path, prefix).await {
+    async fn cut(&self, path: &Path, mut cuts: Cuts, queue: Queue<'_>) -> Result<(), Unwanted> {
+        let mut editcap = match self.editcap(path, cuts.prefix()).await {
             Ok(editcap) => editcap,
             Err(error) => {
                 tracing::warn!(file = %path.display(), %error, "the file can't be cut: one tshark reads it alone");
@@ -179,14 +198,10 @@ impl Cutter {
         };
         let mut look = interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut next = 0;
         let mut ready = None;
         let mut is_full = false;
         let ended = loop {
-            // A chunk is complete once its successor is begun.
-            if ready.is_none() && chunk(prefix, next + 1).is_some() {
-                ready = chunk(prefix, next);
-            }
+            ready = ready.or_else(|| cuts.next_complete());
             tokio::select! {
                 ended = editcap.ended() => break ended,
                 permit = queue.units.reserve(), if ready.is_some() => {
@@ -194,12 +209,14 @@ impl Cutter {
                     if let Some(path) = ready.take() {
                         let work = Work::Chunk { path, packets: Some(CHUNK_PACKETS) };
                         permit.send(Unit { file: queue.file, work });
-                        next += 1;
                     }
                 }
                 _ = look.tick() => {
                     // Compressed packets may grow by far more than was expected.
-                    is_full = private::space(&self.base).is_ok_and(|it| it.free < SPARE_BYTES);
+                    let look_into = ready.is_none().then(|| cuts.folder().to_owned());
+                    let (files, full) = self.look(look_into).await;
+                    cuts.add(files);
+                    is_full = full;
                     if is_full {
                         break editcap.finish(END_DEADLINE).await;
                     }
@@ -207,17 +224,19 @@ impl Cutter {
             }
         };
         let complete = ended.exit == Exit::Code(0);
-        while let Some(path) = chunk(prefix, next) {
-            let is_last = chunk(prefix, next + 1).is_none();
+        if let Some(path) = ready {
+            queue.send(Work::Chunk { path, packets: Some(CHUNK_PACKETS) }).await?;
+        }
+        cuts.add(self.look(Some(cuts.folder().to_owned())).await.0);
+        while let Some((path, is_last)) = cuts.next_of_all() {
             if is_last && !complete {
-                if let Err(error) = fs::remove_file(&path) {
+                if let Err(error) = tokio::fs::remove_file(&path).await {
                     tracing::debug!(%error, "half a chunk stays until the end of the run");
                 }
                 break;
             }
             let packets = (!is_last).then_some(CHUNK_PACKETS);
             queue.send(Work::Chunk { path, packets }).await?;
-            next += 1;
         }
         if !complete {
             let says = if is_full {
@@ -234,6 +253,20 @@ impl Cutter {
         }
     }
 
+    /// The files in `folder`, if one is given, and whether there is too little space for more of them.
+    async fn look(&self, folder: Option<PathBuf>) -> (Vec<PathBuf>, bool) {
+        let base = self.base.clone();
+        let look = move || {
+            let files = folder.map_or_else(|| Ok(Vec::new()), |folder| list(&folder));
+            let files = files.unwrap_or_else(|error| {
+                tracing::warn!(folder = %base.display(), %error, "chunks can't be listed");
+                Vec::new()
+            });
+            (files, space(&base).is_ok_and(|it| it.free < SPARE_BYTES))
+        };
+        spawn_blocking(look).await.unwrap_or_default()
+    }
+
     async fn editcap(&self, path: &Path, prefix: &Path) -> Result<Child, Error> {
         let file = open(path)?;
         Child::start(
@@ -245,7 +278,7 @@ impl Cutter {
                 privilege: Privilege::None,
                 death_signal: "KILL",
             },
-            &self.meter,
+            Some(&self.meter),
         )
         .await
     }
@@ -266,17 +299,6 @@ pub(in crate::sources::tshark) fn open(path: &Path) -> Result<Stdio, Error> {
     File::open(path).map(Stdio::from).map_err(|error| {
         Error::failure(format!("{} can't be opened", path.display())).because(error)
     })
-}
-
-/// The chunk of this number, if it was begun: editcap puts a date after the number.
-fn chunk(prefix: &Path, number: u64) -> Option<PathBuf> {
-    let name = prefix.file_name()?.to_str()?;
-    let name = format!("{name}_{number:05}_");
-    fs::read_dir(prefix.parent()?)
-        .ok()?
-        .flatten()
-        .find(|entry| entry.file_name().to_string_lossy().starts_with(&name))
-        .map(|entry| entry.path())
 }
 
 fn is_compressed(path: &Path) -> io::Result<bool> {

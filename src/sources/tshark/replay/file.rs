@@ -3,19 +3,22 @@
 //! Data passes: files → [`Cutter`] → chunks → tsharks → [`Emitter`], which takes the chunks' lines in
 //! the order of the files. A file is an epoch.
 
-use std::{collections::VecDeque, env, fs, path::PathBuf, process::Stdio, sync::Arc};
+use std::{collections::VecDeque, env, path::PathBuf, process::Stdio, sync::Arc};
 
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::spawn_blocking};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use super::super::process::{private, programs, refusal::refused, worker::Reader};
+use super::super::process::{programs, refusal::refused, worker::Reader};
 use super::super::{
     Config,
     order::Emitter,
     reading::{ReadEnd, Reading},
 };
 use super::chunks::{Cutter, Unit, Work, open};
-use crate::component::{Error, Outputs};
+use crate::{
+    component::{Error, Outputs, with_causes},
+    storage::private,
+};
 
 /// With so many packets to go, the next chunk's tshark is started: it takes about as long to begin.
 const HEAD_START_PACKETS: u64 = 12_000;
@@ -50,7 +53,8 @@ pub(in crate::sources::tshark) async fn run(
     stop: CancellationToken,
 ) -> Result<(), Error> {
     let base = env::temp_dir();
-    private::sweep(&base, |_| {});
+    let swept = base.clone();
+    let sweeping = spawn_blocking(move || private::sweep(&swept, |_| {}));
     let files: Arc<[PathBuf]> = config.files.clone().into();
     let cutter = Cutter {
         editcap: programs::find(&config.programs.editcap)?,
@@ -58,6 +62,7 @@ pub(in crate::sources::tshark) async fn run(
         meter: Arc::clone(out.meter()),
     };
     let (sender, units) = mpsc::channel(1);
+    drop(sweeping.await);
     let cutting = AbortOnDropHandle::new(tokio::spawn(cutter.run(Arc::clone(&files), sender)));
     let replay = Replay {
         files,
@@ -78,7 +83,8 @@ pub(in crate::sources::tshark) async fn run(
         }
     };
     // The units are unwanted now, so this ends at once; with it goes the chunks' folder.
-    drop(cutting.await);
+    let folder = cutting.await;
+    drop(spawn_blocking(move || drop(folder)).await);
     done
 }
 
@@ -111,7 +117,7 @@ impl Replay<'_> {
             Some(Ok(capture)) => {
                 job.reading = Some(Reading::new(self.reader.start(capture).await?));
             }
-            Some(Err(error)) => job.unit.work = Work::Unreadable(describe(&error)),
+            Some(Err(error)) => job.unit.work = Work::Unreadable(with_causes(&error)),
         }
         self.jobs.push_back(job);
         Ok(())
@@ -144,7 +150,7 @@ impl Replay<'_> {
                 self.begin(unit).await?;
             }
         };
-        self.ended(&job.unit, end)
+        self.ended(&job.unit, end).await
     }
 
     /// Workers that are at work must not outnumber the configured ones, but for one that is only
@@ -160,7 +166,7 @@ impl Replay<'_> {
         waiting < self.workers && working < self.workers + usize::from(nearly_done)
     }
 
-    fn ended(&mut self, unit: &Unit, end: ReadEnd) -> Result<(), Error> {
+    async fn ended(&mut self, unit: &Unit, end: ReadEnd) -> Result<(), Error> {
         let meter = self.out.meter();
         let missing = unit.packets().map(|all| all.saturating_sub(self.emitter.packets()));
         match end {
@@ -181,7 +187,7 @@ impl Replay<'_> {
         }
         self.emitter.end_capture(unit.packets());
         if let Work::Chunk { path, .. } = &unit.work
-            && let Err(error) = fs::remove_file(path)
+            && let Err(error) = tokio::fs::remove_file(path).await
         {
             tracing::debug!(%error, "a chunk stays until the end of the run");
         }
@@ -238,10 +244,4 @@ impl Unit {
             Work::Rest | Work::Damaged(_) | Work::Unreadable(_) => None,
         }
     }
-}
-
-/// An error with its cause.
-pub(in crate::sources::tshark) fn describe(error: &Error) -> String {
-    let cause = std::error::Error::source(error);
-    cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
 }

@@ -1,8 +1,11 @@
-use std::io::Read as _;
+use std::{io::Read as _, os::unix::fs::symlink};
 
+use flate2::write::GzEncoder;
 use proptest::prelude::*;
+use zstd::zstd_safe::CParameter;
 
 use super::*;
+use crate::storage::{directory, lock::Holder};
 
 const LINES: Opening = Opening { content: Content::Lines, mode: 0o640, durable: true };
 
@@ -11,10 +14,14 @@ fn record(content: Content, text: &str) -> Vec<u8> {
         Content::Lines => format!("{text}\n").into_bytes(),
         Content::Msgpack => rmp_serde::to_vec_named(&serde_json::json!({"text": text})).unwrap(),
         Content::Gzip => {
-            crate::sinks::Compression::Gzip.compress(text.as_bytes()).unwrap().into_owned()
+            let mut member = GzEncoder::new(Vec::new(), flate2::Compression::default());
+            member.write_all(text.as_bytes()).unwrap();
+            member.finish().unwrap()
         }
         Content::Zstd => {
-            crate::sinks::Compression::Zstd.compress(text.as_bytes()).unwrap().into_owned()
+            let mut frame = zstd::bulk::Compressor::new(zstd::DEFAULT_COMPRESSION_LEVEL).unwrap();
+            frame.set_parameter(CParameter::ChecksumFlag(true)).unwrap();
+            frame.compress(text.as_bytes()).unwrap()
         }
     }
 }
@@ -34,27 +41,60 @@ fn a_new_file_has_its_directories_and_exactly_its_mode() {
 }
 
 #[test]
-fn every_directory_that_has_to_be_made_is_known_for_the_one_above_it_to_be_synced() {
-    let directory = tempfile::tempdir().unwrap();
-    let at = |path: &str| directory.path().join(path);
-    fs::create_dir(at("a")).unwrap();
-    assert_eq!(missing_directories(&at("a/b/c/flows.ndjson")), [at("a/b/c"), at("a/b")]);
-    assert_eq!(missing_directories(&at("a/flows.ndjson")), [] as [&Path; 0]);
-    let relative = Path::new("surely-not-here/b/flows.ndjson");
-    let missing = ["surely-not-here/b", "surely-not-here"].map(Path::new);
-    assert_eq!(missing_directories(relative), missing);
-    assert_eq!(missing.map(directory_of), [Path::new("surely-not-here"), Path::new(".")]);
-    assert_eq!(missing_directories(Path::new("flows.ndjson")), [] as [&Path; 0]);
-}
-
-#[test]
 fn a_second_writer_of_one_file_is_refused_until_the_first_is_gone() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("flows.ndjson");
     let first = AppendFile::open(&path, LINES, &[]).unwrap();
-    assert!(matches!(AppendFile::open(&path, LINES, &[]), Err(Error::Busy { .. })));
+    let refused = AppendFile::open(&path, LINES, &[]).unwrap_err();
+    assert!(matches!(refused, Error::Busy { holder: Holder::Ourselves, .. }), "{refused}");
     drop(first);
     AppendFile::open(&path, LINES, &[]).unwrap();
+}
+
+#[test]
+fn a_file_behind_links_is_made_where_they_lead_to() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |path: &str| directory.path().join(path);
+    symlink("elsewhere", at("flows.ndjson")).unwrap();
+    symlink(at("disk/new/flows"), at("elsewhere")).unwrap();
+    let mut file = AppendFile::open(&at("flows.ndjson"), LINES, &[]).unwrap();
+    file.append(b"one\n", true).unwrap();
+    assert!(file.is_current());
+    drop(file);
+    let mut file = AppendFile::open(&at("flows.ndjson"), LINES, &[]).unwrap();
+    file.append(b"two\n", true).unwrap();
+    assert_eq!(contents(&at("disk/new/flows")), b"one\ntwo\n");
+    assert!(fs::symlink_metadata(at("flows.ndjson")).unwrap().is_symlink());
+}
+
+#[test]
+fn links_in_a_circle_are_an_error_and_no_endless_search() {
+    let directory = tempfile::tempdir().unwrap();
+    let [one, two] = ["one", "two"].map(|name| directory.path().join(name));
+    symlink(&one, &two).unwrap();
+    symlink(&two, &one).unwrap();
+    let error = AppendFile::open(&one, LINES, &[]).unwrap_err();
+    assert!(matches!(error, Error::Io { .. }), "{error:?}");
+}
+
+#[test]
+fn a_new_file_whose_directory_was_not_synced_is_made_and_synced_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("flows.ndjson");
+    let io_error = |path: &Path| {
+        let source = io::Error::from_raw_os_error(rustix::io::Errno::IO.raw_os_error());
+        Err(Error::Io { action: "sync", path: path.to_owned(), source })
+    };
+    AppendFile::open_syncing(&path, LINES, &[], io_error).unwrap_err();
+    let mut synced = false;
+    let sync = |_: &Path| {
+        synced = true;
+        Ok(())
+    };
+    AppendFile::open_syncing(&path, LINES, &[], sync).unwrap();
+    assert!(synced);
+    let not_again = |_: &Path| panic!("it was there before");
+    AppendFile::open_syncing(&path, LINES, &[], not_again).unwrap();
 }
 
 /// A child that is being started has a copy of every descriptor for a moment, and a copy shares the
@@ -84,7 +124,7 @@ fn what_is_no_regular_file_is_refused_without_waiting() {
     .unwrap();
     for path in [fifo.as_path(), Path::new("/dev/null")] {
         assert!(matches!(AppendFile::open(path, LINES, &[]), Err(Error::NotRegular { .. })));
-        assert!(unwritable(path).is_some());
+        assert!(directory::unwritable(path).is_some());
     }
 }
 
@@ -197,7 +237,7 @@ proptest! {
 /// Set in the process that is to be killed: content and path.
 const VICTIM: &str = "TIDEGATE_TEST_VICTIM";
 const VICTIM_TEST: &str =
-    "sinks::append::tests::a_writer_killed_at_any_moment_leaves_whole_records_behind";
+    "storage::append::tests::a_writer_killed_at_any_moment_leaves_whole_records_behind";
 
 /// A record that takes the disk long enough to be killed in; its text begins with its number.
 fn long_record(content: Content, number: usize) -> Vec<u8> {

@@ -10,36 +10,20 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use rustix::fs::{FlockOperation, flock, statvfs};
+use super::lock::lock;
 
 const PREFIX: &str = "tidegate-";
 
 /// A folder that is removed with all in it when dropped, unless it is kept.
 #[derive(Debug)]
-pub(in crate::sources::tshark) struct PrivateFolder {
+pub struct PrivateFolder {
     path: PathBuf,
     kept: bool,
     _lock: File,
 }
 
-/// A file system's bytes.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::sources::tshark) struct Space {
-    /// What files of ours may still take.
-    pub(in crate::sources::tshark) free: u64,
-    /// All of it.
-    pub(in crate::sources::tshark) total: u64,
-}
-
-/// The space of the file system that `folder` is in.
-pub(in crate::sources::tshark) fn space(folder: &Path) -> io::Result<Space> {
-    let space = statvfs(folder)?;
-    let bytes = |blocks: u64| blocks.saturating_mul(space.f_frsize);
-    Ok(Space { free: bytes(space.f_bavail), total: bytes(space.f_blocks) })
-}
-
 /// Removes the folders in `base` of runs that have died; `each` sees them before.
-pub(in crate::sources::tshark) fn sweep(base: &Path, mut each: impl FnMut(&Path)) {
+pub fn sweep(base: &Path, mut each: impl FnMut(&Path)) {
     let ours = rustix::process::geteuid().as_raw();
     for entry in fs::read_dir(base).into_iter().flatten().flatten() {
         let path = entry.path();
@@ -53,7 +37,8 @@ pub(in crate::sources::tshark) fn sweep(base: &Path, mut each: impl FnMut(&Path)
         let Ok(folder) = File::open(&path) else {
             continue;
         };
-        if flock(&folder, FlockOperation::NonBlockingLockExclusive).is_ok() {
+        // Where there are no locks, the living can't be told from the dead.
+        if lock(&folder).is_ok() {
             each(&path);
             if let Err(error) = fs::remove_dir_all(&path) {
                 tracing::warn!(folder = %path.display(), %error, "a dead run's folder stays");
@@ -66,7 +51,7 @@ pub(in crate::sources::tshark) fn sweep(base: &Path, mut each: impl FnMut(&Path)
 
 impl PrivateFolder {
     /// A new folder in `base`, with an absolute path: children run in `/`.
-    pub(in crate::sources::tshark) fn create(base: &Path) -> io::Result<Self> {
+    pub fn create(base: &Path) -> io::Result<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let base = std::path::absolute(base)?;
         loop {
@@ -74,9 +59,9 @@ impl PrivateFolder {
             let path = base.join(format!("{PREFIX}{}-{number}", process::id()));
             match DirBuilder::new().mode(0o700).create(&path) {
                 Ok(()) => {
-                    let lock = File::open(&path)?;
-                    flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
-                    return Ok(Self { path, kept: false, _lock: lock });
+                    let folder = File::open(&path)?;
+                    lock(&folder).map_err(io::Error::other)?;
+                    return Ok(Self { path, kept: false, _lock: folder });
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
@@ -85,12 +70,12 @@ impl PrivateFolder {
     }
 
     /// Whether it stays, for a later run's [`sweep`], when it is dropped.
-    pub(in crate::sources::tshark) fn keep(&mut self, kept: bool) {
+    pub fn keep(&mut self, kept: bool) {
         self.kept = kept;
     }
 
     /// Where it is.
-    pub(in crate::sources::tshark) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.path
     }
 }

@@ -15,7 +15,7 @@ const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
 /// What a file holds one after the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::sinks) enum Content {
+pub enum Content {
     /// Lines, each ended by a newline.
     Lines,
     /// `MessagePack` maps.

@@ -6,27 +6,33 @@
 mod tail;
 
 use std::{
-    error::Error as StdError,
-    fs::{self, DirBuilder, File, OpenOptions, Permissions},
+    fs::{self, File, OpenOptions, Permissions},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
-use rustix::{
-    fs::{Access, FlockOperation, OFlags, access, flock},
-    io::Errno,
-};
+use rustix::fs::OFlags;
 use tracing::warn;
 
-pub(super) use self::tail::Content;
+pub use self::tail::Content;
+use super::{
+    Error,
+    directory::{create_directory_of, directory_of, sync_directory},
+    failed,
+    lock::{NotLocked, lock, unlock},
+};
+use crate::component::with_causes;
 
 /// More than this behind the last whole record is no torn write of ours.
 const MAX_TORN_BYTES: u64 = 64 << 20;
 
+/// So many links may lead from one to the next, as for the kernel (`path_resolution(7)`).
+const MAX_LINKS: usize = 40;
+
 /// An open file and where its last whole record ends.
 #[derive(Debug)]
-pub(super) struct AppendFile {
+pub struct AppendFile {
     path: PathBuf,
     file: File,
     identity: Identity,
@@ -37,91 +43,28 @@ pub(super) struct AppendFile {
 
 /// Which file it is, whatever its name is now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Identity {
+pub struct Identity {
     device: u64,
     inode: u64,
 }
 
 /// A file that was closed, and how much of it was whole then.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Closed {
-    pub(super) identity: Identity,
+pub struct Closed {
+    /// Which file it is.
+    pub identity: Identity,
     whole_bytes: u64,
 }
 
 /// How a file is opened.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Opening {
+pub struct Opening {
     /// What it holds.
-    pub(super) content: Content,
+    pub content: Content,
     /// Permissions of a new one.
-    pub(super) mode: u32,
+    pub mode: u32,
     /// Whether a new one must survive a power loss: the directory it is new in is synced too.
-    pub(super) durable: bool,
-}
-
-/// Why a file can't be written.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Error {
-    #[error("can't {action} {}", path.display())]
-    Io { action: &'static str, path: PathBuf, source: io::Error },
-    #[error("another process writes {}: stop it, or give each its own path", path.display())]
-    Busy { path: PathBuf },
-    #[error("{} is not a regular file: use another path, or the console sink", path.display())]
-    NotRegular { path: PathBuf },
-    #[error(
-        "{} holds something other than {content} from byte {offset} on: move it away, or use \
-         another path", path.display()
-    )]
-    Foreign { path: PathBuf, content: Content, offset: u64 },
-}
-
-/// Writes what `error` says and why, on one line.
-pub(super) fn with_causes(error: &dyn StdError) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
-}
-
-/// Syncs the directory of `path`, so that a new or moved name survives a power loss.
-pub(super) fn sync_directory(path: &Path) -> Result<(), Error> {
-    let directory = directory_of(path);
-    File::open(directory)
-        .and_then(|directory| directory.sync_all())
-        .map_err(failed("sync the directory", directory))
-}
-
-/// The directory `path` lies in.
-pub(super) fn directory_of(path: &Path) -> &Path {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    parent.unwrap_or(Path::new("."))
-}
-
-/// Creates the directory of `path`, and those above it that are missing; they survive a power loss if
-/// they are `durable`.
-fn create_directory_of(path: &Path, durable: bool) -> Result<(), Error> {
-    let missing = missing_directories(path);
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o750)
-        .create(directory_of(path))
-        .map_err(failed("create the directory of", path))?;
-    // Each is an entry of the one above it.
-    missing.into_iter().filter(|_| durable).try_for_each(sync_directory)
-}
-
-/// The directories that a file at `path` needs and that are not there, the deepest first.
-fn missing_directories(path: &Path) -> Vec<&Path> {
-    let above = path.ancestors().skip(1);
-    above.take_while(|path| !path.as_os_str().is_empty() && !path.exists()).collect()
-}
-
-fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
-    move |source| Error::Io { action, path: path.to_owned(), source }
+    pub durable: bool,
 }
 
 // === impl AppendFile ===
@@ -129,17 +72,29 @@ fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error 
 impl AppendFile {
     /// Opens or creates a file, with its directories. A torn record at its end is moved to
     /// `PATH.torn`. `closed` are files known to have been whole up to some length.
-    pub(super) fn open(path: &Path, opening: Opening, closed: &[Closed]) -> Result<Self, Error> {
-        create_directory_of(path, opening.durable)?;
-        let (file, created) = open_or_create(path, opening.mode).map_err(failed("open", path))?;
+    ///
+    /// # Errors
+    /// If the system refuses, somebody else has it, or it is not ours to append to.
+    pub fn open(path: &Path, opening: Opening, closed: &[Closed]) -> Result<Self, Error> {
+        Self::open_syncing(path, opening, closed, sync_directory)
+    }
+
+    fn open_syncing(
+        path: &Path,
+        opening: Opening,
+        closed: &[Closed],
+        sync: impl FnOnce(&Path) -> Result<(), Error>,
+    ) -> Result<Self, Error> {
+        let place = place(path);
+        create_directory_of(&place, opening.durable)?;
+        let (file, created) = open_or_create(&place, opening.mode).map_err(failed("open", path))?;
         let meta = file.metadata().map_err(failed("inspect", path))?;
         if !meta.is_file() {
             return Err(Error::NotRegular { path: path.to_owned() });
         }
-        // Some network file systems have no locks; there, writers can't be told apart.
-        let locked = flock(&file, FlockOperation::NonBlockingLockExclusive);
-        if locked == Err(Errno::WOULDBLOCK) {
-            return Err(Error::Busy { path: path.to_owned() });
+        // Where there are no locks, writers can't be told apart.
+        if let Err(NotLocked::Held(holder)) = lock(&file) {
+            return Err(Error::Busy { path: path.to_owned(), holder });
         }
         let identity = Identity { device: meta.dev(), inode: meta.ino() };
         let mut opened = Self {
@@ -154,7 +109,10 @@ impl AppendFile {
             let mode = Permissions::from_mode(opening.mode);
             opened.file.set_permissions(mode).map_err(failed("set the mode of", path))?;
             if opening.durable {
-                sync_directory(path)?;
+                sync(&place).inspect_err(|_| {
+                    // What is there already would not be synced by the next try.
+                    fs::remove_file(&place).unwrap_or_default();
+                })?;
             }
         } else {
             let known = closed.iter().rev().find(|closed| closed.identity == identity);
@@ -166,7 +124,7 @@ impl AppendFile {
 
     /// Appends whole records; after an error the file is as it was, or will be before the next
     /// write.
-    pub(super) fn append(&mut self, records: &[u8], sync: bool) -> Result<(), Error> {
+    pub fn append(&mut self, records: &[u8], sync: bool) -> Result<(), Error> {
         self.cut_torn()?;
         self.whole_bytes = self.bytes()?;
         // Until the write is done, whatever stands behind the last whole record is torn.
@@ -193,7 +151,7 @@ impl AppendFile {
     }
 
     /// Makes what was appended survive a power loss.
-    pub(super) fn sync(&mut self) -> Result<(), Error> {
+    pub fn sync(&mut self) -> Result<(), Error> {
         if self.unsynced {
             self.file.sync_data().map_err(failed("sync", &self.path))?;
             self.unsynced = false;
@@ -203,7 +161,7 @@ impl AppendFile {
 
     /// Whether its path still leads to it: it was neither moved nor deleted. Notes if somebody has
     /// emptied it.
-    pub(super) fn is_current(&mut self) -> bool {
+    pub fn is_current(&mut self) -> bool {
         let Ok(meta) = fs::metadata(&self.path) else { return false };
         let is_current = self.identity == Identity { device: meta.dev(), inode: meta.ino() };
         if is_current {
@@ -213,21 +171,22 @@ impl AppendFile {
     }
 
     /// Closes it.
-    pub(super) fn close(self) -> Closed {
+    pub fn close(self) -> Closed {
         Closed { identity: self.identity, whole_bytes: self.whole_bytes }
     }
 
-    pub(super) fn path(&self) -> &Path {
+    /// Where it was opened.
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// Bytes of whole records, as of the last write.
-    pub(super) fn whole_bytes(&self) -> u64 {
+    pub fn whole_bytes(&self) -> u64 {
         self.whole_bytes
     }
 
     /// When the file was created, as far as the file system knows.
-    pub(super) fn created(&self) -> Option<std::time::SystemTime> {
+    pub fn created(&self) -> Option<std::time::SystemTime> {
         let meta = self.file.metadata().ok()?;
         meta.created().or_else(|_| meta.modified()).ok()
     }
@@ -302,12 +261,24 @@ impl AppendFile {
 }
 
 impl Drop for AppendFile {
-    /// Gives the lock back. Closing alone does not while a copy of the descriptor lives, and a child
-    /// that is just being started has one until its exec (`flock(2)`).
     fn drop(&mut self) {
-        // Where there are no locks there is none to give back.
-        flock(&self.file, FlockOperation::Unlock).unwrap_or_default();
+        unlock(&self.file);
     }
+}
+
+/// Where the file at `path` is to be made: where the links lead to, if they lead to nothing yet.
+fn place(path: &Path) -> PathBuf {
+    let mut place = path.to_owned();
+    if fs::metadata(path).is_ok() {
+        return place;
+    }
+    for _ in 0..MAX_LINKS {
+        match fs::read_link(&place) {
+            Ok(target) => place = directory_of(&place).join(target),
+            Err(_) => break,
+        }
+    }
+    place
 }
 
 /// Opens a file to append, and says whether it is new.
@@ -323,28 +294,6 @@ fn open_or_create(path: &Path, mode: u32) -> io::Result<(File, bool)> {
         }
         Err(error) => Err(error),
     }
-}
-
-/// What keeps `path` from being written by this process, if anything: seen without creating it.
-pub(super) fn unwritable(path: &Path) -> Option<String> {
-    let existing = path.ancestors().find_map(|path| {
-        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-        fs::metadata(path).ok().map(|meta| (path, meta))
-    });
-    let (existing, meta) = existing?;
-    let needed = if existing == path {
-        if !meta.is_file() {
-            return Some(format!("{} is not a regular file", path.display()));
-        }
-        Access::READ_OK | Access::WRITE_OK
-    } else {
-        if !meta.is_dir() {
-            return Some(format!("{} is not a directory", existing.display()));
-        }
-        Access::WRITE_OK | Access::EXEC_OK
-    };
-    let refused = access(existing, needed).err()?;
-    Some(format!("{} can't be written: {}", existing.display(), io::Error::from(refused)))
 }
 
 #[cfg(test)]
