@@ -17,5 +17,6 @@ pub mod record;
 pub mod retry;
 pub mod sinks;
 pub mod sources;
+pub mod task;
 pub mod topology;
 pub mod transforms;

@@ -1,9 +1,13 @@
 //! The log on stderr, for people or for machines.
 
+mod format;
+
 use std::io::{IsTerminal, stderr};
 
 use clap::ValueEnum;
 use tracing_subscriber::{filter::LevelFilter, fmt, prelude::*};
+
+use self::format::{Human, Json, Speakers};
 
 /// How the log is written.
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
@@ -34,15 +38,14 @@ pub(super) enum LogLevel {
 /// Starts logging for the whole process.
 pub(super) fn start(format: LogFormat, level: LogLevel, quiet: bool) {
     let level = if quiet { LevelFilter::ERROR } else { level.into() };
-    let to_stderr = fmt::layer().with_writer(stderr).with_target(false);
-    match format {
-        LogFormat::Human => tracing_subscriber::registry()
-            .with(to_stderr.with_ansi(stderr().is_terminal()).with_filter(level))
-            .init(),
-        LogFormat::Json => {
-            tracing_subscriber::registry().with(to_stderr.json().with_filter(level)).init();
-        }
-    }
+    // Components' spans alone: with no filter it would have every event of every level made.
+    let speakers = Speakers.with_filter(LevelFilter::ERROR);
+    let to_stderr = fmt::layer().with_writer(stderr);
+    let lines = match format {
+        LogFormat::Human => to_stderr.with_ansi(stderr().is_terminal()).event_format(Human).boxed(),
+        LogFormat::Json => to_stderr.with_ansi(false).event_format(Json).boxed(),
+    };
+    tracing_subscriber::registry().with(lines.with_filter(level)).with(speakers).init();
 }
 
 impl From<LogLevel> for LevelFilter {

@@ -9,6 +9,8 @@ use std::{
     },
 };
 
+use crate::task;
+
 use super::{
     ACKNOWLEDGED, BUFFER_BYTES, BUFFER_EVENTS, CAPTURE_LOST, CAPTURE_UNKNOWN_LOSS, DEAD_LETTERED,
     DISCARDED, DNS_LOOKUPS, DUPLICATED, ERRORS, FLOW_ACTIVE, FLOW_ENDED, Metric, RECEIVED, SENT,
@@ -164,6 +166,11 @@ impl Meter {
     /// The component's type.
     pub fn kind(&self) -> &'static str {
         self.kind
+    }
+
+    /// The span in which what it does is logged.
+    pub fn span(&self) -> tracing::Span {
+        task::span(&self.id, self.kind)
     }
 
     /// Its state: what it was moved to, or `Holding` while somebody holds.

@@ -22,6 +22,7 @@ use crate::{
     codec::{Encoder, Origin, Schema},
     component::{Claim, Component, Context, Error, Items, Outcome, SendError, Sink},
     record::Records,
+    task,
 };
 
 /// How soon a terminal or pipe that takes nothing now is tried again.
@@ -92,7 +93,7 @@ impl Sink for Console {
         let request = items.concat();
         let (output, written) = (Arc::clone(&self.output), Arc::clone(&self.written));
         let write = move || write_rest(&output, &request, &written);
-        match tokio::task::spawn_blocking(write).await {
+        match task::blocking(write).await {
             Ok(Ok(())) => Ok(Outcome::Delivered),
             Ok(Err(error)) => Err(send_error(&error)),
             Err(join) => Err(SendError::Gone { reason: format!("writing panicked: {join}") }),

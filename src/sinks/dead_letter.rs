@@ -16,6 +16,7 @@ use crate::{
     codec::returned::write_line,
     component::{self, Clock},
     record::{Returned, Timestamp},
+    task,
 };
 
 /// Lines of so many bytes are written before there are more.
@@ -85,7 +86,7 @@ impl DeadLetter {
             let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
             file.append(&letters)
         };
-        let written = tokio::task::spawn_blocking(write).await;
+        let written = task::blocking(write).await;
         written.unwrap_or_else(|join| (0, Err(Error::File(join.to_string()))))
     }
 }

@@ -36,6 +36,7 @@ use crate::{
     batch::Batch,
     component::{Component, Context, Error, Input, Sink},
     record::Kind,
+    task,
 };
 
 /// Requests that may be under way in all, those that wait for a confirmation included, as a
@@ -267,7 +268,8 @@ impl<S: Sink> Driver<S> {
     /// Sends the request that is ready from its place in flight.
     fn dispatch(&mut self, place: OwnedSemaphorePermit) {
         if let Some(request) = self.ready.take() {
-            self.under_way.spawn(Arc::clone(&self.delivery).deliver(request, place));
+            let delivered = Arc::clone(&self.delivery).deliver(request, place);
+            task::spawn_on(&mut self.under_way, delivered);
         }
     }
 }

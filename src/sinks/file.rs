@@ -28,6 +28,7 @@ use crate::{
         Claim, Clock, Component, Context, Error, Items, Outcome, Problem, SendError, Sink,
     },
     record::{Records, Timestamp},
+    task,
 };
 
 /// Writes records to files.
@@ -224,7 +225,7 @@ impl FileSink {
             let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
             work(&mut writer, Clock::Wall.now(None))
         };
-        match tokio::task::spawn_blocking(blocking).await {
+        match task::blocking(blocking).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) if error.is_refusal() => Err(SendError::Hold { reason: error.text() }),
             Ok(Err(error)) => Err(SendError::Retry { after: None, reason: error.text() }),

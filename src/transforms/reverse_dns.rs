@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::{
-    task::{self, JoinError, JoinSet},
+    task::{Id, JoinError, JoinSet},
     time::Instant,
 };
 
@@ -32,6 +32,7 @@ use crate::{
         Resolver, Server,
     },
     record::{HostNames, Kind, Kinds, Packet, Records},
+    task,
 };
 
 /// `max_wait_ms` at most: longer, and the queue's bound decides rather than the time.
@@ -106,7 +107,7 @@ struct ReverseDns {
     directory: Directory,
     resolver: Option<Resolver>,
     lookups: JoinSet<Answer>,
-    questions: HashMap<task::Id, Question>,
+    questions: HashMap<Id, Question>,
     queue: Queue,
 }
 
@@ -230,7 +231,11 @@ impl ReverseDns {
             match self.directory.next(Instant::now().into_std()) {
                 Ok(question) => {
                     let resolver = resolver.clone();
-                    let lookup = self.lookups.spawn(async move { resolver.ask(question).await });
+                    let lookup =
+                        task::spawn_on(
+                            &mut self.lookups,
+                            async move { resolver.ask(question).await },
+                        );
                     self.questions.insert(lookup.id(), question);
                 }
                 Err(again) => return again.map(Instant::from_std),
@@ -238,7 +243,7 @@ impl ReverseDns {
         }
     }
 
-    fn answered(&mut self, ended: Result<(task::Id, Answer), JoinError>) {
+    fn answered(&mut self, ended: Result<(Id, Answer), JoinError>) {
         // A look-up that panicked has no answer, but its address must not be waited for for ever.
         let (id, answer) =
             ended.unwrap_or_else(|error| (error.id(), Answer::Failed(Failure::Refused)));

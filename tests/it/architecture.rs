@@ -9,7 +9,7 @@ use crate::harness::{Case, Outcome, Scene};
 
 /// The modules of the crate, from the bottom to the top.
 const LAYERS: &[(u8, &[&str])] = &[
-    (0, &["record", "batch", "ack", "metrics"]),
+    (0, &["record", "batch", "ack", "metrics", "task"]),
     (1, &["retry", "component"]),
     (
         2,
@@ -39,7 +39,7 @@ const WITHIN: &[(&str, &[&str])] = &[
     ("record", &[]),
     ("batch", &["record", "ack"]),
     ("ack", &["record", "metrics"]),
-    ("metrics", &["record"]),
+    ("metrics", &["record", "task"]),
     ("component", &["retry"]),
     ("score", &["verdict"]),
     ("bpf", &["verdict"]),

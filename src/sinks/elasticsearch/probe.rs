@@ -20,6 +20,7 @@ use super::{
 use crate::{
     metrics::{Holding, Meter},
     retry::Delays,
+    task,
 };
 
 /// A request that is sent meanwhile says the same, and more.
@@ -64,7 +65,7 @@ impl Probe {
 
     /// Begins; once. It ends by itself, or when dropped.
     pub(super) fn start(&self) {
-        let begin = || AbortOnDropHandle::new(tokio::spawn(Arc::clone(&self.look).run()));
+        let begin = || AbortOnDropHandle::new(task::spawn(Arc::clone(&self.look).run()));
         self.task.get_or_init(begin);
     }
 

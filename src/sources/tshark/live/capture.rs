@@ -11,10 +11,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    task::spawn_blocking,
-    time::{MissedTickBehavior, interval, sleep},
-};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::super::Config;
@@ -29,7 +26,7 @@ use super::{
     backlog::{Backlog, Item, Segment},
     supervise::{Supervisor, was_stopped},
 };
-use crate::{component::Error, metrics::Meter};
+use crate::{component::Error, metrics::Meter, task};
 
 /// How often it is looked for closed segments and for space.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -227,7 +224,7 @@ impl Capturer {
             return false;
         };
         let path = segment.path.clone();
-        let packets = spawn_blocking(move || pcap::count_packets(&path));
+        let packets = task::blocking(move || pcap::count_packets(&path));
         let packets = packets.await.map_err(io::Error::other).flatten();
         let packets = packets.unwrap_or_default();
         if self.backlog.shed(&segment, packets) {

@@ -25,6 +25,7 @@ use super::supervise::{BEGUN, Supervisor};
 use crate::{
     component::{Error, Outputs},
     metrics::Meter,
+    task,
 };
 
 /// How long dumpcap may take to write what it holds and end, and after it tshark to print what it
@@ -135,7 +136,7 @@ impl Pair<'_> {
         // stop meanwhile, and what it still holds has to be read.
         let reader_gone = CancellationToken::new();
         let attending = attend(dumpcap, stop.clone(), reader_gone.clone());
-        let mut capture = AbortOnDropHandle::new(tokio::spawn(attending));
+        let mut capture = AbortOnDropHandle::new(task::spawn(attending));
         let mut ended = None;
         // On a quiet wire no line says that dumpcap captures, but what it refuses it refuses at once.
         let mut captures = false;

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::{task::spawn_blocking, time::sleep};
+use tokio::time::sleep;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::super::process::{
@@ -35,6 +35,7 @@ use super::{
 use crate::{
     component::{Context, Error, Outputs},
     retry::Delays,
+    task,
 };
 
 /// How long after a stop segments are still read; what is left then is counted as lost.
@@ -90,7 +91,7 @@ pub(in crate::sources::tshark) async fn run(
         backlog: Arc::clone(&backlog),
         meter: Arc::clone(out.meter()),
     };
-    let mut capture = AbortOnDropHandle::new(tokio::spawn(capturer.run(stop.clone())));
+    let mut capture = AbortOnDropHandle::new(task::spawn(capturer.run(stop.clone())));
     reader.try_out().await?;
     // Should we be dropped, the next run counts what lies there.
     private.keep(true);
@@ -107,7 +108,7 @@ pub(in crate::sources::tshark) async fn run(
         overdue: overdue.clone(),
     };
     // Readers look at it between blocks: what they handed on stays handed on.
-    let deadline = AbortOnDropHandle::new(tokio::spawn(async move {
+    let deadline = AbortOnDropHandle::new(task::spawn(async move {
         stop.cancelled().await;
         sleep(DRAIN).await;
         overdue.cancel();
@@ -324,7 +325,7 @@ impl Readers<'_> {
     /// A segment that no tshark reads to its end: counts what is missing.
     async fn given_up(&mut self, segment: &Segment, why: &str) {
         let path = segment.path.clone();
-        let packets = spawn_blocking(move || pcap::count_packets(&path)).await;
+        let packets = task::blocking(move || pcap::count_packets(&path)).await;
         let packets = packets.ok().and_then(Result::ok);
         let seen = self.emitter.packets();
         let meter = self.out.meter();

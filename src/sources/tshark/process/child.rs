@@ -22,7 +22,7 @@ use super::{
     programs::{self, CHILD_PATH, Privilege},
     spawn::spawn,
 };
-use crate::{component::Error, metrics::Meter};
+use crate::{component::Error, metrics::Meter, task};
 
 /// Of a child's complaints, this much of the beginning and as much of the end is kept.
 const WORDS_BYTES: usize = 4 << 10;
@@ -122,9 +122,9 @@ impl Child {
         let group = Arc::new(Mutex::new(pid));
         let words = process.stderr.take().map(|stderr| {
             let name = short_name(&launch.program);
-            tokio::spawn(listen(stderr, name))
+            task::spawn(listen(stderr, name))
         });
-        let watch = tokio::spawn(watch(
+        let watch = task::spawn(watch(
             process,
             Arc::clone(&group),
             words,

@@ -5,6 +5,8 @@ use std::path::Path;
 use tokio::process::Command;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::task;
+
 /// Major versions whose output was tested.
 const TESTED: [u32; 2] = [3, 4];
 
@@ -12,7 +14,7 @@ const TESTED: [u32; 2] = [3, 4];
 pub(in crate::sources::tshark) fn warn_unless_tested(tshark: &Path) -> AbortOnDropHandle<()> {
     let mut command = Command::new(tshark);
     command.arg("--version").env_clear().kill_on_drop(true);
-    AbortOnDropHandle::new(tokio::spawn(async move {
+    AbortOnDropHandle::new(task::spawn(async move {
         let Ok(output) = command.output().await else {
             return;
         };

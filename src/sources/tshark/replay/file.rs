@@ -15,7 +15,10 @@ use super::super::{
     reading::{ReadEnd, Reading},
 };
 use super::chunks::{Cutter, Unit, Work, open};
-use crate::component::{Error, Outputs};
+use crate::{
+    component::{Error, Outputs},
+    task,
+};
 
 /// With so many packets to go, the next chunk's tshark is started: it takes about as long to begin.
 const HEAD_START_PACKETS: u64 = 12_000;
@@ -58,7 +61,7 @@ pub(in crate::sources::tshark) async fn run(
         meter: Arc::clone(out.meter()),
     };
     let (sender, units) = mpsc::channel(1);
-    let cutting = AbortOnDropHandle::new(tokio::spawn(cutter.run(Arc::clone(&files), sender)));
+    let cutting = AbortOnDropHandle::new(task::spawn(cutter.run(Arc::clone(&files), sender)));
     let replay = Replay {
         files,
         workers: config.workers.into(),
