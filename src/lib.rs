@@ -12,6 +12,7 @@ pub mod dns;
 mod document;
 pub mod ek;
 pub mod flow;
+pub mod log_limit;
 pub mod metrics;
 pub mod record;
 pub mod retry;

@@ -8,7 +8,6 @@
 mod delivery;
 mod refusals;
 mod request;
-mod tally;
 mod tries;
 
 use std::{sync::Arc, time::Duration};
@@ -23,7 +22,6 @@ use tracing::{error, warn};
 use self::{
     delivery::Delivery,
     request::{Filling, Request},
-    tally::Tally,
     tries::Waits,
 };
 use super::{
@@ -34,7 +32,9 @@ use super::{
 use crate::{
     ack::End,
     batch::Batch,
-    component::{Component, Context, Error, Input, Sink},
+    component::{Clock, Component, Context, Error, Input, Sink},
+    log_limit::LogLimit,
+    metrics::{DISCARDED, ERRORS, ErrorType, Reason},
     record::Kind,
     task,
 };
@@ -57,9 +57,9 @@ struct Driver<S: Sink> {
     ready: Option<Request<S::Meta>>,
     under_way: JoinSet<Result<(), Error>>,
     /// Records dropped because they could not be encoded.
-    unencodable: Tally,
-    /// How often in a row the sink could not be maintained.
-    unmaintained: u32,
+    unencodable: LogLimit,
+    /// Failures of the sink's maintenance.
+    unmaintained: LogLimit,
 }
 
 /// The bounds of a request, and of requests.
@@ -104,8 +104,8 @@ pub fn component<S: Sink>(
         dead_letter,
         in_flight: Arc::new(Semaphore::new(limits.in_flight)),
         waits,
-        refused: Tally::default(),
-        halved: Tally::default(),
+        refused: LogLimit::series(),
+        halved: LogLimit::series(),
     };
     let driver = Driver {
         delivery: Arc::new(delivery),
@@ -114,8 +114,8 @@ pub fn component<S: Sink>(
         filling: None,
         ready: None,
         under_way: JoinSet::new(),
-        unencodable: Tally::default(),
-        unmaintained: 0,
+        unencodable: LogLimit::series(),
+        unmaintained: LogLimit::series(),
     };
     Ok(Component::sink(move |input| driver.run(input)))
 }
@@ -192,15 +192,10 @@ impl<S: Sink> Driver<S> {
     }
 
     async fn maintain(&mut self) {
-        let Err(error) = self.delivery.sink.maintain().await else {
-            self.unmaintained = 0;
-            return;
-        };
-        self.unmaintained = self.unmaintained.saturating_add(1);
-        self.delivery.meter.error("maintenance");
-        if self.unmaintained.is_power_of_two() {
-            let (sink, failed) = (self.delivery.meter.id(), self.unmaintained);
-            warn!(sink, failed, "tried again in a second: {error}");
+        let Err(error) = self.delivery.sink.maintain().await else { return };
+        self.delivery.meter.count(ERRORS, ErrorType::Maintenance, 1);
+        if let Some(suppressed) = self.unmaintained.admit(1, Clock::Wall.now(None)) {
+            warn!(suppressed, "tried again in a second: {error}");
         }
     }
 
@@ -234,10 +229,9 @@ impl<S: Sink> Driver<S> {
             Err(error) => {
                 filling.body.truncate(start);
                 taken.end = End::Dropped;
-                self.delivery.meter.dropped("unencodable", 1);
-                if let Some(so_far) = self.unencodable.add(1) {
-                    let sink = self.delivery.meter.id();
-                    error!(sink, so_far, "records dropped that can't be encoded: {error}");
+                self.delivery.meter.count(DISCARDED, Reason::Unencodable, 1);
+                if let Some(suppressed) = self.unencodable.admit(1, Clock::Wall.now(None)) {
+                    error!(suppressed, "a record was dropped that can't be encoded: {error}");
                 }
                 return;
             }

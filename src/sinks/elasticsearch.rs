@@ -35,8 +35,11 @@ use super::{
 };
 use crate::{
     codec::{Codec, Encoder, Origin, Schema},
-    component::{Component, Context, Error, ItemEnd, Items, Outcome, Problem, SendError, Sink},
-    metrics::Meter,
+    component::{
+        Clock, Component, Context, Error, ItemEnd, Items, Outcome, Problem, SendError, Sink,
+    },
+    log_limit::LogLimit,
+    metrics::{ERRORS, ErrorType, Meter},
     record::{Kind, Records, Returned},
 };
 
@@ -142,6 +145,8 @@ struct Elasticsearch {
     actions: Actions,
     own_ids: bool,
     meter: Arc<Meter>,
+    /// Documents in the failure store.
+    in_failure_store: LogLimit,
 }
 
 // === impl DataStream ===
@@ -313,7 +318,7 @@ impl ConfigureSink for Config {
         let bases: Vec<Url> =
             self.endpoints().into_iter().collect::<Result<_, _>>().map_err(Error::configuration)?;
         let connection = self.connection(Duration::from_secs(options.request.timeout_secs));
-        http::warn_of_risks(context.meter.id(), &connection, &bases);
+        http::warn_of_risks(&connection, &bases);
         let client = Arc::new(Client::new(&connection)?);
         let nodes = bases.into_iter().map(|base| self.addresses(base));
         let nodes = Arc::new(Nodes::new(nodes));
@@ -331,6 +336,7 @@ impl ConfigureSink for Config {
             ),
             own_ids: self.id == IdMode::Record,
             meter: Arc::clone(&context.meter),
+            in_failure_store: LogLimit::series(),
         };
         driver::component(sink, self.requests(), options, context)
     }
@@ -439,12 +445,16 @@ impl Sink for Elasticsearch {
         let ends = bulk::read(&answer.body, items.len(), self.own_ids, redact)
             .map_err(|error| self.unanswered(&node, &error))?;
         if ends.in_failure_store > 0 {
-            self.meter.error("failure_store");
-            warn!(
-                sink = self.meter.id(),
-                documents = ends.in_failure_store,
-                "taken into the data stream's failure store: its mapping refuses them",
-            );
+            self.meter.count(ERRORS, ErrorType::FailureStore, 1);
+            let documents = ends.in_failure_store as u64;
+            if let Some(suppressed) = self.in_failure_store.admit(documents, Clock::Wall.now(None))
+            {
+                warn!(
+                    documents,
+                    suppressed,
+                    "taken into the data stream's failure store: its mapping refuses them",
+                );
+            }
         }
         if ends.items.iter().all(|end| *end == ItemEnd::Delivered) {
             return Ok(Outcome::Delivered);

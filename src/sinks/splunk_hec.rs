@@ -75,6 +75,7 @@ pub struct Config {
     pub acknowledgements: Acknowledgements,
     /// Bytes an event may have, its envelope included (default 1000000; at least 1000). A larger one
     /// goes to the dead letter before it is sent.
+    #[schemars(range(min = 1000))]
     pub max_event_bytes: u32,
     /// How an `https` connection is secured.
     pub tls: TlsConfig,
@@ -92,9 +93,11 @@ pub struct Acknowledgements {
     /// `false` for Splunk Cloud, where the collector's answer is all there is.
     pub enabled: bool,
     /// Seconds between two questions (default 2; 1 to 300). One asks for all requests at once.
+    #[schemars(range(min = 1, max = 300))]
     pub poll_secs: u64,
     /// Seconds after which a request nobody confirmed is sent again, and its events counted as
-    /// possible duplicates (default 300; `poll_secs` to 86400). Indexers under load take minutes.
+    /// possible duplicates (default 300; not less than `poll_secs`). Indexers under load take minutes.
+    #[schemars(range(min = 1, max = 86_400))]
     pub timeout_secs: u64,
 }
 
@@ -181,15 +184,12 @@ impl Default for Acknowledgements {
 }
 
 impl Acknowledgements {
-    fn check(&self) -> impl Iterator<Item = Problem> {
-        let ranges = [
-            ("acknowledgements.poll_secs", self.poll_secs, 1..=300),
-            ("acknowledgements.timeout_secs", self.timeout_secs, self.poll_secs..=86_400),
-        ];
-        ranges.into_iter().filter_map(|(key, value, range)| {
-            let problem = Problem::new(key, format!("{value} is out of range"));
-            let hint = format!("use {} to {}", range.start(), range.end());
-            (!range.contains(&value)).then(|| problem.hint(hint))
+    fn check(&self) -> Option<Problem> {
+        let Self { poll_secs, timeout_secs, .. } = self;
+        (timeout_secs < poll_secs).then(|| {
+            let message = format!("{timeout_secs} is less than poll_secs, {poll_secs}");
+            let problem = Problem::new("acknowledgements.timeout_secs", message);
+            problem.hint(format!("give {poll_secs} to 86400"))
         })
     }
 }
@@ -212,10 +212,6 @@ impl ConfigureSink for Config {
         if self.token.is_empty() {
             let problem = Problem::new("token", "there is no token");
             problems.push(problem.hint("take it from the environment: token: \"${HEC_TOKEN}\""));
-        }
-        if self.max_event_bytes < 1000 {
-            let message = format!("{} is out of range", self.max_event_bytes);
-            problems.push(Problem::new("max_event_bytes", message).hint("use 1000 or more"));
         }
         if let Some(bytes) = options.batch.max_bytes.filter(|bytes| *bytes > MAX_BATCH_BYTES) {
             let problem = Problem::new("batch.max_bytes", format!("{bytes} is out of range"));
@@ -240,7 +236,7 @@ impl ConfigureSink for Config {
     fn build(&self, options: &Options, context: &Context) -> Result<Component, Error> {
         let endpoint = http::endpoint(&self.endpoint).map_err(Error::configuration)?;
         let connection = self.connection(Duration::from_secs(options.request.timeout_secs));
-        http::warn_of_risks(context.meter.id(), &connection, std::slice::from_ref(&endpoint));
+        http::warn_of_risks(&connection, std::slice::from_ref(&endpoint));
         let client = Arc::new(Client::new(&connection)?);
         let encoder = Encoder::new(&options.encoding, self.schema(), Origin::of(context));
         let sink = SplunkHec {

@@ -28,9 +28,10 @@ use crate::{
         Signature, Stage,
     },
     dns::{
-        self, Answer, Directory, Failure, Lookup, Options, PassiveNames, Private, Question,
-        Resolver, Server,
+        self, Answer, Directory, Failure, Options, PassiveNames, Private, Question, Resolver,
+        Server,
     },
+    metrics::{DNS_LOOKUPS, Lookup},
     record::{HostNames, Kind, Kinds, Packet, Records},
     task,
 };
@@ -60,14 +61,17 @@ pub struct Config {
     /// Milliseconds of wall time for which a record waits for its names, 500 by default, 60,000 at
     /// most; with 0 only names that are known already are added. A replay waits for the answer or
     /// the resolver's time-out. For whoever needs records sooner, or has a slow resolver.
+    #[schemars(range(max = MAX_WAIT_MS))]
     pub max_wait_ms: u64,
     /// Addresses whose answers are remembered, 65,536 by default, at least 1; those used least are
     /// forgotten first. Some 200 bytes each. `passive` remembers as many again, each address once for
     /// every client that asked and once for the others, mostly with one name and with four at most.
+    #[schemars(range(min = 1))]
     pub max_entries: u32,
     /// Addresses asked for a second, 1,000 by default, at least 1, and as many at once; each takes a
     /// question, and with `forward_confirm` one more for each of its first two names. What exceeds it
     /// is asked for later, for the records to come.
+    #[schemars(range(min = 1))]
     pub rate_limit_per_sec: u32,
     /// Whether a name counts only if its own addresses hold the address it was found for (on by
     /// default); of several names the first two in alphabetical order are put to the test. Other names
@@ -153,17 +157,6 @@ impl Configure for Config {
         let mut problem = |key: &str, message: String, hint: &str| {
             problems.push(Problem::new(key, message).hint(hint));
         };
-        if self.max_wait_ms > MAX_WAIT_MS {
-            let message = format!("{} ms is longer than records can wait", self.max_wait_ms);
-            problem("max_wait_ms", message, "60000 at most");
-        }
-        if self.max_entries == 0 {
-            problem("max_entries", "nothing can be remembered in 0 entries".into(), "at least 1");
-        }
-        if self.rate_limit_per_sec == 0 {
-            let hint = "at least 1; `ptr: false` asks nothing";
-            problem("rate_limit_per_sec", "nothing can be asked at 0 a second".into(), hint);
-        }
         if !self.ptr && !self.passive {
             let message = "with ptr and passive both off there is no source of names".into();
             problem("ptr", message, "turn one of them on, or leave the component out");
@@ -330,7 +323,7 @@ impl Stage for ReverseDns {
         loop {
             let deadline = self.hand_on(&out).await?;
             for (lookup, count) in self.directory.take_counts() {
-                out.meter().looked_up(lookup.name(), count);
+                out.meter().count(DNS_LOOKUPS, lookup, count);
             }
             if ended && self.queue.is_empty() {
                 return Ok(());

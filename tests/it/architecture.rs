@@ -10,7 +10,7 @@ use crate::harness::{Case, Outcome, Scene};
 /// The modules of the crate, from the bottom to the top.
 const LAYERS: &[(u8, &[&str])] = &[
     (0, &["record", "batch", "ack", "metrics", "task"]),
-    (1, &["retry", "component"]),
+    (1, &["retry", "component", "log_limit"]),
     (
         2,
         &[

@@ -18,6 +18,7 @@ mod harness;
 mod health;
 mod hostile;
 mod live;
+mod logs;
 mod network;
 mod nfdump;
 mod over_http;
@@ -53,6 +54,7 @@ fn main() {
         health::cases(),
         hostile::cases(),
         live::cases(),
+        logs::cases(),
         network::cases(),
         nfdump::cases(),
         over_http::cases(),

@@ -26,7 +26,11 @@ use super::{
     backlog::{Backlog, Item, Segment},
     supervise::{Supervisor, was_stopped},
 };
-use crate::{component::Error, metrics::Meter, task};
+use crate::{
+    component::Error,
+    metrics::{CAPTURE_LOST, ERRORS, ErrorType, LossCause, Meter},
+    task,
+};
 
 /// How often it is looked for closed segments and for space.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -127,7 +131,7 @@ impl Capturer {
             Ok(dumpcap) => dumpcap,
             Err(error) if error.is_configuration() => return Err(error),
             Err(error) => {
-                supervisor.failed("dumpcap_failed", &error.to_string());
+                supervisor.failed(ErrorType::DumpcapFailed, &error.to_string());
                 return Ok(Reason::Ended);
             }
         };
@@ -144,7 +148,7 @@ impl Capturer {
         self.take_closed(&folder, &mut taken, Some(!clean));
         let statistics = supervisor.ended(&ended, reason != Reason::Ended)?;
         if reason == Reason::DiskFull {
-            supervisor.failed("segment_disk_full", "the segments' disk is full");
+            supervisor.failed(ErrorType::SegmentDiskFull, "the segments' disk is full");
         }
         self.backlog.push(Item::End(statistics.captured));
         Ok(reason)
@@ -196,7 +200,7 @@ impl Capturer {
         let mut segments = match list(folder, *taken) {
             Ok(segments) => segments,
             Err(error) => {
-                self.meter.error("segment_unreadable");
+                self.meter.count(ERRORS, ErrorType::SegmentUnreadable, 1);
                 tracing::error!(folder = %folder.display(), %error, "segments can't be listed");
                 return None;
             }
@@ -228,8 +232,8 @@ impl Capturer {
         let packets = packets.await.map_err(io::Error::other).flatten();
         let packets = packets.unwrap_or_default();
         if self.backlog.shed(&segment, packets) {
-            self.meter.error("segment_shed");
-            self.meter.lost("disk_budget", packets);
+            self.meter.count(ERRORS, ErrorType::SegmentShed, 1);
+            self.meter.count(CAPTURE_LOST, LossCause::DiskBudget, packets);
             tracing::error!(
                 packets,
                 bytes = segment.bytes,

@@ -24,7 +24,7 @@ use super::super::{Config, order::Emitter};
 use super::supervise::{BEGUN, Supervisor};
 use crate::{
     component::{Error, Outputs},
-    metrics::Meter,
+    metrics::{CAPTURE_LOST, CAPTURE_UNKNOWN_LOSS, ERRORS, ErrorType, LossCause, Meter},
     task,
 };
 
@@ -96,7 +96,7 @@ impl Pair<'_> {
             Ok(started) => started,
             Err(error) if error.is_configuration() => return Err(error),
             Err(error) => {
-                supervisor.failed("dumpcap_failed", &error.to_string());
+                supervisor.failed(ErrorType::DumpcapFailed, &error.to_string());
                 return Ok(());
             }
         };
@@ -157,7 +157,7 @@ impl Pair<'_> {
                 }
                 () = sleep_until(deadline), if ended.is_some() || !captures => {
                     if ended.is_some() {
-                        self.out.meter().error("tshark_slow");
+                        self.out.meter().count(ERRORS, ErrorType::TsharkSlow, 1);
                         tracing::error!("what was captured could not be read before the deadline");
                         break;
                     }
@@ -184,7 +184,7 @@ impl Pair<'_> {
         let statistics = supervisor.ended(&ended, reason != Reason::Ended)?;
         if let Some(captured) = statistics.captured {
             let missing = captured.saturating_sub(emitter.packets());
-            self.out.meter().lost("unaccounted", missing);
+            self.out.meter().count(CAPTURE_LOST, LossCause::Unaccounted, missing);
         }
         Ok(())
     }
@@ -204,12 +204,13 @@ async fn attend(
     }
 }
 
-fn describe(finish: &Finish) -> (&'static str, String) {
+fn describe(finish: &Finish) -> (ErrorType, String) {
     match finish.ended.exit {
-        Exit::Signal(_) => ("tshark_killed", format!("tshark: {}", finish.ended.exit)),
-        Exit::Code(_) => {
-            ("tshark_failed", format!("tshark: {}: {}", finish.ended.exit, finish.ended.words))
-        }
+        Exit::Signal(_) => (ErrorType::TsharkKilled, format!("tshark: {}", finish.ended.exit)),
+        Exit::Code(_) => (
+            ErrorType::TsharkFailed,
+            format!("tshark: {}: {}", finish.ended.exit, finish.ended.words),
+        ),
     }
 }
 
@@ -218,7 +219,7 @@ fn describe(finish: &Finish) -> (&'static str, String) {
 impl Drop for Unaccounted<'_> {
     fn drop(&mut self) {
         if let Some(meter) = self.0 {
-            meter.unknown_loss();
+            meter.count(CAPTURE_UNKNOWN_LOSS, (), 1);
             tracing::error!("the capture was cut off: packets may be lost uncounted");
         }
     }

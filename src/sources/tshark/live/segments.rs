@@ -34,6 +34,7 @@ use super::{
 };
 use crate::{
     component::{Context, Error, Outputs},
+    metrics::{CAPTURE_LOST, CAPTURE_UNKNOWN_LOSS, ERRORS, ErrorType, LossCause},
     retry::Delays,
     task,
 };
@@ -124,8 +125,8 @@ pub(in crate::sources::tshark) async fn run(
     };
     let left = left(private.path()).saturating_sub(readers.emitter.packets());
     if left > 0 {
-        out.meter().error("segment_unread");
-        out.meter().lost("shutdown", left);
+        out.meter().count(ERRORS, ErrorType::SegmentUnread, 1);
+        out.meter().count(CAPTURE_LOST, LossCause::Shutdown, left);
         tracing::error!(
             packets = left,
             "segments were not read before the end: what follows them was too slow"
@@ -151,8 +152,8 @@ fn prepare(base: &Path, out: &Outputs) -> Result<PrivateFolder, Error> {
     private::sweep(base, |folder| {
         let packets = left(folder);
         if packets > 0 {
-            out.meter().error("segment_unread");
-            out.meter().lost("previous_run", packets);
+            out.meter().count(ERRORS, ErrorType::SegmentUnread, 1);
+            out.meter().count(CAPTURE_LOST, LossCause::PreviousRun, packets);
             tracing::error!(
                 packets,
                 "an earlier run ended before it read all it had captured: up to so many packets are lost"
@@ -218,7 +219,7 @@ impl Readers<'_> {
                 let missing = captured
                     .and_then(|captured| captured.checked_sub(self.emitter.epoch_packets()))
                     .unwrap_or(0);
-                self.out.meter().lost("unaccounted", missing);
+                self.out.meter().count(CAPTURE_LOST, LossCause::Unaccounted, missing);
             }
             Item::Segment(segment) => {
                 if let Some(reading) = job.reading {
@@ -264,7 +265,7 @@ impl Readers<'_> {
                 Some(ReadEnd::Refused(words)) => words,
                 Some(ReadEnd::NotStarted(error)) => describe(&error),
             };
-            self.out.meter().error("tshark_failed");
+            self.out.meter().count(ERRORS, ErrorType::TsharkFailed, 1);
             if left == 0 || !segment.path.exists() {
                 self.given_up(segment, &why).await;
                 return Ok(());
@@ -309,8 +310,8 @@ impl Readers<'_> {
             // That packets are missing was said when its capturer was killed.
             remove(&segment.path);
         } else {
-            self.out.meter().error("damaged_segment");
-            self.out.meter().unknown_loss();
+            self.out.meter().count(ERRORS, ErrorType::DamagedSegment, 1);
+            self.out.meter().count(CAPTURE_UNKNOWN_LOSS, (), 1);
             tracing::error!(
                 says = words,
                 packets = self.emitter.packets(),
@@ -329,10 +330,12 @@ impl Readers<'_> {
         let packets = packets.ok().and_then(Result::ok);
         let seen = self.emitter.packets();
         let meter = self.out.meter();
-        meter.error("damaged_segment");
+        meter.count(ERRORS, ErrorType::DamagedSegment, 1);
         match packets {
-            Some(packets) => meter.lost("tshark_failed", packets.saturating_sub(seen)),
-            None => meter.unknown_loss(),
+            Some(packets) => {
+                meter.count(CAPTURE_LOST, LossCause::TsharkFailed, packets.saturating_sub(seen))
+            }
+            None => meter.count(CAPTURE_UNKNOWN_LOSS, (), 1),
         }
         tracing::error!(
             why,

@@ -17,6 +17,7 @@ use super::super::{
 use super::chunks::{Cutter, Unit, Work, open};
 use crate::{
     component::{Error, Outputs},
+    metrics::{CAPTURE_LOST, CAPTURE_UNKNOWN_LOSS, ERRORS, ErrorType, LossCause},
     task,
 };
 
@@ -75,7 +76,7 @@ pub(in crate::sources::tshark) async fn run(
     let done = tokio::select! {
         done = replay.run() => done,
         () = stop.cancelled() => {
-            out.meter().error("interrupted");
+            out.meter().count(ERRORS, ErrorType::Interrupted, 1);
             tracing::error!("stopped before the captures were read to their end");
             Ok(())
         }
@@ -129,8 +130,10 @@ impl Replay<'_> {
         match &job.unit.work {
             Work::Rest => self.emitter.again_from_whole(),
             Work::Chunk { .. } => {}
-            Work::Damaged(words) => self.damaged("damaged_capture", job.unit.file, words),
-            Work::Unreadable(words) => self.damaged("unreadable_capture", job.unit.file, words),
+            Work::Damaged(words) => self.damaged(ErrorType::DamagedCapture, job.unit.file, words),
+            Work::Unreadable(words) => {
+                self.damaged(ErrorType::UnreadableCapture, job.unit.file, words)
+            }
         }
         let Some(mut reading) = job.reading.take() else {
             return Ok(());
@@ -167,15 +170,17 @@ impl Replay<'_> {
         let meter = self.out.meter();
         let missing = unit.packets().map(|all| all.saturating_sub(self.emitter.packets()));
         match end {
-            ReadEnd::Complete => meter.lost("frame_gap", missing.unwrap_or(0)),
+            ReadEnd::Complete => {
+                meter.count(CAPTURE_LOST, LossCause::FrameGap, missing.unwrap_or(0))
+            }
             ReadEnd::Damaged(words) => {
-                meter.lost("frame_gap", missing.unwrap_or(0));
-                self.damaged("damaged_capture", unit.file, &words);
+                meter.count(CAPTURE_LOST, LossCause::FrameGap, missing.unwrap_or(0));
+                self.damaged(ErrorType::DamagedCapture, unit.file, &words);
             }
             ReadEnd::Died(how) => {
                 match missing {
-                    Some(missing) => meter.lost("tshark_failed", missing),
-                    None => meter.unknown_loss(),
+                    Some(missing) => meter.count(CAPTURE_LOST, LossCause::TsharkFailed, missing),
+                    None => meter.count(CAPTURE_UNKNOWN_LOSS, (), 1),
                 }
                 self.died(unit.file, missing, &how);
             }
@@ -192,7 +197,7 @@ impl Replay<'_> {
     }
 
     fn died(&self, file: usize, missing: Option<u64>, how: &str) {
-        self.out.meter().error("tshark_failed");
+        self.out.meter().count(ERRORS, ErrorType::TsharkFailed, 1);
         tracing::error!(
             file = self.name(file),
             packets = self.emitter.epoch_packets(),
@@ -206,11 +211,11 @@ impl Replay<'_> {
         self.files.get(file).map(|path| path.display().to_string()).unwrap_or_default()
     }
 
-    fn damaged(&self, error_type: &'static str, file: usize, words: &str) {
+    fn damaged(&self, error_type: ErrorType, file: usize, words: &str) {
         let name = self.name(file);
         let words =
             words.replace("The standard input", &format!("the file \"{name}\"")).replace('\n', " ");
-        self.out.meter().error(error_type);
+        self.out.meter().count(ERRORS, error_type, 1);
         tracing::error!(
             file = name,
             packets = self.emitter.epoch_packets(),
