@@ -12,9 +12,9 @@ mod mappings;
 mod nodes;
 mod probe;
 mod refusal;
+mod server_error;
 mod setup;
 mod templates;
-mod told;
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,7 +25,8 @@ use tokio::{sync::OnceCell, time::Instant};
 use tracing::warn;
 
 use self::{
-    action::Actions, nodes::Nodes, probe::Probe, refusal::Refusal, setup::Installation, told::Told,
+    action::Actions, nodes::Nodes, probe::Probe, refusal::Refusal, server_error::ServerError,
+    setup::Installation,
 };
 use super::{
     ConfigureSink, Requests, driver,
@@ -392,7 +393,7 @@ impl Elasticsearch {
         let refusal = Refusal {
             status: answer.status,
             after: answer.after,
-            told: Told::of_request(&answer.body),
+            told: ServerError::of_request(&answer.body),
             reason: format!("{node}: {}", self.client.quote(answer)),
         };
         refusal.means(self.own_ids)

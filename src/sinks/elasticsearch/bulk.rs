@@ -5,7 +5,7 @@
 
 use serde::Deserialize;
 
-use super::told::Told;
+use super::server_error::ServerError;
 use crate::component::{ItemEnd, SendError};
 
 /// What is kept of a server's reason, in characters.
@@ -38,7 +38,7 @@ struct Entry {
 struct Item {
     status: u16,
     #[serde(default)]
-    error: Told,
+    error: ServerError,
     #[serde(default)]
     failure_store: Option<Box<str>>,
 }
@@ -130,7 +130,7 @@ impl From<Item> for Fate {
 }
 
 /// `status type: reason, caused by type: reason`, as far as they are there.
-fn reason(status: u16, error: &Told) -> String {
+fn reason(status: u16, error: &ServerError) -> String {
     let text = format!("{status} {error}");
     let mut bytes = 0;
     let kept = text.trim_end().chars().take_while(|char| {

@@ -13,8 +13,8 @@ use super::mappings::Server;
 use super::{
     super::http::{self, Answer, Client},
     nodes::{Node, Round},
+    server_error::ServerError,
     templates::{self, Means, NAME, PATTERN},
-    told::Told,
 };
 use crate::component::SendError;
 
@@ -230,7 +230,7 @@ impl Cluster<'_> {
 
     fn refused(&self, path: &str, answer: &Answer) -> SendError {
         // The last cause is the one that helps.
-        let causes = Told::of_request(&answer.body).map(|told| told.reasons().join(": "));
+        let causes = ServerError::of_request(&answer.body).map(|told| told.reasons().join(": "));
         let causes = causes.filter(|causes| !causes.is_empty()).map(String::into_bytes);
         let body = causes.unwrap_or_else(|| answer.body.clone());
         let quoted = self.client.quote(&Answer { body, ..answer.clone() });
@@ -240,7 +240,8 @@ impl Cluster<'_> {
 
 /// Whether the server itself says that it does not know the address something was put to.
 fn has_no_route(answer: &Answer) -> bool {
-    let own = Told::of_request(&answer.body).is_some() || says(answer, "Incorrect HTTP method for");
+    let own = ServerError::of_request(&answer.body).is_some()
+        || says(answer, "Incorrect HTTP method for");
     match answer.status {
         StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_FOUND | StatusCode::GONE => own,
         StatusCode::BAD_REQUEST => says(answer, "no handler found"),
@@ -251,14 +252,14 @@ fn has_no_route(answer: &Answer) -> bool {
 /// Whether the server knows the address asked for, whether or not anything is there.
 fn knows(answer: &Answer) -> bool {
     let missing = answer.status == StatusCode::NOT_FOUND
-        && Told::of_request(&answer.body).is_some_and(|told| told.kind().is_some());
+        && ServerError::of_request(&answer.body).is_some_and(|told| told.kind().is_some());
     answer.status.is_success() || missing
 }
 
 /// Whether what was put is there already.
 fn is_there(answer: &Answer) -> bool {
-    let kind = Told::of_request(&answer.body);
-    let exists = |told: &Told| told.kind() == Some("resource_already_exists_exception");
+    let kind = ServerError::of_request(&answer.body);
+    let exists = |told: &ServerError| told.kind() == Some("resource_already_exists_exception");
     answer.status == StatusCode::CONFLICT || kind.as_ref().is_some_and(exists)
 }
 
