@@ -14,7 +14,7 @@ use super::{
     super::http::{self, Answer, Client},
     nodes::{Node, Round},
     server_error::ServerError,
-    templates::{self, Means, NAME, PATTERN},
+    templates::{self, Facilities, NAME, PATTERN},
 };
 use crate::component::SendError;
 
@@ -56,22 +56,22 @@ impl Installation {
             Some(server) => server,
             None => cluster.detect_by_routes(&self.name).await?,
         };
-        let mut means = Means {
+        let mut facilities = Facilities {
             // Elastic's own; OpenSearch has nothing like it.
             constant_keyword: server == Server::Elasticsearch,
             policy: self.install_policy(&cluster, server).await?,
             pipeline: install_pipeline(&cluster).await?,
         };
         let path = format!("_index_template/{}", self.name);
-        let template = |means| templates::index_template(server, &self.pattern, means);
+        let template = |facilities| templates::index_template(server, &self.pattern, facilities);
         let current = |found: &Value| {
             let found = found.pointer("/index_templates/0/index_template");
-            found.is_none_or(|found| templates::is_current(found, &template(means)))
+            found.is_none_or(|found| templates::is_current(found, &template(facilities)))
         };
-        let mut refused = cluster.replace_older(&path, &template(means), current).await?;
+        let mut refused = cluster.replace_older(&path, &template(facilities), current).await?;
         if refused.as_ref().is_some_and(|refused| says(refused, "constant_keyword")) {
-            means.constant_keyword = false;
-            refused = cluster.put(&path, &template(means)).await?;
+            facilities.constant_keyword = false;
+            refused = cluster.put(&path, &template(facilities)).await?;
         }
         if let Some(refused) = refused {
             return Err(cluster.refused(&path, &refused));
