@@ -30,7 +30,7 @@ pub(super) struct Answer {
 
 #[derive(Debug, Deserialize)]
 struct Entry {
-    create: Fate,
+    create: ItemResult,
 }
 
 /// An item as it is written; one at a time, for reasons may be long.
@@ -46,7 +46,7 @@ struct Item {
 /// What an item comes to.
 #[derive(Debug, Deserialize)]
 #[serde(from = "Item")]
-struct Fate {
+struct ItemResult {
     end: ItemEnd,
     /// Whether the server has a document of that id.
     conflict: bool,
@@ -95,7 +95,7 @@ pub(super) fn read(
         let entries = answer.items.len();
         return Err(unclear(format!("the answer has {entries} entries for {items} documents")));
     }
-    let end = |Fate { end, conflict, .. }| match end {
+    let end = |ItemResult { end, conflict, .. }| match end {
         _ if conflict && own_ids => ItemEnd::Duplicate,
         ItemEnd::Retry(reason) => ItemEnd::Retry(shown(reason)),
         ItemEnd::Refused(reason) => ItemEnd::Refused(shown(reason)),
@@ -107,9 +107,9 @@ pub(super) fn read(
     })
 }
 
-// === impl Fate ===
+// === impl ItemResult ===
 
-impl From<Item> for Fate {
+impl From<Item> for ItemResult {
     fn from(Item { status, error, failure_store }: Item) -> Self {
         let reason = || reason(status, &error);
         let end = match status {
