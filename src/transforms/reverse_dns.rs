@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use self::{
-    naming::Sought,
+    naming::NameQuery,
     queue::{Queue, Waiting},
 };
 use crate::{
@@ -269,9 +269,9 @@ impl ReverseDns {
         };
         let arrived = Instant::now();
         let mut missing = Vec::new();
-        naming::addresses(&batch.records, |sought| {
-            let address = sought.address;
-            if asked_for(self.passive.as_ref(), sought).is_some() {
+        naming::addresses(&batch.records, |query| {
+            let address = query.address;
+            if asked_for(self.passive.as_ref(), query).is_some() {
                 self.directory.count(Lookup::Passive);
             } else if missing.last() != Some(&address)
                 && self.directory.want(address, arrived.into_std())
@@ -297,9 +297,9 @@ impl ReverseDns {
             match self.queue.pop(Instant::now(), live, awaits) {
                 Ok(Waiting { mut batch, .. }) => {
                     let (passive, now) = (self.passive.as_ref(), Instant::now().into_std());
-                    naming::name(&mut batch.records, |sought| {
-                        let Sought { address, time, .. } = sought;
-                        asked_for(passive, sought)
+                    naming::name(&mut batch.records, |query| {
+                        let NameQuery { address, time, .. } = query;
+                        asked_for(passive, query)
                             .or_else(|| self.directory.names(address, now))
                             .or_else(|| passive?.hearsay(address, time))
                             .cloned()
@@ -313,8 +313,8 @@ impl ReverseDns {
 }
 
 /// The name under which the other side asked for an address.
-fn asked_for(passive: Option<&PassiveNames>, sought: Sought) -> Option<&Arc<HostNames>> {
-    passive?.names(sought.address, sought.peer?, sought.time)
+fn asked_for(passive: Option<&PassiveNames>, query: NameQuery) -> Option<&Arc<HostNames>> {
+    passive?.names(query.address, query.peer?, query.time)
 }
 
 impl Stage for ReverseDns {
