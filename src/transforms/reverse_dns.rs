@@ -301,7 +301,7 @@ impl ReverseDns {
                         let NameQuery { address, time, .. } = query;
                         asked_for(passive, query)
                             .or_else(|| self.directory.names(address, now))
-                            .or_else(|| passive?.hearsay(address, time))
+                            .or_else(|| passive?.unverified(address, time))
                             .cloned()
                     });
                     out.pass(Port::MAIN, batch).await?;
