@@ -176,7 +176,7 @@ impl EdgeSender {
     }
 
     /// Records for it that were never sent: the consumer holds them, and never saw them.
-    pub fn miss(&self, records: u64) {
+    pub fn count_unsent(&self, records: u64) {
         self.consumer.received(records);
     }
 

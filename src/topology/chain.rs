@@ -138,7 +138,7 @@ impl Chain {
 impl Drop for Chain {
     fn drop(&mut self) {
         for (port, batch) in self.done.drain(..) {
-            self.outputs.miss(port, batch.records.len() as u64);
+            self.outputs.count_unsent(port, batch.records.len() as u64);
         }
         for link in &self.links {
             link.meter.cut_off(link.transform.undrained());
