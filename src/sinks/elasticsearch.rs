@@ -37,7 +37,7 @@ use super::{
 use crate::{
     codec::{Codec, Encoder, Origin, Schema},
     component::{
-        Clock, Component, Context, Error, ItemEnd, Items, Outcome, Problem, SendError, Sink,
+        Clock, Component, Context, Error, ItemEnd, Items, Problem, SendError, SendOutcome, Sink,
     },
     log_limit::LogLimit,
     metrics::{ERRORS, ErrorType, Meter},
@@ -430,7 +430,7 @@ impl Sink for Elasticsearch {
         action::returned(kind, item)
     }
 
-    async fn send(&self, items: &Items<'_, ()>) -> Result<Outcome<()>, SendError> {
+    async fn send(&self, items: &Items<'_, ()>) -> Result<SendOutcome<()>, SendError> {
         self.probe.sending();
         self.installed.get_or_try_init(|| self.install()).await?;
         let (answer, node) = self.post(items).await;
@@ -440,7 +440,7 @@ impl Sink for Elasticsearch {
         }
         self.probe.answered();
         if bulk::all_created(&answer.body, items.len()) {
-            return Ok(Outcome::Delivered);
+            return Ok(SendOutcome::Delivered);
         }
         let redact = |text| self.client.redact(text);
         let ends = bulk::read(&answer.body, items.len(), self.own_ids, redact)
@@ -458,9 +458,9 @@ impl Sink for Elasticsearch {
             }
         }
         if ends.items.iter().all(|end| *end == ItemEnd::Delivered) {
-            return Ok(Outcome::Delivered);
+            return Ok(SendOutcome::Delivered);
         }
-        Ok(Outcome::Items(ends.items))
+        Ok(SendOutcome::Items(ends.items))
     }
 
     async fn maintain(&self) -> Result<(), Error> {

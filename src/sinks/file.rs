@@ -25,7 +25,7 @@ use super::{
 use crate::{
     codec::{Codec, Encoder, Origin},
     component::{
-        Claim, Clock, Component, Context, Error, Items, Outcome, Problem, SendError, Sink,
+        Claim, Clock, Component, Context, Error, Items, Problem, SendError, SendOutcome, Sink,
     },
     record::{Records, Timestamp},
     task,
@@ -232,11 +232,11 @@ impl Sink for FileSink {
         Ok(self.template.bucket(self.encoder.time(records, index).unwrap_or_default()))
     }
 
-    async fn send(&self, items: &Items<'_, Bucket>) -> Result<Outcome<()>, SendError> {
-        let Some(bucket) = items.meta().copied() else { return Ok(Outcome::Delivered) };
+    async fn send(&self, items: &Items<'_, Bucket>) -> Result<SendOutcome<()>, SendError> {
+        let Some(bucket) = items.meta().copied() else { return Ok(SendOutcome::Delivered) };
         let request = items.concat();
         self.with_writer(move |writer, now| writer.write(bucket, &request, now)).await?;
-        Ok(Outcome::Delivered)
+        Ok(SendOutcome::Delivered)
     }
 
     async fn maintain(&self) -> Result<(), Error> {

@@ -37,7 +37,7 @@ use super::{
 };
 use crate::{
     codec::{Codec, Encoder, Origin, Schema},
-    component::{Component, Context, Error, ItemEnd, Items, Outcome, Problem, SendError, Sink},
+    component::{Component, Context, Error, ItemEnd, Items, Problem, SendError, SendOutcome, Sink},
     metrics::Meter,
     record::{Kind, Records, Returned},
 };
@@ -289,7 +289,7 @@ impl SplunkHec {
     /// The ends of so many events when those before a place were taken, without an id to ask for
     /// them by, and the one at the place ended so. Where ids are awaited, those before it are sent
     /// again, and may be there twice then.
-    fn taken_before(&self, at: usize, len: usize, end: &ItemEnd) -> Outcome<Pending> {
+    fn taken_before(&self, at: usize, len: usize, end: &ItemEnd) -> SendOutcome<Pending> {
         let before = if self.acks.are_awaited() {
             self.meter.duplicated(at as u64);
             ItemEnd::Untried
@@ -301,7 +301,7 @@ impl SplunkHec {
             Ordering::Equal => end.clone(),
             Ordering::Greater => ItemEnd::Untried,
         });
-        Outcome::Items(ends.collect())
+        SendOutcome::Items(ends.collect())
     }
 
     /// What became of events of which one can't be read.
@@ -310,7 +310,7 @@ impl SplunkHec {
         at: Option<usize>,
         items: &Items<'_, Size>,
         reason: String,
-    ) -> Result<Outcome<Pending>, SendError> {
+    ) -> Result<SendOutcome<Pending>, SendError> {
         let len = items.len();
         match at {
             Some(0) if len > 1 && items.bytes() > TOO_MUCH_FOR_SOME => {
@@ -339,11 +339,11 @@ impl Sink for SplunkHec {
         self.envelopes.returned(kind, item)
     }
 
-    async fn send(&self, items: &Items<'_, Size>) -> Result<Outcome<Pending>, SendError> {
+    async fn send(&self, items: &Items<'_, Size>) -> Result<SendOutcome<Pending>, SendError> {
         if items.meta() == Some(&Size::TooLarge) {
             let reason = |bytes: usize| format!("{bytes} bytes are over max_event_bytes");
             let ends = items.iter().map(|(event, _)| ItemEnd::Refused(reason(event.len())));
-            return Ok(Outcome::Items(ends.collect()));
+            return Ok(SendOutcome::Items(ends.collect()));
         }
         if self.near_capacity.load(Relaxed) {
             tokio::time::sleep(NEAR_CAPACITY_PAUSE).await;
@@ -368,7 +368,7 @@ impl Sink for SplunkHec {
             Meaning::Taken { ack_id, .. } => {
                 self.foreign.store(0, Relaxed);
                 let pending = self.acks.expect(&channel, ack_id);
-                Ok(pending.map_or(Outcome::Delivered, Outcome::Pending))
+                Ok(pending.map_or(SendOutcome::Delivered, SendOutcome::Pending))
             }
             Meaning::Refused { at } => self.refused(at, items, reason()),
             Meaning::TooLarge => Err(SendError::Split { reason: reason() }),

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     ack::End,
-    component::{Clock, Error, Item, ItemEnd, Outcome, SendError, Sink},
+    component::{Clock, Error, Item, ItemEnd, SendError, SendOutcome, Sink},
     log_limit::LogLimit,
     metrics::{ERRORS, ErrorType, Meter},
     sinks::dead_letter::DeadLetter,
@@ -61,8 +61,8 @@ impl<S: Sink> Delivery<S> {
             let answer = self.sink.send(&request.items(&part)).await;
             tries.tried(&answer);
             match answer {
-                Ok(Outcome::Delivered) => self.delivered(&mut request, &part, &mut tries),
-                Ok(Outcome::Pending(pending)) => {
+                Ok(SendOutcome::Delivered) => self.delivered(&mut request, &part, &mut tries),
+                Ok(SendOutcome::Pending(pending)) => {
                     place = None;
                     match self.sink.confirm(pending).await {
                         Ok(true) => self.delivered(&mut request, &part, &mut tries),
@@ -77,7 +77,7 @@ impl<S: Sink> Delivery<S> {
                         }
                     }
                 }
-                Ok(Outcome::Items(ends)) => {
+                Ok(SendOutcome::Items(ends)) => {
                     let (again, wait) =
                         self.items_ended(&mut request, part, ends, &mut tries).await;
                     if again.is_empty() {

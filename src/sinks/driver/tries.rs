@@ -7,7 +7,7 @@ use tokio::{sync::watch, time::Instant};
 use tracing::{error, info};
 
 use crate::{
-    component::{Clock, Outcome, SendError},
+    component::{Clock, SendError, SendOutcome},
     log_limit::LogLimit,
     metrics::{ERRORS, ErrorType, Holding, Meter},
     retry::{Delays, jitter},
@@ -110,7 +110,7 @@ impl Waits {
 
 impl Tries<'_> {
     /// Notes what became of a try.
-    pub(super) fn tried<P>(&mut self, answer: &Result<Outcome<P>, SendError>) {
+    pub(super) fn tried<P>(&mut self, answer: &Result<SendOutcome<P>, SendError>) {
         let next = |is_next: bool, count: u32| if is_next { count.saturating_add(1) } else { 0 };
         self.no_room = next(matches!(answer, Err(SendError::Busy { .. })), self.no_room);
         self.unclear = next(matches!(answer, Err(SendError::Unclear { .. })), self.unclear);

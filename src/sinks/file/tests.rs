@@ -52,14 +52,14 @@ impl Bench {
         Self { directory, sink, reload }
     }
 
-    async fn send(&self, request: &[u8]) -> Result<Outcome<()>, SendError> {
+    async fn send(&self, request: &[u8]) -> Result<SendOutcome<()>, SendError> {
         let bucket = self.sink.template.bucket(Timestamp::default());
         let item = Item { range: 0..request.len(), meta: bucket, kind: Kind::Flow, batch: 0 };
         self.sink.send(&Items::new(&Bytes::copy_from_slice(request), &[item])).await
     }
 
     async fn sent(&self, request: &str) {
-        assert_eq!(self.send(request.as_bytes()).await, Ok(Outcome::Delivered));
+        assert_eq!(self.send(request.as_bytes()).await, Ok(SendOutcome::Delivered));
     }
 
     fn maintain(&self, now: Timestamp) {
