@@ -31,7 +31,7 @@ use self::{
         arguments,
         programs::{self, Programs},
         version,
-        worker::Reader,
+        worker::Tshark,
     },
     replay::file,
 };
@@ -150,7 +150,7 @@ pub struct Restart {
 #[derive(Debug)]
 struct Sidecar {
     config: Config,
-    reader: Reader,
+    reader: Tshark,
     context: Context,
 }
 
@@ -232,7 +232,7 @@ impl Configure for Config {
         if let Some(problem) = check::files(self).into_iter().next() {
             return Err(Error::configuration(problem.message));
         }
-        let reader = Reader {
+        let reader = Tshark {
             program: programs::find(&self.programs.tshark)?,
             arguments: arguments::tshark(self, self.mode == Mode::Pipe).into(),
             max_line_bytes: self.max_line_bytes,

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use super::order::Emitter;
 use super::process::{
     child::{Ended, Exit},
-    worker::{Finish, Reader, Worker},
+    worker::{Finish, Tshark, Worker},
 };
 use crate::component::Error;
 use crate::metrics::{ERRORS, ErrorType};
@@ -54,7 +54,7 @@ impl Reading {
     /// If a component downstream has ended.
     pub(super) async fn step(
         &mut self,
-        reader: &Reader,
+        reader: &Tshark,
         open: impl Fn() -> Result<Stdio, Error>,
         emitter: &mut Emitter<'_>,
     ) -> Result<Option<ReadEnd>, Error> {

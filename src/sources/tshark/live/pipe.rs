@@ -18,7 +18,7 @@ use super::super::process::{
     arguments,
     child::{Child, Ended, Exit, Launch},
     programs::{self, Privilege},
-    worker::{Finish, Reader, Worker},
+    worker::{Finish, Tshark, Worker},
 };
 use super::super::{Config, order::Emitter};
 use super::supervise::{BEGUN, Supervisor};
@@ -40,7 +40,7 @@ const PIPE_BYTES: usize = 1 << 20;
 struct Pair<'a> {
     config: &'a Config,
     dumpcap: PathBuf,
-    reader: &'a Reader,
+    reader: &'a Tshark,
     out: &'a Outputs,
 }
 
@@ -64,7 +64,7 @@ struct Unaccounted<'a>(Option<&'a Meter>);
 /// If a program is missing, or refuses its command line.
 pub(in crate::sources::tshark) async fn run(
     config: &Config,
-    reader: Reader,
+    reader: Tshark,
     out: &Outputs,
     stop: CancellationToken,
 ) -> Result<(), Error> {

@@ -20,7 +20,7 @@ use super::super::process::{
     pcap,
     private::{self, PrivateFolder},
     programs,
-    worker::Reader,
+    worker::Tshark,
 };
 use super::super::replay::{chunks::open, file::describe};
 use super::super::{
@@ -59,7 +59,7 @@ struct Job {
 struct Readers<'a> {
     backlog: &'a Backlog,
     workers: usize,
-    reader: &'a Reader,
+    reader: &'a Tshark,
     jobs: VecDeque<Job>,
     emitter: Emitter<'a>,
     out: &'a Outputs,
@@ -78,7 +78,7 @@ struct Readers<'a> {
 pub(in crate::sources::tshark) async fn run(
     config: &Config,
     context: &Context,
-    reader: Reader,
+    reader: Tshark,
     out: &Outputs,
     stop: CancellationToken,
 ) -> Result<(), Error> {

@@ -48,7 +48,7 @@ const STALLED_AFTER: Duration = Duration::from_mins(2);
 
 /// How to start a tshark, the same for all of a source.
 #[derive(Debug, Clone)]
-pub(in crate::sources::tshark) struct Reader {
+pub(in crate::sources::tshark) struct Tshark {
     /// Where tshark is.
     pub(in crate::sources::tshark) program: PathBuf,
     /// What it is asked for.
@@ -80,9 +80,9 @@ pub(in crate::sources::tshark) struct Finish {
     pub(in crate::sources::tshark) cut: bool,
 }
 
-// === impl Reader ===
+// === impl Tshark ===
 
-impl Reader {
+impl Tshark {
     /// Starts a tshark that reads the capture in `input`.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use std::{collections::VecDeque, env, fs, path::PathBuf, process::Stdio, sync::A
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use super::super::process::{private, programs, refusal::refused, worker::Reader};
+use super::super::process::{private, programs, refusal::refused, worker::Tshark};
 use super::super::{
     Config,
     order::Emitter,
@@ -35,7 +35,7 @@ struct Job {
 struct Replay<'a> {
     files: Arc<[PathBuf]>,
     workers: usize,
-    reader: &'a Reader,
+    reader: &'a Tshark,
     units: mpsc::Receiver<Unit>,
     jobs: VecDeque<Job>,
     emitter: Emitter<'a>,
@@ -49,7 +49,7 @@ struct Replay<'a> {
 /// If a program is missing, or tshark refuses its command line.
 pub(in crate::sources::tshark) async fn run(
     config: &Config,
-    reader: Reader,
+    reader: Tshark,
     out: &Outputs,
     stop: CancellationToken,
 ) -> Result<(), Error> {
