@@ -24,7 +24,7 @@ pub use self::{
     input::Input,
     outbox::Outbox,
     outputs::{Closed, Outputs},
-    sink::{Item, ItemEnd, Items, Outcome, SendError, Sink},
+    sink::{Item, ItemEnd, Items, SendError, SendOutcome, Sink},
 };
 use crate::{
     batch::Batch,

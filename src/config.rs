@@ -12,6 +12,7 @@ mod globals;
 mod graph;
 mod inputs;
 mod load;
+mod ranges;
 #[cfg(test)]
 mod reference;
 mod schema;

@@ -17,7 +17,7 @@ mod server;
 
 pub use self::{
     cache::{Answer, Failure},
-    directory::{Directory, Lookup, Options, Question},
+    directory::{Directory, Options, Question},
     host_name::host_name,
     passive::{FIELDS, PassiveNames},
     range::{Range, Route},

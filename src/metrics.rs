@@ -3,13 +3,26 @@
 //! A `Meter` keeps its own numbers, which must balance at the end of a run, and mirrors them to the
 //! process's metrics recorder, if one is installed.
 
+mod balance;
 mod books;
+mod error_type;
+mod labels;
+mod level;
 mod meter;
+mod state;
+
+use std::marker::PhantomData;
 
 pub use self::{
+    balance::Balance,
     books::{Books, Figures},
-    meter::{Balance, Holding, Level, Meter, State},
+    error_type::ErrorType,
+    labels::{Label, Lookup, LossCause, Reason},
+    level::Level,
+    meter::{Holding, Meter},
+    state::State,
 };
+use crate::record::EndReason;
 
 /// A metric as the reference lists it.
 #[derive(Debug, Clone, Copy)]
@@ -24,90 +37,90 @@ pub struct Metric {
     pub help: &'static str,
 }
 
-const fn counter(
-    name: &'static str,
-    labels: &'static [&'static str],
-    help: &'static str,
-) -> Metric {
-    Metric { name, kind: "counter", labels, help }
+/// A counter whose label is one of the words of `L`; `()` for none.
+#[derive(Debug)]
+pub struct Counter<L> {
+    metric: Metric,
+    label: PhantomData<fn(L)>,
 }
 
-const fn gauge(name: &'static str, help: &'static str) -> Metric {
-    Metric { name, kind: "gauge", labels: &[], help }
+/// A gauge.
+#[derive(Debug, Clone, Copy)]
+pub struct Gauge {
+    metric: Metric,
 }
 
 /// Records taken in.
-pub const RECEIVED: Metric = counter(
+pub const RECEIVED: Counter<()> = Counter::new(
     "tidegate_component_received_events_total",
     &[],
     "Records taken in; for a source, packets or lines read.",
 );
 /// Records handed on.
-pub const SENT: Metric = counter(
+pub const SENT: Counter<()> = Counter::new(
     "tidegate_component_sent_events_total",
     &[],
     "Records handed on, new ones included; for a sink, records that ended delivered or dead-lettered.",
 );
 /// Records not handed on.
-pub const DISCARDED: Metric = counter(
+pub const DISCARDED: Counter<Reason> = Counter::new(
     "tidegate_component_discarded_events_total",
     &["intentional", "reason"],
     "Records not handed on: on purpose (filtered, a buffer told to drop) or not (damaged, refused).",
 );
 /// Errors.
-pub const ERRORS: Metric = counter(
+pub const ERRORS: Counter<ErrorType> = Counter::new(
     "tidegate_component_errors_total",
     &["error_type"],
     "Errors, by type; each is also logged.",
 );
 /// Packets lost before a record was made of them.
-pub const CAPTURE_LOST: Metric = counter(
+pub const CAPTURE_LOST: Counter<LossCause> = Counter::new(
     "tidegate_capture_lost_packets_total",
     &["cause"],
     "Packets that were on the wire and never became a record, by cause.",
 );
 /// Intervals whose losses nobody counted.
-pub const CAPTURE_UNKNOWN_LOSS: Metric = counter(
+pub const CAPTURE_UNKNOWN_LOSS: Counter<()> = Counter::new(
     "tidegate_capture_unknown_loss_total",
     &[],
     "Intervals in which packets may have been lost uncounted (a capturer was killed).",
 );
 /// Records waiting before a component.
-pub const BUFFER_EVENTS: Metric =
-    gauge("tidegate_buffer_events", "Records that wait in the buffer before the component.");
+pub const BUFFER_EVENTS: Gauge =
+    Gauge::new("tidegate_buffer_events", "Records that wait in the buffer before the component.");
 /// Bytes waiting before a component.
-pub const BUFFER_BYTES: Metric =
-    gauge("tidegate_buffer_bytes", "Bytes of memory that those records take.");
+pub const BUFFER_BYTES: Gauge =
+    Gauge::new("tidegate_buffer_bytes", "Bytes of memory that those records take.");
 /// Records a destination confirmed.
-pub const ACKNOWLEDGED: Metric = counter(
+pub const ACKNOWLEDGED: Counter<()> = Counter::new(
     "tidegate_sink_acknowledged_events_total",
     &[],
     "Records whose destination confirmed them.",
 );
 /// Records in a dead-letter file.
-pub const DEAD_LETTERED: Metric = counter(
+pub const DEAD_LETTERED: Counter<()> = Counter::new(
     "tidegate_sink_dead_lettered_events_total",
     &[],
     "Records written to the dead-letter file, each with the reason.",
 );
 /// Records that were there already.
-pub const DUPLICATED: Metric = counter(
+pub const DUPLICATED: Counter<()> = Counter::new(
     "tidegate_sink_duplicated_events_total",
     &[],
     "Records the destination had already, or may now have twice, after a retry.",
 );
 /// Names looked up for addresses.
-pub const DNS_LOOKUPS: Metric = counter(
+pub const DNS_LOOKUPS: Counter<Lookup> = Counter::new(
     "tidegate_dns_lookups_total",
     &["result"],
-    "Names looked up: for each address of a record what was known (passive, hit, miss, stale), and \
-     for each one asked for how that ended (named, unverified, no_name, invalid, timeout, failed, \
-     rate_limited, suspended, queue_full).",
+    "Names looked up: for each address of a record what was known, and for each one asked for how \
+     that ended.",
 );
 /// Flows in the table.
-pub const FLOW_ACTIVE: Metric = gauge("tidegate_flow_active", "Flows in the table.");
+pub const FLOW_ACTIVE: Gauge = Gauge::new("tidegate_flow_active", "Flows in the table.");
 /// Flows that left the table.
-pub const FLOW_ENDED: Metric = counter(
+pub const FLOW_ENDED: Counter<EndReason> = Counter::new(
     "tidegate_flow_ended_total",
     &["reason"],
     "Flows that ended, by reason; `lack_of_resources`: the table was full.",
@@ -122,22 +135,72 @@ pub const BUILD_INFO: Metric = Metric {
 
 /// All of them, as the reference lists them.
 pub const ALL: &[Metric] = &[
-    RECEIVED,
-    SENT,
-    DISCARDED,
-    ERRORS,
-    CAPTURE_LOST,
-    CAPTURE_UNKNOWN_LOSS,
-    BUFFER_EVENTS,
-    BUFFER_BYTES,
-    ACKNOWLEDGED,
-    DEAD_LETTERED,
-    DUPLICATED,
-    DNS_LOOKUPS,
-    FLOW_ACTIVE,
-    FLOW_ENDED,
+    RECEIVED.metric,
+    SENT.metric,
+    DISCARDED.metric,
+    ERRORS.metric,
+    CAPTURE_LOST.metric,
+    CAPTURE_UNKNOWN_LOSS.metric,
+    BUFFER_EVENTS.metric,
+    BUFFER_BYTES.metric,
+    ACKNOWLEDGED.metric,
+    DEAD_LETTERED.metric,
+    DUPLICATED.metric,
+    DNS_LOOKUPS.metric,
+    FLOW_ACTIVE.metric,
+    FLOW_ENDED.metric,
     BUILD_INFO,
 ];
+
+// === impl Counter ===
+
+impl<L> Clone for Counter<L> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<L> Copy for Counter<L> {}
+
+impl<L> Counter<L> {
+    /// A counter; the last of its `labels` is the one that `L` has words for.
+    const fn new(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Self {
+        Self { metric: Metric { name, kind: "counter", labels, help }, label: PhantomData }
+    }
+}
+
+impl<L: Label> Counter<L> {
+    /// The counter of one component and one word, in the installed recorder.
+    #[expect(clippy::disallowed_macros, reason = "this is the module that names metrics")]
+    fn of(self, id: &str, kind: &'static str, label: L) -> metrics::Counter {
+        let mut labels = component(id, kind);
+        let own = self.metric.labels.last().map(|name| (*name, label.name()));
+        let further = own.into_iter().chain(label.further().iter().copied());
+        labels.extend(further.map(|(name, word)| metrics::Label::from_static_parts(name, word)));
+        metrics::counter!(self.metric.name, labels)
+    }
+}
+
+// === impl Gauge ===
+
+impl Gauge {
+    const fn new(name: &'static str, help: &'static str) -> Self {
+        Self { metric: Metric { name, kind: "gauge", labels: &[], help } }
+    }
+
+    /// The gauge of one component, in the installed recorder.
+    #[expect(clippy::disallowed_macros, reason = "this is the module that names metrics")]
+    fn of(self, id: &str, kind: &'static str) -> metrics::Gauge {
+        metrics::gauge!(self.metric.name, component(id, kind))
+    }
+}
+
+fn component(id: &str, kind: &'static str) -> Vec<metrics::Label> {
+    vec![
+        metrics::Label::new("component_id", id.to_owned()),
+        metrics::Label::from_static_parts("component_type", kind),
+    ]
+}
 
 /// Tells the installed recorder what each metric is, and of which build they come.
 #[expect(clippy::disallowed_macros, reason = "this is the module that names metrics")]

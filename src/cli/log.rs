@@ -1,10 +1,13 @@
 //! The log on stderr, for people or for machines.
 
+mod format;
+
 use std::io::IsTerminal;
 
 use clap::ValueEnum;
 use tracing_subscriber::{filter::LevelFilter, fmt, prelude::*};
 
+use self::format::{Human, Json, Speakers};
 use super::stderr;
 
 /// How the log is written.
@@ -36,19 +39,16 @@ pub(super) enum LogLevel {
 /// Starts logging for the whole process.
 pub(super) fn start(format: LogFormat, level: LogLevel, quiet: bool) {
     let level = if quiet { LevelFilter::ERROR } else { level.into() };
+    // Components' spans alone: with no filter it would have every event of every level made.
+    let speakers = Speakers.with_filter(LevelFilter::ERROR);
     // A reader of stderr that has gone away is nothing to report, least of all there.
-    let to_stderr = fmt::layer()
-        .with_writer(stderr::Line::default)
-        .with_target(false)
-        .log_internal_errors(false);
-    match format {
-        LogFormat::Human => tracing_subscriber::registry()
-            .with(to_stderr.with_ansi(std::io::stderr().is_terminal()).with_filter(level))
-            .init(),
-        LogFormat::Json => {
-            tracing_subscriber::registry().with(to_stderr.json().with_filter(level)).init();
-        }
-    }
+    let to_stderr = fmt::layer().with_writer(stderr::Line::default).log_internal_errors(false);
+    let colours = std::io::stderr().is_terminal();
+    let lines = match format {
+        LogFormat::Human => to_stderr.with_ansi(colours).event_format(Human).boxed(),
+        LogFormat::Json => to_stderr.with_ansi(false).event_format(Json).boxed(),
+    };
+    tracing_subscriber::registry().with(lines.with_filter(level)).with(speakers).init();
 }
 
 impl From<LogLevel> for LevelFilter {

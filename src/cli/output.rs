@@ -110,7 +110,7 @@ fn of_component(component: &str, error: &Error) {
     if is_json() {
         let causes = (!causes.is_empty()).then(|| causes.join(": "));
         let component = Some(component).filter(|id| !id.is_empty());
-        tracing::error!(component_id = component, causes, hint, "{error}");
+        tracing::error!(component, causes, hint, "{error}");
         return;
     }
     let who = if component.is_empty() { String::new() } else { format!("{component}: ") };

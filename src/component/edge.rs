@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use crate::{
     ack::End,
     batch::Batch,
-    metrics::{Level, Meter},
+    metrics::{DISCARDED, Level, Meter, Reason},
 };
 
 /// Batches an edge holds at most; empty ones, which only carry a watermark, count too.
@@ -176,7 +176,7 @@ impl EdgeSender {
     }
 
     /// Records for it that were never sent: the consumer holds them, and never saw them.
-    pub fn miss(&self, records: u64) {
+    pub fn count_unsent(&self, records: u64) {
         self.consumer.received(records);
     }
 
@@ -184,7 +184,7 @@ impl EdgeSender {
         match self.when_full {
             WhenFull::Block => Some(batch),
             WhenFull::DropNewest => {
-                self.consumer.dropped("buffer_full", batch.records.len() as u64);
+                self.consumer.count(DISCARDED, Reason::BufferFull, batch.records.len() as u64);
                 batch.ack.settle(End::Dropped);
                 None
             }

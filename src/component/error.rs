@@ -70,7 +70,7 @@ impl Error {
         self.hint.as_deref()
     }
 
-    /// Whether the config, rather than the weather, is at fault.
+    /// Whether the config is at fault: trying again with the same one fails again.
     pub fn is_configuration(&self) -> bool {
         self.fault == Fault::Configuration
     }

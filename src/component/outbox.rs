@@ -4,7 +4,7 @@ use super::Port;
 use crate::{
     ack::Receipts,
     batch::{Batch, Watermark},
-    metrics::Meter,
+    metrics::{DISCARDED, Meter, Reason},
     record::Records,
 };
 
@@ -58,18 +58,8 @@ impl<'a> Outbox<'a> {
         self.meter.absorbed(records);
     }
 
-    /// `records` are of no interest to what the config asks for.
-    pub fn filtered(&mut self, records: u64) {
-        self.meter.filtered(records);
-    }
-
-    /// `records` are of no interest to what the config asks for, for this reason (one of few).
-    pub fn filtered_for(&mut self, reason: &'static str, records: u64) {
-        self.meter.filtered_for(reason, records);
-    }
-
-    /// `records` could not be used, for this reason (one of few).
-    pub fn dropped(&mut self, reason: &'static str, records: u64) {
-        self.meter.dropped(reason, records);
+    /// `records` are not passed on, for this reason.
+    pub fn discarded(&mut self, reason: Reason, records: u64) {
+        self.meter.count(DISCARDED, reason, records);
     }
 }

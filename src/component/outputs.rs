@@ -108,7 +108,7 @@ impl Outputs {
 
     /// Batches that are already counted and will never be sent: their readers hold them, and never saw
     /// them.
-    pub fn miss(&self, port: Port, records: u64) {
-        self.ports[port.0].iter().for_each(|edge| edge.miss(records));
+    pub fn count_unsent(&self, port: Port, records: u64) {
+        self.ports[port.0].iter().for_each(|edge| edge.count_unsent(records));
     }
 }

@@ -45,7 +45,7 @@ pub trait Sink: Send + Sync + 'static {
     fn send(
         &self,
         items: &Items<'_, Self::Meta>,
-    ) -> impl Future<Output = Result<Outcome<Self::Pending>, SendError>> + Send;
+    ) -> impl Future<Output = Result<SendOutcome<Self::Pending>, SendError>> + Send;
 
     /// Waits until the destination confirmed a request for good; `false` if it never will. Runs
     /// outside the limit of requests in flight.
@@ -99,7 +99,7 @@ pub struct Items<'a, M> {
 
 /// What became of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome<P> {
+pub enum SendOutcome<P> {
     /// The destination confirmed all of it.
     Delivered,
     /// It took all of it, and will confirm it when asked for this.

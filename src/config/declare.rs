@@ -4,8 +4,10 @@ use serde::Deserialize;
 
 use super::{
     family::{Facts, Family, Role, plain, types},
-    schema::keys_of,
+    ranges,
+    schema::{component_schema, keys_of, schema_of},
 };
+use crate::component::Problem;
 use crate::document::{
     de::{Deserializer, choose, read},
     report::Diagnostic,
@@ -181,6 +183,9 @@ impl Draft<'_> {
         self.left_out.extend(shared.left_out);
         self.note_unset();
 
+        self.check_ranges(&component_schema::<F>(self.kind), problems);
+        self.check_ranges(&schema_of::<F::Common>(), problems);
+
         // With a type that is known, a component whose keys are beyond reading still has its ports.
         let without_keys = config.value.is_none().then(|| plain::<F>(self.kind)).flatten();
         let no_keys = Node { span: self.span, value: Value::Mapping(Vec::new()) };
@@ -304,10 +309,19 @@ impl Draft<'_> {
         }
     }
 
-    /// Values out of range, where the key could be read.
+    /// Numbers out of the ranges that a schema of some of the keys gives.
+    fn check_ranges(&self, schema: &serde_json::Value, problems: &mut Vec<Diagnostic>) {
+        self.report_values(ranges::problems(schema, self.node), problems);
+    }
+
+    /// What a component finds wrong with its values, where the key could be read.
     fn check_values(&mut self, problems: &mut Vec<Diagnostic>) {
         let found = self.facts.as_mut().map(|facts| std::mem::take(&mut facts.problems));
-        for problem in found.unwrap_or_default() {
+        self.report_values(found.unwrap_or_default(), problems);
+    }
+
+    fn report_values(&self, found: Vec<Problem>, problems: &mut Vec<Diagnostic>) {
+        for problem in found {
             if self.is_consequence(&problem.key) {
                 continue;
             }

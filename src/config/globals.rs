@@ -8,6 +8,7 @@ use std::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{ranges, schema::schema_of};
 use crate::component::Problem;
 use crate::document::{de::read, report::Diagnostic, tree::Node};
 
@@ -23,6 +24,7 @@ pub struct Globals {
     /// The HTTP endpoint for metrics and health.
     pub api: Api,
     /// Bytes of memory that all that waits in the pipeline may take together (default: 96 MiB, or what the sinks' requests and limits need if that is more): before transforms and sinks, and in the sinks' requests, under way or not yet; 16 MiB or more. Each buffer without a limit of its own has an even share of it. What transforms know (flows, names) has limits of its own.
+    #[schemars(range(min = MIN_MEMORY_BYTES))]
     pub memory_budget_bytes: Option<u64>,
     /// What this sensor is called.
     pub observer: Observer,
@@ -79,7 +81,8 @@ impl Globals {
             problems.push(problem);
         }
         let globals = reading.value.unwrap_or_default();
-        for problem in globals.check() {
+        let ranges = ranges::problems(&schema_of::<Self>(), root);
+        for problem in ranges.into_iter().chain(globals.check()) {
             if reading.left_out.iter().any(|key| problem.key.starts_with(key.as_str())) {
                 continue;
             }
@@ -106,13 +109,6 @@ impl Globals {
         let mut problems = Vec::new();
         if self.data_dir.as_os_str().is_empty() {
             problems.push(Problem::new("data_dir", "the path is empty").hint("name a directory"));
-        }
-        if let Some(bytes) = self.memory_budget_bytes.filter(|bytes| *bytes < MIN_MEMORY_BYTES) {
-            let message = format!("{bytes} bytes are too few");
-            problems.push(
-                Problem::new("memory_budget_bytes", message)
-                    .hint(format!("give {MIN_MEMORY_BYTES} (16 MiB) or more")),
-            );
         }
         if self
             .observer

@@ -2,16 +2,19 @@
 
 use std::{env, fs, path::Path};
 
-use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Map, Value};
 
 use super::{
     Components,
     family::{Families, Family, Role},
     globals::Globals,
-    schema::defaults_of,
+    ranges::Range,
+    schema::{defaults_of, schema_of},
 };
-use crate::metrics;
+use crate::{
+    metrics::{self, ErrorType, Lookup, LossCause, Reason},
+    record::EndReason,
+};
 
 /// The text of the reference.
 fn reference<F: Families>() -> String {
@@ -23,18 +26,12 @@ fn reference<F: Families>() -> String {
     page.section::<F::Transform>(Role::Transform);
     page.section::<F::Sink>(Role::Sink);
     page.metrics();
+    page.labels();
     page.0
 }
 
 #[derive(Default)]
 struct Page(String);
-
-/// The schema of `T` with everything in its place.
-fn schema_of<T: JsonSchema>() -> Value {
-    let settings =
-        SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
-    settings.into_generator().into_root_schema_for::<T>().to_value()
-}
 
 /// A component's keys, and the common ones whose defaults are its own.
 fn with_own_defaults<F: Family>(variant: &Value, common: &Value) -> Value {
@@ -114,6 +111,25 @@ impl Page {
             self.text(&format!("| `{name}` | {kind} | {} | {help} |", labels.join(", ")));
         }
     }
+
+    /// The words that can stand in labels, and what each means.
+    fn labels(&mut self) {
+        self.text("\n## Reasons and error types\n\nAll that can stand in the labels of metrics; the summary of a run names them as well.");
+        let labels = [
+            ("reason", "tidegate_component_discarded_events_total", schema_of::<Reason>()),
+            ("error_type", "tidegate_component_errors_total", schema_of::<ErrorType>()),
+            ("cause", "tidegate_capture_lost_packets_total", schema_of::<LossCause>()),
+            ("reason", "tidegate_flow_ended_total", schema_of::<EndReason>()),
+            ("result", "tidegate_dns_lookups_total", schema_of::<Lookup>()),
+        ];
+        for (label, metric, schema) in labels {
+            self.text(&format!("\n### `{label}` of `{metric}`\n\n| word | meaning |\n|---|---|"));
+            for word in schema["oneOf"].as_array().into_iter().flatten() {
+                let name = word["const"].as_str().unwrap_or_default();
+                self.text(&format!("| `{name}` | {} |", one_line(word)));
+            }
+        }
+    }
 }
 
 /// One row for each key of `schema`, and for the keys below it.
@@ -172,7 +188,10 @@ fn shape(property: &Value) -> String {
         "object" => "mapping".to_owned(),
         "string" => "text".to_owned(),
         "boolean" => "bool".to_owned(),
-        other => other.to_owned(),
+        other => match Range::of(property).to_string() {
+            range if range.is_empty() => other.to_owned(),
+            range => format!("{other}, {range}"),
+        },
     }
 }
 

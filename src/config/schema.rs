@@ -36,6 +36,21 @@ pub fn schema<F: Families>() -> Schema {
     root
 }
 
+/// The schema of `T` with everything in its place.
+pub(super) fn schema_of<T: JsonSchema>() -> Value {
+    let settings =
+        SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
+    settings.into_generator().into_root_schema_for::<T>().to_value()
+}
+
+/// The schema of a family's component of type `kind`; null if there is none.
+pub(super) fn component_schema<F: Family>(kind: &str) -> Value {
+    let mut family = schema_of::<F>();
+    let mut variants = family["oneOf"].as_array_mut().into_iter().flatten();
+    let variant = variants.find(|variant| variant["properties"]["type"]["const"] == kind);
+    variant.map(Value::take).unwrap_or_default()
+}
+
 /// The keys a struct takes.
 pub(super) fn keys_of<T: JsonSchema>() -> Vec<String> {
     let schema = SchemaGenerator::default().into_root_schema_for::<T>();

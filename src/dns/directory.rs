@@ -18,7 +18,7 @@ use super::{
     limits::{Health, Leave, Rate},
     range::{Range, Route},
 };
-use crate::record::HostNames;
+use crate::{metrics::Lookup, record::HostNames};
 
 /// Questions that are out at once.
 const MAX_IN_FLIGHT: usize = 128;
@@ -49,38 +49,6 @@ pub struct Question {
     pub address: IpAddr,
     /// Which resolvers to ask.
     pub route: Route,
-}
-
-/// How a look-up went: the values of the metric's label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(usize)]
-pub enum Lookup {
-    /// A name was seen in the capture: nothing to ask.
-    Passive,
-    /// The cache knew the names, or that there is none to be had.
-    Hit,
-    /// The cache knew nothing.
-    Miss,
-    /// The cache knew, but too long ago.
-    Stale,
-    /// The answer: a name that leads back to the address.
-    Named,
-    /// The answer: only names that don't.
-    Unverified,
-    /// The answer: no name.
-    NoName,
-    /// The answer: names that are no host names.
-    Invalid,
-    /// No answer.
-    Timeout,
-    /// An answer that is none.
-    Failed,
-    /// Asked later, for the records to come: too many were asked for at once.
-    RateLimited,
-    /// Not asked: the resolver has stopped answering.
-    Suspended,
-    /// Not asked: too many wait already.
-    QueueFull,
 }
 
 /// The names of addresses, and the questions about them.
@@ -167,7 +135,7 @@ impl Directory {
         let Question { address, route } = question;
         self.in_flight = self.in_flight.saturating_sub(1);
         self.asking.remove(&address);
-        self.count(Lookup::of(&answer));
+        self.count(ended(&answer));
         let health = self.health(route);
         if answer == Answer::Failed(Failure::Timeout) {
             if health.unanswered(now) {
@@ -261,53 +229,15 @@ impl Directory {
     }
 }
 
-// === impl Lookup ===
-
-impl Lookup {
-    const ALL: [Self; 13] = [
-        Self::Passive,
-        Self::Hit,
-        Self::Miss,
-        Self::Stale,
-        Self::Named,
-        Self::Unverified,
-        Self::NoName,
-        Self::Invalid,
-        Self::Timeout,
-        Self::Failed,
-        Self::RateLimited,
-        Self::Suspended,
-        Self::QueueFull,
-    ];
-
-    fn of(answer: &Answer) -> Self {
-        match answer {
-            Answer::Names(names, _) if names.reliable.is_empty() => Self::Unverified,
-            Answer::Names(..) => Self::Named,
-            Answer::Nameless(_) => Self::NoName,
-            Answer::Invalid(_) => Self::Invalid,
-            Answer::Failed(Failure::Timeout) => Self::Timeout,
-            Answer::Failed(Failure::Refused) => Self::Failed,
-        }
-    }
-
-    /// The label's value.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Passive => "passive",
-            Self::Hit => "hit",
-            Self::Miss => "miss",
-            Self::Stale => "stale",
-            Self::Named => "named",
-            Self::Unverified => "unverified",
-            Self::NoName => "no_name",
-            Self::Invalid => "invalid",
-            Self::Timeout => "timeout",
-            Self::Failed => "failed",
-            Self::RateLimited => "rate_limited",
-            Self::Suspended => "suspended",
-            Self::QueueFull => "queue_full",
-        }
+/// How a look-up ended.
+fn ended(answer: &Answer) -> Lookup {
+    match answer {
+        Answer::Names(names, _) if names.reliable.is_empty() => Lookup::Unverified,
+        Answer::Names(..) => Lookup::Named,
+        Answer::Nameless(_) => Lookup::NoName,
+        Answer::Invalid(_) => Lookup::Invalid,
+        Answer::Failed(Failure::Timeout) => Lookup::Timeout,
+        Answer::Failed(Failure::Refused) => Lookup::Failed,
     }
 }
 

@@ -77,7 +77,7 @@ struct Asked {
     open: u8,
 }
 
-/// An address as one client knows it, or (`None`) as hearsay has it.
+/// An address as one client knows it, or (`None`) as any other client was told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Key {
     address: IpAddr,
@@ -99,7 +99,7 @@ struct Seen {
 // === impl PassiveNames ===
 
 impl PassiveNames {
-    /// Holds about `max_entries` addresses, each as often as clients know it and once for hearsay,
+    /// Holds about `max_entries` addresses, each as often as clients know it and once for all others,
     /// with four names at most; those used least go first.
     pub fn new(max_entries: usize) -> Self {
         Self { questions: Cache::new(MAX_QUESTIONS), names: Cache::new(max_entries) }
@@ -141,7 +141,7 @@ impl PassiveNames {
     }
 
     /// The name under which whoever it was asked for `address`, by that time: unverified.
-    pub fn hearsay(&self, address: IpAddr, time: Timestamp) -> Option<&Arc<HostNames>> {
+    pub fn unverified(&self, address: IpAddr, time: Timestamp) -> Option<&Arc<HostNames>> {
         self.known(address, None, time)
     }
 
@@ -188,10 +188,10 @@ impl PassiveNames {
         let of = |reliable, unverified| {
             Arc::new(HostNames { origin: NameOrigin::Passive, reliable, unverified })
         };
-        let hearsay = of(Vec::new(), vec![name.clone()]);
+        let unverified_names = of(Vec::new(), vec![name.clone()]);
         let known = of(vec![name], Vec::new());
         for address in addresses(&packet.extra) {
-            for (client, names) in [(Some(client), &known), (None, &hearsay)] {
+            for (client, names) in [(Some(client), &known), (None, &unverified_names)] {
                 self.remember(Key { address, client }, names, packet.time);
             }
         }

@@ -1,5 +1,7 @@
 //! Why a line is no packet.
 
+use crate::metrics::{ErrorType, Reason};
+
 /// Bytes of a wrong value that a message quotes.
 const MAX_QUOTED: usize = 40;
 
@@ -59,15 +61,27 @@ pub enum Error {
 // === impl Error ===
 
 impl Error {
-    /// The reason as counters label it: one of six.
-    pub const fn reason(&self) -> &'static str {
+    /// The reason under which the line counts as dropped.
+    pub const fn reason(&self) -> Reason {
         match self {
-            Self::NotJson { .. } => "not_json",
-            Self::Missing { .. } => "missing_field",
-            Self::WrongType { .. } => "wrong_type",
-            Self::Duplicate { .. } => "duplicate_key",
-            Self::Unreadable { .. } => "unreadable_value",
-            Self::OutOfRange { .. } => "out_of_range",
+            Self::NotJson { .. } => Reason::NotJson,
+            Self::Missing { .. } => Reason::MissingField,
+            Self::WrongType { .. } => Reason::WrongType,
+            Self::Duplicate { .. } => Reason::DuplicateKey,
+            Self::Unreadable { .. } => Reason::UnreadableValue,
+            Self::OutOfRange { .. } => Reason::OutOfRange,
+        }
+    }
+
+    /// The type under which it counts as an error; it has the reason's name.
+    pub const fn error_type(&self) -> ErrorType {
+        match self {
+            Self::NotJson { .. } => ErrorType::NotJson,
+            Self::Missing { .. } => ErrorType::MissingField,
+            Self::WrongType { .. } => ErrorType::WrongType,
+            Self::Duplicate { .. } => ErrorType::DuplicateKey,
+            Self::Unreadable { .. } => ErrorType::UnreadableValue,
+            Self::OutOfRange { .. } => ErrorType::OutOfRange,
         }
     }
 }

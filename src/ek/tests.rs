@@ -6,6 +6,7 @@ use bytes::Bytes;
 use proptest::{collection::vec, prelude::*, sample::select, string::string_regex};
 
 use super::{Line, Parser, fields::BASE};
+use crate::metrics::Label;
 use crate::record::{
     Checksum, Fragment, Header, Icmp, Layer4, MacAddress, Names, Packet, Ports, Raw, Tcp, TcpFlags,
     Timestamp, Transport, Vlans,
@@ -42,7 +43,7 @@ fn reason(raw: &Raw) -> &'static str {
         Ok(Line::Packet(_)) => "packet",
         Ok(Line::NotIp(_)) => "not ip",
         Ok(Line::Index) => "index",
-        Err(error) => error.reason(),
+        Err(error) => error.reason().name(),
     }
 }
 
@@ -503,7 +504,7 @@ fn a_line_cut_anywhere_is_no_packet() {
     for end in 0..TCP.len() {
         let cut = raw(Bytes::from_static(TCP.as_bytes()).slice(..end));
         let error = parser.parse(&cut).unwrap_err();
-        assert_eq!(error.reason(), "not_json", "cut at {end}");
+        assert_eq!(error.reason().name(), "not_json", "cut at {end}");
     }
 }
 

@@ -1,20 +1,22 @@
 //! What one component counts, and the balance it must come to.
-#![expect(clippy::disallowed_macros, reason = "this is the module that names metrics")]
 
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
 use super::{
-    ACKNOWLEDGED, BUFFER_BYTES, BUFFER_EVENTS, CAPTURE_LOST, CAPTURE_UNKNOWN_LOSS, DEAD_LETTERED,
-    DISCARDED, DNS_LOOKUPS, DUPLICATED, ERRORS, FLOW_ACTIVE, FLOW_ENDED, Metric, RECEIVED, SENT,
+    ACKNOWLEDGED, Balance, CAPTURE_LOST, CAPTURE_UNKNOWN_LOSS, Counter, DEAD_LETTERED, DISCARDED,
+    DUPLICATED, ERRORS, Gauge, Label, Level, RECEIVED, Reason, SENT, State,
 };
+use crate::task;
 
 /// Counts what one component takes in, hands on and doesn't.
+///
+/// What its [`Balance`] is made of has a method each; all else is counted by metric and label.
 #[derive(Debug)]
 pub struct Meter {
     id: String,
@@ -26,89 +28,21 @@ pub struct Meter {
     made: AtomicU64,
     sent: metrics::Counter,
     absorbed: AtomicU64,
-    filtered: Count,
-    filtered_for: Reasons,
     delivered: Count,
     duplicated: Count,
     dead_lettered: Count,
-    unknown_losses: Count,
     unmade: AtomicU64,
-    dropped: Reasons,
-    lost: Reasons,
-    errors: Reasons,
-    lookups: Reasons,
+    /// All other counters, by name and label.
+    counts: Mutex<Counts>,
     level: Level,
 }
 
-/// A component's state, for `/health` and `/ready`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum State {
-    /// Built, not running yet.
-    Starting = 0,
-    /// At work.
-    Running = 1,
-    /// At work, but its other end is not: it holds what it has and tries again.
-    Holding = 2,
-    /// Done.
-    Ended = 3,
-    /// Ended by an error.
-    Failed = 4,
-}
+type Counts = BTreeMap<(&'static str, &'static str), Count>;
 
 /// While it lives, its component is [`State::Holding`], unless it is over.
 #[derive(Debug)]
 #[must_use = "the component holds only as long as this lives"]
 pub struct Holding(Arc<Meter>);
-
-/// A component's account of the records it saw:
-/// `received = passed + delivered + dead_lettered + absorbed + filtered + dropped + held`.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Balance {
-    /// Taken in.
-    pub received: u64,
-    /// Of these, handed on.
-    pub passed: u64,
-    /// New records, made of others; not part of the equation.
-    pub made: u64,
-    /// Entered an aggregate.
-    pub absorbed: u64,
-    /// Of no interest to what the config asks for.
-    pub filtered: u64,
-    /// Confirmed by the destination.
-    pub delivered: u64,
-    /// Of these, there already (or possibly twice).
-    pub duplicated: u64,
-    /// In the dead-letter file.
-    pub dead_lettered: u64,
-    /// Could not be used or were refused, by reason.
-    pub dropped: BTreeMap<&'static str, u64>,
-    /// Packets lost before there was a record of them, by cause; not part of the equation.
-    pub lost: BTreeMap<&'static str, u64>,
-    /// Intervals with losses nobody counted.
-    pub unknown_losses: u64,
-    /// Errors, by type.
-    pub errors: BTreeMap<&'static str, u64>,
-    /// Records it would have made of what it absorbed (open flows), when it was cut off; not part of the
-    /// equation.
-    pub unmade: u64,
-    /// Taken in and not accounted for yet: what the component still holds.
-    pub held: u64,
-}
-
-/// How full the buffer before a component is.
-#[derive(Debug, Clone)]
-pub struct Level {
-    events: metrics::Gauge,
-    bytes: metrics::Gauge,
-    waiting: Arc<Waiting>,
-}
-
-#[derive(Debug, Default)]
-struct Waiting {
-    events: AtomicU64,
-    bytes: AtomicU64,
-}
 
 #[derive(Debug)]
 struct Count {
@@ -116,44 +50,34 @@ struct Count {
     exported: metrics::Counter,
 }
 
-/// Counts by a label of few values.
-#[derive(Debug, Default)]
-struct Reasons(Mutex<BTreeMap<&'static str, Count>>);
-
 // === impl Meter ===
 
 impl Meter {
     /// The meter of component `id` of type `kind` (`file`, `tshark`…).
     pub fn new(id: impl Into<String>, kind: &'static str) -> Arc<Self> {
         let id = id.into();
-        let count = |metric: Metric| Count::new(labelled(metric, &id, kind));
-        Arc::new(Self {
+        let count = |counter: Counter<()>| Count::new(counter.of(&id, kind, ()));
+        let meter = Arc::new(Self {
             state: AtomicU8::new(State::Starting as u8),
             holders: AtomicUsize::new(0),
             received: count(RECEIVED),
             passed: AtomicU64::new(0),
             made: AtomicU64::new(0),
-            sent: labelled(SENT, &id, kind),
+            sent: SENT.of(&id, kind, ()),
             absorbed: AtomicU64::new(0),
-            filtered: Count::new(discarded(&id, kind, true, "filtered")),
-            filtered_for: Reasons::default(),
             delivered: count(ACKNOWLEDGED),
             duplicated: count(DUPLICATED),
             dead_lettered: count(DEAD_LETTERED),
-            unknown_losses: count(CAPTURE_UNKNOWN_LOSS),
             unmade: AtomicU64::new(0),
-            dropped: Reasons::default(),
-            lost: Reasons::default(),
-            errors: Reasons::default(),
-            lookups: Reasons::default(),
-            level: Level {
-                events: metrics::gauge!(BUFFER_EVENTS.name, "component_id" => id.clone(), "component_type" => kind),
-                bytes: metrics::gauge!(BUFFER_BYTES.name, "component_id" => id.clone(), "component_type" => kind),
-                waiting: Arc::default(),
-            },
+            counts: Mutex::default(),
+            level: Level::new(&id, kind),
             id,
             kind,
-        })
+        });
+        // Exported from the beginning, so that a rate of them has a zero to begin with.
+        meter.add(DISCARDED, Reason::Filtered, 0);
+        meter.add(CAPTURE_UNKNOWN_LOSS, (), 0);
+        meter
     }
 
     /// The component's id in the config.
@@ -164,6 +88,11 @@ impl Meter {
     /// The component's type.
     pub fn kind(&self) -> &'static str {
         self.kind
+    }
+
+    /// The span in which what it does is logged.
+    pub fn span(&self) -> tracing::Span {
+        task::span(&self.id, self.kind)
     }
 
     /// Its state: what it was moved to, or `Holding` while somebody holds.
@@ -211,16 +140,6 @@ impl Meter {
         self.absorbed.fetch_add(n, Ordering::Relaxed);
     }
 
-    /// `n` are of no interest to what the config asks for.
-    pub fn filtered(&self, n: u64) {
-        self.filtered.add(n);
-    }
-
-    /// The same, where there are several reasons for it.
-    pub fn filtered_for(&self, reason: &'static str, n: u64) {
-        self.filtered_for.add(reason, n, || discarded(&self.id, self.kind, true, reason));
-    }
-
     /// The destination confirmed `n`.
     pub fn delivered(&self, n: u64) {
         self.delivered.add(n);
@@ -238,78 +157,61 @@ impl Meter {
         self.sent.increment(n);
     }
 
-    /// `n` could not be used, were refused, or met a full buffer that was told to drop.
-    pub fn dropped(&self, reason: &'static str, n: u64) {
-        let intentional = reason == "buffer_full";
-        self.dropped.add(reason, n, || discarded(&self.id, self.kind, intentional, reason));
-    }
-
-    /// `n` packets were lost before there was a record of them.
-    pub fn lost(&self, cause: &'static str, n: u64) {
-        self.lost.add(cause, n, || {
-            metrics::counter!(CAPTURE_LOST.name, "component_id" => self.id.clone(), "component_type" => self.kind, "cause" => cause)
-        });
-    }
-
     /// `n` records that an aggregate had yet to make went with it: the run was cut off.
     pub fn cut_off(&self, n: u64) {
         self.unmade.fetch_add(n, Ordering::Relaxed);
     }
 
-    /// An interval began in which packets may have been lost uncounted.
-    pub fn unknown_loss(&self) {
-        self.unknown_losses.add(1);
-    }
-
-    /// An error happened; the caller logs it.
-    pub fn error(&self, error_type: &'static str) {
-        self.errors.add(error_type, 1, || {
-            metrics::counter!(ERRORS.name, "component_id" => self.id.clone(), "component_type" => self.kind, "error_type" => error_type)
-        });
-    }
-
-    /// `n` look-ups of names ended so.
-    pub fn looked_up(&self, result: &'static str, n: u64) {
-        self.lookups.add(result, n, || {
-            metrics::counter!(DNS_LOOKUPS.name, "component_id" => self.id.clone(), "component_type" => self.kind, "result" => result)
-        });
-    }
-
-    /// Look-ups of names so far, by result.
-    pub fn lookups(&self) -> BTreeMap<&'static str, u64> {
-        self.lookups.get()
-    }
-
-    /// There are `n` flows in the table.
-    pub fn flows_active(&self, n: usize) {
-        let n = u32::try_from(n).unwrap_or(u32::MAX);
-        metrics::gauge!(FLOW_ACTIVE.name, "component_id" => self.id.clone(), "component_type" => self.kind)
-            .set(f64::from(n));
-    }
-
-    /// `n` flows ended for this reason.
-    pub fn flows_ended(&self, reason: &'static str, n: u64) {
+    /// Counts `n` of what the metric is for, under one of the words of its label.
+    pub fn count<L: Label>(&self, counter: Counter<L>, label: L, n: u64) {
         if n > 0 {
-            metrics::counter!(FLOW_ENDED.name, "component_id" => self.id.clone(), "component_type" => self.kind, "reason" => reason)
-                .increment(n);
+            self.add(counter, label, n);
         }
+    }
+
+    /// Sets a gauge.
+    pub fn set(&self, gauge: Gauge, value: usize) {
+        let value = u32::try_from(value).unwrap_or(u32::MAX);
+        gauge.of(&self.id, self.kind).set(f64::from(value));
+    }
+
+    /// What was counted for a metric so far, by label; without labels that were never counted.
+    pub fn counted<L: Label>(&self, counter: Counter<L>) -> BTreeMap<&'static str, u64> {
+        let counts = self.counts();
+        let of_metric = counts.iter().filter(|((name, _), _)| *name == counter.metric.name);
+        let values = of_metric.map(|((_, label), count)| (*label, count.get()));
+        values.filter(|(_, n)| *n > 0).collect()
+    }
+
+    fn add<L: Label>(&self, counter: Counter<L>, label: L, n: u64) {
+        let mut counts = self.counts();
+        let count = counts
+            .entry((counter.metric.name, label.name()))
+            .or_insert_with(|| Count::new(counter.of(&self.id, self.kind, label)));
+        count.add(n);
+    }
+
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The account so far.
     pub fn balance(&self) -> Balance {
+        let mut dropped = self.counted(DISCARDED);
+        let filtered = Reason::FILTERED.map(|reason| dropped.remove(reason.name()).unwrap_or(0));
         let mut balance = Balance {
             received: self.received.get(),
             passed: self.passed.load(Ordering::Relaxed),
             made: self.made.load(Ordering::Relaxed),
             absorbed: self.absorbed.load(Ordering::Relaxed),
-            filtered: self.filtered.get() + self.filtered_for.get().values().sum::<u64>(),
+            filtered: filtered.iter().sum(),
             delivered: self.delivered.get(),
             duplicated: self.duplicated.get(),
             dead_lettered: self.dead_lettered.get(),
-            dropped: self.dropped.get(),
-            lost: self.lost.get(),
-            unknown_losses: self.unknown_losses.get(),
-            errors: self.errors.get(),
+            dropped,
+            lost: self.counted(CAPTURE_LOST),
+            unknown_losses: self.counted(CAPTURE_UNKNOWN_LOSS).values().sum(),
+            errors: self.counted(ERRORS),
             unmade: self.unmade.load(Ordering::Relaxed),
             held: 0,
         };
@@ -323,85 +225,6 @@ impl Meter {
 impl Drop for Holding {
     fn drop(&mut self) {
         self.0.holders.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-// === impl Balance ===
-
-impl Balance {
-    /// Records out of all that were taken in: handed on, delivered or dead-lettered.
-    pub fn out(&self) -> u64 {
-        self.passed + self.delivered + self.dead_lettered
-    }
-
-    /// Records dropped, whatever the reason.
-    pub fn dropped_total(&self) -> u64 {
-        self.dropped.values().sum()
-    }
-
-    /// Whether the equation holds: it fails if more was accounted for than was taken in.
-    pub fn holds(&self) -> bool {
-        self.received == self.accounted() + self.held
-    }
-
-    fn accounted(&self) -> u64 {
-        self.out() + self.absorbed + self.filtered + self.dropped_total()
-    }
-}
-
-// === impl State ===
-
-impl State {
-    const fn from_bits(bits: u8) -> Self {
-        match bits {
-            0 => Self::Starting,
-            1 => Self::Running,
-            2 => Self::Holding,
-            3 => Self::Ended,
-            _ => Self::Failed,
-        }
-    }
-
-    /// Whether it does no more.
-    pub const fn is_over(self) -> bool {
-        matches!(self, Self::Ended | Self::Failed)
-    }
-
-    /// The name in `/health`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Starting => "starting",
-            Self::Running => "running",
-            Self::Holding => "holding",
-            Self::Ended => "ended",
-            Self::Failed => "failed",
-        }
-    }
-}
-
-// === impl Level ===
-
-impl Level {
-    /// A batch entered the buffer.
-    pub fn add(&self, events: u32, bytes: u32) {
-        self.waiting.events.fetch_add(events.into(), Ordering::Relaxed);
-        self.waiting.bytes.fetch_add(bytes.into(), Ordering::Relaxed);
-        self.events.increment(f64::from(events));
-        self.bytes.increment(f64::from(bytes));
-    }
-
-    /// A batch left it.
-    pub fn remove(&self, events: u32, bytes: u32) {
-        self.waiting.events.fetch_sub(events.into(), Ordering::Relaxed);
-        self.waiting.bytes.fetch_sub(bytes.into(), Ordering::Relaxed);
-        self.events.decrement(f64::from(events));
-        self.bytes.decrement(f64::from(bytes));
-    }
-
-    /// Records that wait in it now, and the bytes of memory they take.
-    pub fn waiting(&self) -> (u64, u64) {
-        let Waiting { events, bytes } = &*self.waiting;
-        (events.load(Ordering::Relaxed), bytes.load(Ordering::Relaxed))
     }
 }
 
@@ -422,39 +245,6 @@ impl Count {
     }
 }
 
-// === impl Reasons ===
-
-impl Reasons {
-    fn add(&self, reason: &'static str, n: u64, export: impl FnOnce() -> metrics::Counter) {
-        if n > 0 {
-            let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            counts.entry(reason).or_insert_with(|| Count::new(export())).add(n);
-        }
-    }
-
-    fn get(&self) -> BTreeMap<&'static str, u64> {
-        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        counts.iter().map(|(reason, count)| (*reason, count.get())).collect()
-    }
-}
-
-fn labelled(metric: Metric, id: &str, kind: &'static str) -> metrics::Counter {
-    metrics::counter!(metric.name, "component_id" => id.to_owned(), "component_type" => kind)
-}
-
-fn discarded(
-    id: &str,
-    kind: &'static str,
-    intentional: bool,
-    reason: &'static str,
-) -> metrics::Counter {
-    let intentional = if intentional { "true" } else { "false" };
-    metrics::counter!(
-        DISCARDED.name,
-        "component_id" => id.to_owned(), "component_type" => kind, "intentional" => intentional, "reason" => reason
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -464,8 +254,8 @@ mod tests {
         let meter = Meter::new("packets", "extract");
         meter.received(10);
         meter.passed(6);
-        meter.filtered(1);
-        meter.dropped("line_not_json", 2);
+        meter.count(DISCARDED, Reason::Filtered, 1);
+        meter.count(DISCARDED, Reason::NotJson, 2);
         let balance = meter.balance();
         assert_eq!((balance.out(), balance.held), (6, 1));
         assert!(balance.holds());

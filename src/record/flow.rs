@@ -2,6 +2,8 @@
 
 use std::{net::IpAddr, sync::Arc};
 
+use schemars::JsonSchema;
+
 use super::{
     CommunityId, ConnState, History, Icmp, Id, MacAddress, Names, TcpFlags, Timestamp, Transport,
     Vlans,
@@ -73,7 +75,8 @@ pub struct Endpoint {
 }
 
 /// Why a flow was reported (IPFIX information element 136, flowEndReason).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema)]
+#[schemars(rename_all = "snake_case")]
 pub enum EndReason {
     /// Nothing came for the idle time-out.
     Idle,

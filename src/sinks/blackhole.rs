@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::{ConfigureSink, driver, options::Options};
 use crate::{
     codec::{Encoder, Origin},
-    component::{Component, Context, Error, Items, Outcome, SendError, Sink},
+    component::{Component, Context, Error, Items, SendError, SendOutcome, Sink},
     record::Records,
 };
 
@@ -41,7 +41,7 @@ impl Sink for Blackhole {
         Ok(self.encoder.encode(records, index, out)?)
     }
 
-    async fn send(&self, _items: &Items<'_, ()>) -> Result<Outcome<()>, SendError> {
-        Ok(Outcome::Delivered)
+    async fn send(&self, _items: &Items<'_, ()>) -> Result<SendOutcome<()>, SendError> {
+        Ok(SendOutcome::Delivered)
     }
 }

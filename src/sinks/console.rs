@@ -21,8 +21,9 @@ use super::{
 };
 use crate::{
     codec::{Encoder, Origin, Schema},
-    component::{Claim, Component, Context, Error, Items, Outcome, SendError, Sink},
+    component::{Claim, Component, Context, Error, Items, SendError, SendOutcome, Sink},
     record::Records,
+    task,
 };
 
 /// How soon a terminal or pipe that takes nothing now is tried again.
@@ -93,12 +94,12 @@ impl Sink for Console {
         Ok(self.encoder.encode(records, index, out)?)
     }
 
-    async fn send(&self, items: &Items<'_, ()>) -> Result<Outcome<()>, SendError> {
+    async fn send(&self, items: &Items<'_, ()>) -> Result<SendOutcome<()>, SendError> {
         let request = items.concat();
         let (output, written) = (Arc::clone(&self.output), Arc::clone(&self.written));
         let write = move || write_rest(&output, &request, &written);
-        match tokio::task::spawn_blocking(write).await {
-            Ok(Ok(())) => Ok(Outcome::Delivered),
+        match task::blocking(write).await {
+            Ok(Ok(())) => Ok(SendOutcome::Delivered),
             Ok(Err(error)) => Err(send_error(&error)),
             Err(join) => Err(SendError::Gone { reason: format!("writing panicked: {join}") }),
         }

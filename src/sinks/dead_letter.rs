@@ -19,6 +19,7 @@ use crate::{
         self,
         append::{AppendFile, Content, Opening},
     },
+    task,
 };
 
 /// Lines of so many bytes are written before there are more.
@@ -92,7 +93,7 @@ impl DeadLetter {
             let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
             file.append(&letters)
         };
-        let written = tokio::task::spawn_blocking(write).await;
+        let written = task::blocking(write).await;
         written.unwrap_or_else(|join| (0, Err(join.into())))
     }
 }

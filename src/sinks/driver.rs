@@ -8,7 +8,6 @@
 mod delivery;
 mod refusals;
 mod request;
-mod tally;
 mod tries;
 
 use std::{sync::Arc, time::Duration};
@@ -23,7 +22,6 @@ use tracing::{error, warn};
 use self::{
     delivery::Delivery,
     request::{Filling, Request},
-    tally::Tally,
     tries::Waits,
 };
 use super::{
@@ -34,8 +32,11 @@ use super::{
 use crate::{
     ack::End,
     batch::Batch,
-    component::{Component, Context, Error, Input, Sink, with_causes},
+    component::{Clock, Component, Context, Error, Input, Sink, with_causes},
+    log_limit::LogLimit,
+    metrics::{DISCARDED, ERRORS, ErrorType, Reason},
     record::Kind,
+    task,
 };
 
 /// Requests that may be under way in all, those that wait for a confirmation included, as a
@@ -56,9 +57,9 @@ struct Driver<S: Sink> {
     ready: Option<Request<S::Meta>>,
     under_way: JoinSet<Result<(), Error>>,
     /// Records dropped because they could not be encoded.
-    unencodable: Tally,
-    /// How often in a row the sink could not be maintained.
-    unmaintained: u32,
+    unencodable: LogLimit,
+    /// Failures of the sink's maintenance.
+    unmaintained: LogLimit,
 }
 
 /// The bounds of a request, and of requests.
@@ -103,8 +104,8 @@ pub fn component<S: Sink>(
         dead_letter,
         in_flight: Arc::new(Semaphore::new(limits.in_flight)),
         waits,
-        refused: Tally::default(),
-        halved: Tally::default(),
+        refused: LogLimit::series(),
+        halved: LogLimit::series(),
     };
     let driver = Driver {
         delivery: Arc::new(delivery),
@@ -113,8 +114,8 @@ pub fn component<S: Sink>(
         filling: None,
         ready: None,
         under_way: JoinSet::new(),
-        unencodable: Tally::default(),
-        unmaintained: 0,
+        unencodable: LogLimit::series(),
+        unmaintained: LogLimit::series(),
     };
     Ok(Component::sink(move |input| driver.run(input)))
 }
@@ -191,15 +192,10 @@ impl<S: Sink> Driver<S> {
     }
 
     async fn maintain(&mut self) {
-        let Err(error) = self.delivery.sink.maintain().await else {
-            self.unmaintained = 0;
-            return;
-        };
-        self.unmaintained = self.unmaintained.saturating_add(1);
-        self.delivery.meter.error("maintenance");
-        if self.unmaintained.is_power_of_two() {
-            let (sink, failed) = (self.delivery.meter.id(), self.unmaintained);
-            warn!(sink, failed, "tried again in a second: {}", with_causes(&error));
+        let Err(error) = self.delivery.sink.maintain().await else { return };
+        self.delivery.meter.count(ERRORS, ErrorType::Maintenance, 1);
+        if let Some(suppressed) = self.unmaintained.admit(1, Clock::Wall.now(None)) {
+            warn!(suppressed, "tried again in a second: {}", with_causes(&error));
         }
     }
 
@@ -233,10 +229,9 @@ impl<S: Sink> Driver<S> {
             Err(error) => {
                 filling.body.truncate(start);
                 taken.end = End::Dropped;
-                self.delivery.meter.dropped("unencodable", 1);
-                if let Some(so_far) = self.unencodable.add(1) {
-                    let sink = self.delivery.meter.id();
-                    error!(sink, so_far, "records dropped that can't be encoded: {error}");
+                self.delivery.meter.count(DISCARDED, Reason::Unencodable, 1);
+                if let Some(suppressed) = self.unencodable.admit(1, Clock::Wall.now(None)) {
+                    error!(suppressed, "a record was dropped that can't be encoded: {error}");
                 }
                 return;
             }
@@ -267,7 +262,8 @@ impl<S: Sink> Driver<S> {
     /// Sends the request that is ready from its place in flight.
     fn dispatch(&mut self, place: OwnedSemaphorePermit) {
         if let Some(request) = self.ready.take() {
-            self.under_way.spawn(Arc::clone(&self.delivery).deliver(request, place));
+            let delivered = Arc::clone(&self.delivery).deliver(request, place);
+            task::spawn_on(&mut self.under_way, delivered);
         }
     }
 }

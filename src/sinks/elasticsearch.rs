@@ -12,9 +12,9 @@ mod mappings;
 mod nodes;
 mod probe;
 mod refusal;
+mod server_error;
 mod setup;
 mod templates;
-mod told;
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,7 +25,8 @@ use tokio::{sync::OnceCell, time::Instant};
 use tracing::warn;
 
 use self::{
-    action::Actions, nodes::Nodes, probe::Probe, refusal::Refusal, setup::Installation, told::Told,
+    action::Actions, nodes::Nodes, probe::Probe, refusal::Refusal, server_error::ServerError,
+    setup::Installation,
 };
 use super::{
     ConfigureSink, Requests, driver,
@@ -35,8 +36,11 @@ use super::{
 };
 use crate::{
     codec::{Encoder, Origin, Schema},
-    component::{Component, Context, Error, ItemEnd, Items, Outcome, Problem, SendError, Sink},
-    metrics::Meter,
+    component::{
+        Clock, Component, Context, Error, ItemEnd, Items, Problem, SendError, SendOutcome, Sink,
+    },
+    log_limit::LogLimit,
+    metrics::{ERRORS, ErrorType, Meter},
     record::{Kind, Records, Returned},
 };
 
@@ -142,6 +146,8 @@ struct Elasticsearch {
     actions: Actions,
     own_ids: bool,
     meter: Arc<Meter>,
+    /// Documents in the failure store.
+    in_failure_store: LogLimit,
 }
 
 // === impl DataStream ===
@@ -320,7 +326,7 @@ impl ConfigureSink for Config {
         let bases: Vec<Url> =
             self.endpoints().into_iter().collect::<Result<_, _>>().map_err(Error::configuration)?;
         let connection = self.connection(Duration::from_secs(options.request.timeout_secs));
-        http::warn_of_risks(context.meter.id(), &connection, &bases);
+        http::warn_of_risks(&connection, &bases);
         let client = Arc::new(Client::new(&connection)?);
         let nodes = bases.into_iter().map(|base| self.addresses(base));
         let nodes = Arc::new(Nodes::new(nodes));
@@ -338,6 +344,7 @@ impl ConfigureSink for Config {
             ),
             own_ids: self.id == IdMode::Record,
             meter: Arc::clone(&context.meter),
+            in_failure_store: LogLimit::series(),
         };
         driver::component(sink, self.requests(), options, context)
     }
@@ -393,7 +400,7 @@ impl Elasticsearch {
         let refusal = Refusal {
             status: answer.status,
             after: answer.after,
-            told: Told::of_request(&answer.body),
+            told: ServerError::of_request(&answer.body),
             reason: format!("{node}: {}", self.client.quote(answer)),
         };
         refusal.means(self.own_ids)
@@ -430,7 +437,7 @@ impl Sink for Elasticsearch {
         action::returned(kind, item)
     }
 
-    async fn send(&self, items: &Items<'_, ()>) -> Result<Outcome<()>, SendError> {
+    async fn send(&self, items: &Items<'_, ()>) -> Result<SendOutcome<()>, SendError> {
         self.probe.sending();
         self.installed.get_or_try_init(|| self.install()).await?;
         let (answer, node) = self.post(items).await;
@@ -440,23 +447,27 @@ impl Sink for Elasticsearch {
         }
         self.probe.answered();
         if bulk::all_created(&answer.body, items.len()) {
-            return Ok(Outcome::Delivered);
+            return Ok(SendOutcome::Delivered);
         }
         let redact = |text| self.client.redact(text);
         let ends = bulk::read(&answer.body, items.len(), self.own_ids, redact)
             .map_err(|error| self.unanswered(&node, &error))?;
         if ends.in_failure_store > 0 {
-            self.meter.error("failure_store");
-            warn!(
-                sink = self.meter.id(),
-                documents = ends.in_failure_store,
-                "taken into the data stream's failure store: its mapping refuses them",
-            );
+            self.meter.count(ERRORS, ErrorType::FailureStore, 1);
+            let documents = ends.in_failure_store as u64;
+            if let Some(suppressed) = self.in_failure_store.admit(documents, Clock::Wall.now(None))
+            {
+                warn!(
+                    documents,
+                    suppressed,
+                    "taken into the data stream's failure store: its mapping refuses them",
+                );
+            }
         }
         if ends.items.iter().all(|end| *end == ItemEnd::Delivered) {
-            return Ok(Outcome::Delivered);
+            return Ok(SendOutcome::Delivered);
         }
-        Ok(Outcome::Items(ends.items))
+        Ok(SendOutcome::Items(ends.items))
     }
 
     async fn maintain(&self) -> Result<(), Error> {

@@ -22,7 +22,7 @@ use super::{Compression, ConfigureSink, Requests, driver, options::Options};
 use crate::{
     codec::{Codec, Encoder, Origin},
     component::{
-        Claim, Clock, Component, Context, Error, Items, Outcome, Problem, SendError, Sink,
+        Claim, Clock, Component, Context, Error, Items, Problem, SendError, SendOutcome, Sink,
         with_causes,
     },
     record::{Records, Timestamp},
@@ -30,6 +30,7 @@ use crate::{
         append::{Content, Opening},
         directory::unwritable,
     },
+    task,
 };
 
 /// Writes records to files.
@@ -61,6 +62,7 @@ pub struct Config {
     /// acknowledged; slow, but then nothing acknowledged is lost).
     pub sync: Sync,
     /// Seconds between two syncs with `sync: interval` (default 5; 1 to 3600).
+    #[schemars(range(min = 1, max = 3600))]
     pub sync_interval_secs: u64,
     /// Permissions of new files, in octal (default "0640"), whatever the umask is.
     pub mode: String,
@@ -74,14 +76,17 @@ pub struct Config {
 pub struct RotateConfig {
     /// Bytes on disk that a file does not exceed, unless a single request does (default: no limit; at
     /// least 1024).
+    #[schemars(range(min = 1024))]
     pub max_bytes: Option<u64>,
     /// Seconds from a file's creation, by the wall clock, after which it is put aside (default: no
     /// limit; at least 1). An empty file stays. If the clock is set back before the creation, they
     /// count from then on.
+    #[schemars(range(min = 1))]
     pub max_age_secs: Option<u64>,
     /// Rotated files that are kept for each path; the oldest are deleted (default: all; at least 1). Only
     /// files that were rotated while this was set count and are deleted, not others of such names: what
     /// they are is noted in `.NAME.rotated` beside them.
+    #[schemars(range(min = 1))]
     pub keep: Option<usize>,
 }
 
@@ -131,21 +136,6 @@ impl ConfigureSink for Config {
             problems.push(Problem::new("path", error.to_string()).hint(error.remedy()));
         }
         let RotateConfig { max_bytes, max_age_secs, keep } = self.rotate;
-        for (key, value, least) in [
-            ("rotate.max_bytes", max_bytes, 1024),
-            ("rotate.max_age_secs", max_age_secs, 1),
-            ("rotate.keep", keep.map(|keep| keep as u64), 1),
-            ("sync_interval_secs", Some(self.sync_interval_secs), 1),
-        ] {
-            if let Some(value) = value.filter(|value| *value < least) {
-                let problem = Problem::new(key, format!("{value} is out of range"));
-                problems.push(problem.hint(format!("use {least} or more")));
-            }
-        }
-        if self.sync_interval_secs > 3600 {
-            let message = format!("{} is out of range", self.sync_interval_secs);
-            problems.push(Problem::new("sync_interval_secs", message).hint("use 1 to 3600"));
-        }
         if keep.is_some() && max_bytes.is_none() && max_age_secs.is_none() {
             let problem = Problem::new("rotate.keep", "nothing is ever rotated");
             problems.push(problem.hint("set rotate.max_bytes or rotate.max_age_secs, too"));
@@ -228,7 +218,7 @@ impl FileSink {
             let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
             work(&mut writer, Clock::Wall.now(None))
         };
-        tokio::task::spawn_blocking(blocking).await?
+        task::blocking(blocking).await?
     }
 }
 
@@ -241,13 +231,13 @@ impl Sink for FileSink {
         Ok(self.template.bucket(self.encoder.time(records, index).unwrap_or_default()))
     }
 
-    async fn send(&self, items: &Items<'_, Bucket>) -> Result<Outcome<()>, SendError> {
-        let Some(bucket) = items.meta().copied() else { return Ok(Outcome::Delivered) };
+    async fn send(&self, items: &Items<'_, Bucket>) -> Result<SendOutcome<()>, SendError> {
+        let Some(bucket) = items.meta().copied() else { return Ok(SendOutcome::Delivered) };
         let request = items.concat();
         let written =
             self.with_writer(move |writer, now| writer.write(bucket, &request, now)).await;
         match written {
-            Ok(()) => Ok(Outcome::Delivered),
+            Ok(()) => Ok(SendOutcome::Delivered),
             Err(error) if error.is_refusal() => {
                 Err(SendError::Hold { reason: with_causes(&error) })
             }

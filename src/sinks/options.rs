@@ -37,12 +37,15 @@ pub struct Options {
 pub struct BatchConfig {
     /// Encoded bytes, before compression (at least 1). A record that is larger alone makes a request
     /// of its own.
+    #[schemars(range(min = 1))]
     pub max_bytes: Option<u32>,
     /// Records (at least 1).
+    #[schemars(range(min = 1))]
     pub max_events: Option<u32>,
     /// Seconds after the first record at which a request is sent though it is not full (0 to 3600).
     /// Lower it for records that show up sooner, raise it for fewer requests; with 0 a request waits
     /// for nothing and takes what is there.
+    #[schemars(range(max = 3600))]
     pub timeout_secs: Option<u64>,
 }
 
@@ -65,8 +68,10 @@ pub struct BufferConfig {
     pub r#type: BufferType,
     /// Bytes of memory that waiting records may take (default: a share of what `memory_budget_bytes`
     /// leaves, 16777216, 16 MiB, at most; at least 65536).
+    #[schemars(range(min = 65_536))]
     pub max_bytes: Option<u32>,
     /// Records that may wait (default 16384; at least 1).
+    #[schemars(range(min = 1))]
     pub max_events: u32,
     /// What happens when it is full: `block` (default; the pipeline before it waits) or
     /// `drop_newest` (what comes is dropped and counted as `buffer_full`).
@@ -100,13 +105,17 @@ pub enum WhenFull {
 pub struct RequestConfig {
     /// Requests in flight at once (default 4; 1 to 256). A sink whose order matters (`file`,
     /// `console`) keeps to one.
+    #[schemars(range(min = 1, max = 256))]
     pub concurrency: u32,
     /// Seconds to wait for an answer over a network (default 60; 1 to 3600).
+    #[schemars(range(min = 1, max = 3600))]
     pub timeout_secs: u64,
     /// Seconds before the first new try, of which a random part is waited (default 1; 1 to 3600).
+    #[schemars(range(min = 1, max = 3600))]
     pub retry_initial_secs: u64,
-    /// Seconds that the wait, doubled with each try, grows to (default 30; `retry_initial_secs` to
-    /// 86400).
+    /// Seconds that the wait, doubled with each try, grows to (default 30; not less than
+    /// `retry_initial_secs`).
+    #[schemars(range(min = 1, max = 86_400))]
     pub retry_max_secs: u64,
 }
 
@@ -122,6 +131,7 @@ pub struct DeadLetterConfig {
     /// Bytes it may grow to (default 104857600, 100 MiB; at least 4096). When it is full the sink
     /// holds what it has, and says so, until the file is moved away: nothing is dropped.
     #[serde(default = "default_dead_letter_bytes")]
+    #[schemars(range(min = 4096))]
     pub max_bytes: u64,
 }
 
@@ -135,25 +145,14 @@ impl Options {
     /// What is wrong with the values, for a sink whose own schema is `schema`, seen without looking at
     /// the machine.
     pub fn check(&self, schema: Schema) -> Vec<Problem> {
-        let Self { batch, buffer, request, .. } = self;
-        let retry_max = request.retry_initial_secs..=86_400;
+        let RequestConfig { retry_initial_secs, retry_max_secs, .. } = self.request;
         let mut problems = self.encoding.check(schema);
-        let ranges = [
-            ("batch.max_bytes", batch.max_bytes.map(u64::from), 1..=u64::from(u32::MAX)),
-            ("batch.max_events", batch.max_events.map(u64::from), 1..=u64::from(u32::MAX)),
-            ("batch.timeout_secs", batch.timeout_secs, 0..=3600),
-            ("buffer.max_bytes", buffer.max_bytes.map(u64::from), 65_536..=u64::from(u32::MAX)),
-            ("buffer.max_events", Some(buffer.max_events.into()), 1..=u64::from(u32::MAX)),
-            ("request.concurrency", Some(request.concurrency.into()), 1..=256),
-            ("request.timeout_secs", Some(request.timeout_secs), 1..=3600),
-            ("request.retry_initial_secs", Some(request.retry_initial_secs), 1..=3600),
-            ("request.retry_max_secs", Some(request.retry_max_secs), retry_max),
-        ];
-        problems.extend(ranges.into_iter().filter_map(|(key, value, range)| {
-            let value = value.filter(|value| !range.contains(value))?;
-            let problem = Problem::new(key, format!("{value} is out of range"));
-            Some(problem.hint(format!("use {} to {}", range.start(), range.end())))
-        }));
+        if retry_max_secs < retry_initial_secs {
+            let message =
+                format!("{retry_max_secs} is less than retry_initial_secs, {retry_initial_secs}");
+            let problem = Problem::new("request.retry_max_secs", message);
+            problems.push(problem.hint(format!("give {retry_initial_secs} to 86400")));
+        }
         problems.extend(self.dead_letter.iter().flat_map(DeadLetterConfig::check));
         problems
     }
@@ -232,10 +231,6 @@ impl DeadLetterConfig {
         if self.path.as_os_str().is_empty() {
             problems.push(Problem::new("dead_letter.path", "the path is empty"));
         }
-        if self.max_bytes < 4096 {
-            let message = format!("{} is out of range", self.max_bytes);
-            problems.push(Problem::new("dead_letter.max_bytes", message).hint("use 4096 or more"));
-        }
         problems
     }
 }
@@ -259,31 +254,15 @@ mod tests {
     }
 
     #[test]
-    fn every_value_out_of_range_is_named_at_once() {
+    fn values_that_do_not_go_together_are_named_at_once() {
         let config = json!({
-            "batch": {"max_bytes": 0, "max_events": 0, "timeout_secs": 3601},
-            "buffer": {"max_bytes": 65535, "max_events": 0},
-            "request": {
-                "concurrency": 257, "timeout_secs": 0, "retry_initial_secs": 10, "retry_max_secs": 9,
-            },
-            "dead_letter": {"path": "", "max_bytes": 1},
+            "request": {"retry_initial_secs": 10, "retry_max_secs": 9},
+            "dead_letter": {"path": ""},
             "encoding": {"only_fields": ["sorce_ip"]},
         });
         assert_eq!(
             problems(config),
-            [
-                "encoding.only_fields[0]",
-                "batch.max_bytes",
-                "batch.max_events",
-                "batch.timeout_secs",
-                "buffer.max_bytes",
-                "buffer.max_events",
-                "request.concurrency",
-                "request.timeout_secs",
-                "request.retry_max_secs",
-                "dead_letter.path",
-                "dead_letter.max_bytes",
-            ]
+            ["encoding.only_fields[0]", "request.retry_max_secs", "dead_letter.path",]
         );
     }
 

@@ -37,7 +37,7 @@ use super::{
 };
 use crate::{
     codec::{Encoder, Origin, Schema},
-    component::{Component, Context, Error, ItemEnd, Items, Outcome, Problem, SendError, Sink},
+    component::{Component, Context, Error, ItemEnd, Items, Problem, SendError, SendOutcome, Sink},
     metrics::Meter,
     record::{Kind, Records, Returned},
 };
@@ -75,6 +75,7 @@ pub struct Config {
     pub acknowledgements: Acknowledgements,
     /// Bytes an event may have, its envelope included (default 1000000; at least 1000). A larger one
     /// goes to the dead letter before it is sent.
+    #[schemars(range(min = 1000))]
     pub max_event_bytes: u32,
     /// How an `https` connection is secured.
     pub tls: TlsConfig,
@@ -92,9 +93,11 @@ pub struct Acknowledgements {
     /// `false` for Splunk Cloud, where the collector's answer is all there is.
     pub enabled: bool,
     /// Seconds between two questions (default 2; 1 to 300). One asks for all requests at once.
+    #[schemars(range(min = 1, max = 300))]
     pub poll_secs: u64,
     /// Seconds after which a request nobody confirmed is sent again, and its events counted as
-    /// possible duplicates (default 300; `poll_secs` to 86400). Indexers under load take minutes.
+    /// possible duplicates (default 300; not less than `poll_secs`). Indexers under load take minutes.
+    #[schemars(range(min = 1, max = 86_400))]
     pub timeout_secs: u64,
 }
 
@@ -181,15 +184,12 @@ impl Default for Acknowledgements {
 }
 
 impl Acknowledgements {
-    fn check(&self) -> impl Iterator<Item = Problem> {
-        let ranges = [
-            ("acknowledgements.poll_secs", self.poll_secs, 1..=300),
-            ("acknowledgements.timeout_secs", self.timeout_secs, self.poll_secs..=86_400),
-        ];
-        ranges.into_iter().filter_map(|(key, value, range)| {
-            let problem = Problem::new(key, format!("{value} is out of range"));
-            let hint = format!("use {} to {}", range.start(), range.end());
-            (!range.contains(&value)).then(|| problem.hint(hint))
+    fn check(&self) -> Option<Problem> {
+        let Self { poll_secs, timeout_secs, .. } = self;
+        (timeout_secs < poll_secs).then(|| {
+            let message = format!("{timeout_secs} is less than poll_secs, {poll_secs}");
+            let problem = Problem::new("acknowledgements.timeout_secs", message);
+            problem.hint(format!("give {poll_secs} to 86400"))
         })
     }
 }
@@ -215,10 +215,6 @@ impl ConfigureSink for Config {
         } else {
             problems.extend(self.token.check("token"));
         }
-        if self.max_event_bytes < 1000 {
-            let message = format!("{} is out of range", self.max_event_bytes);
-            problems.push(Problem::new("max_event_bytes", message).hint("use 1000 or more"));
-        }
         if let Some(bytes) = options.batch.max_bytes.filter(|bytes| *bytes > MAX_BATCH_BYTES) {
             let problem = Problem::new("batch.max_bytes", format!("{bytes} is out of range"));
             problems.push(problem.hint(format!("collectors take up to {MAX_BATCH_BYTES}")));
@@ -238,7 +234,7 @@ impl ConfigureSink for Config {
     fn build(&self, options: &Options, context: &Context) -> Result<Component, Error> {
         let endpoint = http::endpoint(&self.endpoint).map_err(Error::configuration)?;
         let connection = self.connection(Duration::from_secs(options.request.timeout_secs));
-        http::warn_of_risks(context.meter.id(), &connection, std::slice::from_ref(&endpoint));
+        http::warn_of_risks(&connection, std::slice::from_ref(&endpoint));
         let client = Arc::new(Client::new(&connection)?);
         let encoder = Encoder::new(&options.encoding, self.schema(), Origin::of(context));
         let sink = SplunkHec {
@@ -291,7 +287,7 @@ impl SplunkHec {
     /// The ends of so many events when those before a place were taken, without an id to ask for
     /// them by, and the one at the place ended so. Where ids are awaited, those before it are sent
     /// again, and may be there twice then.
-    fn taken_before(&self, at: usize, len: usize, end: &ItemEnd) -> Outcome<Pending> {
+    fn taken_before(&self, at: usize, len: usize, end: &ItemEnd) -> SendOutcome<Pending> {
         let before = if self.acks.are_awaited() {
             self.meter.duplicated(at as u64);
             ItemEnd::Untried
@@ -303,7 +299,7 @@ impl SplunkHec {
             Ordering::Equal => end.clone(),
             Ordering::Greater => ItemEnd::Untried,
         });
-        Outcome::Items(ends.collect())
+        SendOutcome::Items(ends.collect())
     }
 
     /// What became of events of which one can't be read.
@@ -312,7 +308,7 @@ impl SplunkHec {
         at: Option<usize>,
         items: &Items<'_, Size>,
         reason: String,
-    ) -> Result<Outcome<Pending>, SendError> {
+    ) -> Result<SendOutcome<Pending>, SendError> {
         let len = items.len();
         match at {
             Some(0) if len > 1 && items.bytes() > TOO_MUCH_FOR_SOME => {
@@ -341,11 +337,11 @@ impl Sink for SplunkHec {
         self.envelopes.returned(kind, item)
     }
 
-    async fn send(&self, items: &Items<'_, Size>) -> Result<Outcome<Pending>, SendError> {
+    async fn send(&self, items: &Items<'_, Size>) -> Result<SendOutcome<Pending>, SendError> {
         if items.meta() == Some(&Size::TooLarge) {
             let reason = |bytes: usize| format!("{bytes} bytes are over max_event_bytes");
             let ends = items.iter().map(|(event, _)| ItemEnd::Refused(reason(event.len())));
-            return Ok(Outcome::Items(ends.collect()));
+            return Ok(SendOutcome::Items(ends.collect()));
         }
         if self.near_capacity.load(Relaxed) {
             tokio::time::sleep(NEAR_CAPACITY_PAUSE).await;
@@ -370,7 +366,7 @@ impl Sink for SplunkHec {
             Meaning::Taken { ack_id, .. } => {
                 self.foreign.store(0, Relaxed);
                 let pending = self.acks.expect(&channel, ack_id);
-                Ok(pending.map_or(Outcome::Delivered, Outcome::Pending))
+                Ok(pending.map_or(SendOutcome::Delivered, SendOutcome::Pending))
             }
             Meaning::Refused { at } => self.refused(at, items, reason()),
             Meaning::TooLarge => Err(SendError::Split { reason: reason() }),

@@ -19,7 +19,9 @@ use tracing::error;
 use crate::{
     batch::Batch,
     codec::returned::read_line,
-    component::{Carries, Error, Outputs, Port, PortSpec, Signature, Source},
+    component::{Carries, Clock, Error, Outputs, Port, PortSpec, Signature, Source},
+    log_limit::LogLimit,
+    metrics::{DISCARDED, ERRORS, ErrorType, Reason},
     record::{Kind, Kinds, Records, Returned},
 };
 
@@ -30,8 +32,8 @@ pub const KIND: &str = "dead_letters";
 const MAX_LINE_BYTES: usize = 16 << 20;
 const BATCH_RECORDS: usize = 1_000;
 const BATCH_BYTES: usize = 1 << 20;
-/// Lines whose faults are told one by one; the rest are only counted.
-const MAX_TOLD: u64 = 20;
+/// Lines of a file whose faults are logged one by one; the rest are only counted.
+const MAX_LOGGED: u32 = 20;
 
 /// Reads dead-letter files.
 #[derive(Debug)]
@@ -44,7 +46,6 @@ pub struct DeadLetters {
 #[derive(Debug, Default)]
 struct Waiting {
     records: BTreeMap<usize, (Vec<Returned>, usize)>,
-    faults: u64,
 }
 
 /// What comes next in a file.
@@ -80,12 +81,12 @@ impl DeadLetters {
     }
 
     /// Takes a line to the batch of its sink, and gives that sink's place.
-    fn sort(&self, line: &[u8], waiting: &mut Waiting) -> Result<usize, (&'static str, String)> {
+    fn sort(&self, line: &[u8], waiting: &mut Waiting) -> Result<usize, (Reason, String)> {
         let (sink, record) =
-            read_line(line).map_err(|error| ("not_a_dead_letter", error.to_string()))?;
+            read_line(line).map_err(|error| (Reason::NotADeadLetter, error.to_string()))?;
         let place = self.sinks.iter().position(|known| *known == sink).ok_or_else(|| {
             let known = self.sinks.join(", ");
-            ("unknown_sink", format!("the config has no sink {sink:?}, it has {known}"))
+            (Reason::UnknownSink, format!("the config has no sink {sink:?}, it has {known}"))
         })?;
         let (records, bytes) = waiting.records.entry(place).or_default();
         *bytes += record.memory_bytes();
@@ -101,10 +102,10 @@ impl DeadLetters {
         stop: &CancellationToken,
     ) -> Result<(), Error> {
         let (mut waiting, mut line) = (Waiting::default(), Vec::new());
-        let mut number = 0_u64;
+        let (mut number, faults) = (0_u64, LogLimit::first(MAX_LOGGED));
         loop {
             if stop.is_cancelled() {
-                out.meter().error("interrupted");
+                out.meter().count(ERRORS, ErrorType::Interrupted, 1);
                 error!("{}:{number}: stopped here, what follows was not sent", path.display());
                 break;
             }
@@ -115,10 +116,10 @@ impl DeadLetters {
                 Ok(Next::Line) => self.sort(&line, &mut waiting),
                 Ok(Next::TooLong) => {
                     let reason = format!("it is longer than {MAX_LINE_BYTES} bytes");
-                    Err(("not_a_dead_letter", reason))
+                    Err((Reason::NotADeadLetter, reason))
                 }
                 Err(error) => {
-                    out.meter().error("unreadable");
+                    out.meter().count(ERRORS, ErrorType::Unreadable, 1);
                     error!("{}:{number}: the file can't be read on: {error}", path.display());
                     break;
                 }
@@ -127,16 +128,15 @@ impl DeadLetters {
             match sorted {
                 Ok(place) => waiting.send_full(place, out).await?,
                 Err((reason, words)) => {
-                    out.meter().dropped(reason, 1);
-                    waiting.faults += 1;
-                    if waiting.faults <= MAX_TOLD {
+                    out.meter().count(DISCARDED, reason, 1);
+                    if faults.admit(1, Clock::Wall.now(None)).is_some() {
                         error!("{}:{number}: not sent again: {words}", path.display());
                     }
                 }
             }
         }
-        if waiting.faults > MAX_TOLD {
-            let more = waiting.faults - MAX_TOLD;
+        let more = faults.take_suppressed();
+        if more > 0 {
             error!("{}: {more} further lines were not sent again", path.display());
         }
         waiting.send_all(out).await

@@ -31,7 +31,7 @@ use self::{
         arguments,
         programs::{self, Programs},
         version,
-        worker::Reader,
+        worker::Tshark,
     },
     replay::file,
 };
@@ -61,11 +61,13 @@ pub struct Config {
     pub fields: Vec<String>,
     /// Bytes to keep of each packet, 128 by default: enough for the headers, little of the payload.
     /// 0 keeps all of it.
+    #[schemars(range(max = check::MAX_SNAPLEN))]
     pub snaplen: u32,
     /// Whether to see packets that are not for this machine; off by default, on for a mirror port.
     pub promiscuous: bool,
     /// How many tsharks work at once, 1 by default, 64 at most. Each takes a core, some 200 MB, and
     /// up to 32 MiB of ours for lines that wait for their turn; `pipe` always has one.
+    #[schemars(range(min = 1, max = 64))]
     pub workers: u16,
     /// How deep tshark looks: `application` (the default) names the application protocol,
     /// `transport` stops at the ports and is up to a seventh faster.
@@ -80,6 +82,7 @@ pub struct Config {
     pub restart: Restart,
     /// The longest line taken from tshark, in bytes, 1,048,576 (1 MiB) by default, 64 KiB to 64 MiB;
     /// a longer one is left out and counted.
+    #[schemars(range(min = 64 << 10, max = 64 << 20))]
     pub max_line_bytes: usize,
     #[serde(skip)]
     #[schemars(skip)]
@@ -116,9 +119,11 @@ pub enum Dissect {
 pub struct Segment {
     /// A segment is closed at this size, 30,000,000 bytes by default (some 200,000 packets of 128
     /// bytes), 1,000,000 at least.
+    #[schemars(range(min = 1_000_000, max = 10_000_000_000_u64))]
     pub max_bytes: u64,
     /// And at this age, 10 seconds by default, 1 to 3600: how late packets come at most, beside the
     /// time tshark takes.
+    #[schemars(range(min = 1, max = 3600))]
     pub max_secs: u32,
     /// The folder for segments, on a disk of this machine; by default `segments/ID` in `data_dir`.
     /// They hold packets, so a folder of mode 0700 is made in it.
@@ -134,8 +139,10 @@ pub struct Segment {
 pub struct Restart {
     /// The longest first delay, 1 second by default, 1 at least. Delays are drawn at random and
     /// double their bound from try to try.
+    #[schemars(range(min = 1, max = 3600))]
     pub initial_secs: u64,
     /// The longest delay, 30 seconds by default.
+    #[schemars(range(min = 1, max = 3600))]
     pub max_secs: u64,
 }
 
@@ -143,7 +150,7 @@ pub struct Restart {
 #[derive(Debug)]
 struct Sidecar {
     config: Config,
-    reader: Reader,
+    reader: Tshark,
     context: Context,
 }
 
@@ -229,7 +236,7 @@ impl Configure for Config {
         if let Some(problem) = check::files(self).into_iter().next() {
             return Err(Error::configuration(problem.message));
         }
-        let reader = Reader {
+        let reader = Tshark {
             program: programs::find(&self.programs.tshark)?,
             arguments: arguments::tshark(self, self.mode == Mode::Pipe).into(),
             max_line_bytes: self.max_line_bytes,

@@ -239,8 +239,11 @@ impl<'a> Builder<'a> {
             books: self.books.clone(),
             reload: self.reload.clone(),
         };
-        let component =
-            build(&context).map_err(|error| Unbuilt { component: declared.id.clone(), error })?;
+        let component = context
+            .meter
+            .span()
+            .in_scope(|| build(&context))
+            .map_err(|error| Unbuilt { component: declared.id.clone(), error })?;
         self.parts.push(Part {
             meter: context.meter,
             signature: Signature::clone(&declared.signature),

@@ -2,6 +2,8 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
+use tracing::Span;
+
 use crate::{
     ack::Receipts,
     batch::{Batch, Watermark},
@@ -26,6 +28,8 @@ pub(super) struct Chain {
 struct Link {
     transform: Box<dyn Transform>,
     meter: Arc<Meter>,
+    /// Entered for each call.
+    span: Span,
     connected: Vec<bool>,
     ready: Vec<(Port, Batch)>,
 }
@@ -50,7 +54,8 @@ impl Chain {
         let last = transforms.len().saturating_sub(1);
         let links = transforms.into_iter().enumerate().map(|(at, (transform, meter))| {
             let connected = if at == last { outputs.connected() } else { vec![true] };
-            Link { transform, meter, connected, ready: Vec::new() }
+            let span = meter.span();
+            Link { transform, meter, span, connected, ready: Vec::new() }
         });
         let done = VecDeque::new();
         Self { links: links.collect(), clock, receipts, outputs, watermark: None, done }
@@ -112,11 +117,11 @@ impl Chain {
         let mut ready = std::mem::take(&mut link.ready);
         let mut outbox = Outbox::new(&mut ready, &link.connected, &link.meter, &self.receipts);
         let mut more = false;
-        match call {
+        link.span.in_scope(|| match call {
             Call::Apply(batch) => link.transform.apply(batch, now, &mut outbox),
             Call::Tick => link.transform.tick(now, &mut outbox),
             Call::Drain => more = link.transform.drain(now, &mut outbox),
-        }
+        });
         if at + 1 == self.links.len() {
             self.done.extend(ready.drain(..));
         } else {
@@ -133,7 +138,7 @@ impl Chain {
 impl Drop for Chain {
     fn drop(&mut self) {
         for (port, batch) in self.done.drain(..) {
-            self.outputs.miss(port, batch.records.len() as u64);
+            self.outputs.count_unsent(port, batch.records.len() as u64);
         }
         for link in &self.links {
             link.meter.cut_off(link.transform.undrained());

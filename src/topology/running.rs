@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{Instrument, Span, error, info, warn};
 
 use super::{
     plan::{Part, Plan},
@@ -16,6 +16,7 @@ use crate::{
     component::Error,
     metrics::{Meter, State},
     storage::directory::OwnDirectory,
+    task,
 };
 
 /// A pipeline at work.
@@ -66,7 +67,7 @@ impl Running {
             for meter in &task.members {
                 meter.set_state(State::Running);
             }
-            let handle = tasks.spawn(task.run);
+            let handle = tasks.spawn(task.run.instrument(speaker(&task.members)));
             members.insert(handle.id(), task.members);
         }
         let abort = CancellationToken::new();
@@ -140,27 +141,36 @@ impl Running {
             meter.set_state(state);
         }
         let error = result.err()?;
-        let component = members.iter().map(|meter| meter.id()).collect::<Vec<_>>().join(", ");
-        if error.is_downstream() {
-            info!(component, "stopped: {error}");
-        } else {
-            error!(component, "failed: {error}");
-        }
+        speaker(&members).in_scope(|| {
+            if error.is_downstream() {
+                info!("stopped: {error}");
+            } else {
+                error!("failed: {error}");
+            }
+        });
         self.stop.cancel();
-        Some(Failure { component, error })
+        Some(Failure { component: names(&members, Meter::id), error })
     }
 
     /// Ends what still runs and names it.
     async fn cut_off(&mut self) -> Vec<String> {
         self.tasks.shutdown().await;
-        let ids = self.members.values().flatten().map(|meter| meter.id().to_owned());
-        let mut unfinished: Vec<_> = ids.collect();
-        unfinished.sort_unstable();
-        for component in &unfinished {
-            warn!(component, "cut off before it had finished");
+        let mut unfinished: Vec<_> = self.members.values().flatten().collect();
+        unfinished.sort_unstable_by_key(|meter| meter.id());
+        for meter in &unfinished {
+            meter.span().in_scope(|| warn!("cut off before it had finished"));
         }
-        unfinished
+        unfinished.into_iter().map(|meter| meter.id().to_owned()).collect()
     }
+}
+
+/// The span of a task: all its members' if it is a chain, whose transforms enter their own besides.
+fn speaker(members: &[Arc<Meter>]) -> Span {
+    task::span(&names(members, Meter::id), &names(members, |meter| meter.kind()))
+}
+
+fn names(members: &[Arc<Meter>], name: impl Fn(&Meter) -> &str) -> String {
+    members.iter().map(|meter| name(meter)).collect::<Vec<_>>().join(", ")
 }
 
 fn after(deadline: Duration) -> Instant {

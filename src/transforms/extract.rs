@@ -13,7 +13,8 @@ use crate::{
         Signature, Transform,
     },
     ek::{Line, Parser, fields},
-    metrics::Meter,
+    log_limit::LogLimit,
+    metrics::{ERRORS, ErrorType, Label, Meter, Reason},
     record::{Kind, Raw, Records, Timestamp},
 };
 
@@ -24,12 +25,6 @@ const MAX_FIELDS: usize = 64;
 /// Bytes of a bad line that the log shows: the frame's number and time, which tshark prints first,
 /// and nothing of its payload.
 const SAMPLE_BYTES: usize = 80;
-/// Nanoseconds between two log lines of one reason.
-const LOG_INTERVAL: u64 = 10_000_000_000;
-/// Reason under which lines with invalid UTF-8 are counted; they are not dropped.
-const INVALID_UTF8: &str = "invalid_utf8";
-/// Reason for records of another kind, which validation keeps away.
-const WRONG_KIND: &str = "wrong_kind";
 
 /// Turns the lines of a `tshark` source into packets.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -61,14 +56,7 @@ struct Extract {
     on_error: OnError,
     watermark: Option<Watermark>,
     meter: Arc<Meter>,
-    logged: BTreeMap<&'static str, Logged>,
-}
-
-/// When a reason was last logged, and how often it was met since.
-#[derive(Debug)]
-struct Logged {
-    at: Timestamp,
-    since: u64,
+    logged: BTreeMap<&'static str, LogLimit>,
 }
 
 // === impl Config ===
@@ -142,30 +130,18 @@ impl Extract {
         self.watermark = self.watermark.max(Some(mark));
     }
 
-    /// Whether a reason is to be logged: the first time, and then once an interval. Gives how many
-    /// went unlogged in between.
-    fn due(&mut self, reason: &'static str, now: Timestamp) -> Option<u64> {
-        match self.logged.get_mut(reason) {
-            Some(logged) if now.since(logged.at) < LOG_INTERVAL => {
-                logged.since += 1;
-                None
-            }
-            seen => {
-                let unlogged = seen.map_or(0, |logged| logged.since);
-                self.logged.insert(reason, Logged { at: now, since: 0 });
-                Some(unlogged)
-            }
-        }
+    /// Whether an error of this type is to be logged now, and how many were not in between.
+    fn due(&mut self, error_type: ErrorType, now: Timestamp) -> Option<u64> {
+        let name = error_type.name();
+        self.logged.entry(name).or_insert_with(LogLimit::series).admit(1, now)
     }
 
     fn report_mended(&mut self, now: Timestamp) {
         for _ in 0..self.parser.take_mended() {
-            self.meter.error(INVALID_UTF8);
-            if let Some(unlogged) = self.due(INVALID_UTF8, now) {
+            self.meter.count(ERRORS, ErrorType::InvalidUtf8, 1);
+            if let Some(suppressed) = self.due(ErrorType::InvalidUtf8, now) {
                 tracing::warn!(
-                    component = self.meter.id(),
-                    reason = INVALID_UTF8,
-                    unlogged,
+                    suppressed,
                     "a line of tshark held invalid UTF-8: read with U+FFFD in its place"
                 );
             }
@@ -178,7 +154,7 @@ impl Extract {
         lines: &[Raw],
         now: Timestamp,
         out: &mut Outbox<'_>,
-    ) -> (Records, Vec<(&'static str, Raw)>) {
+    ) -> (Records, Vec<(Reason, Raw)>) {
         let mut packets = Vec::with_capacity(lines.len());
         let mut bad = Vec::new();
         let mut filtered = 0;
@@ -194,15 +170,14 @@ impl Extract {
                 }
                 Ok(Line::Index) => filtered += 1,
                 Err(error) => {
-                    let reason = error.reason();
-                    self.meter.error(reason);
-                    if let Some(unlogged) = self.due(reason, now) {
+                    let (reason, error_type) = (error.reason(), error.error_type());
+                    self.meter.count(ERRORS, error_type, 1);
+                    if let Some(suppressed) = self.due(error_type, now) {
                         tracing::error!(
-                            component = self.meter.id(),
-                            reason,
+                            reason = reason.name(),
                             %error,
                             sample = %sample(raw),
-                            unlogged,
+                            suppressed,
                             "a line of tshark is no packet"
                         );
                     }
@@ -210,7 +185,7 @@ impl Extract {
                 }
             }
         }
-        out.filtered(filtered);
+        out.discarded(Reason::Filtered, filtered);
         (Records::Packets(Arc::new(packets)), bad)
     }
 }
@@ -218,7 +193,7 @@ impl Extract {
 impl Transform for Extract {
     fn apply(&mut self, batch: Batch, now: Timestamp, out: &mut Outbox<'_>) {
         let Records::Raw(lines) = &batch.records else {
-            out.dropped(WRONG_KIND, batch.records.len() as u64);
+            out.discarded(Reason::WrongKind, batch.records.len() as u64);
             batch.ack.settle(End::Dropped);
             return;
         };
@@ -230,7 +205,7 @@ impl Transform for Extract {
             out.push(DROPPED, batch.share().with(Records::Raw(Arc::new(lines))));
         } else if !bad.is_empty() {
             for (reason, _) in bad {
-                out.dropped(reason, 1);
+                out.discarded(reason, 1);
             }
             batch.ack.share().settle(End::Dropped);
         }
@@ -373,28 +348,8 @@ mod tests {
         let batches = bench.apply(0, &[&line]);
         assert_eq!(bench.settle(batches), End::Delivered);
         let balance = bench.extract.meter.balance();
-        assert_eq!(balance.errors, BTreeMap::from([(INVALID_UTF8, 1)]));
+        assert_eq!(balance.errors, BTreeMap::from([("invalid_utf8", 1)]));
         assert_eq!((balance.passed, balance.dropped_total()), (1, 0));
-    }
-
-    #[test]
-    fn a_reason_is_logged_first_at_once_and_then_once_an_interval() {
-        let mut bench = Bench::new(OnError::Count, &[true]);
-        let second = 1_000_000_000;
-        let cases = [
-            (0, Some(0)),
-            (1, None),
-            (9, None),
-            (10, Some(2)),
-            (19, None),
-            (3, None),
-            (40, Some(2)),
-        ];
-        for (at, expected) in cases {
-            let due = bench.extract.due("not_json", Timestamp::from_nanos(at * second));
-            assert_eq!(due, expected, "at {at} s");
-        }
-        assert_eq!(bench.extract.due("other", Timestamp::default()), Some(0));
     }
 
     #[test]

@@ -13,15 +13,12 @@ use crate::{
         Transform,
     },
     condition::{Asked, Condition, Predicate},
+    metrics::Reason,
     record::{Kind, Kinds, Records, Timestamp},
 };
 
 /// The kinds that conditions can be asked of.
 pub(super) const KINDS: Kinds = Kinds::REPORTS.union(Kinds::of(&[Kind::Contact]));
-/// Reason under which records count that the condition does not let through.
-const CONDITION: &str = "condition";
-/// Reason for records of another kind, which validation keeps away.
-pub(super) const WRONG_KIND: &str = "wrong_kind";
 
 /// Lets those records through for which a condition holds. The others are counted as filtered; they
 /// are neither lost nor dropped.
@@ -101,12 +98,12 @@ impl Transform for Filter {
             Records::Alerts(alerts) => Records::Alerts(self.keep(alerts)),
             Records::Health(health) => Records::Health(self.keep(health)),
             Records::Raw(_) | Records::Returned(_) => {
-                out.dropped(WRONG_KIND, before);
+                out.discarded(Reason::WrongKind, before);
                 ack.settle(End::Dropped);
                 return;
             }
         };
-        out.filtered_for(CONDITION, before.saturating_sub(records.len() as u64));
+        out.discarded(Reason::Condition, before.saturating_sub(records.len() as u64));
         out.push(Port::MAIN, Batch { records, ack, watermark });
     }
 }

@@ -17,7 +17,7 @@ use crate::{
         Signature, Transform,
     },
     flow::{Output, Policy, ServerPorts, Shards, Timeouts, server_ports},
-    metrics::Meter,
+    metrics::{FLOW_ACTIVE, FLOW_ENDED, Meter, Reason},
     record::{EndReason, Kind, Records, Timestamp},
 };
 
@@ -35,8 +35,6 @@ const MAX_SECS: u64 = u32::MAX as u64;
 /// Flows that slot numbers can tell apart.
 const MAX_FLOWS: usize = 1 << 31;
 const MAX_WORKERS: usize = 256;
-/// Reason for records of another kind, which validation keeps away.
-const WRONG_KIND: &str = "wrong_kind";
 
 /// Joins packets into flows of both directions and reports them; on the port `contacts`, tells who
 /// tried to reach whom and what came of it.
@@ -51,6 +49,7 @@ pub struct Config {
     pub timeouts: TimeoutSecs,
     /// How many flows there may be at once (1,000,000; each takes about 320 bytes). Beyond that the
     /// one that has been idle the longest is reported and forgotten. For large networks.
+    #[schemars(range(min = 1, max = MAX_FLOWS))]
     pub max_flows: usize,
     /// Whether VLAN ids tell flows apart (true; false in the profile `zeek`). For networks that use
     /// the same addresses in several VLANs, or see a flow's directions in two.
@@ -66,7 +65,8 @@ pub struct Config {
     pub ignore_checksums: bool,
     /// Networks and addresses that are inside (none), for the direction of a flow.
     pub internal_networks: Vec<String>,
-    /// Threads that large batches are split over (1, 256 at most). What comes out is the same.
+    /// Threads that large batches are split over (1). What comes out is the same.
+    #[schemars(range(min = 1, max = MAX_WORKERS))]
     pub workers: usize,
 }
 
@@ -96,18 +96,25 @@ pub enum Tunnels {
 #[serde(deny_unknown_fields, default)]
 pub struct TimeoutSecs {
     /// A TCP connection without packets ends (300).
+    #[schemars(range(min = 1, max = MAX_SECS))]
     pub tcp_established_secs: Option<u64>,
     /// A TCP attempt without an answer ends, counted from its SYN (60; 5 in the profile `zeek`).
+    #[schemars(range(min = 1, max = MAX_SECS))]
     pub tcp_attempt_secs: Option<u64>,
     /// A TCP connection that is over is reported: so long its stragglers are waited for (5).
+    #[schemars(range(min = 1, max = MAX_SECS))]
     pub tcp_closed_secs: Option<u64>,
     /// A UDP flow without packets ends (60).
+    #[schemars(range(min = 1, max = MAX_SECS))]
     pub udp_secs: Option<u64>,
     /// An ICMP flow without packets ends (60).
+    #[schemars(range(min = 1, max = MAX_SECS))]
     pub icmp_secs: Option<u64>,
     /// Any other flow without packets ends (60).
+    #[schemars(range(min = 1, max = MAX_SECS))]
     pub other_secs: Option<u64>,
     /// How often a flow that goes on is reported (300; 0 and the profile `zeek`: only at its end).
+    #[schemars(range(max = MAX_SECS))]
     pub active_secs: Option<u64>,
 }
 
@@ -168,17 +175,7 @@ impl Configure for Config {
     }
 
     fn check(&self) -> Vec<Problem> {
-        let mut problems = self.timeouts.check();
-        for (key, value, max) in
-            [("max_flows", self.max_flows, MAX_FLOWS), ("workers", self.workers, MAX_WORKERS)]
-        {
-            if !(1..=max).contains(&value) {
-                problems.push(
-                    Problem::new(key, format!("{value} is out of range"))
-                        .hint(format!("give 1 to {max}")),
-                );
-            }
-        }
+        let mut problems = Vec::new();
         for (at, port) in self.server_ports.iter().enumerate() {
             if let Err(error) = ServerPorts::parse([port]) {
                 problems.push(Problem::new(format!("server_ports[{at}]"), error.to_string()));
@@ -217,32 +214,6 @@ fn network(text: &str) -> Option<IpNet> {
 // === impl TimeoutSecs ===
 
 impl TimeoutSecs {
-    fn all(&self) -> [(&'static str, Option<u64>); 7] {
-        [
-            ("timeouts.tcp_established_secs", self.tcp_established_secs),
-            ("timeouts.tcp_attempt_secs", self.tcp_attempt_secs),
-            ("timeouts.tcp_closed_secs", self.tcp_closed_secs),
-            ("timeouts.udp_secs", self.udp_secs),
-            ("timeouts.icmp_secs", self.icmp_secs),
-            ("timeouts.other_secs", self.other_secs),
-            ("timeouts.active_secs", self.active_secs),
-        ]
-    }
-
-    fn check(&self) -> Vec<Problem> {
-        let mut problems = Vec::new();
-        for (key, secs) in self.all() {
-            let least = u64::from(key != "timeouts.active_secs");
-            if let Some(secs) = secs.filter(|secs| !(least..=MAX_SECS).contains(secs)) {
-                problems.push(
-                    Problem::new(key, format!("{secs} s is out of range"))
-                        .hint(format!("give {least} to {MAX_SECS}")),
-                );
-            }
-        }
-        problems
-    }
-
     /// These, and where one is not given, that of `defaults`.
     fn over(&self, defaults: Timeouts) -> Timeouts {
         let nanos = |secs: u64| secs.saturating_mul(1_000_000_000);
@@ -281,9 +252,9 @@ impl FlowTransform {
         }
         for (reason, count) in ended.into_iter().filter(|(reason, _)| *reason != EndReason::Active)
         {
-            self.meter.flows_ended(reason.name(), count);
+            self.meter.count(FLOW_ENDED, reason, count);
         }
-        self.meter.flows_active(self.table.len());
+        self.meter.set(FLOW_ACTIVE, self.table.len());
         if flows.is_empty() {
             out.emit(Port::MAIN, Records::none(Kind::Flow), self.watermark);
         }
@@ -306,7 +277,7 @@ impl Transform for FlowTransform {
     fn apply(&mut self, batch: Batch, now: Timestamp, out: &mut Outbox<'_>) {
         let mut output = Self::output(out);
         let Records::Packets(packets) = &batch.records else {
-            out.dropped(WRONG_KIND, batch.records.len() as u64);
+            out.discarded(Reason::WrongKind, batch.records.len() as u64);
             batch.ack.settle(End::Dropped);
             return;
         };

@@ -12,12 +12,12 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::{
-    task::{self, JoinError, JoinSet},
+    task::{Id, JoinError, JoinSet},
     time::Instant,
 };
 
 use self::{
-    naming::Sought,
+    naming::NameQuery,
     queue::{Queue, Waiting},
 };
 use crate::{
@@ -28,10 +28,12 @@ use crate::{
         Signature, Stage,
     },
     dns::{
-        self, Answer, Directory, Failure, Lookup, Options, PassiveNames, Private, Question,
-        Resolver, Server,
+        self, Answer, Directory, Failure, Options, PassiveNames, Private, Question, Resolver,
+        Server,
     },
+    metrics::{DNS_LOOKUPS, Lookup},
     record::{HostNames, Kind, Kinds, Packet, Records},
+    task,
 };
 
 /// `max_wait_ms` at most: longer, and the queue's bound decides rather than the time.
@@ -59,14 +61,17 @@ pub struct Config {
     /// Milliseconds of wall time for which a record waits for its names, 500 by default, 60,000 at
     /// most; with 0 only names that are known already are added. A replay waits for the answer or
     /// the resolver's time-out. For whoever needs records sooner, or has a slow resolver.
+    #[schemars(range(max = MAX_WAIT_MS))]
     pub max_wait_ms: u64,
     /// Addresses whose answers are remembered, 65,536 by default, at least 1; those used least are
     /// forgotten first. Some 200 bytes each. `passive` remembers as many again, each address once for
     /// every client that asked and once for the others, mostly with one name and with four at most.
+    #[schemars(range(min = 1))]
     pub max_entries: u32,
     /// Addresses asked for a second, 1,000 by default, at least 1, and as many at once; each takes a
     /// question, and with `forward_confirm` one more for each of its first two names. What exceeds it
     /// is asked for later, for the records to come.
+    #[schemars(range(min = 1))]
     pub rate_limit_per_sec: u32,
     /// Whether a name counts only if its own addresses hold the address it was found for (on by
     /// default); of several names the first two in alphabetical order are put to the test. Other names
@@ -106,7 +111,7 @@ struct ReverseDns {
     directory: Directory,
     resolver: Option<Resolver>,
     lookups: JoinSet<Answer>,
-    questions: HashMap<task::Id, Question>,
+    questions: HashMap<Id, Question>,
     queue: Queue,
 }
 
@@ -152,17 +157,6 @@ impl Configure for Config {
         let mut problem = |key: &str, message: String, hint: &str| {
             problems.push(Problem::new(key, message).hint(hint));
         };
-        if self.max_wait_ms > MAX_WAIT_MS {
-            let message = format!("{} ms is longer than records can wait", self.max_wait_ms);
-            problem("max_wait_ms", message, "60000 at most");
-        }
-        if self.max_entries == 0 {
-            problem("max_entries", "nothing can be remembered in 0 entries".into(), "at least 1");
-        }
-        if self.rate_limit_per_sec == 0 {
-            let hint = "at least 1; `ptr: false` asks nothing";
-            problem("rate_limit_per_sec", "nothing can be asked at 0 a second".into(), hint);
-        }
         if !self.ptr && !self.passive {
             let message = "with ptr and passive both off there is no source of names".into();
             problem("ptr", message, "turn one of them on, or leave the component out");
@@ -230,7 +224,11 @@ impl ReverseDns {
             match self.directory.next(Instant::now().into_std()) {
                 Ok(question) => {
                     let resolver = resolver.clone();
-                    let lookup = self.lookups.spawn(async move { resolver.ask(question).await });
+                    let lookup =
+                        task::spawn_on(
+                            &mut self.lookups,
+                            async move { resolver.ask(question).await },
+                        );
                     self.questions.insert(lookup.id(), question);
                 }
                 Err(again) => return again.map(Instant::from_std),
@@ -238,7 +236,7 @@ impl ReverseDns {
         }
     }
 
-    fn answered(&mut self, ended: Result<(task::Id, Answer), JoinError>) {
+    fn answered(&mut self, ended: Result<(Id, Answer), JoinError>) {
         // A look-up that panicked has no answer, but its address must not be waited for for ever.
         let (id, answer) =
             ended.unwrap_or_else(|error| (error.id(), Answer::Failed(Failure::Refused)));
@@ -271,9 +269,9 @@ impl ReverseDns {
         };
         let arrived = Instant::now();
         let mut missing = Vec::new();
-        naming::addresses(&batch.records, |sought| {
-            let address = sought.address;
-            if asked_for(self.passive.as_ref(), sought).is_some() {
+        naming::addresses(&batch.records, |query| {
+            let address = query.address;
+            if asked_for(self.passive.as_ref(), query).is_some() {
                 self.directory.count(Lookup::Passive);
             } else if missing.last() != Some(&address)
                 && self.directory.want(address, arrived.into_std())
@@ -299,11 +297,11 @@ impl ReverseDns {
             match self.queue.pop(Instant::now(), live, awaits) {
                 Ok(Waiting { mut batch, .. }) => {
                     let (passive, now) = (self.passive.as_ref(), Instant::now().into_std());
-                    naming::name(&mut batch.records, |sought| {
-                        let Sought { address, time, .. } = sought;
-                        asked_for(passive, sought)
+                    naming::name(&mut batch.records, |query| {
+                        let NameQuery { address, time, .. } = query;
+                        asked_for(passive, query)
                             .or_else(|| self.directory.names(address, now))
-                            .or_else(|| passive?.hearsay(address, time))
+                            .or_else(|| passive?.unverified(address, time))
                             .cloned()
                     });
                     out.pass(Port::MAIN, batch).await?;
@@ -315,8 +313,8 @@ impl ReverseDns {
 }
 
 /// The name under which the other side asked for an address.
-fn asked_for(passive: Option<&PassiveNames>, sought: Sought) -> Option<&Arc<HostNames>> {
-    passive?.names(sought.address, sought.peer?, sought.time)
+fn asked_for(passive: Option<&PassiveNames>, query: NameQuery) -> Option<&Arc<HostNames>> {
+    passive?.names(query.address, query.peer?, query.time)
 }
 
 impl Stage for ReverseDns {
@@ -325,7 +323,7 @@ impl Stage for ReverseDns {
         loop {
             let deadline = self.hand_on(&out).await?;
             for (lookup, count) in self.directory.take_counts() {
-                out.meter().looked_up(lookup.name(), count);
+                out.meter().count(DNS_LOOKUPS, lookup, count);
             }
             if ended && self.queue.is_empty() {
                 return Ok(());

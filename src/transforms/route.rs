@@ -8,7 +8,7 @@ use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::filter::{KINDS, WRONG_KIND, compile};
+use super::filter::{KINDS, compile};
 use crate::{
     ack::End,
     batch::Batch,
@@ -17,6 +17,7 @@ use crate::{
         Signature, Transform,
     },
     condition::{Asked, Condition, Predicate},
+    metrics::Reason,
     record::{Records, Timestamp},
 };
 
@@ -24,10 +25,6 @@ use crate::{
 const UNMATCHED: &str = "_unmatched";
 /// Routes at most: a record's ports are the bits of one number, the last being `_unmatched`.
 const MAX_ROUTES: usize = 63;
-/// Reason under which records count that no route takes, where nobody reads `_unmatched`.
-const NO_ROUTE: &str = "unmatched";
-/// Reason under which records count whose routes nobody reads.
-const NO_READER: &str = "unread";
 
 /// Sends each record to every route whose condition holds for it; the port of a route is
 /// `ID.NAME`. Records for which none holds leave through `ID._unmatched`. What nobody reads is counted
@@ -159,8 +156,8 @@ impl Route {
             }
             ways.push(way & read);
         }
-        out.filtered_for(NO_ROUTE, unmatched);
-        out.filtered_for(NO_READER, unread);
+        out.discarded(Reason::Unmatched, unmatched);
+        out.discarded(Reason::Unread, unread);
 
         let outgoing = (0..=self.predicates.len()).filter(|at| read >> at & 1 == 1);
         let part = |at: usize, records: Arc<Vec<T>>| {
@@ -220,7 +217,7 @@ impl Transform for Route {
             Records::Alerts(alerts) => self.split(alerts, Records::Alerts, read, out),
             Records::Health(health) => self.split(health, Records::Health, read, out),
             records @ (Records::Raw(_) | Records::Returned(_)) => {
-                out.dropped(WRONG_KIND, records.len() as u64);
+                out.discarded(Reason::WrongKind, records.len() as u64);
                 ack.settle(End::Dropped);
                 return;
             }

@@ -9,8 +9,8 @@ use crate::harness::{Case, Outcome, Scene};
 
 /// The modules of the crate, from the bottom to the top.
 const LAYERS: &[(u8, &[&str])] = &[
-    (0, &["record", "batch", "ack", "metrics"]),
-    (1, &["retry", "component"]),
+    (0, &["record", "batch", "ack", "metrics", "task"]),
+    (1, &["retry", "component", "log_limit"]),
     (
         2,
         &[
@@ -40,7 +40,7 @@ const WITHIN: &[(&str, &[&str])] = &[
     ("record", &[]),
     ("batch", &["record", "ack"]),
     ("ack", &["record", "metrics"]),
-    ("metrics", &["record"]),
+    ("metrics", &["record", "task"]),
     ("component", &["retry"]),
     ("score", &["verdict"]),
     ("bpf", &["verdict"]),

@@ -19,6 +19,7 @@ mod health;
 mod hostile;
 mod live;
 mod locks;
+mod logs;
 mod network;
 mod nfdump;
 mod over_http;
@@ -56,6 +57,7 @@ fn main() {
         hostile::cases(),
         live::cases(),
         locks::cases(),
+        logs::cases(),
         network::cases(),
         nfdump::cases(),
         over_http::cases(),

@@ -1,7 +1,7 @@
 //! Mistakes, each found at its place, and nothing said twice.
 
 use super::{GOOD, report, surroundings, try_load};
-use crate::config::{Components, load};
+use crate::config::{Components, load, schema};
 
 /// The headlines and places of a report.
 fn headlines(text: &str) -> Vec<String> {
@@ -152,6 +152,99 @@ fn a_side_port_alone_gives_only_a_warning() {
         warnings.to_string().contains("transforms.flows: nobody reads its main output"),
         "{warnings}"
     );
+}
+
+#[test]
+fn every_number_out_of_its_range_is_named_at_its_key() {
+    let text = r"
+memory_budget_bytes: 16777215
+sources:
+  wire:
+    type: tshark
+    interface: eth0
+    workers: 65
+    snaplen: 262145
+    max_line_bytes: 0xffff
+    segment: { max_bytes: 999999, max_secs: 0 }
+    restart: { initial_secs: 0, max_secs: 3601 }
+  self: { type: health, interval_secs: 86401 }
+transforms:
+  packets: { type: extract, inputs: [wire] }
+  flows:
+    type: flow
+    inputs: [packets]
+    max_flows: 0
+    workers: 257
+    timeouts: { udp_secs: 0, active_secs: 0, tcp_closed_secs: 99999999999 }
+  named: { type: reverse_dns, inputs: [flows], max_wait_ms: 60001, max_entries: 0 }
+sinks:
+  files:
+    type: file
+    inputs: [named, self]
+    path: /var/log/a.ndjson
+    sync_interval_secs: 3601
+    rotate: { max_bytes: 1023, max_age_secs: 0, keep: 0 }
+    batch: { max_bytes: 0, max_events: 99999999999, timeout_secs: 3601 }
+    buffer: { max_bytes: 65535, max_events: 0 }
+    request: { concurrency: 257, timeout_secs: 0, retry_initial_secs: 0, retry_max_secs: 86401 }
+    dead_letter: { path: /var/log/dead.ndjson, max_bytes: 4095 }
+  splunk:
+    type: splunk_hec
+    inputs: [packets]
+    endpoint: https://splunk:8088
+    token: ${SECRET}
+    max_event_bytes: 999
+    acknowledgements: { poll_secs: 301, timeout_secs: 86401 }
+";
+    let report = load::<Components>("t", text.as_bytes(), surroundings(false)).unwrap_err();
+    let brief = |line: &&str| line.starts_with("error:") || line.contains("= hint:");
+    let report = report.to_string();
+    insta::assert_snapshot!(report.lines().filter(brief).collect::<Vec<_>>().join("\n"));
+}
+
+#[test]
+fn a_substituted_number_has_to_be_in_its_range_as_well() {
+    let text = r"
+sources:
+  wire:
+    type: tshark
+    interface: eth0
+    snaplen: 512
+    workers: ${WORKERS}5
+    max_line_bytes: ${WORKERS}
+transforms: { packets: { type: extract, inputs: [wire] } }
+sinks: { out: { type: blackhole, inputs: [packets] } }
+";
+    let report = load::<Components>("t", text.as_bytes(), surroundings(false)).unwrap_err();
+    let report = report.to_string();
+    let errors: Vec<_> = report.lines().filter(|line| line.starts_with("error:")).collect();
+    let expected = ["error: sources.wire.max_line_bytes: a hidden value is out of range"];
+    assert_eq!(errors, expected, "{report}");
+}
+
+#[test]
+fn every_default_is_in_its_range() {
+    fn visit(schema: &serde_json::Value, key: &str, wrong: &mut Vec<String>) {
+        let end = |key: &str| schema[key].as_f64();
+        if let Some(default) = schema["default"].as_f64()
+            && (end("minimum").is_some_and(|least| default < least)
+                || end("maximum").is_some_and(|most| default > most))
+        {
+            wrong.push(key.to_owned());
+        }
+        match schema {
+            serde_json::Value::Object(keys) => {
+                keys.iter().for_each(|(name, inner)| visit(inner, &format!("{key}.{name}"), wrong));
+            }
+            serde_json::Value::Array(items) => {
+                items.iter().for_each(|item| visit(item, key, wrong));
+            }
+            _ => {}
+        }
+    }
+    let mut wrong = Vec::new();
+    visit(&schema::<Components>().to_value(), "", &mut wrong);
+    assert_eq!(wrong, [""; 0]);
 }
 
 #[test]

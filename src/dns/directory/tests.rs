@@ -1,6 +1,7 @@
 use std::{collections::BTreeMap, net::Ipv4Addr, time::Duration};
 
 use super::*;
+use crate::metrics::Label;
 use crate::record::NameOrigin;
 
 const ONE: IpAddr = IpAddr::V4(Ipv4Addr::new(8, 8, 8, 8));

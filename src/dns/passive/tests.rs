@@ -79,7 +79,7 @@ fn known(names: &PassiveNames, address: &str, client: &str, second: i64) -> Opti
 
 /// The name one hears of.
 fn heard(names: &PassiveNames, address: &str, second: i64) -> Option<String> {
-    let found = names.hearsay(ip(address), at(second))?;
+    let found = names.unverified(ip(address), at(second))?;
     assert_eq!((found.origin, found.name()), (NameOrigin::Passive, None));
     found.unverified.first().map(|name| (**name).to_owned())
 }

@@ -9,13 +9,13 @@ use tracing::warn;
 use super::{
     refusals::Refused,
     request::Request,
-    tally::Tally,
     tries::{Tries, Waits},
 };
 use crate::{
     ack::End,
-    component::{Error, Item, ItemEnd, Outcome, SendError, Sink},
-    metrics::Meter,
+    component::{Clock, Error, Item, ItemEnd, SendError, SendOutcome, Sink},
+    log_limit::LogLimit,
+    metrics::{ERRORS, ErrorType, Meter},
     sinks::dead_letter::DeadLetter,
 };
 
@@ -29,10 +29,10 @@ pub(super) struct Delivery<S> {
     pub(super) dead_letter: Option<DeadLetter>,
     pub(super) in_flight: Arc<Semaphore>,
     pub(super) waits: Waits,
-    /// Records dropped for want of a dead letter.
-    pub(super) refused: Tally,
+    /// Records dropped because there is no dead letter.
+    pub(super) refused: LogLimit,
     /// Requests that were not taken as a whole.
-    pub(super) halved: Tally,
+    pub(super) halved: LogLimit,
 }
 
 /// What is left of a request: parts of it, to be sent in this order.
@@ -61,8 +61,8 @@ impl<S: Sink> Delivery<S> {
             let answer = self.sink.send(&request.items(&part)).await;
             tries.tried(&answer);
             match answer {
-                Ok(Outcome::Delivered) => self.delivered(&mut request, &part, &mut tries),
-                Ok(Outcome::Pending(pending)) => {
+                Ok(SendOutcome::Delivered) => self.delivered(&mut request, &part, &mut tries),
+                Ok(SendOutcome::Pending(pending)) => {
                     place = None;
                     match self.sink.confirm(pending).await {
                         Ok(true) => self.delivered(&mut request, &part, &mut tries),
@@ -77,7 +77,7 @@ impl<S: Sink> Delivery<S> {
                         }
                     }
                 }
-                Ok(Outcome::Items(ends)) => {
+                Ok(SendOutcome::Items(ends)) => {
                     let (again, wait) =
                         self.items_ended(&mut request, part, ends, &mut tries).await;
                     if again.is_empty() {
@@ -96,16 +96,16 @@ impl<S: Sink> Delivery<S> {
                 }
                 Err(SendError::Busy { after, reason }) => {
                     tries.wait(after, &reason).await;
-                    self.again(&request, part, &mut parts, &mut tries, "no_room_as_a_whole");
+                    self.again(&request, part, &mut parts, &mut tries, ErrorType::NoRoomAsAWhole);
                 }
                 Err(SendError::Unclear { reason }) => {
                     self.meter.duplicated(part.len() as u64);
                     tries.wait(None, &reason).await;
-                    self.again(&request, part, &mut parts, &mut tries, "unclear_as_a_whole");
+                    self.again(&request, part, &mut parts, &mut tries, ErrorType::UnclearAsAWhole);
                 }
                 Err(SendError::Hold { reason }) => {
                     parts.push_front(part);
-                    self.meter.error("destination_refuses_us");
+                    self.meter.count(ERRORS, ErrorType::DestinationRefusesUs, 1);
                     tries.wait(Some(self.waits.longest()), &reason).await;
                 }
                 Err(SendError::Split { reason }) => {
@@ -182,11 +182,11 @@ impl<S: Sink> Delivery<S> {
         part: Vec<Item<S::Meta>>,
         parts: &mut Parts<S::Meta>,
         tries: &mut Tries<'_>,
-        as_a_whole: &'static str,
+        as_a_whole: ErrorType,
     ) {
         let small = part.len() == 1 || request.items(&part).bytes() <= SMALL_BYTES;
         if !small && tries.may_be_too_much() {
-            self.meter.error(as_a_whole);
+            self.meter.count(ERRORS, as_a_whole, 1);
             halve(part, parts);
         } else {
             parts.push_front(part);
@@ -203,15 +203,14 @@ impl<S: Sink> Delivery<S> {
         tries: &mut Tries<'_>,
     ) {
         if part.len() > 1 {
-            self.meter.error("refused_as_a_whole");
-            if let Some(so_far) = self.halved.add(1) {
+            self.meter.count(ERRORS, ErrorType::RefusedAsAWhole, 1);
+            if let Some(suppressed) = self.halved.admit(1, Clock::Wall.now(None)) {
                 let (items, bytes) = (part.len(), request.items(&part).bytes());
                 warn!(
-                    sink = self.meter.id(),
-                    so_far,
+                    suppressed,
                     items,
                     bytes,
-                    "requests refused as a whole and sent in halves; if they are too large, lower \
+                    "a request was refused as a whole and is sent in halves; if it is too large, lower \
                         batch.max_bytes: {reason}",
                 );
             }

@@ -5,7 +5,8 @@ use tracing::error;
 use super::{delivery::Delivery, request::Request, tries::Tries};
 use crate::{
     ack::End,
-    component::{Item, Sink, with_causes},
+    component::{Clock, Item, Sink, with_causes},
+    metrics::{DISCARDED, Reason},
     sinks::dead_letter::Letters,
 };
 
@@ -45,11 +46,11 @@ impl<S: Sink> Delivery<S> {
     }
 
     fn dropped(&self, records: u64, reason: &str) {
-        self.meter.dropped("refused", records);
-        if let Some(so_far) = self.refused.add(records) {
+        self.meter.count(DISCARDED, Reason::Refused, records);
+        if let Some(suppressed) = self.refused.admit(records, Clock::Wall.now(None)) {
             error!(
-                sink = self.meter.id(),
-                so_far, "records refused and dropped, as there is no dead_letter: {reason}",
+                records,
+                suppressed, "records refused and dropped, as there is no dead_letter: {reason}",
             );
         }
     }

@@ -16,7 +16,7 @@ use super::*;
 use crate::{
     ack::{Receipt, Receipts},
     component::{
-        Clock, Context, ItemEnd, Items, Outcome, SendError,
+        Clock, Context, ItemEnd, Items, SendError, SendOutcome,
         edge::{Bounds, EdgeSender, WhenFull, edge},
     },
     metrics::{Books, Meter, State},
@@ -32,7 +32,7 @@ struct Scripted {
     confirmations: Arc<Mutex<VecDeque<Result<bool, SendError>>>>,
 }
 
-type Answer = Result<Outcome<()>, SendError>;
+type Answer = Result<SendOutcome<()>, SendError>;
 
 impl Sink for Scripted {
     type Meta = char;
@@ -52,7 +52,7 @@ impl Sink for Scripted {
     async fn send(&self, items: &Items<'_, char>) -> Answer {
         let texts = items.iter().map(|(bytes, _)| String::from_utf8_lossy(bytes).into_owned());
         lock(&self.requests).push(texts.collect());
-        lock(&self.answers).pop_front().unwrap_or(Ok(Outcome::Delivered))
+        lock(&self.answers).pop_front().unwrap_or(Ok(SendOutcome::Delivered))
     }
 
     async fn confirm(&self, (): ()) -> Result<bool, SendError> {
@@ -195,7 +195,7 @@ async fn only_the_items_that_were_not_taken_are_sent_again() {
         ItemEnd::Duplicate,
         ItemEnd::Retry("503".into()),
     ];
-    let bench = Bench::start([Ok(Outcome::Items(ends))], &options());
+    let bench = Bench::start([Ok(SendOutcome::Items(ends))], &options());
     let receipt = bench.send(&["a1", "a2", "a3", "a4"]).await;
     assert_eq!(receipt.ended().await, End::Delivered);
     let balance = bench.meter.balance();
@@ -207,7 +207,7 @@ async fn only_the_items_that_were_not_taken_are_sent_again() {
 async fn items_behind_a_refused_one_are_sent_again_at_once() {
     let ends = || {
         let refused = ItemEnd::Refused("mapping".into());
-        Ok(Outcome::Items(vec![ItemEnd::Delivered, refused, ItemEnd::Untried]))
+        Ok(SendOutcome::Items(vec![ItemEnd::Delivered, refused, ItemEnd::Untried]))
     };
     let bench = Bench::start([ends()], &options());
     let started = Instant::now();
@@ -220,7 +220,7 @@ async fn items_behind_a_refused_one_are_sent_again_at_once() {
 async fn items_around_a_refused_one_are_sent_again_apart() {
     let refused = || ItemEnd::Refused("mapping".into());
     let ends = vec![ItemEnd::Untried, ItemEnd::Untried, refused(), ItemEnd::Untried];
-    let bench = Bench::start([Ok(Outcome::Items(ends))], &options());
+    let bench = Bench::start([Ok(SendOutcome::Items(ends))], &options());
     bench.send(&["a1", "a2", "a3", "a4"]).await.ended().await;
     let sent = bench.requests().await;
     assert_eq!(sent[1..], [vec!["a1", "a2"], vec!["a4"]]);
@@ -229,7 +229,7 @@ async fn items_around_a_refused_one_are_sent_again_apart() {
 #[tokio::test(start_paused = true)]
 async fn items_to_be_tried_again_go_together_whatever_was_refused_among_them() {
     let (retry, refused) = (|| ItemEnd::Retry("429".into()), ItemEnd::Refused("mapping".into()));
-    let bench = Bench::start([Ok(Outcome::Items(vec![retry(), refused, retry()]))], &options());
+    let bench = Bench::start([Ok(SendOutcome::Items(vec![retry(), refused, retry()]))], &options());
     bench.send(&["a1", "a2", "a3"]).await.ended().await;
     assert_eq!(bench.requests().await, [vec!["a1", "a2", "a3"], vec!["a1", "a3"]]);
 }
@@ -238,7 +238,8 @@ async fn items_to_be_tried_again_go_together_whatever_was_refused_among_them() {
 async fn a_partial_retry_that_ends_well_is_a_recovery() {
     let some = vec![ItemEnd::Delivered, ItemEnd::Retry("429".into())];
     let rest = vec![ItemEnd::Duplicate];
-    let bench = Bench::start([Ok(Outcome::Items(some)), Ok(Outcome::Items(rest))], &options());
+    let bench =
+        Bench::start([Ok(SendOutcome::Items(some)), Ok(SendOutcome::Items(rest))], &options());
     bench.send(&["a1", "a2"]).await.ended().await;
     assert_eq!(bench.meter.state(), State::Running);
     bench.requests().await;
@@ -256,7 +257,7 @@ async fn a_request_whose_fate_is_unclear_is_sent_again_and_may_be_there_twice() 
 
 #[tokio::test(start_paused = true)]
 async fn a_short_answer_sends_the_items_it_leaves_out_again() {
-    let bench = Bench::start([Ok(Outcome::Items(vec![ItemEnd::Delivered]))], &options());
+    let bench = Bench::start([Ok(SendOutcome::Items(vec![ItemEnd::Delivered]))], &options());
     bench.send(&["a1", "a2"]).await.ended().await;
     assert_eq!(bench.requests().await, [vec!["a1", "a2"], vec!["a2"]]);
 }
@@ -264,7 +265,7 @@ async fn a_short_answer_sends_the_items_it_leaves_out_again() {
 #[tokio::test(start_paused = true)]
 async fn a_refused_item_is_dropped_and_counted_where_there_is_no_dead_letter() {
     let ends = vec![ItemEnd::Delivered, ItemEnd::Refused("mapping".into())];
-    let bench = Bench::start([Ok(Outcome::Items(ends))], &options());
+    let bench = Bench::start([Ok(SendOutcome::Items(ends))], &options());
     let receipt = bench.send(&["a1", "a2"]).await;
     assert_eq!(receipt.ended().await, End::Dropped);
     assert_eq!(bench.meter.balance().dropped["refused"], 1);
@@ -275,8 +276,13 @@ async fn a_refused_item_is_dropped_and_counted_where_there_is_no_dead_letter() {
 async fn a_request_that_is_too_large_is_halved_down_to_the_record_that_is() {
     let too_large = || Err(SendError::Split { reason: "413".into() });
     // The whole, its second half, and the fourth alone are too large.
-    let answers =
-        [too_large(), Ok(Outcome::Delivered), too_large(), Ok(Outcome::Delivered), too_large()];
+    let answers = [
+        too_large(),
+        Ok(SendOutcome::Delivered),
+        too_large(),
+        Ok(SendOutcome::Delivered),
+        too_large(),
+    ];
     let bench = Bench::start(answers, &options());
     let receipt = bench.send(&["a1", "a2", "a3", "a4"]).await;
     assert_eq!(receipt.ended().await, End::Dropped);
@@ -443,7 +449,7 @@ async fn a_destination_that_refuses_us_is_held_for_not_dropped_for() {
 
 #[tokio::test(start_paused = true)]
 async fn an_unconfirmed_request_is_sent_again_and_may_be_there_twice() {
-    let bench = Bench::start([Ok(Outcome::Pending(()))], &options());
+    let bench = Bench::start([Ok(SendOutcome::Pending(()))], &options());
     lock(&bench.destination.confirmations).push_back(Ok(false));
     let receipt = bench.send(&["a1"]).await;
     assert_eq!(receipt.ended().await, End::Delivered);
@@ -453,7 +459,7 @@ async fn an_unconfirmed_request_is_sent_again_and_may_be_there_twice() {
 
 #[tokio::test(start_paused = true)]
 async fn requests_that_wait_for_confirmation_do_not_hold_up_others() {
-    let pending = || Ok(Outcome::Pending(()));
+    let pending = || Ok(SendOutcome::Pending(()));
     let mut options = options();
     options.batch.max_events = Some(1);
     let bench = Bench::start([pending(), pending(), pending()], &options);
@@ -496,7 +502,7 @@ async fn a_thousand_records_that_one_answer_refuses_are_written_at_once() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("dead.ndjson");
     let options = with_dead_letter(&path, 1 << 20);
-    let bench = Bench::start([Ok(Outcome::Items(vec![refused(); 1_000]))], &options);
+    let bench = Bench::start([Ok(SendOutcome::Items(vec![refused(); 1_000]))], &options);
     let lines: Vec<_> = (0..1_000).map(|number| format!("a{number}")).collect();
     let receipt = bench.send(&lines.iter().map(String::as_str).collect::<Vec<_>>()).await;
     assert_eq!(receipt.ended().await, End::DeadLettered);
@@ -516,7 +522,7 @@ async fn a_full_dead_letter_holds_back_those_that_were_refused_alone() {
     let options = with_dead_letter(&path, 420);
     let ends = vec![refused(), ItemEnd::Delivered, refused(), refused(), refused(), refused()];
     let bench =
-        Bench::start([Ok(Outcome::Items([ends, vec![ItemEnd::Delivered]].concat()))], &options);
+        Bench::start([Ok(SendOutcome::Items([ends, vec![ItemEnd::Delivered]].concat()))], &options);
     let refused = bench.send(&["a1", "a2", "a3", "a4", "a5", "a6"]).await;
     let delivered = bench.send(&["a7"]).await;
     assert_eq!(delivered.ended().await, End::Delivered);
@@ -550,10 +556,10 @@ impl Sink for Maintained {
         Ok(())
     }
 
-    async fn send(&self, _: &Items<'_, ()>) -> Result<Outcome<()>, SendError> {
+    async fn send(&self, _: &Items<'_, ()>) -> Result<SendOutcome<()>, SendError> {
         self.sent.fetch_add(1, Ordering::Relaxed);
         tokio::time::advance(Duration::from_secs(1)).await;
-        Ok(Outcome::Delivered)
+        Ok(SendOutcome::Delivered)
     }
 
     async fn maintain(&self) -> Result<(), Error> {
@@ -601,7 +607,7 @@ impl Sink for Stuck {
         Ok(())
     }
 
-    async fn send(&self, _: &Items<'_, ()>) -> Result<Outcome<()>, SendError> {
+    async fn send(&self, _: &Items<'_, ()>) -> Result<SendOutcome<()>, SendError> {
         std::future::pending().await
     }
 }

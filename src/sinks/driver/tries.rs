@@ -7,8 +7,9 @@ use tokio::{sync::watch, time::Instant};
 use tracing::{error, info};
 
 use crate::{
-    component::{Outcome, SendError},
-    metrics::{Holding, Meter},
+    component::{Clock, SendError, SendOutcome},
+    log_limit::LogLimit,
+    metrics::{ERRORS, ErrorType, Holding, Meter},
     retry::{Delays, jitter},
 };
 
@@ -27,6 +28,8 @@ pub(super) struct Waits {
     meter: Arc<Meter>,
     retry_initial: Duration,
     retry_max: Duration,
+    /// Failures of all requests.
+    logged: LogLimit,
     /// When the input ended, once it has.
     input_ended: watch::Sender<Option<Instant>>,
 }
@@ -37,6 +40,8 @@ pub(super) struct Tries<'a> {
     waits: &'a Waits,
     delays: Delays,
     failed: u32,
+    /// Whether one of these failures was logged: then the recovery is, too.
+    is_logged: bool,
     /// From the first failure to the next success.
     holding: Option<Holding>,
     /// How often in a row there was no room for it.
@@ -49,7 +54,8 @@ pub(super) struct Tries<'a> {
 
 impl Waits {
     pub(super) fn new(meter: Arc<Meter>, retry_initial: Duration, retry_max: Duration) -> Self {
-        Self { meter, retry_initial, retry_max, input_ended: watch::Sender::new(None) }
+        let logged = LogLimit::series();
+        Self { meter, retry_initial, retry_max, logged, input_ended: watch::Sender::new(None) }
     }
 
     /// The longest wait that nobody asked for.
@@ -57,7 +63,7 @@ impl Waits {
         self.retry_max
     }
 
-    /// No records will come any more: the requests that wait had better not wait for long.
+    /// No records will come any more: those that wait now should not wait for long.
     pub(super) fn input_ended(&self) {
         self.input_ended.send_if_modified(|ended| {
             let is_new = ended.is_none();
@@ -68,7 +74,15 @@ impl Waits {
 
     pub(super) fn tries(&self) -> Tries<'_> {
         let delays = Delays::new(self.retry_initial, self.retry_max);
-        Tries { waits: self, delays, failed: 0, holding: None, no_room: 0, unclear: 0 }
+        Tries {
+            waits: self,
+            delays,
+            failed: 0,
+            is_logged: false,
+            holding: None,
+            no_room: 0,
+            unclear: 0,
+        }
     }
 
     async fn sleep(&self, delay: Duration) {
@@ -96,7 +110,7 @@ impl Waits {
 
 impl Tries<'_> {
     /// Notes what became of a try.
-    pub(super) fn tried<P>(&mut self, answer: &Result<Outcome<P>, SendError>) {
+    pub(super) fn tried<P>(&mut self, answer: &Result<SendOutcome<P>, SendError>) {
         let next = |is_next: bool, count: u32| if is_next { count.saturating_add(1) } else { 0 };
         self.no_room = next(matches!(answer, Err(SendError::Busy { .. })), self.no_room);
         self.unclear = next(matches!(answer, Err(SendError::Unclear { .. })), self.unclear);
@@ -117,15 +131,16 @@ impl Tries<'_> {
         let Waits { meter, .. } = self.waits;
         self.failed = self.failed.saturating_add(1);
         self.holding.get_or_insert_with(|| meter.holding());
-        meter.error("not_delivered_yet");
+        meter.count(ERRORS, ErrorType::NotDeliveredYet, 1);
         let delay = match at_least {
             Some(wait) => wait + jitter(SPREAD.max(wait / 10)),
             None => self.delays.next_delay(),
         };
-        if self.failed.is_power_of_two() {
+        if let Some(suppressed) = self.waits.logged.admit(1, Clock::Wall.now(None)) {
+            self.is_logged = true;
             error!(
-                sink = meter.id(),
                 failed = self.failed,
+                suppressed,
                 retry_in_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
                 "not delivered, kept and sent again: {reason}",
             );
@@ -136,7 +151,9 @@ impl Tries<'_> {
     /// A try succeeded.
     pub(super) fn recovered(&mut self) {
         if self.failed > 0 {
-            info!(sink = self.waits.meter.id(), failed = self.failed, "delivered again");
+            if std::mem::take(&mut self.is_logged) {
+                info!(failed = self.failed, "delivered again");
+            }
             self.failed = 0;
             self.delays.reset();
         }

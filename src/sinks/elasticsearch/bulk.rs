@@ -5,7 +5,7 @@
 
 use serde::Deserialize;
 
-use super::told::Told;
+use super::server_error::ServerError;
 use crate::component::{ItemEnd, SendError};
 
 /// What is kept of a server's reason, in characters.
@@ -30,7 +30,7 @@ pub(super) struct Answer {
 
 #[derive(Debug, Deserialize)]
 struct Entry {
-    create: Fate,
+    create: ItemResult,
 }
 
 /// An item as it is written; one at a time, for reasons may be long.
@@ -38,7 +38,7 @@ struct Entry {
 struct Item {
     status: u16,
     #[serde(default)]
-    error: Told,
+    error: ServerError,
     #[serde(default)]
     failure_store: Option<Box<str>>,
 }
@@ -46,7 +46,7 @@ struct Item {
 /// What an item comes to.
 #[derive(Debug, Deserialize)]
 #[serde(from = "Item")]
-struct Fate {
+struct ItemResult {
     end: ItemEnd,
     /// Whether the server has a document of that id.
     conflict: bool,
@@ -95,7 +95,7 @@ pub(super) fn read(
         let entries = answer.items.len();
         return Err(unclear(format!("the answer has {entries} entries for {items} documents")));
     }
-    let end = |Fate { end, conflict, .. }| match end {
+    let end = |ItemResult { end, conflict, .. }| match end {
         _ if conflict && own_ids => ItemEnd::Duplicate,
         ItemEnd::Retry(reason) => ItemEnd::Retry(shown(reason)),
         ItemEnd::Refused(reason) => ItemEnd::Refused(shown(reason)),
@@ -107,9 +107,9 @@ pub(super) fn read(
     })
 }
 
-// === impl Fate ===
+// === impl ItemResult ===
 
-impl From<Item> for Fate {
+impl From<Item> for ItemResult {
     fn from(Item { status, error, failure_store }: Item) -> Self {
         let reason = || reason(status, &error);
         let end = match status {
@@ -130,7 +130,7 @@ impl From<Item> for Fate {
 }
 
 /// `status type: reason, caused by type: reason`, as far as they are there.
-fn reason(status: u16, error: &Told) -> String {
+fn reason(status: u16, error: &ServerError) -> String {
     let text = format!("{status} {error}");
     let mut bytes = 0;
     let kept = text.trim_end().chars().take_while(|char| {

@@ -18,8 +18,11 @@ use super::{
     nodes::Nodes,
 };
 use crate::{
-    metrics::{Holding, Meter},
+    component::Clock,
+    log_limit::LogLimit,
+    metrics::{ERRORS, ErrorType, Holding, Meter},
     retry::Delays,
+    task,
 };
 
 /// A request that is sent meanwhile says the same, and more.
@@ -64,7 +67,7 @@ impl Probe {
 
     /// Begins; once. It ends by itself, or when dropped.
     pub(super) fn start(&self) {
-        let begin = || AbortOnDropHandle::new(tokio::spawn(Arc::clone(&self.look).run()));
+        let begin = || AbortOnDropHandle::new(task::spawn(Arc::clone(&self.look).run()));
         self.task.get_or_init(begin);
     }
 
@@ -88,13 +91,13 @@ impl Look {
     async fn run(self: Arc<Self>) {
         tokio::time::sleep(PATIENCE).await;
         let mut delays = Delays::new(FIRST_DELAY, LONGEST_DELAY);
-        let mut failed = 0_u32;
+        let logged = LogLimit::series();
         while !matches!(*self.phase(), Phase::Over) {
             let Err(reason) = self.ask().await else { return self.well() };
-            failed = failed.saturating_add(1);
-            if self.badly() && failed.is_power_of_two() {
-                let sink = self.meter.id();
-                error!(sink, failed, "no good answer, before any record: {reason}");
+            if self.badly()
+                && let Some(suppressed) = logged.admit(1, Clock::Wall.now(None))
+            {
+                error!(suppressed, "no good answer, before any record: {reason}");
             }
             tokio::time::sleep(delays.next_delay()).await;
         }
@@ -137,14 +140,14 @@ impl Look {
         }
         let is_bad = matches!(*phase, Phase::Bad { .. });
         if is_bad {
-            self.meter.error("destination_not_ready");
+            self.meter.count(ERRORS, ErrorType::DestinationNotReady, 1);
         }
         is_bad
     }
 
     fn well(&self) {
         if let Phase::Bad { .. } = std::mem::replace(&mut *self.phase(), Phase::Over) {
-            info!(sink = self.meter.id(), "the server answers now");
+            info!("the server answers now");
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reqwest::StatusCode;
 
-use super::told::Told;
+use super::server_error::ServerError;
 use crate::component::SendError;
 
 /// What an answer says that is no success.
@@ -14,7 +14,7 @@ pub(super) struct Refusal {
     /// The wait it asks for.
     pub(super) after: Option<Duration>,
     /// What the server itself says; `None` for an answer of something between us and it.
-    pub(super) told: Option<Told>,
+    pub(super) told: Option<ServerError>,
     /// The same in a line.
     pub(super) reason: String,
 }
@@ -85,7 +85,7 @@ mod tests {
                 let refusal = Refusal {
                     status: StatusCode::from_u16(status).unwrap(),
                     after: None,
-                    told: Told::of_request(body.as_bytes()),
+                    told: ServerError::of_request(body.as_bytes()),
                     reason: String::new(),
                 };
                 let means = format!("{:?}", refusal.means(own_ids));

@@ -13,8 +13,8 @@ use super::mappings::Server;
 use super::{
     super::http::{self, Answer, Client},
     nodes::{Node, Round},
-    templates::{self, Means, NAME, PATTERN},
-    told::Told,
+    server_error::ServerError,
+    templates::{self, Facilities, NAME, PATTERN},
 };
 use crate::component::SendError;
 
@@ -56,22 +56,22 @@ impl Installation {
             Some(server) => server,
             None => cluster.detect_by_routes(&self.name).await?,
         };
-        let mut means = Means {
+        let mut facilities = Facilities {
             // Elastic's own; OpenSearch has nothing like it.
             constant_keyword: server == Server::Elasticsearch,
             policy: self.install_policy(&cluster, server).await?,
             pipeline: install_pipeline(&cluster).await?,
         };
         let path = format!("_index_template/{}", self.name);
-        let template = |means| templates::index_template(server, &self.pattern, means);
+        let template = |facilities| templates::index_template(server, &self.pattern, facilities);
         let current = |found: &Value| {
             let found = found.pointer("/index_templates/0/index_template");
-            found.is_none_or(|found| templates::is_current(found, &template(means)))
+            found.is_none_or(|found| templates::is_current(found, &template(facilities)))
         };
-        let mut refused = cluster.replace_older(&path, &template(means), current).await?;
+        let mut refused = cluster.replace_older(&path, &template(facilities), current).await?;
         if refused.as_ref().is_some_and(|refused| says(refused, "constant_keyword")) {
-            means.constant_keyword = false;
-            refused = cluster.put(&path, &template(means)).await?;
+            facilities.constant_keyword = false;
+            refused = cluster.put(&path, &template(facilities)).await?;
         }
         if let Some(refused) = refused {
             return Err(cluster.refused(&path, &refused));
@@ -230,7 +230,7 @@ impl Cluster<'_> {
 
     fn refused(&self, path: &str, answer: &Answer) -> SendError {
         // The last cause is the one that helps.
-        let causes = Told::of_request(&answer.body).map(|told| told.reasons().join(": "));
+        let causes = ServerError::of_request(&answer.body).map(|told| told.reasons().join(": "));
         let causes = causes.filter(|causes| !causes.is_empty()).map(String::into_bytes);
         let body = causes.unwrap_or_else(|| answer.body.clone());
         let quoted = self.client.quote(&Answer { body, ..answer.clone() });
@@ -240,7 +240,8 @@ impl Cluster<'_> {
 
 /// Whether the server itself says that it does not know the address something was put to.
 fn has_no_route(answer: &Answer) -> bool {
-    let own = Told::of_request(&answer.body).is_some() || says(answer, "Incorrect HTTP method for");
+    let own = ServerError::of_request(&answer.body).is_some()
+        || says(answer, "Incorrect HTTP method for");
     match answer.status {
         StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_FOUND | StatusCode::GONE => own,
         StatusCode::BAD_REQUEST => says(answer, "no handler found"),
@@ -251,14 +252,14 @@ fn has_no_route(answer: &Answer) -> bool {
 /// Whether the server knows the address asked for, whether or not anything is there.
 fn knows(answer: &Answer) -> bool {
     let missing = answer.status == StatusCode::NOT_FOUND
-        && Told::of_request(&answer.body).is_some_and(|told| told.kind().is_some());
+        && ServerError::of_request(&answer.body).is_some_and(|told| told.kind().is_some());
     answer.status.is_success() || missing
 }
 
 /// Whether what was put is there already.
 fn is_there(answer: &Answer) -> bool {
-    let kind = Told::of_request(&answer.body);
-    let exists = |told: &Told| told.kind() == Some("resource_already_exists_exception");
+    let kind = ServerError::of_request(&answer.body);
+    let exists = |told: &ServerError| told.kind() == Some("resource_already_exists_exception");
     answer.status == StatusCode::CONFLICT || kind.as_ref().is_some_and(exists)
 }
 

@@ -21,20 +21,20 @@ pub(super) const PATTERN: &str = "logs-tidegate.*-*";
 
 /// What a server has that a template may refer to.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Means {
+pub(super) struct Facilities {
     pub(super) policy: bool,
     pub(super) pipeline: bool,
     pub(super) constant_keyword: bool,
 }
 
 /// The index template for data streams that match `pattern`.
-pub(super) fn index_template(server: Server, pattern: &str, means: Means) -> Value {
+pub(super) fn index_template(server: Server, pattern: &str, facilities: Facilities) -> Value {
     let mut settings = json!({"index": {"codec": "best_compression"}});
-    if means.pipeline {
+    if facilities.pipeline {
         settings["index"]["final_pipeline"] = json!(NAME);
     }
     // OpenSearch's policy names its data streams itself.
-    if means.policy && server == Server::Elasticsearch {
+    if facilities.policy && server == Server::Elasticsearch {
         settings["index"]["lifecycle"] = json!({"name": NAME});
     }
     json!({
@@ -56,7 +56,7 @@ pub(super) fn index_template(server: Server, pattern: &str, means: Means) -> Val
                         "mapping": {"type": "keyword", "ignore_above": 1024},
                     }
                 }],
-                "properties": mappings::properties(server, means.constant_keyword),
+                "properties": mappings::properties(server, facilities.constant_keyword),
             },
         },
     })
@@ -134,20 +134,20 @@ mod tests {
 
     #[test]
     fn a_template_of_ours_is_replaced_when_it_is_older_or_lacks_what_there_is_now() {
-        let means = |policy, pipeline| Means { policy, pipeline, constant_keyword: true };
-        let of = |means| index_template(Server::Elasticsearch, PATTERN, means);
+        let facilities = |policy, pipeline| Facilities { policy, pipeline, constant_keyword: true };
+        let of = |facilities| index_template(Server::Elasticsearch, PATTERN, facilities);
         let versioned = |version: Value, mut template: Value| {
             template["version"] = version;
             template
         };
-        let (all, none) = (of(means(true, true)), of(means(false, false)));
+        let (all, none) = (of(facilities(true, true)), of(facilities(false, false)));
         let cases = [
             (all.clone(), &all, true),
             (all.clone(), &none, true),
             (none.clone(), &none, true),
             (none.clone(), &all, false),
-            (of(means(true, false)), &all, false),
-            (of(means(false, true)), &all, false),
+            (of(facilities(true, false)), &all, false),
+            (of(facilities(false, true)), &all, false),
             (versioned(json!(VERSION - 1), all.clone()), &all, false),
             (versioned(json!(VERSION + 1), none.clone()), &all, true),
             (versioned(Value::Null, none.clone()), &all, true),
@@ -160,8 +160,8 @@ mod tests {
     #[test]
     fn the_shipped_files_are_those_of_the_code() {
         let (elastic, open) = (Server::Elasticsearch, Server::OpenSearch);
-        let all = Means { policy: true, pipeline: true, constant_keyword: true };
-        let of_open_search = Means { constant_keyword: false, ..all };
+        let all = Facilities { policy: true, pipeline: true, constant_keyword: true };
+        let of_open_search = Facilities { constant_keyword: false, ..all };
         let files = [
             ("elasticsearch/index-template.json", index_template(elastic, PATTERN, all)),
             ("elasticsearch/ilm-policy.json", ilm_policy()),

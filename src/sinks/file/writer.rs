@@ -15,7 +15,7 @@ use super::{
     template::{Bucket, Template},
 };
 use crate::{
-    metrics::Meter,
+    metrics::{ERRORS, ErrorType, Meter},
     record::Timestamp,
     sinks::Compression,
     storage::{
@@ -198,7 +198,7 @@ impl Writer {
                 return Err(Error::NumbersUsedUp { path });
             }
             Err(error) => {
-                self.meter.error("rotation_failed");
+                self.meter.count(ERRORS, ErrorType::RotationFailed, 1);
                 error!(path = %path.display(), %error, "not rotated: the file grows on");
                 open.unrotated = Some(now);
                 return Ok(Some(open));

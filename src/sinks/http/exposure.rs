@@ -32,9 +32,9 @@ fn risks(connection: &Connection<'_>, servers: &[Url]) -> Vec<String> {
 }
 
 /// Warns of credentials that travel in the clear, and of a server that may be anybody.
-pub(in crate::sinks) fn warn_of_risks(sink: &str, connection: &Connection<'_>, servers: &[Url]) {
+pub(in crate::sinks) fn warn_of_risks(connection: &Connection<'_>, servers: &[Url]) {
     for risk in risks(connection, servers) {
-        warn!(sink, "{risk}");
+        warn!("{risk}");
     }
 }
 

@@ -9,7 +9,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex, MutexGuard, Once, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
@@ -30,7 +30,10 @@ use super::{
     reply::{self, AckId, Meaning, Statuses},
 };
 use crate::{
-    metrics::{Holding, Meter},
+    component::Clock,
+    log_limit::LogLimit,
+    metrics::{ERRORS, ErrorType, Holding, Meter},
+    record::Timestamp,
     sinks::http::{self, Client},
 };
 
@@ -63,24 +66,22 @@ pub(super) struct Acks {
     gives_ids: AtomicBool,
     /// Whether it has given none.
     gives_none: AtomicBool,
-    /// Ids that could not be told from others.
-    confused: AtomicU32,
-    told: Told,
+    logged: Logged,
 }
 
-/// What is said once.
-struct Told {
-    without_ids: Once,
-    unreadable: Once,
-    unwanted: Once,
+/// What may be logged again and again, and what is logged once.
+struct Logged {
+    confused: LogLimit,
+    unanswered: LogLimit,
+    without_ids: LogLimit,
+    unreadable: LogLimit,
+    unwanted: LogLimit,
 }
 
 /// The requests of one channel.
 struct Waiting {
     channel: Arc<Channel>,
     requests: BTreeMap<u64, Request>,
-    /// Questions in a row that got no answer.
-    unanswered: u32,
 }
 
 struct Request {
@@ -126,8 +127,13 @@ impl Acks {
             holding: Mutex::default(),
             gives_ids: AtomicBool::new(false),
             gives_none: AtomicBool::new(false),
-            confused: AtomicU32::new(0),
-            told: Told { without_ids: Once::new(), unreadable: Once::new(), unwanted: Once::new() },
+            logged: Logged {
+                confused: LogLimit::series(),
+                unanswered: LogLimit::series(),
+                without_ids: LogLimit::first(1),
+                unreadable: LogLimit::first(1),
+                unwanted: LogLimit::first(1),
+            },
         }
     }
 
@@ -167,14 +173,11 @@ impl Acks {
     pub(super) fn expect(&self, channel: &Arc<Channel>, ack_id: AckId) -> Option<Pending> {
         channel.open();
         if !self.enabled.load(Ordering::Relaxed) {
-            if ack_id != AckId::Absent {
-                self.told.unwanted.call_once(|| {
-                    warn!(
-                        sink = self.meter.id(),
-                        "the token has indexer acknowledgement, and nobody asks for it: the \
-                         collector's answer alone counts",
-                    );
-                });
+            if ack_id != AckId::Absent && self.logged.unwanted.admit(1, now()).is_some() {
+                warn!(
+                    "the token has indexer acknowledgement, and nobody asks for it: the \
+                     collector's answer alone counts",
+                );
             }
             return None;
         }
@@ -193,12 +196,10 @@ impl Acks {
         } else {
             let confused = waiting.remove(&channel.guid());
             drop(waiting);
-            self.meter.error("acknowledgement_ids_repeat");
-            let times = self.confused.fetch_add(1, Ordering::Relaxed).saturating_add(1);
-            if times.is_power_of_two() {
+            self.meter.count(ERRORS, ErrorType::AcknowledgementIdsRepeat, 1);
+            if let Some(suppressed) = self.logged.confused.admit(1, now()) {
                 warn!(
-                    sink = self.meter.id(),
-                    times,
+                    suppressed,
                     "an acknowledgement id came again: the collector started anew, or sessions don't \
                      stick to one behind the load balancer; what waits is sent again",
                 );
@@ -212,25 +213,21 @@ impl Acks {
     /// A request was taken without an id that can be asked for.
     fn without_id(&self, ack_id: AckId) {
         if ack_id == AckId::Unreadable {
-            self.meter.error("acknowledgement_unreadable");
-            self.told.unreadable.call_once(|| {
+            self.meter.count(ERRORS, ErrorType::AcknowledgementUnreadable, 1);
+            if self.logged.unreadable.admit(1, now()).is_some() {
                 warn!(
-                    sink = self.meter.id(),
-                    "the collector's acknowledgement ids are no numbers: its answer alone counts",
+                    "the collector's acknowledgement ids are no numbers: its answer alone counts"
                 );
-            });
+            }
             return;
         }
         self.gives_none.store(true, Ordering::Relaxed);
         if self.gives_ids.load(Ordering::Relaxed) {
-            self.meter.error("acknowledgement_missing");
+            self.meter.count(ERRORS, ErrorType::AcknowledgementMissing, 1);
         }
-        self.told.without_ids.call_once(|| {
-            warn!(
-                sink = self.meter.id(),
-                "the token has no indexer acknowledgement: the collector's answer alone counts",
-            );
-        });
+        if self.logged.without_ids.admit(1, now()).is_some() {
+            warn!("the token has no indexer acknowledgement: the collector's answer alone counts");
+        }
     }
 
     /// Waits until a request is confirmed; `false` if it has to be sent again.
@@ -250,11 +247,10 @@ impl Acks {
     /// Goes on without: the token has acknowledgements off. Who waits is sent again.
     pub(super) fn give_up(&self) {
         if self.enabled.swap(false, Ordering::Relaxed) {
-            self.meter.error("acknowledgements_off");
+            self.meter.count(ERRORS, ErrorType::AcknowledgementsOff, 1);
             // Whatever question had no answer, none is asked any more.
             *lock(&self.holding) = None;
             warn!(
-                sink = self.meter.id(),
                 "the token has indexer acknowledgement off: going on without; what waited is sent again",
             );
         }
@@ -332,16 +328,9 @@ impl Acks {
                 failure.to_string()
             }
         };
-        self.meter.error("acknowledgement_unanswered");
-        let failed = lock(&self.waiting).get_mut(&channel.guid()).map_or(0, |of_channel| {
-            of_channel.unanswered = of_channel.unanswered.saturating_add(1);
-            of_channel.unanswered
-        });
-        if failed.is_power_of_two() {
-            warn!(
-                sink = self.meter.id(),
-                failed, "the collector doesn't say what was indexed; asked again: {reason}",
-            );
+        self.meter.count(ERRORS, ErrorType::AcknowledgementUnanswered, 1);
+        if let Some(suppressed) = self.logged.unanswered.admit(1, now()) {
+            warn!(suppressed, "the collector doesn't say what was indexed; asked again: {reason}",);
         }
         false
     }
@@ -349,14 +338,13 @@ impl Acks {
     fn end_confirmed(&self, channel: &Channel, statuses: &Statuses) {
         let mut waiting = lock(&self.waiting);
         let Some(of_channel) = waiting.get_mut(&channel.guid()) else { return };
-        of_channel.unanswered = 0;
         for (_, request) in of_channel.requests.extract_if(.., |id, _| statuses.confirm(*id)) {
             request.end(true);
         }
         waiting.retain(|_, of_channel| !of_channel.requests.is_empty());
     }
 
-    /// Who was asked for, be it in vain, and has waited too long is sent again.
+    /// Requests that were asked for and have waited too long are sent again, answered or not.
     fn end_late(&self, questions: &[Question], now: Instant) {
         let mut waiting = lock(&self.waiting);
         for Question { channel, ids } in questions {
@@ -365,7 +353,7 @@ impl Acks {
                 request.deadline <= now && ids.binary_search(id).is_ok()
             };
             for (_, late) in of_channel.requests.extract_if(.., is_late) {
-                self.meter.error("acknowledgement_late");
+                self.meter.count(ERRORS, ErrorType::AcknowledgementLate, 1);
                 late.end(false);
             }
         }
@@ -381,6 +369,10 @@ impl Acks {
     }
 }
 
+fn now() -> Timestamp {
+    Clock::Wall.now(None)
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -389,7 +381,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Waiting {
     fn on(channel: &Arc<Channel>) -> Self {
-        Self { channel: Arc::clone(channel), requests: BTreeMap::new(), unanswered: 0 }
+        Self { channel: Arc::clone(channel), requests: BTreeMap::new() }
     }
 
     /// Nobody will ever confirm them.

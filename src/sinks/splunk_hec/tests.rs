@@ -27,8 +27,6 @@ fn what_can_not_work_is_refused_with_its_key() {
         (with(json!({"endpoint": "localhost"})), Some("endpoint")),
         (with(json!({"endpoint": "https://h/services/collector"})), Some("endpoint")),
         (json!({"endpoint": "https://localhost:8088"}), Some("token")),
-        (with(json!({"max_event_bytes": 999})), Some("max_event_bytes")),
-        (with(json!({"acknowledgements": {"poll_secs": 0}})), Some("acknowledgements.poll_secs")),
         (
             with(json!({"acknowledgements": {"poll_secs": 9, "timeout_secs": 8}})),
             Some("acknowledgements.timeout_secs"),

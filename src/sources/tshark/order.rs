@@ -6,6 +6,7 @@ use super::process::lines::{Block, frame_number};
 use crate::{
     batch::Batch,
     component::{Closed, Outputs, Port},
+    metrics::{CAPTURE_LOST, ERRORS, ErrorType, LossCause},
     record::{Raw, Records},
 };
 
@@ -89,8 +90,8 @@ impl<'a> Emitter<'a> {
     pub(super) async fn emit(&mut self, block: Block) -> Result<(), Closed> {
         let meter = self.out.meter();
         if block.too_long > 0 {
-            meter.error("line_too_long");
-            meter.lost("line_too_long", block.too_long);
+            meter.count(ERRORS, ErrorType::LineTooLong, 1);
+            meter.count(CAPTURE_LOST, LossCause::LineTooLong, block.too_long);
             self.place.too_long += block.too_long;
         }
         let mut records = Vec::with_capacity(block.lines.len().min(BATCH_LINES));
@@ -99,7 +100,7 @@ impl<'a> Emitter<'a> {
                 continue;
             };
             if missing > 0 {
-                self.out.meter().lost("frame_gap", missing);
+                self.out.meter().count(CAPTURE_LOST, LossCause::FrameGap, missing);
             }
             records.push(Raw { line, epoch: self.epoch, first: self.first });
             if records.len() == BATCH_LINES {

@@ -5,9 +5,10 @@ use std::process::Stdio;
 use super::order::Emitter;
 use super::process::{
     child::{Ended, Exit},
-    worker::{Finish, Reader, Worker},
+    worker::{Finish, Tshark, Worker},
 };
 use crate::component::Error;
+use crate::metrics::{ERRORS, ErrorType};
 
 /// How often a capture is read whose reader was killed.
 const TRIES: u32 = 3;
@@ -53,7 +54,7 @@ impl Reading {
     /// If a component downstream has ended.
     pub(super) async fn step(
         &mut self,
-        reader: &Reader,
+        reader: &Tshark,
         open: impl Fn() -> Result<Stdio, Error>,
         emitter: &mut Emitter<'_>,
     ) -> Result<Option<ReadEnd>, Error> {
@@ -70,11 +71,11 @@ impl Reading {
         };
         let meter = &reader.meter;
         if finish.stalled {
-            meter.error("tshark_stalled");
+            meter.count(ERRORS, ErrorType::TsharkStalled, 1);
             return Ok(Some(ReadEnd::Died("it said nothing any more and was killed".to_owned())));
         }
         if let Exit::Signal(signal) = finish.ended.exit {
-            meter.error("tshark_killed");
+            meter.count(ERRORS, ErrorType::TsharkKilled, 1);
             if self.tries < TRIES {
                 self.tries += 1;
                 tracing::warn!(signal, "tshark was killed; the capture is read again");
@@ -93,7 +94,7 @@ impl Reading {
             }
         }
         Ok(Some(end(&finish, emitter.packets(), || {
-            meter.error("line_cut");
+            meter.count(ERRORS, ErrorType::LineCut, 1);
         })))
     }
 }

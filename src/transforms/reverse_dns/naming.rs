@@ -4,9 +4,9 @@ use std::{net::IpAddr, sync::Arc};
 
 use crate::record::{Alert, Flow, HostNames, Names, Packet, Records, Timestamp};
 
-/// An address of a record.
+/// An address of a record whose names are looked up.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Sought {
+pub(super) struct NameQuery {
     pub(super) address: IpAddr,
     /// The address on the record's other side.
     pub(super) peer: Option<IpAddr>,
@@ -25,7 +25,7 @@ trait Named: Clone {
 }
 
 /// Calls `visit` with each address of each record.
-pub(super) fn addresses(records: &Records, visit: impl FnMut(Sought)) {
+pub(super) fn addresses(records: &Records, visit: impl FnMut(NameQuery)) {
     match records {
         Records::Packets(packets) => each(packets, visit),
         Records::Flows(flows) => each(flows, visit),
@@ -36,7 +36,7 @@ pub(super) fn addresses(records: &Records, visit: impl FnMut(Sought)) {
 
 /// Gives each address of each record its names, as far as `find` has any and it has none yet.
 /// Records shared with another branch are copied only if some name is found.
-pub(super) fn name(records: &mut Records, find: impl Fn(Sought) -> Option<Arc<HostNames>>) {
+pub(super) fn name(records: &mut Records, find: impl Fn(NameQuery) -> Option<Arc<HostNames>>) {
     match records {
         Records::Packets(packets) => fill(packets, find),
         Records::Flows(flows) => fill(flows, find),
@@ -45,7 +45,7 @@ pub(super) fn name(records: &mut Records, find: impl Fn(Sought) -> Option<Arc<Ho
     }
 }
 
-fn each<R: Named>(records: &[R], mut visit: impl FnMut(Sought)) {
+fn each<R: Named>(records: &[R], mut visit: impl FnMut(NameQuery)) {
     for (source, destination) in records.iter().map(sides) {
         visit(source);
         destination.into_iter().for_each(&mut visit);
@@ -53,13 +53,13 @@ fn each<R: Named>(records: &[R], mut visit: impl FnMut(Sought)) {
 }
 
 /// The source and, if there is one, the destination.
-fn sides<R: Named>(record: &R) -> (Sought, Option<Sought>) {
+fn sides<R: Named>(record: &R) -> (NameQuery, Option<NameQuery>) {
     let ((source, destination), time) = (record.addresses(), record.time());
-    let sought = |address, peer| Sought { address, peer, time };
-    (sought(source, destination), destination.map(|destination| sought(destination, Some(source))))
+    let query = |address, peer| NameQuery { address, peer, time };
+    (query(source, destination), destination.map(|destination| query(destination, Some(source))))
 }
 
-fn fill<R: Named>(records: &mut Arc<Vec<R>>, find: impl Fn(Sought) -> Option<Arc<HostNames>>) {
+fn fill<R: Named>(records: &mut Arc<Vec<R>>, find: impl Fn(NameQuery) -> Option<Arc<HostNames>>) {
     let found = |record: &R| {
         let (source, destination) = sides(record);
         let names = record.names().clone();

@@ -11,10 +11,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    task::spawn_blocking,
-    time::{MissedTickBehavior, interval, sleep},
-};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::super::Config;
@@ -28,7 +25,12 @@ use super::{
     backlog::{Backlog, Item, Segment},
     supervise::{Supervisor, was_stopped},
 };
-use crate::{component::Error, metrics::Meter, storage::space::space};
+use crate::{
+    component::Error,
+    metrics::{CAPTURE_LOST, ERRORS, ErrorType, LossCause, Meter},
+    storage::space::space,
+    task,
+};
 
 /// How often it is looked for closed segments and for space.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -129,7 +131,7 @@ impl Capturer {
             Ok(dumpcap) => dumpcap,
             Err(error) if error.is_configuration() => return Err(error),
             Err(error) => {
-                supervisor.failed("dumpcap_failed", &error.to_string());
+                supervisor.failed(ErrorType::DumpcapFailed, &error.to_string());
                 return Ok(Reason::Ended);
             }
         };
@@ -146,7 +148,7 @@ impl Capturer {
         self.take_closed(&folder, &mut taken, Some(!clean)).await;
         let statistics = supervisor.ended(&ended, reason != Reason::Ended)?;
         if reason == Reason::DiskFull {
-            supervisor.failed("segment_disk_full", "the segments' disk is full");
+            supervisor.failed(ErrorType::SegmentDiskFull, "the segments' disk is full");
         }
         self.backlog.push(Item::End(statistics.captured));
         Ok(reason)
@@ -187,7 +189,7 @@ impl Capturer {
     /// Whether what is written until the next look might not fit on the disk.
     async fn is_full(&self) -> bool {
         let folder = self.folder.clone();
-        let space = spawn_blocking(move || space(&folder)).await;
+        let space = task::blocking(move || space(&folder)).await;
         space.map_err(io::Error::other).flatten().is_ok_and(|space| {
             // A small disk is used up to three quarters rather than not at all.
             space.free < self.config.segment.max_bytes.min(space.total / 4)
@@ -203,11 +205,11 @@ impl Capturer {
         ended: Option<bool>,
     ) -> Option<u64> {
         let (path, after) = (folder.to_owned(), *taken);
-        let listed = spawn_blocking(move || list(&path, after)).await;
+        let listed = task::blocking(move || list(&path, after)).await;
         let mut segments = match listed.map_err(io::Error::other).flatten() {
             Ok(segments) => segments,
             Err(error) => {
-                self.meter.error("segment_unreadable");
+                self.meter.count(ERRORS, ErrorType::SegmentUnreadable, 1);
                 tracing::error!(folder = %folder.display(), %error, "segments can't be listed");
                 return None;
             }
@@ -235,12 +237,12 @@ impl Capturer {
             return false;
         };
         let path = segment.path.clone();
-        let packets = spawn_blocking(move || pcap::count_packets(&path));
+        let packets = task::blocking(move || pcap::count_packets(&path));
         let packets = packets.await.map_err(io::Error::other).flatten();
         let packets = packets.unwrap_or_default();
         if self.backlog.shed(&segment, packets) {
-            self.meter.error("segment_shed");
-            self.meter.lost("disk_budget", packets);
+            self.meter.count(ERRORS, ErrorType::SegmentShed, 1);
+            self.meter.count(CAPTURE_LOST, LossCause::DiskBudget, packets);
             tracing::error!(
                 packets,
                 bytes = segment.bytes,

@@ -18,13 +18,14 @@ use super::super::process::{
     arguments,
     child::{Child, Ended, Exit, Launch},
     programs::{self, Privilege},
-    worker::{Finish, Reader, Worker},
+    worker::{Finish, Tshark, Worker},
 };
 use super::super::{Config, order::Emitter};
 use super::supervise::{BEGUN, Supervisor};
 use crate::{
     component::{Error, Outputs},
-    metrics::Meter,
+    metrics::{CAPTURE_LOST, CAPTURE_UNKNOWN_LOSS, ERRORS, ErrorType, LossCause, Meter},
+    task,
 };
 
 /// How long dumpcap may take to write what it holds and end, and after it tshark to print what it
@@ -39,7 +40,7 @@ const PIPE_BYTES: usize = 1 << 20;
 struct Pair<'a> {
     config: &'a Config,
     dumpcap: PathBuf,
-    reader: &'a Reader,
+    reader: &'a Tshark,
     out: &'a Outputs,
 }
 
@@ -63,7 +64,7 @@ struct Unaccounted<'a>(Option<&'a Meter>);
 /// If a program is missing, or refuses its command line.
 pub(in crate::sources::tshark) async fn run(
     config: &Config,
-    reader: Reader,
+    reader: Tshark,
     out: &Outputs,
     stop: CancellationToken,
 ) -> Result<(), Error> {
@@ -95,7 +96,7 @@ impl Pair<'_> {
             Ok(started) => started,
             Err(error) if error.is_configuration() => return Err(error),
             Err(error) => {
-                supervisor.failed("dumpcap_failed", &error.to_string());
+                supervisor.failed(ErrorType::DumpcapFailed, &error.to_string());
                 return Ok(());
             }
         };
@@ -135,7 +136,7 @@ impl Pair<'_> {
         // stop meanwhile, and what it still holds has to be read.
         let reader_gone = CancellationToken::new();
         let attending = attend(dumpcap, stop.clone(), reader_gone.clone());
-        let mut capture = AbortOnDropHandle::new(tokio::spawn(attending));
+        let mut capture = AbortOnDropHandle::new(task::spawn(attending));
         let mut ended = None;
         // On a quiet wire no line says that dumpcap captures, but what it refuses it refuses at once.
         let mut captures = false;
@@ -156,7 +157,7 @@ impl Pair<'_> {
                 }
                 () = sleep_until(deadline), if ended.is_some() || !captures => {
                     if ended.is_some() {
-                        self.out.meter().error("tshark_slow");
+                        self.out.meter().count(ERRORS, ErrorType::TsharkSlow, 1);
                         tracing::error!("what was captured could not be read before the deadline");
                         break;
                     }
@@ -183,7 +184,7 @@ impl Pair<'_> {
         let statistics = supervisor.ended(&ended, reason != Reason::Ended)?;
         if let Some(captured) = statistics.captured {
             let missing = captured.saturating_sub(emitter.packets());
-            self.out.meter().lost("unaccounted", missing);
+            self.out.meter().count(CAPTURE_LOST, LossCause::Unaccounted, missing);
         }
         Ok(())
     }
@@ -203,12 +204,13 @@ async fn attend(
     }
 }
 
-fn describe(finish: &Finish) -> (&'static str, String) {
+fn describe(finish: &Finish) -> (ErrorType, String) {
     match finish.ended.exit {
-        Exit::Signal(_) => ("tshark_killed", format!("tshark: {}", finish.ended.exit)),
-        Exit::Code(_) => {
-            ("tshark_failed", format!("tshark: {}: {}", finish.ended.exit, finish.ended.words))
-        }
+        Exit::Signal(_) => (ErrorType::TsharkKilled, format!("tshark: {}", finish.ended.exit)),
+        Exit::Code(_) => (
+            ErrorType::TsharkFailed,
+            format!("tshark: {}: {}", finish.ended.exit, finish.ended.words),
+        ),
     }
 }
 
@@ -217,7 +219,7 @@ fn describe(finish: &Finish) -> (&'static str, String) {
 impl Drop for Unaccounted<'_> {
     fn drop(&mut self) {
         if let Some(meter) = self.0 {
-            meter.unknown_loss();
+            meter.count(CAPTURE_UNKNOWN_LOSS, (), 1);
             tracing::error!("the capture was cut off: packets may be lost uncounted");
         }
     }

@@ -14,10 +14,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{task::spawn_blocking, time::sleep};
+use tokio::time::sleep;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use super::super::process::{pcap, programs, worker::Reader};
+use super::super::process::{pcap, programs, worker::Tshark};
 use super::super::replay::chunks::open;
 use super::super::{
     Config, Restart,
@@ -30,9 +30,10 @@ use super::{
 };
 use crate::{
     component::{Context, Error, Outputs, with_causes},
-    metrics::Meter,
+    metrics::{CAPTURE_LOST, CAPTURE_UNKNOWN_LOSS, ERRORS, ErrorType, LossCause, Meter},
     retry::Delays,
     storage::private::{self, PrivateFolder},
+    task,
 };
 
 /// How long after a stop segments are still read; what is left then is counted as lost.
@@ -55,7 +56,7 @@ struct Job {
 struct Readers<'a> {
     backlog: &'a Backlog,
     workers: usize,
-    reader: &'a Reader,
+    reader: &'a Tshark,
     jobs: VecDeque<Job>,
     emitter: Emitter<'a>,
     out: &'a Outputs,
@@ -74,7 +75,7 @@ struct Readers<'a> {
 pub(in crate::sources::tshark) async fn run(
     config: &Config,
     context: &Context,
-    reader: Reader,
+    reader: Tshark,
     out: &Outputs,
     stop: CancellationToken,
 ) -> Result<(), Error> {
@@ -88,7 +89,7 @@ pub(in crate::sources::tshark) async fn run(
         backlog: Arc::clone(&backlog),
         meter: Arc::clone(out.meter()),
     };
-    let mut capture = AbortOnDropHandle::new(tokio::spawn(capturer.run(stop.clone())));
+    let mut capture = AbortOnDropHandle::new(task::spawn(capturer.run(stop.clone())));
     reader.try_out().await?;
     // Should we be dropped, the next run counts what lies there.
     private.keep(true);
@@ -105,7 +106,7 @@ pub(in crate::sources::tshark) async fn run(
         overdue: overdue.clone(),
     };
     // Readers look at it between blocks: what they handed on stays handed on.
-    let deadline = AbortOnDropHandle::new(tokio::spawn(async move {
+    let deadline = AbortOnDropHandle::new(task::spawn(async move {
         stop.cancelled().await;
         sleep(DRAIN).await;
         overdue.cancel();
@@ -122,15 +123,15 @@ pub(in crate::sources::tshark) async fn run(
     let left = left(private.path().to_owned()).await;
     let unread = left.saturating_sub(readers.emitter.packets());
     if unread > 0 {
-        out.meter().error("segment_unread");
-        out.meter().lost("shutdown", unread);
+        out.meter().count(ERRORS, ErrorType::SegmentUnread, 1);
+        out.meter().count(CAPTURE_LOST, LossCause::Shutdown, unread);
         tracing::error!(
             packets = unread,
             "segments were not read before the end: what follows them was too slow"
         );
     }
     private.keep(false);
-    drop(spawn_blocking(move || drop(private)).await);
+    drop(task::blocking(move || drop(private)).await);
     read.and(stopped)
 }
 
@@ -152,8 +153,8 @@ async fn prepare(base: PathBuf, meter: Arc<Meter>) -> Result<PrivateFolder, Erro
         private::sweep(&base, |folder| {
             let packets = count(folder);
             if packets > 0 {
-                meter.error("segment_unread");
-                meter.lost("previous_run", packets);
+                meter.count(ERRORS, ErrorType::SegmentUnread, 1);
+                meter.count(CAPTURE_LOST, LossCause::PreviousRun, packets);
                 tracing::error!(
                     packets,
                     "an earlier run ended before it read all it had captured: up to so many packets are lost"
@@ -162,14 +163,14 @@ async fn prepare(base: PathBuf, meter: Arc<Meter>) -> Result<PrivateFolder, Erro
         });
         PrivateFolder::create(&base).map_err(unwritable)
     };
-    let prepared = spawn_blocking(prepare).await;
+    let prepared = task::blocking(prepare).await;
     prepared.map_err(|join| Error::failure("the folder for segments is not made").because(join))?
 }
 
 /// Packets in the segments in `folder`, of which there may be gigabytes.
 async fn left(folder: PathBuf) -> u64 {
     // One that panicked has said so.
-    spawn_blocking(move || count(&folder)).await.unwrap_or_default()
+    task::blocking(move || count(&folder)).await.unwrap_or_default()
 }
 
 /// Packets in the segments in `folder`; waits for the disk.
@@ -228,7 +229,7 @@ impl Readers<'_> {
                 let missing = captured
                     .and_then(|captured| captured.checked_sub(self.emitter.epoch_packets()))
                     .unwrap_or(0);
-                self.out.meter().lost("unaccounted", missing);
+                self.out.meter().count(CAPTURE_LOST, LossCause::Unaccounted, missing);
             }
             Item::Segment(segment) => {
                 if let Some(reading) = job.reading {
@@ -274,7 +275,7 @@ impl Readers<'_> {
                 Some(ReadEnd::Refused(words)) => words,
                 Some(ReadEnd::NotStarted(error)) => with_causes(&error),
             };
-            self.out.meter().error("tshark_failed");
+            self.out.meter().count(ERRORS, ErrorType::TsharkFailed, 1);
             if left == 0 || !segment.path.exists() {
                 self.given_up(segment, &why).await;
                 return Ok(());
@@ -319,8 +320,8 @@ impl Readers<'_> {
             // That packets are missing was said when its capturer was killed.
             remove(&segment.path).await;
         } else {
-            self.out.meter().error("damaged_segment");
-            self.out.meter().unknown_loss();
+            self.out.meter().count(ERRORS, ErrorType::DamagedSegment, 1);
+            self.out.meter().count(CAPTURE_UNKNOWN_LOSS, (), 1);
             tracing::error!(
                 says = words,
                 packets = self.emitter.packets(),
@@ -335,14 +336,16 @@ impl Readers<'_> {
     /// A segment that no tshark reads to its end: counts what is missing.
     async fn given_up(&mut self, segment: &Segment, why: &str) {
         let path = segment.path.clone();
-        let packets = spawn_blocking(move || pcap::count_packets(&path)).await;
+        let packets = task::blocking(move || pcap::count_packets(&path)).await;
         let packets = packets.ok().and_then(Result::ok);
         let seen = self.emitter.packets();
         let meter = self.out.meter();
-        meter.error("damaged_segment");
+        meter.count(ERRORS, ErrorType::DamagedSegment, 1);
         match packets {
-            Some(packets) => meter.lost("tshark_failed", packets.saturating_sub(seen)),
-            None => meter.unknown_loss(),
+            Some(packets) => {
+                meter.count(CAPTURE_LOST, LossCause::TsharkFailed, packets.saturating_sub(seen))
+            }
+            None => meter.count(CAPTURE_UNKNOWN_LOSS, (), 1),
         }
         tracing::error!(
             why,
@@ -358,7 +361,7 @@ impl Readers<'_> {
     /// Keeps a damaged segment, and no more than a few of them.
     async fn keep(&self, segment: &Segment) {
         let (path, folder) = (segment.path.clone(), self.damaged.clone());
-        let kept = spawn_blocking(move || keep(&path, &folder)).await;
+        let kept = task::blocking(move || keep(&path, &folder)).await;
         if let Err(error) = kept.map_err(io::Error::other).flatten() {
             tracing::warn!(%error, "the damaged segment is not kept");
             remove(&segment.path).await;
@@ -402,7 +405,7 @@ mod tests {
         let runtime = runtime.enable_all().max_blocking_threads(1).build().unwrap();
         runtime.block_on(async {
             let (release, released) = mpsc::channel();
-            let taken = spawn_blocking(move || released.recv());
+            let taken = task::blocking(move || released.recv());
             work(release).await;
             taken.await.unwrap().unwrap();
         });

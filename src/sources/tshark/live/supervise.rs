@@ -14,7 +14,7 @@ use super::super::process::{
 };
 use crate::{
     component::Error,
-    metrics::{Meter, State},
+    metrics::{CAPTURE_UNKNOWN_LOSS, ERRORS, ErrorType, Label, Meter, State},
     retry::Delays,
 };
 
@@ -91,9 +91,9 @@ impl Supervisor {
         }
         let error_type = match ended.exit {
             // It ends well when its interface goes, and nobody asked it to.
-            Exit::Code(0) => "interface_gone",
-            Exit::Code(_) => "dumpcap_failed",
-            Exit::Signal(_) => "dumpcap_killed",
+            Exit::Code(0) => ErrorType::InterfaceGone,
+            Exit::Code(_) => ErrorType::DumpcapFailed,
+            Exit::Signal(_) => ErrorType::DumpcapKilled,
         };
         let said = if ended.words.is_empty() {
             format!("dumpcap ended with {}", ended.exit)
@@ -105,18 +105,18 @@ impl Supervisor {
     }
 
     /// The capture broke off: counts it, and says so.
-    pub(in crate::sources::tshark) fn failed(&mut self, error_type: &'static str, reason: &str) {
+    pub(in crate::sources::tshark) fn failed(&mut self, error_type: ErrorType, reason: &str) {
         self.has_begun = true;
         if self.began.elapsed() >= STABLE {
             self.delays.reset();
         }
-        self.meter.error(error_type);
+        self.meter.count(ERRORS, error_type, 1);
         if !self.is_down {
             self.is_down = true;
-            self.meter.unknown_loss();
+            self.meter.count(CAPTURE_UNKNOWN_LOSS, (), 1);
         }
         tracing::error!(
-            error_type,
+            error_type = error_type.name(),
             reason,
             epoch = self.epoch,
             "the capture broke off: packets may be lost uncounted until it begins anew"

@@ -22,13 +22,18 @@ use super::{
     programs::{self, CHILD_PATH, Privilege},
     spawn::spawn,
 };
-use crate::{component::Error, metrics::Meter};
+use crate::{
+    component::{Clock, Error},
+    log_limit::LogLimit,
+    metrics::{ERRORS, ErrorType, Meter},
+    task,
+};
 
 /// Of a child's complaints, this much of the beginning and as much of the end is kept.
 const WORDS_BYTES: usize = 4 << 10;
 
 /// Lines of a child's complaints that reach the log.
-const LOGGED_LINES: usize = 20;
+const LOGGED_LINES: u32 = 20;
 
 /// How often it is looked whether a child was stopped by a signal.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -122,9 +127,9 @@ impl Child {
         let group = Arc::new(Mutex::new(pid));
         let words = process.stderr.take().map(|stderr| {
             let name = short_name(&launch.program);
-            tokio::spawn(listen(stderr, name))
+            task::spawn(listen(stderr, name))
         });
-        let watch = tokio::spawn(watch(
+        let watch = task::spawn(watch(
             process,
             Arc::clone(&group),
             words,
@@ -204,7 +209,7 @@ async fn watch(
             _ = look.tick() => if is_stopped(pid) {
                 tracing::warn!(child = name, pid, "a child was stopped by a signal; it is continued");
                 if let Some(meter) = &meter {
-                    meter.error("child_stopped");
+                    meter.count(ERRORS, ErrorType::ChildStopped, 1);
                 }
                 signal_group(&group, Signal::CONT);
             },
@@ -231,7 +236,7 @@ fn is_stopped(pid: u32) -> bool {
 async fn listen(mut stderr: impl AsyncRead + Unpin, name: String) -> String {
     let mut words = Words::default();
     let mut buffer = vec![0; 4096];
-    let mut logged = 0;
+    let logged = LogLimit::first(LOGGED_LINES);
     loop {
         match stderr.read(&mut buffer).await {
             Ok(0) | Err(_) => break words.finish(),
@@ -239,8 +244,7 @@ async fn listen(mut stderr: impl AsyncRead + Unpin, name: String) -> String {
                 let heard = buffer.get(..length).unwrap_or_default();
                 words.add(heard);
                 for line in String::from_utf8_lossy(heard).lines() {
-                    if logged < LOGGED_LINES && !is_noise(line) {
-                        logged += 1;
+                    if !is_noise(line) && logged.admit(1, Clock::Wall.now(None)).is_some() {
                         tracing::debug!(child = name, says = line);
                     }
                 }

@@ -218,7 +218,7 @@ mod tests {
         let (said, pid) = answer.text.trim_end().split_once('\n').unwrap();
         assert_eq!((answer.exit, said), (Exit::Code(0), "said"));
         let pid = rustix::process::Pid::from_raw(pid.parse().unwrap()).unwrap();
-        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        rustix::process::kill_process(pid, Signal::KILL).unwrap();
     }
 
     #[tokio::test]

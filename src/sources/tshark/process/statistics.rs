@@ -1,6 +1,6 @@
 //! What dumpcap says at its end: how many packets it captured, and how many it did not.
 
-use crate::metrics::Meter;
+use crate::metrics::{CAPTURE_LOST, LossCause, Meter};
 
 /// dumpcap's last words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -12,11 +12,11 @@ pub(in crate::sources::tshark) struct Statistics {
 }
 
 /// dumpcap's name of each cause, and ours.
-const CAUSES: [(&str, &str); 4] = [
-    ("pcap:", "kernel_buffer"),
-    ("dumpcap:", "dumpcap_buffer"),
-    ("flushed:", "dumpcap_flushed"),
-    ("ps_ifdrop:", "interface"),
+const CAUSES: [(&str, LossCause); 4] = [
+    ("pcap:", LossCause::KernelBuffer),
+    ("dumpcap:", LossCause::DumpcapBuffer),
+    ("flushed:", LossCause::DumpcapFlushed),
+    ("ps_ifdrop:", LossCause::Interface),
 ];
 
 // === impl Statistics ===
@@ -45,7 +45,7 @@ impl Statistics {
     /// Counts what was dropped.
     pub(in crate::sources::tshark) fn count(&self, meter: &Meter) {
         for ((_, cause), drops) in CAUSES.iter().zip(self.drops) {
-            meter.lost(cause, drops);
+            meter.count(CAPTURE_LOST, *cause, drops);
         }
     }
 }

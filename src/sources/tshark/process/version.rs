@@ -6,6 +6,8 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{programs::Privilege, question::Question};
 
+use crate::task;
+
 /// Major versions whose output was tested.
 const TESTED: [u32; 2] = [3, 4];
 
@@ -25,7 +27,7 @@ pub(in crate::sources::tshark) fn warn_unless_tested(tshark: &Path) -> Asked {
     };
     let stop = CancellationToken::new();
     let asked = stop.clone();
-    let task = AbortOnDropHandle::new(tokio::spawn(async move {
+    let task = AbortOnDropHandle::new(task::spawn(async move {
         let text = match question.ask(&asked).await {
             Ok(answer) => answer.text,
             Err(_) if asked.is_cancelled() => return,

@@ -17,11 +17,7 @@ use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::Signal,
 };
-use tokio::{
-    sync::mpsc,
-    task::{JoinHandle, spawn_blocking},
-    time::timeout,
-};
+use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 
 use super::{
     child::{Child, Ended, Exit, Launch},
@@ -29,7 +25,7 @@ use super::{
     programs::Privilege,
     refusal::refused,
 };
-use crate::{component::Error, metrics::Meter};
+use crate::{component::Error, metrics::Meter, task};
 
 /// Blocks that a worker may be ahead: with [`BUFFER_BYTES`] each, 32 MiB, the output of about 60,000
 /// packets with the base fields. A worker that is further ahead waits.
@@ -52,7 +48,7 @@ const STALLED_AFTER: Duration = Duration::from_mins(2);
 
 /// How to start a tshark, the same for all of a source.
 #[derive(Debug, Clone)]
-pub(in crate::sources::tshark) struct Reader {
+pub(in crate::sources::tshark) struct Tshark {
     /// Where tshark is.
     pub(in crate::sources::tshark) program: PathBuf,
     /// What it is asked for.
@@ -84,9 +80,9 @@ pub(in crate::sources::tshark) struct Finish {
     pub(in crate::sources::tshark) cut: bool,
 }
 
-// === impl Reader ===
+// === impl Tshark ===
 
-impl Reader {
+impl Tshark {
     /// Starts a tshark that reads the capture in `input`.
     ///
     /// # Errors
@@ -119,7 +115,7 @@ impl Reader {
             patience: (!self.live).then_some(STALLED_AFTER),
             abandoned: Arc::clone(&abandoned),
         };
-        let task = tokio::spawn(accompany(child, pump, abandoned));
+        let task = task::spawn(accompany(child, pump, abandoned));
         Ok(Worker { blocks, task })
     }
 
@@ -182,7 +178,7 @@ struct Pumped {
 
 /// Stays with a child until it has ended and its output is fetched, whichever comes first.
 async fn accompany(mut child: Child, pump: Pump, abandoned: Arc<AtomicBool>) -> Finish {
-    let mut pumping = spawn_blocking(|| pump.run());
+    let mut pumping = task::blocking(|| pump.run());
     let pumped = tokio::select! {
         pumped = &mut pumping => {
             if pumped.as_ref().is_ok_and(|pumped| pumped.stalled) {

@@ -12,7 +12,6 @@ use std::{
 
 use tokio::{
     sync::mpsc,
-    task::spawn_blocking,
     time::{MissedTickBehavior, interval},
 };
 
@@ -26,6 +25,7 @@ use crate::{
     component::Error,
     metrics::Meter,
     storage::{private::PrivateFolder, space::space},
+    task,
 };
 
 /// Packets in a chunk.
@@ -111,7 +111,7 @@ impl Cutter {
         for (file, path) in files.iter().enumerate() {
             let queue = Queue { units: &units, file };
             let (cutter, of, had) = (self.clone(), path.clone(), folder.take());
-            let space = spawn_blocking(move || cutter.space(&of, had)).await;
+            let space = task::blocking(move || cutter.space(&of, had)).await;
             let Ok((kept, space)) = space else { break };
             folder = kept;
             let done = match space {
@@ -264,7 +264,7 @@ impl Cutter {
             });
             (files, space(&base).is_ok_and(|it| it.free < SPARE_BYTES))
         };
-        spawn_blocking(look).await.unwrap_or_default()
+        task::blocking(look).await.unwrap_or_default()
     }
 
     async fn editcap(&self, path: &Path, prefix: &Path) -> Result<Child, Error> {

@@ -5,10 +5,10 @@
 
 use std::{collections::VecDeque, env, path::PathBuf, process::Stdio, sync::Arc};
 
-use tokio::{sync::mpsc, task::spawn_blocking};
+use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use super::super::process::{programs, refusal::refused, worker::Reader};
+use super::super::process::{programs, refusal::refused, worker::Tshark};
 use super::super::{
     Config,
     order::Emitter,
@@ -17,7 +17,9 @@ use super::super::{
 use super::chunks::{Cutter, Unit, Work, open};
 use crate::{
     component::{Error, Outputs, with_causes},
+    metrics::{CAPTURE_LOST, CAPTURE_UNKNOWN_LOSS, ERRORS, ErrorType, LossCause},
     storage::private,
+    task,
 };
 
 /// With so many packets to go, the next chunk's tshark is started: it takes about as long to begin.
@@ -34,7 +36,7 @@ struct Job {
 struct Replay<'a> {
     files: Arc<[PathBuf]>,
     workers: usize,
-    reader: &'a Reader,
+    reader: &'a Tshark,
     units: mpsc::Receiver<Unit>,
     jobs: VecDeque<Job>,
     emitter: Emitter<'a>,
@@ -48,13 +50,13 @@ struct Replay<'a> {
 /// If a program is missing, or tshark refuses its command line.
 pub(in crate::sources::tshark) async fn run(
     config: &Config,
-    reader: Reader,
+    reader: Tshark,
     out: &Outputs,
     stop: CancellationToken,
 ) -> Result<(), Error> {
     let base = env::temp_dir();
     let swept = base.clone();
-    let sweeping = spawn_blocking(move || private::sweep(&swept, |_| {}));
+    let sweeping = task::blocking(move || private::sweep(&swept, |_| {}));
     let files: Arc<[PathBuf]> = config.files.clone().into();
     let cutter = Cutter {
         editcap: programs::find(&config.programs.editcap)?,
@@ -63,7 +65,7 @@ pub(in crate::sources::tshark) async fn run(
     };
     let (sender, units) = mpsc::channel(1);
     drop(sweeping.await);
-    let cutting = AbortOnDropHandle::new(tokio::spawn(cutter.run(Arc::clone(&files), sender)));
+    let cutting = AbortOnDropHandle::new(task::spawn(cutter.run(Arc::clone(&files), sender)));
     let replay = Replay {
         files,
         workers: config.workers.into(),
@@ -77,14 +79,14 @@ pub(in crate::sources::tshark) async fn run(
     let done = tokio::select! {
         done = replay.run() => done,
         () = stop.cancelled() => {
-            out.meter().error("interrupted");
+            out.meter().count(ERRORS, ErrorType::Interrupted, 1);
             tracing::error!("stopped before the captures were read to their end");
             Ok(())
         }
     };
     // The units are unwanted now, so this ends at once; with it goes the chunks' folder.
     let folder = cutting.await;
-    drop(spawn_blocking(move || drop(folder)).await);
+    drop(task::blocking(move || drop(folder)).await);
     done
 }
 
@@ -132,8 +134,10 @@ impl Replay<'_> {
         match &job.unit.work {
             Work::Rest => self.emitter.again_from_whole(),
             Work::Chunk { .. } => {}
-            Work::Damaged(words) => self.damaged("damaged_capture", job.unit.file, words),
-            Work::Unreadable(words) => self.damaged("unreadable_capture", job.unit.file, words),
+            Work::Damaged(words) => self.damaged(ErrorType::DamagedCapture, job.unit.file, words),
+            Work::Unreadable(words) => {
+                self.damaged(ErrorType::UnreadableCapture, job.unit.file, words)
+            }
         }
         let Some(mut reading) = job.reading.take() else {
             return Ok(());
@@ -170,15 +174,17 @@ impl Replay<'_> {
         let meter = self.out.meter();
         let missing = unit.packets().map(|all| all.saturating_sub(self.emitter.packets()));
         match end {
-            ReadEnd::Complete => meter.lost("frame_gap", missing.unwrap_or(0)),
+            ReadEnd::Complete => {
+                meter.count(CAPTURE_LOST, LossCause::FrameGap, missing.unwrap_or(0))
+            }
             ReadEnd::Damaged(words) => {
-                meter.lost("frame_gap", missing.unwrap_or(0));
-                self.damaged("damaged_capture", unit.file, &words);
+                meter.count(CAPTURE_LOST, LossCause::FrameGap, missing.unwrap_or(0));
+                self.damaged(ErrorType::DamagedCapture, unit.file, &words);
             }
             ReadEnd::Died(how) => {
                 match missing {
-                    Some(missing) => meter.lost("tshark_failed", missing),
-                    None => meter.unknown_loss(),
+                    Some(missing) => meter.count(CAPTURE_LOST, LossCause::TsharkFailed, missing),
+                    None => meter.count(CAPTURE_UNKNOWN_LOSS, (), 1),
                 }
                 self.died(unit.file, missing, &how);
             }
@@ -195,7 +201,7 @@ impl Replay<'_> {
     }
 
     fn died(&self, file: usize, missing: Option<u64>, how: &str) {
-        self.out.meter().error("tshark_failed");
+        self.out.meter().count(ERRORS, ErrorType::TsharkFailed, 1);
         tracing::error!(
             file = self.name(file),
             packets = self.emitter.epoch_packets(),
@@ -209,11 +215,11 @@ impl Replay<'_> {
         self.files.get(file).map(|path| path.display().to_string()).unwrap_or_default()
     }
 
-    fn damaged(&self, error_type: &'static str, file: usize, words: &str) {
+    fn damaged(&self, error_type: ErrorType, file: usize, words: &str) {
         let name = self.name(file);
         let words =
             words.replace("The standard input", &format!("the file \"{name}\"")).replace('\n', " ");
-        self.out.meter().error(error_type);
+        self.out.meter().count(ERRORS, error_type, 1);
         tracing::error!(
             file = name,
             packets = self.emitter.epoch_packets(),

@@ -23,17 +23,17 @@ const ABOUT_THE_TARGET: [&str; 4] = [
 
 /// An error as servers tell it: an object, or a text only.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Told {
+pub(super) struct ServerError {
     kind: Option<Box<str>>,
     reason: Option<Box<str>>,
-    caused_by: Option<Box<Told>>,
+    caused_by: Option<Box<ServerError>>,
     text: Option<Box<str>>,
 }
 
 /// The answer to a request that was refused as a whole.
 #[derive(Debug, Deserialize)]
 struct Refusal {
-    error: Told,
+    error: ServerError,
     status: Option<u16>,
 }
 
@@ -49,9 +49,9 @@ enum Key {
 
 struct Reader;
 
-// === impl Told ===
+// === impl ServerError ===
 
-impl Told {
+impl ServerError {
     /// What the server itself says of a request; `None` if the body is somebody else's: a page of a
     /// proxy or load balancer.
     pub(super) fn of_request(body: &[u8]) -> Option<Self> {
@@ -94,7 +94,7 @@ impl Told {
     }
 }
 
-impl fmt::Display for Told {
+impl fmt::Display for ServerError {
     /// `type: reason, caused by type: reason`, as far as they are there.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (depth, level) in self.levels().enumerate() {
@@ -109,7 +109,7 @@ impl fmt::Display for Told {
     }
 }
 
-impl<'de> Deserialize<'de> for Told {
+impl<'de> Deserialize<'de> for ServerError {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(Reader)
     }
@@ -118,23 +118,23 @@ impl<'de> Deserialize<'de> for Told {
 // === impl Reader ===
 
 impl<'de> Visitor<'de> for Reader {
-    type Value = Told;
+    type Value = ServerError;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an error")
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<Told, E> {
+    fn visit_str<E>(self, text: &str) -> Result<ServerError, E> {
         let text: String = text.chars().take(KEPT_CHARS).collect();
-        Ok(Told { text: Some(text.into()), ..Told::default() })
+        Ok(ServerError { text: Some(text.into()), ..ServerError::default() })
     }
 
-    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Told, M::Error> {
-        let mut told = Told::default();
+    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<ServerError, M::Error> {
+        let mut told = ServerError::default();
         while let Some(key) = map.next_key()? {
             match key {
-                Key::Type => told.kind = map.next_value::<Told>()?.text,
-                Key::Reason => told.reason = map.next_value::<Told>()?.text,
+                Key::Type => told.kind = map.next_value::<ServerError>()?.text,
+                Key::Reason => told.reason = map.next_value::<ServerError>()?.text,
                 Key::CausedBy => told.caused_by = Some(Box::new(map.next_value()?)),
                 Key::Other => drop(map.next_value::<IgnoredAny>()?),
             }
@@ -142,29 +142,29 @@ impl<'de> Visitor<'de> for Reader {
         Ok(told)
     }
 
-    fn visit_seq<S: SeqAccess<'de>>(self, mut items: S) -> Result<Told, S::Error> {
+    fn visit_seq<S: SeqAccess<'de>>(self, mut items: S) -> Result<ServerError, S::Error> {
         while items.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Told::default())
+        Ok(ServerError::default())
     }
 
-    fn visit_unit<E>(self) -> Result<Told, E> {
-        Ok(Told::default())
+    fn visit_unit<E>(self) -> Result<ServerError, E> {
+        Ok(ServerError::default())
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Told, E> {
-        Ok(Told::default())
+    fn visit_bool<E>(self, _: bool) -> Result<ServerError, E> {
+        Ok(ServerError::default())
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Told, E> {
-        Ok(Told::default())
+    fn visit_i64<E>(self, _: i64) -> Result<ServerError, E> {
+        Ok(ServerError::default())
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<Told, E> {
-        Ok(Told::default())
+    fn visit_u64<E>(self, _: u64) -> Result<ServerError, E> {
+        Ok(ServerError::default())
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Told, E> {
-        Ok(Told::default())
+    fn visit_f64<E>(self, _: f64) -> Result<ServerError, E> {
+        Ok(ServerError::default())
     }
 }
 
@@ -182,7 +182,7 @@ mod tests {
             json!({"error": {"reason": "as asked"}, "status": 413}),
         ];
         for body in own {
-            assert!(Told::of_request(body.to_string().as_bytes()).is_some(), "{body}");
+            assert!(ServerError::of_request(body.to_string().as_bytes()).is_some(), "{body}");
         }
         let of_others = [
             "",
@@ -194,7 +194,7 @@ mod tests {
             r#"{"error":null,"status":400}"#,
         ];
         for body in of_others {
-            assert_eq!(Told::of_request(body.as_bytes()), None, "{body}");
+            assert_eq!(ServerError::of_request(body.as_bytes()), None, "{body}");
         }
     }
 
@@ -219,7 +219,7 @@ mod tests {
             ("mapper_parsing_exception", limit, false),
         ];
         for (kind, reason, expected) in cases {
-            let told: Told =
+            let told: ServerError =
                 serde_json::from_value(json!({"type": kind, "reason": reason})).unwrap();
             assert_eq!(told.is_about_the_target(), expected, "{told}");
         }
@@ -227,7 +227,8 @@ mod tests {
 
     #[test]
     fn a_long_reason_is_not_kept_as_a_whole() {
-        let told: Told = serde_json::from_value(json!({"reason": "ü".repeat(1 << 20)})).unwrap();
+        let told: ServerError =
+            serde_json::from_value(json!({"reason": "ü".repeat(1 << 20)})).unwrap();
         assert_eq!(told.to_string().chars().count(), KEPT_CHARS);
     }
 
@@ -240,7 +241,7 @@ mod tests {
             (json!(-1.5), ""),
             (Value::Null, ""),
         ] {
-            let told: Told = serde_json::from_value(value).unwrap();
+            let told: ServerError = serde_json::from_value(value).unwrap();
             assert_eq!(told.to_string(), shown);
         }
     }
