@@ -5,7 +5,7 @@ use std::{fmt, io::Write, net::IpAddr, sync::Arc};
 use super::{field::Field, operand::Test};
 use crate::record::{
     Alert, CommunityId, Contact, Direction, Flow, FlowTags, Health, HostNames, MacAddress, Packet,
-    Transport, Vlans,
+    Raw, Returned, Transport, Vlans,
 };
 
 /// A longer text than any value that has to be written to be compared: a Community ID has 30 bytes.
@@ -124,6 +124,18 @@ impl Asked for Health {
             Field::HealthLostPackets => test.number(self.lost_packets()),
             _ => false,
         }
+    }
+}
+
+impl Asked for Raw {
+    fn any(&self, _field: Field, _test: &Test) -> bool {
+        false
+    }
+}
+
+impl Asked for Returned {
+    fn any(&self, _field: Field, _test: &Test) -> bool {
+        false
     }
 }
 

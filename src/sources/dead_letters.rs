@@ -20,7 +20,7 @@ use crate::{
     batch::Batch,
     codec::returned::read_line,
     component::{Carries, Error, Outputs, Port, PortSpec, Signature, Source},
-    record::{Kind, Kinds, Records, Returned},
+    record::{Kind, Kinds, Record, Records, Returned},
 };
 
 /// What it is called in summaries.

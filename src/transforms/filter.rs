@@ -13,7 +13,7 @@ use crate::{
         Transform,
     },
     condition::{Asked, Condition, Predicate},
-    record::{Kind, Kinds, Records, Timestamp},
+    record::{Kind, Kinds, Record, Timestamp, VisitMut},
 };
 
 /// The kinds that conditions can be asked of.
@@ -36,6 +36,9 @@ pub struct Config {
 struct Filter {
     predicate: Predicate,
 }
+
+/// Keeps the records for which a condition holds, in their order.
+struct Keep<'a>(&'a Predicate);
 
 // === impl Config ===
 
@@ -65,49 +68,38 @@ pub(super) fn compile(condition: &Condition) -> Result<Predicate, Error> {
     })
 }
 
-// === impl Filter ===
+// === impl Keep ===
 
-impl Filter {
-    /// The records for which the condition holds, in their order; all of them are not touched.
-    fn keep<T: Asked + Clone>(&self, records: Arc<Vec<T>>) -> Arc<Vec<T>> {
-        let holds = |record: &T| self.predicate.holds(record);
-        let Some(first) = records.iter().position(|record| !holds(record)) else {
-            return records;
-        };
-        match Arc::try_unwrap(records) {
-            Ok(mut owned) => {
-                let mut rest = owned.split_off(first);
-                rest.retain(holds);
-                owned.append(&mut rest);
-                Arc::new(owned)
-            }
-            Err(shared) => {
-                let (before, rest) = shared.split_at(first);
-                let rest = rest.iter().filter(|record| holds(record));
-                Arc::new(before.iter().chain(rest).cloned().collect())
-            }
+impl<R: Record + Asked> VisitMut<R, ()> for Keep<'_> {
+    /// All of them are not touched; of records that somebody else has, the kept ones are copied.
+    fn visit_mut(self, records: &mut Arc<Vec<R>>) {
+        let holds = |record: &R| self.0.holds(record);
+        let Some(first) = records.iter().position(|record| !holds(record)) else { return };
+        if let Some(owned) = Arc::get_mut(records) {
+            let mut rest = owned.split_off(first);
+            rest.retain(holds);
+            owned.append(&mut rest);
+        } else {
+            let (before, rest) = records.split_at(first);
+            let rest = rest.iter().filter(|record| holds(record));
+            *records = Arc::new(before.iter().chain(rest).cloned().collect());
         }
     }
 }
 
+// === impl Filter ===
+
 impl Transform for Filter {
-    fn apply(&mut self, batch: Batch, _now: Timestamp, out: &mut Outbox<'_>) {
+    fn apply(&mut self, mut batch: Batch, _now: Timestamp, out: &mut Outbox<'_>) {
         let before = batch.records.len() as u64;
-        let Batch { records, ack, watermark } = batch;
-        let records = match records {
-            Records::Packets(packets) => Records::Packets(self.keep(packets)),
-            Records::Contacts(contacts) => Records::Contacts(self.keep(contacts)),
-            Records::Flows(flows) => Records::Flows(self.keep(flows)),
-            Records::Alerts(alerts) => Records::Alerts(self.keep(alerts)),
-            Records::Health(health) => Records::Health(self.keep(health)),
-            Records::Raw(_) | Records::Returned(_) => {
-                out.dropped(WRONG_KIND, before);
-                ack.settle(End::Dropped);
-                return;
-            }
-        };
-        out.filtered_for(CONDITION, before.saturating_sub(records.len() as u64));
-        out.push(Port::MAIN, Batch { records, ack, watermark });
+        if !KINDS.contains(batch.records.kind()) {
+            out.dropped(WRONG_KIND, before);
+            batch.ack.settle(End::Dropped);
+            return;
+        }
+        batch.records.visit_mut(Keep(&self.predicate));
+        out.filtered_for(CONDITION, before.saturating_sub(batch.records.len() as u64));
+        out.push(Port::MAIN, batch);
     }
 }
 
@@ -116,7 +108,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{ack::Receipts, metrics::Meter, record::Health};
+    use crate::{
+        ack::Receipts,
+        metrics::Meter,
+        record::{Health, Records},
+    };
 
     /// The packet counts of the health records that come out, and how the receipt ended.
     fn pass(filter: &mut Filter, meter: &Meter, records: Arc<Vec<Health>>) -> (Vec<u64>, End) {
