@@ -1,15 +1,11 @@
 //! Records as bytes: what an [`EncodingConfig`] asks for, and the [`Encoder`] that writes it.
 //!
-//! One table ([`fields`]) says of each kind of record what fields it has, with their values and their
+//! One table ([`field`]) says of each kind of record what fields it has, with their values and their
 //! names in the schemas. An encoder lays out what its schema and its filter leave of it
 //! ([`mod@layout`]), once; its codec (json, yaml, msgpack) writes each record by that layout.
 
-mod field;
-pub mod fields;
 mod layout;
-mod origin;
 pub mod returned;
-mod value;
 mod yaml;
 
 use std::sync::Arc;
@@ -17,13 +13,11 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 
-pub use self::origin::Origin;
-use self::{
-    fields::Reported,
-    layout::{Document, Layout},
-};
+use self::layout::{Document, Layout};
+pub use crate::field::{Origin, Schema};
 use crate::{
     component::{self, Problem},
+    field::{self, Reported},
     record::{Alert, Flow, Health, Kind, Packet, Records, Returned, Timestamp},
 };
 
@@ -59,18 +53,6 @@ pub enum Codec {
     Yaml,
     /// `MessagePack` maps with field names, one after the other.
     Msgpack,
-}
-
-/// The names and the selection of the fields.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Schema {
-    /// Few flat fields: time, addresses, protocol, destination port and size; what the kind adds.
-    Simple,
-    /// The Elastic Common Schema, as nested objects; what it has no name for is under `tidegate`.
-    Ecs,
-    /// Splunk's Common Information Model, flat: Network Traffic, alerts as Intrusion Detection.
-    Cim,
 }
 
 /// A side of a flow.
@@ -163,7 +145,7 @@ fn is_or_lies_under(name: &str, stem: &str) -> bool {
 }
 
 fn unknown_fields(schema: Schema, key: &str, names: &[String]) -> Vec<Problem> {
-    let is_known = |name: &str| fields::named(schema).any(|f| is_or_lies_under(f.name, name));
+    let is_known = |name: &str| field::named(schema).any(|f| is_or_lies_under(f.name, name));
     let unknown = names.iter().enumerate().filter(|(_, name)| !is_known(name));
     unknown
         .map(|(at, name)| {
@@ -174,28 +156,12 @@ fn unknown_fields(schema: Schema, key: &str, names: &[String]) -> Vec<Problem> {
 }
 
 fn nearest(schema: Schema, name: &str) -> String {
-    let nearest = fields::named(schema)
+    let nearest = field::named(schema)
         .map(|field| (strsim::jaro_winkler(field.name, name), field.name))
         .max_by(|one, other| one.0.total_cmp(&other.0));
     match nearest {
         Some((likeness, nearest)) if likeness > 0.8 => format!("did you mean {nearest}?"),
         _ => "docs/fields.md lists its fields".to_owned(),
-    }
-}
-
-// === impl Schema ===
-
-impl Schema {
-    /// All schemas.
-    pub const ALL: [Self; 3] = [Self::Simple, Self::Ecs, Self::Cim];
-
-    /// The name in a config.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Simple => "simple",
-            Self::Ecs => "ecs",
-            Self::Cim => "cim",
-        }
     }
 }
 

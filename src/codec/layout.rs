@@ -6,12 +6,11 @@
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
-use super::{
-    EncodingConfig, Origin, Schema,
-    field::{Field, Given},
-    value::Value,
+use super::EncodingConfig;
+use crate::{
+    field::{Field, Given, Origin, Schema, Value},
+    record::Kind,
 };
-use crate::record::Kind;
 
 /// What an encoder writes of records of type `T`.
 #[derive(Debug)]

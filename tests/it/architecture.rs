@@ -10,7 +10,7 @@ use crate::harness::{Case, Outcome, Scene};
 /// The modules of the crate, from the bottom to the top.
 const LAYERS: &[(u8, &[&str])] = &[
     (0, &["record", "batch", "ack", "metrics"]),
-    (1, &["retry", "component"]),
+    (1, &["retry", "component", "field"]),
     (
         2,
         &[
@@ -41,6 +41,7 @@ const WITHIN: &[(&str, &[&str])] = &[
     ("ack", &["record", "metrics"]),
     ("metrics", &["record"]),
     ("component", &["retry"]),
+    ("field", &["component"]),
     ("score", &["verdict"]),
     ("bpf", &["verdict"]),
     ("api", &["topology"]),

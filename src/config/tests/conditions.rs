@@ -2,9 +2,9 @@
 
 use super::surroundings;
 use crate::{
-    codec::{Schema, fields::named},
     condition::Field,
     config::{Components, load},
+    field::{Schema, named},
     record::{Kind, Kinds},
 };
 

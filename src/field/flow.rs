@@ -1,22 +1,17 @@
 //! The fields of flows.
 
 use super::{
-    super::{
-        field::{
-            Field,
-            Type::{Boolean, Date, Float, Ip, Ips, Keyword, Keywords, Long},
-        },
-        value::Value,
-    },
-    app, cim_flags, cim_transport, flags, ip_version, name, name_origin, reliable, transport,
-    unverified,
+    Field,
+    Type::{Boolean, Date, Float, Ip, Ips, Keyword, Keywords, Long},
+    Value, app, cim_flags, cim_transport, flags, ip_version, name, name_origin, reliable,
+    transport, unverified,
 };
 use crate::record::{Direction, Flow};
 
 type F = Field<Flow>;
 
 /// A report of a flow. The order is that of the simple schema.
-pub(in crate::codec) const FIELDS: &[Field<Flow>] = &[
+pub(crate) const FIELDS: &[Field<Flow>] = &[
     // When.
     F::new(Date, "end of the report's interval", |flow, _| Value::Time(flow.end))
         .ecs(&["@timestamp", "event.end"])

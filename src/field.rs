@@ -3,21 +3,29 @@
 
 mod alert;
 mod common;
+mod entry;
 mod flow;
 mod health;
+mod origin;
 mod packet;
 #[cfg(test)]
 mod reference;
+mod value;
 
 use std::net::IpAddr;
 
-use super::{Schema, field::Field, value::Value};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+pub use self::{common::ECS_VERSION, origin::Origin};
+pub(crate) use self::{
+    entry::{Field, Given, Type},
+    value::Value,
+};
 use crate::record::{Alert, Flow, Health, HostNames, Kind, Names, Packet, TcpFlags, Transport};
 
-pub use self::common::ECS_VERSION;
-
 /// Records of a kind that leaves the pipeline.
-pub(super) trait Reported: Sized + 'static {
+pub(crate) trait Reported: Sized + 'static {
     /// The kind.
     const KIND: Kind;
     /// The fields that only this kind has.
@@ -27,6 +35,18 @@ pub(super) trait Reported: Sized + 'static {
     fn fields() -> impl Iterator<Item = &'static Field<Self>> {
         Self::FIELDS.iter().chain(common::Common::<Self>::FIELDS)
     }
+}
+
+/// The names and the selection of the fields.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Schema {
+    /// Few flat fields: time, addresses, protocol, destination port and size; what the kind adds.
+    Simple,
+    /// The Elastic Common Schema, as nested objects; what it has no name for is under `tidegate`.
+    Ecs,
+    /// Splunk's Common Information Model, flat: Network Traffic, alerts as Intrusion Detection.
+    Cim,
 }
 
 /// A field's name in a schema, with what it is: the table without the values.
@@ -61,6 +81,22 @@ pub fn named(schema: Schema) -> impl Iterator<Item = Named> {
         .chain(of::<Flow>(schema))
         .chain(of::<Alert>(schema))
         .chain(of::<Health>(schema))
+}
+
+// === impl Schema ===
+
+impl Schema {
+    /// All schemas.
+    pub const ALL: [Self; 3] = [Self::Simple, Self::Ecs, Self::Cim];
+
+    /// The name in a config.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Simple => "simple",
+            Self::Ecs => "ecs",
+            Self::Cim => "cim",
+        }
+    }
 }
 
 // === impl Reported ===

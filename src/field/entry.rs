@@ -1,17 +1,17 @@
 //! A field of a kind of record: its value, and its name in each schema.
 
-use super::{Origin, Schema, value::Value};
+use super::{Origin, Schema, Value};
 use crate::record::Kind;
 
 /// A field of records of type `T`.
 #[derive(Debug)]
-pub(super) struct Field<T: 'static> {
+pub(crate) struct Field<T: 'static> {
     /// What its values are, where they are indexed.
-    pub(super) r#type: Type,
+    pub(crate) r#type: Type,
     /// What it is, for the reference.
-    pub(super) about: &'static str,
+    pub(crate) about: &'static str,
     /// Where its value comes from.
-    pub(super) given: Given<T>,
+    pub(crate) given: Given<T>,
     simple: &'static [&'static str],
     ecs: &'static [&'static str],
     cim: &'static [&'static str],
@@ -19,7 +19,7 @@ pub(super) struct Field<T: 'static> {
 
 /// Where a field's value comes from.
 #[derive(Debug)]
-pub(super) enum Given<T: 'static> {
+pub(crate) enum Given<T: 'static> {
     /// The record.
     Record(for<'a> fn(&'a T, &'a Origin) -> Value<'a>),
     /// The run and the kind of the record: it is the same for all records of an encoder.
@@ -28,7 +28,7 @@ pub(super) enum Given<T: 'static> {
 
 /// What a field's values are, in the terms of Elasticsearch's mappings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Type {
+pub(crate) enum Type {
     Boolean,
     /// An object of whole numbers.
     Counts,
@@ -51,7 +51,7 @@ pub(super) enum Type {
 
 impl<T> Field<T> {
     /// A field whose value is in the record.
-    pub(super) const fn new(
+    pub(crate) const fn new(
         r#type: Type,
         about: &'static str,
         value: for<'a> fn(&'a T, &'a Origin) -> Value<'a>,
@@ -60,7 +60,7 @@ impl<T> Field<T> {
     }
 
     /// A field whose value all records of an encoder share.
-    pub(super) const fn of_run(
+    pub(crate) const fn of_run(
         r#type: Type,
         about: &'static str,
         value: for<'a> fn(&'a Origin, Kind) -> Value<'a>,
@@ -69,22 +69,22 @@ impl<T> Field<T> {
     }
 
     /// Its name in the simple schema.
-    pub(super) const fn simple(self, names: &'static [&'static str]) -> Self {
+    pub(crate) const fn simple(self, names: &'static [&'static str]) -> Self {
         Self { simple: names, ..self }
     }
 
     /// Its names in the Elastic Common Schema, dotted.
-    pub(super) const fn ecs(self, names: &'static [&'static str]) -> Self {
+    pub(crate) const fn ecs(self, names: &'static [&'static str]) -> Self {
         Self { ecs: names, ..self }
     }
 
     /// Its names in the Common Information Model.
-    pub(super) const fn cim(self, names: &'static [&'static str]) -> Self {
+    pub(crate) const fn cim(self, names: &'static [&'static str]) -> Self {
         Self { cim: names, ..self }
     }
 
     /// Its names in a schema; none where the schema has no such field.
-    pub(super) const fn names(&self, schema: Schema) -> &'static [&'static str] {
+    pub(crate) const fn names(&self, schema: Schema) -> &'static [&'static str] {
         match schema {
             Schema::Simple => self.simple,
             Schema::Ecs => self.ecs,
@@ -104,7 +104,7 @@ impl<T> Clone for Given<T> {
 impl<T> Copy for Given<T> {}
 
 impl<T> Given<T> {
-    pub(super) fn value<'a>(&self, record: &'a T, origin: &'a Origin, kind: Kind) -> Value<'a> {
+    pub(crate) fn value<'a>(&self, record: &'a T, origin: &'a Origin, kind: Kind) -> Value<'a> {
         match self {
             Self::Record(value) => value(record, origin),
             Self::Run(value) => value(origin, kind),
@@ -116,7 +116,7 @@ impl<T> Given<T> {
 
 impl Type {
     /// The type's name in a mapping.
-    pub(super) const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Boolean => "boolean",
             Self::Counts => "object",
@@ -131,7 +131,7 @@ impl Type {
     }
 
     /// Whether a value is a list.
-    pub(super) const fn is_list(self) -> bool {
+    pub(crate) const fn is_list(self) -> bool {
         matches!(self, Self::Ips | Self::Keywords)
     }
 }

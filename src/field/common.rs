@@ -1,12 +1,9 @@
 //! Fields that records of every kind have: who saw it, and where it is going.
 
-use super::super::{
-    field::{Field, Type},
-    value::Value,
-};
+use super::{Field, Type, Value};
 
 /// The fields that records of type `T` share with those of other kinds.
-pub(in crate::codec) struct Common<T>(std::marker::PhantomData<T>);
+pub(crate) struct Common<T>(std::marker::PhantomData<T>);
 
 /// The Elastic Common Schema's version that the names are of.
 pub const ECS_VERSION: &str = "9.4.0";
@@ -15,7 +12,7 @@ pub const ECS_VERSION: &str = "9.4.0";
 const VENDOR_PRODUCT: &str = "Tidegate Tidegate";
 
 impl<T: 'static> Common<T> {
-    pub(in crate::codec) const FIELDS: &'static [Field<T>] = &[
+    pub(crate) const FIELDS: &'static [Field<T>] = &[
         Field::of_run(Type::Keyword, "version of the Elastic Common Schema", |_, _| {
             Value::Plain(ECS_VERSION)
         })

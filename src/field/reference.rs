@@ -2,12 +2,12 @@
 
 use std::{env, fmt::Write as _, fs, path::Path};
 
-use super::{super::Schema, Named, named};
+use super::{Named, Schema, named};
 use crate::record::{Kind, Kinds};
 
 const HEAD: &str = "# Fields
 
-Made from the code: change the table in `src/codec/fields`, then run the test named
+Made from the code: change the table in `src/field`, then run the test named
 at the end of this page. One table for each schema (`encoding.schema`) and kind of record. A field that a
 record has no value for is left out.
 

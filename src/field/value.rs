@@ -17,7 +17,7 @@ use crate::record::{
 
 /// A field's value.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Value<'a> {
+pub(crate) enum Value<'a> {
     /// The record has none: the field is left out.
     Absent,
     /// A whole number.
@@ -85,37 +85,37 @@ fn flag_names(flags: TcpFlags) -> impl Iterator<Item = &'static str> {
 
 impl<'a> Value<'a> {
     /// A text, if there is one.
-    pub(super) fn text(text: Option<&'a str>) -> Self {
+    pub(crate) fn text(text: Option<&'a str>) -> Self {
         text.map_or(Self::Absent, Self::Text)
     }
 
     /// A fixed text, if there is one.
-    pub(super) fn plain(text: Option<&'static str>) -> Self {
+    pub(crate) fn plain(text: Option<&'static str>) -> Self {
         text.map_or(Self::Absent, Self::Plain)
     }
 
     /// A number, if there is one.
-    pub(super) fn number(number: Option<impl Into<u64>>) -> Self {
+    pub(crate) fn number(number: Option<impl Into<u64>>) -> Self {
         number.map_or(Self::Absent, |number| Self::Number(number.into()))
     }
 
     /// A text of digits, if there is one.
-    pub(super) fn label(number: Option<u16>) -> Self {
+    pub(crate) fn label(number: Option<u16>) -> Self {
         number.map_or(Self::Absent, Self::Label)
     }
 
     /// A list of the texts of both parts, unless there are none.
-    pub(super) fn texts(one: &'a [Box<str>], other: &'a [Box<str>]) -> Self {
+    pub(crate) fn texts(one: &'a [Box<str>], other: &'a [Box<str>]) -> Self {
         if one.is_empty() && other.is_empty() { Self::Absent } else { Self::Texts([one, other]) }
     }
 
-    pub(super) const fn is_absent(&self) -> bool {
+    pub(crate) const fn is_absent(&self) -> bool {
         matches!(self, Self::Absent)
     }
 
     /// Appends the value as JSON.
     #[inline]
-    pub(super) fn append_json(&self, out: &mut Vec<u8>) {
+    pub(crate) fn append_json(&self, out: &mut Vec<u8>) {
         match *self {
             Self::Number(number) => append_number(number, out),
             Self::Seconds(nanos) => append_seconds(nanos, out),

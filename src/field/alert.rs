@@ -1,21 +1,16 @@
 //! The fields of alerts.
 
 use super::{
-    super::{
-        field::{
-            Field,
-            Type::{Date, Float, Ip, Ips, Keyword, Keywords},
-        },
-        value::Value,
-    },
-    name, name_origin, reliable, unverified,
+    Field,
+    Type::{Date, Float, Ip, Ips, Keyword, Keywords},
+    Value, name, name_origin, reliable, unverified,
 };
 use crate::record::{Action, Alert};
 
 type F = Field<Alert>;
 
 /// An alert. The order is that of the simple schema.
-pub(in crate::codec) const FIELDS: &[Field<Alert>] = &[
+pub(crate) const FIELDS: &[Field<Alert>] = &[
     F::new(Date, "when it was decided", |alert, _| Value::Time(alert.time))
         .simple(&["timestamp"])
         .ecs(&["@timestamp"])

@@ -1,18 +1,16 @@
 //! The fields of health records.
 
-use super::super::{
-    field::{
-        Field,
-        Type::{Boolean, Counts, Date, Keyword, Keywords, Long},
-    },
-    value::Value,
+use super::{
+    Field,
+    Type::{Boolean, Counts, Date, Keyword, Keywords, Long},
+    Value,
 };
 use crate::record::Health;
 
 type F = Field<Health>;
 
 /// A health record. The order is that of the simple schema.
-pub(in crate::codec) const FIELDS: &[Field<Health>] = &[
+pub(crate) const FIELDS: &[Field<Health>] = &[
     F::new(Date, "when it was written: the end of its interval", |health, _| {
         Value::Time(health.time)
     })

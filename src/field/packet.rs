@@ -1,22 +1,17 @@
 //! The fields of packets: of the outermost IP header, and of the frame.
 
 use super::{
-    super::{
-        field::{
-            Field,
-            Type::{Boolean, Date, Flattened, Ip, Ips, Keyword, Keywords, Long},
-        },
-        value::Value,
-    },
-    app, cim_flags, cim_protocol, cim_transport, flags, ip_version, name, name_origin, reliable,
-    transport, unverified,
+    Field,
+    Type::{Boolean, Date, Flattened, Ip, Ips, Keyword, Keywords, Long},
+    Value, app, cim_flags, cim_protocol, cim_transport, flags, ip_version, name, name_origin,
+    reliable, transport, unverified,
 };
 use crate::record::{CommunityId, FlowTags, Header, Icmp, Layer4, Packet, TcpFlags};
 
 type F = Field<Packet>;
 
 /// A packet. The order is that of the simple schema.
-pub(in crate::codec) const FIELDS: &[Field<Packet>] = &[
+pub(crate) const FIELDS: &[Field<Packet>] = &[
     F::new(Date, "when the frame was captured", |packet, _| Value::Time(packet.time))
         .simple(&["timestamp"])
         .ecs(&["@timestamp"])
