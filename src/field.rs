@@ -1,39 +1,53 @@
-//! The one table of fields: of each kind of record, every field with its value and its names in the
-//! schemas. Encoders, index templates and the field reference are all made of it.
+//! The one table of fields: of each kind of record, every field with its type, its value and its
+//! names in the schemas.
+//!
+//! `codec` lays documents out by it, `condition` finds in it what a config asks of records, and index
+//! templates and the field reference are made of it. A field is one entry in the file of its kind; a
+//! kind that is neither written nor asked has an empty table.
 
 mod alert;
 mod common;
+mod contact;
 mod entry;
 mod flow;
 mod health;
 mod origin;
 mod packet;
+mod per_kind;
+mod query;
 #[cfg(test)]
 mod reference;
+mod shared;
+mod texts;
 mod value;
-
-use std::net::IpAddr;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-pub use self::{common::ECS_VERSION, origin::Origin};
-pub(crate) use self::{
-    entry::{Field, Given, Type},
+pub use self::{
+    common::ECS_VERSION,
+    entry::{Field, Type},
+    origin::Origin,
     value::Value,
 };
-use crate::record::{Alert, Flow, Health, HostNames, Kind, Names, Packet, TcpFlags, Transport};
+pub(crate) use self::{
+    entry::Given,
+    per_kind::{PerKind, Slot},
+    query::{Accessor, Facts, Query},
+    texts::Texts,
+};
+use crate::record::{Kind, Kinds, Raw, Record, Records, Returned, Visit};
 
-/// Records of a kind that leaves the pipeline.
-pub(crate) trait Reported: Sized + 'static {
-    /// The kind.
-    const KIND: Kind;
-    /// The fields that only this kind has.
+/// Records with a table of fields.
+pub trait Fields: Record {
+    /// The fields that only this kind has. The order is that of the schema `simple`.
     const FIELDS: &'static [Field<Self>];
 
     /// All the fields, in the order they are written.
     fn fields() -> impl Iterator<Item = &'static Field<Self>> {
-        Self::FIELDS.iter().chain(common::Common::<Self>::FIELDS)
+        let common =
+            if Kinds::REPORTS.contains(Self::KIND) { common::Common::<Self>::FIELDS } else { &[] };
+        Self::FIELDS.iter().chain(common)
     }
 }
 
@@ -64,23 +78,42 @@ pub struct Named {
     pub about: &'static str,
 }
 
-/// Every field of a schema, kind after kind.
+/// The fields of one kind in a schema.
+struct Names(Schema);
+
+/// Whether a kind has fields of its own.
+struct HasFields;
+
+/// Every field that documents of a schema have, kind after kind.
 pub fn named(schema: Schema) -> impl Iterator<Item = Named> {
-    fn of<T: Reported>(schema: Schema) -> impl Iterator<Item = Named> {
-        T::fields().flat_map(move |field| {
-            field.names(schema).iter().map(|name| Named {
-                name,
-                kind: T::KIND,
-                r#type: field.r#type.name(),
-                is_list: field.r#type.is_list(),
-                about: field.about,
-            })
-        })
-    }
-    of::<Packet>(schema)
-        .chain(of::<Flow>(schema))
-        .chain(of::<Alert>(schema))
-        .chain(of::<Health>(schema))
+    all_named(schema).filter(|named| Kinds::REPORTS.contains(named.kind))
+}
+
+/// Every field of a schema, also of kinds that are never written, kind after kind.
+pub fn all_named(schema: Schema) -> impl Iterator<Item = Named> {
+    Kind::ALL.into_iter().flat_map(move |kind| Records::none(kind).visit(Names(schema)))
+}
+
+/// The kinds of record that have fields, so that they can be asked for them.
+pub fn kinds() -> Kinds {
+    let kinds = Kind::ALL.into_iter().filter(|kind| Records::none(*kind).visit(HasFields));
+    kinds.fold(Kinds::NONE, |kinds, kind| kinds.union(kind.into()))
+}
+
+/// Whether records are of a kind that has fields.
+pub fn are_known(records: &Records) -> bool {
+    records.visit(HasFields)
+}
+
+/// The name of a field in a schema, or in any of them, that is nearest to a wrong one.
+pub fn nearest(name: &str, schema: Option<Schema>) -> Option<&'static str> {
+    let schemas = Schema::ALL.into_iter().filter(|other| schema.is_none_or(|one| one == *other));
+    schemas
+        .flat_map(all_named)
+        .map(|field| (strsim::jaro_winkler(field.name, name), field.name))
+        .filter(|(likeness, _)| *likeness > 0.8)
+        .max_by(|one, other| one.0.total_cmp(&other.0))
+        .map(|(_, name)| name)
 }
 
 // === impl Schema ===
@@ -99,90 +132,37 @@ impl Schema {
     }
 }
 
-// === impl Reported ===
+// === impl Names ===
 
-impl Reported for Packet {
-    const KIND: Kind = Kind::Packet;
-    const FIELDS: &'static [Field<Self>] = packet::FIELDS;
-}
-
-impl Reported for Flow {
-    const KIND: Kind = Kind::Flow;
-    const FIELDS: &'static [Field<Self>] = flow::FIELDS;
-}
-
-impl Reported for Alert {
-    const KIND: Kind = Kind::Alert;
-    const FIELDS: &'static [Field<Self>] = alert::FIELDS;
-}
-
-impl Reported for Health {
-    const KIND: Kind = Kind::Health;
-    const FIELDS: &'static [Field<Self>] = health::FIELDS;
-}
-
-// === Values that several kinds have ===
-
-fn transport(transport: Transport) -> Value<'static> {
-    Value::plain(transport.keyword())
-}
-
-/// CIM knows one ICMP.
-fn cim_transport(transport: Transport) -> Value<'static> {
-    match (transport, transport.keyword()) {
-        (Transport::ICMP | Transport::ICMPV6, _) => Value::Plain("icmp"),
-        (_, Some(keyword)) => Value::Plain(keyword),
-        (Transport(number), None) => Value::Label(number.into()),
+impl<R: Fields> Visit<R, Vec<Named>> for Names {
+    fn visit(self, _records: &[R]) -> Vec<Named> {
+        let named = |field: &'static Field<R>| {
+            field.names(self.0).iter().map(|name| Named {
+                name,
+                kind: R::KIND,
+                r#type: field.r#type.name(),
+                is_list: field.r#type.is_list(),
+                about: field.about,
+            })
+        };
+        R::fields().flat_map(named).collect()
     }
 }
 
-fn cim_protocol(transport: Transport) -> Value<'static> {
-    Value::Plain(match transport {
-        Transport::ICMP | Transport::ICMPV6 => "icmp",
-        _ => "ip",
-    })
+// === impl HasFields ===
+
+impl<R: Fields> Visit<R, bool> for HasFields {
+    fn visit(self, _records: &[R]) -> bool {
+        !R::FIELDS.is_empty()
+    }
 }
 
-fn ip_version(address: IpAddr) -> Value<'static> {
-    Value::Plain(if address.is_ipv4() { "ipv4" } else { "ipv6" })
+// === Kinds without fields ===
+
+impl Fields for Raw {
+    const FIELDS: &'static [Field<Self>] = &[];
 }
 
-/// CIM wants the application named, known or not.
-fn app(protocol: Option<&str>) -> Value<'_> {
-    protocol.map_or(Value::Plain("unknown"), Value::Text)
-}
-
-/// Control bits by name, where there are any.
-fn flags(flags: TcpFlags) -> Value<'static> {
-    let named = TcpFlags(flags.0 & 0xff);
-    if named == TcpFlags::default() { Value::Absent } else { Value::Flags(named) }
-}
-
-/// CIM knows no bits about congestion.
-fn cim_flags(all: TcpFlags) -> Value<'static> {
-    flags(TcpFlags(all.0 & !(TcpFlags::ECE | TcpFlags::CWR)))
-}
-
-/// The one name to show.
-fn name(names: Option<&HostNames>) -> Value<'_> {
-    Value::text(names.and_then(HostNames::name))
-}
-
-fn name_origin(names: Option<&HostNames>) -> Value<'static> {
-    Value::plain(names.map(|names| names.origin.name()))
-}
-
-fn reliable(names: &Names) -> Value<'_> {
-    both(names, |names| &names.reliable)
-}
-
-fn unverified(names: &Names) -> Value<'_> {
-    both(names, |names| &names.unverified)
-}
-
-fn both(names: &Names, pick: fn(&HostNames) -> &[Box<str>]) -> Value<'_> {
-    Value::texts(
-        names.source.as_deref().map_or(&[], pick),
-        names.destination.as_deref().map_or(&[], pick),
-    )
+impl Fields for Returned {
+    const FIELDS: &'static [Field<Self>] = &[];
 }

@@ -14,7 +14,7 @@ const VENDOR_PRODUCT: &str = "Tidegate Tidegate";
 impl<T: 'static> Common<T> {
     pub(crate) const FIELDS: &'static [Field<T>] = &[
         Field::of_run(Type::Keyword, "version of the Elastic Common Schema", |_, _| {
-            Value::Plain(ECS_VERSION)
+            Value::Text(ECS_VERSION)
         })
         .ecs(&["ecs.version"]),
         Field::of_run(Type::Keyword, "the module that made the record", |_, _| {
@@ -47,7 +47,7 @@ impl<T: 'static> Common<T> {
         Field::of_run(Type::Keyword, "who made the sensor", |_, _| Value::Plain("Tidegate"))
             .ecs(&["observer.vendor", "observer.product"]),
         Field::of_run(Type::Keyword, "the sensor's release", |_, _| {
-            Value::Plain(env!("CARGO_PKG_VERSION"))
+            Value::Text(env!("CARGO_PKG_VERSION"))
         })
         .ecs(&["observer.version"]),
         Field::of_run(
@@ -64,7 +64,7 @@ impl<T: 'static> Common<T> {
         Field::of_run(Type::Keyword, "the shipper", |_, _| Value::Plain("tidegate"))
             .ecs(&["agent.type"]),
         Field::of_run(Type::Keyword, "the shipper's release", |_, _| {
-            Value::Plain(env!("CARGO_PKG_VERSION"))
+            Value::Text(env!("CARGO_PKG_VERSION"))
         })
         .ecs(&["agent.version"]),
         Field::of_run(Type::Keyword, "vendor and product of the sensor", |_, _| {

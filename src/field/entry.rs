@@ -1,17 +1,21 @@
-//! A field of a kind of record: its value, and its name in each schema.
+//! A field of a kind of record: its value, its type, and its name in each schema.
 
-use super::{Origin, Schema, Value};
-use crate::record::Kind;
+use super::{
+    Origin, Schema, Texts, Value,
+    texts::{Form, Possible},
+};
+use crate::{component::Clock, record::Kind};
 
 /// A field of records of type `T`.
 #[derive(Debug)]
-pub(crate) struct Field<T: 'static> {
-    /// What its values are, where they are indexed.
+pub struct Field<T: 'static> {
+    /// What its values are.
     pub(crate) r#type: Type,
     /// What it is, for the reference.
     pub(crate) about: &'static str,
     /// Where its value comes from.
     pub(crate) given: Given<T>,
+    possible: Possible,
     simple: &'static [&'static str],
     ecs: &'static [&'static str],
     cim: &'static [&'static str],
@@ -26,25 +30,36 @@ pub(crate) enum Given<T: 'static> {
     Run(for<'a> fn(&'a Origin, Kind) -> Value<'a>),
 }
 
-/// What a field's values are, in the terms of Elasticsearch's mappings.
+/// What a field's values are: how they are indexed, and what they can be compared with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Type {
+pub enum Type {
+    /// True or false.
     Boolean,
     /// An object of whole numbers.
     Counts,
     /// A keyword that is the same in all documents of an index.
     ConstantKeyword,
+    /// A point in time.
     Date,
-    /// An object with keys of the user's choice, indexed as keywords.
+    /// An object of the extra fields the config asks for, each with several texts, indexed as
+    /// keywords.
     Flattened,
+    /// A number with a fraction.
     Float,
+    /// An address.
     Ip,
+    /// A text.
     Keyword,
-    /// Several keywords.
+    /// Several texts.
     Keywords,
     /// Several addresses.
     Ips,
+    /// A number that is no quantity (a VLAN id, a protocol number): indexed as a keyword.
+    Label,
+    /// A whole number, 0 or more.
     Long,
+    /// A whole number that may be below zero.
+    Signed,
 }
 
 // === impl Field ===
@@ -56,7 +71,7 @@ impl<T> Field<T> {
         about: &'static str,
         value: for<'a> fn(&'a T, &'a Origin) -> Value<'a>,
     ) -> Self {
-        Self { r#type, about, given: Given::Record(value), simple: &[], ecs: &[], cim: &[] }
+        Self::given(r#type, about, Given::Record(value))
     }
 
     /// A field whose value all records of an encoder share.
@@ -65,7 +80,12 @@ impl<T> Field<T> {
         about: &'static str,
         value: for<'a> fn(&'a Origin, Kind) -> Value<'a>,
     ) -> Self {
-        Self { r#type, about, given: Given::Run(value), simple: &[], ecs: &[], cim: &[] }
+        Self::given(r#type, about, Given::Run(value))
+    }
+
+    const fn given(r#type: Type, about: &'static str, given: Given<T>) -> Self {
+        let possible = Possible::Any;
+        Self { r#type, about, given, possible, simple: &[], ecs: &[], cim: &[] }
     }
 
     /// Its name in the simple schema.
@@ -83,12 +103,37 @@ impl<T> Field<T> {
         Self { cim: names, ..self }
     }
 
+    /// The texts it may have, if these are few: a condition that asks for another is a mistake.
+    pub(super) const fn one_of(self, words: fn() -> Vec<&'static str>) -> Self {
+        Self { possible: Possible::OneOf(words), ..self }
+    }
+
+    /// The form of the texts it may have.
+    pub(super) const fn of_form(self, form: Form) -> Self {
+        Self { possible: Possible::Form(form), ..self }
+    }
+
     /// Its names in a schema; none where the schema has no such field.
     pub(crate) const fn names(&self, schema: Schema) -> &'static [&'static str] {
         match schema {
             Schema::Simple => self.simple,
             Schema::Ecs => self.ecs,
             Schema::Cim => self.cim,
+        }
+    }
+
+    /// The texts it may have in records of `kind`.
+    pub(super) fn texts(&self, kind: Kind) -> Texts {
+        match (self.possible, self.given) {
+            (Possible::OneOf(words), _) => Texts::OneOf(words()),
+            (Possible::Form(form), _) => Texts::Form(form),
+            (Possible::Any, Given::Record(_)) => Texts::Any,
+            (Possible::Any, Given::Run(value)) => match value(&Origin::new("", Clock::Event), kind)
+            {
+                Value::Plain(word) => Texts::OneOf(vec![word]),
+                Value::Words(words) => Texts::OneOf(words.to_vec()),
+                _ => Texts::Any,
+            },
         }
     }
 }
@@ -125,13 +170,18 @@ impl Type {
             Self::Flattened => "flattened",
             Self::Float => "float",
             Self::Ip | Self::Ips => "ip",
-            Self::Keyword | Self::Keywords => "keyword",
-            Self::Long => "long",
+            Self::Keyword | Self::Keywords | Self::Label => "keyword",
+            Self::Long | Self::Signed => "long",
         }
     }
 
     /// Whether a value is a list.
     pub(crate) const fn is_list(self) -> bool {
         matches!(self, Self::Ips | Self::Keywords)
+    }
+
+    /// Whether a value is an object, whose members are asked for one by one.
+    pub(crate) const fn is_object(self) -> bool {
+        matches!(self, Self::Counts | Self::Flattened)
     }
 }

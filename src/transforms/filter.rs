@@ -12,12 +12,11 @@ use crate::{
         Asks, Carries, Component, Configure, Context, Error, Outbox, Port, Problem, Signature,
         Transform,
     },
-    condition::{Asked, Condition, Predicate},
-    record::{Kind, Kinds, Record, Timestamp, VisitMut},
+    condition::{Condition, Predicate},
+    field::{self, Fields, Origin},
+    record::{Timestamp, VisitMut},
 };
 
-/// The kinds that conditions can be asked of.
-pub(super) const KINDS: Kinds = Kinds::REPORTS.union(Kinds::of(&[Kind::Contact]));
 /// Reason under which records count that the condition does not let through.
 const CONDITION: &str = "condition";
 /// Reason for records of another kind, which validation keeps away.
@@ -35,16 +34,17 @@ pub struct Config {
 #[derive(Debug)]
 struct Filter {
     predicate: Predicate,
+    origin: Origin,
 }
 
 /// Keeps the records for which a condition holds, in their order.
-struct Keep<'a>(&'a Predicate);
+struct Keep<'a>(&'a Filter);
 
 // === impl Config ===
 
 impl Configure for Config {
     fn signature(&self) -> Signature {
-        Signature::transform(KINDS, Carries::Inputs)
+        Signature::transform(field::kinds(), Carries::Inputs)
     }
 
     fn check(&self) -> Vec<Problem> {
@@ -55,8 +55,9 @@ impl Configure for Config {
         self.condition.asks("condition")
     }
 
-    fn build(&self, _context: &Context) -> Result<Component, Error> {
-        Ok(Component::transform(Filter { predicate: compile(&self.condition)? }))
+    fn build(&self, context: &Context) -> Result<Component, Error> {
+        let (predicate, origin) = (compile(&self.condition)?, Origin::of(context));
+        Ok(Component::transform(Filter { predicate, origin }))
     }
 }
 
@@ -70,10 +71,12 @@ pub(super) fn compile(condition: &Condition) -> Result<Predicate, Error> {
 
 // === impl Keep ===
 
-impl<R: Record + Asked> VisitMut<R, ()> for Keep<'_> {
+impl<R: Fields> VisitMut<R, ()> for Keep<'_> {
     /// All of them are not touched; of records that somebody else has, the kept ones are copied.
     fn visit_mut(self, records: &mut Arc<Vec<R>>) {
-        let holds = |record: &R| self.0.holds(record);
+        let Filter { predicate, origin } = self.0;
+        let question = predicate.of::<R>();
+        let holds = |record: &R| question.holds(record, origin);
         let Some(first) = records.iter().position(|record| !holds(record)) else { return };
         if let Some(owned) = Arc::get_mut(records) {
             let mut rest = owned.split_off(first);
@@ -92,12 +95,12 @@ impl<R: Record + Asked> VisitMut<R, ()> for Keep<'_> {
 impl Transform for Filter {
     fn apply(&mut self, mut batch: Batch, _now: Timestamp, out: &mut Outbox<'_>) {
         let before = batch.records.len() as u64;
-        if !KINDS.contains(batch.records.kind()) {
+        if !field::are_known(&batch.records) {
             out.dropped(WRONG_KIND, before);
             batch.ack.settle(End::Dropped);
             return;
         }
-        batch.records.visit_mut(Keep(&self.predicate));
+        batch.records.visit_mut(Keep(self));
         out.filtered_for(CONDITION, before.saturating_sub(batch.records.len() as u64));
         out.push(Port::MAIN, batch);
     }
@@ -110,6 +113,7 @@ mod tests {
     use super::*;
     use crate::{
         ack::Receipts,
+        component::Clock,
         metrics::Meter,
         record::{Health, Records},
     };
@@ -138,7 +142,7 @@ mod tests {
     fn what_the_condition_holds_for_goes_on_and_the_rest_is_counted() {
         let condition = json!({"field": "tidegate.health.packets", "range": {"gte": 5}});
         let predicate = compile(&serde_json::from_value(condition).unwrap()).unwrap();
-        let mut filter = Filter { predicate };
+        let mut filter = Filter { predicate, origin: Origin::new("sensor", Clock::Event) };
         for shared in [false, true] {
             let meter = Meter::new("only", "filter");
             let mut passed = |records| pass(&mut filter, &meter, records);

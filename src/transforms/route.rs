@@ -8,7 +8,7 @@ use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::filter::{KINDS, WRONG_KIND, compile};
+use super::filter::{WRONG_KIND, compile};
 use crate::{
     ack::End,
     batch::Batch,
@@ -16,8 +16,9 @@ use crate::{
         Asks, Carries, Component, Configure, Context, Error, Outbox, Port, PortSpec, Problem,
         Signature, Transform,
     },
-    condition::{Asked, Condition, Predicate},
-    record::{Record, Records, Timestamp, VisitMut},
+    condition::{Condition, Predicate, Question},
+    field::{self, Fields, Origin},
+    record::{Records, Timestamp, VisitMut},
 };
 
 /// The port of records for which no condition holds.
@@ -46,6 +47,7 @@ pub struct Config {
 struct Route {
     /// Of each port but the last, which is `_unmatched`.
     predicates: Vec<Predicate>,
+    origin: Origin,
     /// The ports of each record of the batch at hand, as bits.
     ways: Vec<u64>,
 }
@@ -72,7 +74,7 @@ impl Configure for Config {
     fn signature(&self) -> Signature {
         let names = self.routes.keys().cloned().chain([UNMATCHED.to_owned()]);
         let ports = names.map(|name| PortSpec::named(name, Carries::Inputs)).collect();
-        Signature { accepts: KINDS, ports }
+        Signature { accepts: field::kinds(), ports }
     }
 
     fn check(&self) -> Vec<Problem> {
@@ -113,17 +115,17 @@ impl Configure for Config {
         routes.flat_map(|(name, condition)| condition.asks(&format!("routes.{name}"))).collect()
     }
 
-    fn build(&self, _context: &Context) -> Result<Component, Error> {
-        Ok(Component::transform(Route::new(self)?))
+    fn build(&self, context: &Context) -> Result<Component, Error> {
+        Ok(Component::transform(Route::new(self, Origin::of(context))?))
     }
 }
 
 // === impl Route ===
 
 impl Route {
-    fn new(config: &Config) -> Result<Self, Error> {
+    fn new(config: &Config, origin: Origin) -> Result<Self, Error> {
         let predicates = config.routes.values().map(compile).collect::<Result<_, _>>()?;
-        Ok(Self { predicates, ways: Vec::new() })
+        Ok(Self { predicates, origin, ways: Vec::new() })
     }
 
     /// The ports that anybody reads.
@@ -139,10 +141,10 @@ impl Route {
     }
 
     /// Where a record goes.
-    fn way(&self, record: &impl Asked) -> u64 {
+    fn way<R: Fields>(&self, questions: &[&Question<R>], record: &R) -> u64 {
         let mut way = 0;
-        for (at, predicate) in self.predicates.iter().enumerate() {
-            way |= u64::from(predicate.holds(record)) << at;
+        for (at, question) in questions.iter().enumerate() {
+            way |= u64::from(question.holds(record, &self.origin)) << at;
         }
         if way == 0 { self.unmatched() } else { way }
     }
@@ -150,14 +152,15 @@ impl Route {
 
 // === impl Split ===
 
-impl<R: Record + Asked> VisitMut<R, Vec<Part>> for Split<'_, '_> {
+impl<R: Fields> VisitMut<R, Vec<Part>> for Split<'_, '_> {
     fn visit_mut(self, records: &mut Arc<Vec<R>>) -> Vec<Part> {
         let Self { route, read, out } = self;
         let mut ways = std::mem::take(&mut route.ways);
         ways.clear();
+        let questions: Vec<_> = route.predicates.iter().map(Predicate::of::<R>).collect();
         let (mut unmatched, mut unread) = (0, 0);
         for record in records.iter() {
-            let way = route.way(record);
+            let way = route.way(&questions, record);
             match way & read {
                 0 if way == route.unmatched() => unmatched += 1,
                 0 => unread += 1,
@@ -218,7 +221,7 @@ fn sort<T: Clone>(records: Arc<Vec<T>>, ways: &[u64], ports: usize) -> Vec<Vec<T
 impl Transform for Route {
     fn apply(&mut self, batch: Batch, _now: Timestamp, out: &mut Outbox<'_>) {
         let Batch { mut records, ack, watermark } = batch;
-        if !KINDS.contains(records.kind()) {
+        if !field::are_known(&records) {
             out.dropped(WRONG_KIND, records.len() as u64);
             ack.settle(End::Dropped);
             return;
