@@ -39,7 +39,7 @@ fn packet(number: u16) -> Packet {
         outer: Header {
             source: address(number, 1),
             destination: address(number, 254),
-            transport: if number % 2 == 0 { Transport::TCP } else { Transport::UDP },
+            transport: if number.is_multiple_of(2) { Transport::TCP } else { Transport::UDP },
             ip_bytes: 46 + u32::from(number),
             fragment: None,
             layer4: Layer4::Udp(ports, 0),
@@ -62,7 +62,7 @@ fn flow(number: u16) -> Flow {
         initiator.sent(number.into(), 100 * u64::from(number)),
         responder.sent(2, 700),
     );
-    flow.conn_state = if number % 3 == 0 { ConnState::S0 } else { ConnState::Sf };
+    flow.conn_state = if number.is_multiple_of(3) { ConnState::S0 } else { ConnState::Sf };
     flow.direction = Some(Direction::Outbound);
     flow
 }

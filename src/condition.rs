@@ -78,8 +78,13 @@ impl Condition {
         self.visit(key, &mut |condition, key| {
             let Some(field) = &condition.field else { return };
             let query = Query::new(field, condition.schema);
+            let facts = query.facts();
+            if facts.is_none() && condition.schema.is_some() {
+                // A problem of the condition by itself.
+                return;
+            }
             let extra = query.extra();
-            let kinds = match (&extra, query.facts()) {
+            let kinds = match (&extra, facts) {
                 (Some((_, kinds)), _) => *kinds,
                 (None, facts) => facts.map_or(Kinds::NONE, |facts| facts.kinds),
             };

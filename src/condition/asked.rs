@@ -3,7 +3,7 @@
 use super::sort::Sort;
 use crate::{
     component::Problem,
-    field::{Query, Schema, Texts},
+    field::{self, Query, Schema, Texts},
 };
 
 /// The field a condition asks for.
@@ -20,14 +20,24 @@ pub(super) struct Asked {
 
 impl Asked {
     /// The field of that name, in a schema or in any. A name that no table has is taken for one of
-    /// tshark's: whether it is one shows where the extra fields of the pipeline are known.
+    /// tshark's, unless it was to be that of a schema: whether it is one shows where the extra fields
+    /// of the pipeline are known.
     ///
     /// # Errors
-    /// A name that means several things, at `key`.
+    /// A name that means several things, or that the schema does not have, at `key`.
     pub(super) fn new(name: &str, schema: Option<Schema>, key: &str) -> Result<Self, Problem> {
         let query = Query::new(name, schema);
         let Some(facts) = query.facts() else {
-            return Ok(Self { query, sort: Sort::Printed, texts: Texts::Any });
+            let Some(schema) = schema else {
+                return Ok(Self { query, sort: Sort::Printed, texts: Texts::Any });
+            };
+            let message = format!("the schema {} has no field `{name}`", schema.name());
+            return Err(Problem::new(key, message).hint(
+                match field::nearest(name, Some(schema)) {
+                    Some(nearest) => format!("did you mean `{nearest}`?"),
+                    None => "leave `schema` out, or see docs/fields.md".to_owned(),
+                },
+            ));
         };
         if let Some([one, other]) = facts.ambiguous {
             let (one, other) = (one.name(), other.name());

@@ -534,6 +534,12 @@ fn a_value_that_does_not_fit_its_field_is_refused() {
             "c.equals",
             "`source.mac` is never \"00:16:47:9d:f2:c2\"",
         ),
+    ]);
+}
+
+#[test]
+fn what_a_field_never_is_and_bounds_without_a_number_between_are_refused() {
+    check(vec![
         (
             json!({"field": "source.address", "equals": "2001:DB8::1"}),
             "c.equals",
@@ -573,6 +579,11 @@ fn a_value_that_does_not_fit_its_field_is_refused() {
             json!({"all": [{"field": "tags", "exists": true}], "schema": "ecs"}),
             "c.schema",
             "`schema` goes with `field`",
+        ),
+        (
+            json!({"field": "source_ip", "schema": "ecs", "exists": true}),
+            "c.field",
+            "the schema ecs has no field `source_ip`",
         ),
         (json!({"field": "source.ip", "in": []}), "c.in", "there is no value"),
         (json!({"field": "source.ip", "cidr": []}), "c.cidr", "there is no network"),
