@@ -1,15 +1,11 @@
 //! Records as bytes: what an [`EncodingConfig`] asks for, and the [`Encoder`] that writes it.
 //!
-//! One table ([`fields`]) says of each kind of record what fields it has, with their values and their
+//! One table ([`field`]) says of each kind of record what fields it has, with their values and their
 //! names in the schemas. An encoder lays out what its schema and its filter leave of it
 //! ([`mod@layout`]), once; its codec (json, yaml, msgpack) writes each record by that layout.
 
-mod field;
-pub mod fields;
 mod layout;
-mod origin;
 pub mod returned;
-mod value;
 mod yaml;
 
 use std::sync::Arc;
@@ -17,14 +13,12 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 
-pub use self::origin::Origin;
-use self::{
-    fields::Reported,
-    layout::{Document, Layout},
-};
+use self::layout::{Document, Layout};
+pub use crate::field::{Origin, Schema};
 use crate::{
     component::{self, Problem},
-    record::{Alert, Flow, Health, Kind, Packet, Records, Returned, Timestamp},
+    field::{self, Fields, PerKind},
+    record::{Kind, Kinds, Records, Returned, Timestamp, Visit},
 };
 
 /// How a sink writes records.
@@ -61,18 +55,6 @@ pub enum Codec {
     Msgpack,
 }
 
-/// The names and the selection of the fields.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Schema {
-    /// Few flat fields: time, addresses, protocol, destination port and size; what the kind adds.
-    Simple,
-    /// The Elastic Common Schema, as nested objects; what it has no name for is under `tidegate`.
-    Ecs,
-    /// Splunk's Common Information Model, flat: Network Traffic, alerts as Intrusion Detection.
-    Cim,
-}
-
 /// A side of a flow.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -88,20 +70,24 @@ pub enum Side {
 #[derive(Debug, Clone)]
 pub struct Encoder {
     codec: Codec,
-    schema: Schema,
     stamped: bool,
     origin: Origin,
-    layouts: Arc<Layouts>,
+    /// What is written of each kind of record.
+    layouts: Arc<PerKind>,
 }
 
-/// What is written of each kind of record.
-#[derive(Debug)]
-struct Layouts {
-    packet: Layout<Packet>,
-    flow: Layout<Flow>,
-    alert: Layout<Alert>,
-    health: Layout<Health>,
+/// Lays a kind of record out.
+struct LayOut<'a>(&'a EncodingConfig, Schema, &'a Origin);
+
+/// Appends the record at `index` to `out`.
+struct Write<'a> {
+    encoder: &'a Encoder,
+    index: usize,
+    out: &'a mut Vec<u8>,
 }
+
+/// The time that is written of the record at an index.
+struct TimeAt<'a>(&'a Encoder, usize);
 
 /// Why a record can't be written.
 #[derive(Debug, thiserror::Error)]
@@ -163,40 +149,18 @@ fn is_or_lies_under(name: &str, stem: &str) -> bool {
 }
 
 fn unknown_fields(schema: Schema, key: &str, names: &[String]) -> Vec<Problem> {
-    let is_known = |name: &str| fields::named(schema).any(|f| is_or_lies_under(f.name, name));
+    let is_known = |name: &str| field::named(schema).any(|f| is_or_lies_under(f.name, name));
     let unknown = names.iter().enumerate().filter(|(_, name)| !is_known(name));
     unknown
         .map(|(at, name)| {
             let problem = format!("the schema {} has no field {name:?}", schema.name());
-            Problem::new(format!("encoding.{key}[{at}]"), problem).hint(nearest(schema, name))
+            let hint = match field::nearest(name, Some(schema)) {
+                Some(nearest) => format!("did you mean {nearest}?"),
+                None => "docs/fields.md lists its fields".to_owned(),
+            };
+            Problem::new(format!("encoding.{key}[{at}]"), problem).hint(hint)
         })
         .collect()
-}
-
-fn nearest(schema: Schema, name: &str) -> String {
-    let nearest = fields::named(schema)
-        .map(|field| (strsim::jaro_winkler(field.name, name), field.name))
-        .max_by(|one, other| one.0.total_cmp(&other.0));
-    match nearest {
-        Some((likeness, nearest)) if likeness > 0.8 => format!("did you mean {nearest}?"),
-        _ => "docs/fields.md lists its fields".to_owned(),
-    }
-}
-
-// === impl Schema ===
-
-impl Schema {
-    /// All schemas.
-    pub const ALL: [Self; 3] = [Self::Simple, Self::Ecs, Self::Cim];
-
-    /// The name in a config.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Simple => "simple",
-            Self::Ecs => "ecs",
-            Self::Cim => "cim",
-        }
-    }
 }
 
 // === impl Encoder ===
@@ -208,14 +172,10 @@ impl Encoder {
         let schema = config.schema.unwrap_or(default);
         Self {
             codec: config.codec,
-            schema,
             stamped: schema == Schema::Ecs && config.keeps("@timestamp"),
-            layouts: Arc::new(Layouts {
-                packet: layout(config, schema, &origin),
-                flow: layout(config, schema, &origin),
-                alert: layout(config, schema, &origin),
-                health: layout(config, schema, &origin),
-            }),
+            layouts: Arc::new(PerKind::new(|kind| {
+                Records::none(kind).visit(LayOut(config, schema, &origin))
+            })),
             origin,
         }
     }
@@ -242,28 +202,21 @@ impl Encoder {
     /// The time that is written as the record's own; `None` where [`encode`](Self::encode) fails.
     pub fn time(&self, records: &Records, index: usize) -> Option<Timestamp> {
         match records {
-            Records::Raw(_) | Records::Contacts(_) => None,
-            Records::Packets(packets) => packets.get(index).map(|packet| packet.time),
-            Records::Flows(flows) => flows.get(index).map(|flow| match self.schema {
-                Schema::Simple => flow.start,
-                Schema::Ecs | Schema::Cim => flow.end,
-            }),
-            Records::Alerts(alerts) => alerts.get(index).map(|alert| alert.time),
-            Records::Health(health) => health.get(index).map(|health| health.time),
             Records::Returned(records) => records.get(index)?.time,
+            _ => records.visit(TimeAt(self, index)),
         }
     }
 
     fn encode_kind(&self, records: &Records, index: usize, out: &mut Vec<u8>) -> Result<(), Error> {
-        let Layouts { packet, flow, alert, health } = &*self.layouts;
         match records {
-            Records::Raw(_) | Records::Contacts(_) => Err(Error::Kind(records.kind())),
-            Records::Packets(packets) => self.write(packet, packets, index, out),
-            Records::Flows(flows) => self.write(flow, flows, index, out),
-            Records::Alerts(alerts) => self.write(alert, alerts, index, out),
-            Records::Health(records) => self.write(health, records, index, out),
             Records::Returned(records) => self.write_again(records, index, out),
+            _ => records.visit(Write { encoder: self, index, out }),
         }
+    }
+
+    /// The layout of a kind that has an output form.
+    fn layout<R: Fields>(&self) -> Option<&Layout<R>> {
+        self.layouts.get::<R, Layout<R>>().filter(|_| Kinds::REPORTS.contains(R::KIND))
     }
 
     /// The document is written as it was. A destination of JSON gets one JSON text a line, whatever
@@ -289,7 +242,7 @@ impl Encoder {
         Ok(())
     }
 
-    fn write<T>(
+    fn write<T: Fields>(
         &self,
         layout: &Layout<T>,
         records: &[T],
@@ -310,8 +263,32 @@ impl Encoder {
     }
 }
 
-fn layout<T: Reported>(config: &EncodingConfig, schema: Schema, origin: &Origin) -> Layout<T> {
-    Layout::new(T::KIND, T::fields(), schema, config, origin)
+// === impl LayOut ===
+
+impl<R: Fields> Visit<R, field::Slot> for LayOut<'_> {
+    fn visit(self, _records: &[R]) -> field::Slot {
+        let Self(config, schema, origin) = self;
+        Box::new(Layout::<R>::new(schema, config, origin))
+    }
+}
+
+// === impl Write ===
+
+impl<R: Fields> Visit<R, Result<(), Error>> for Write<'_> {
+    fn visit(self, records: &[R]) -> Result<(), Error> {
+        let Self { encoder, index, out } = self;
+        let layout = encoder.layout::<R>().ok_or(Error::Kind(R::KIND))?;
+        encoder.write(layout, records, index, out)
+    }
+}
+
+// === impl TimeAt ===
+
+impl<R: Fields> Visit<R, Option<Timestamp>> for TimeAt<'_> {
+    fn visit(self, records: &[R]) -> Option<Timestamp> {
+        let Self(encoder, index) = self;
+        encoder.layout::<R>()?.time(records.get(index)?, &encoder.origin)
+    }
 }
 
 // === impl Error ===

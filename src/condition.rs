@@ -1,32 +1,35 @@
 //! Conditions on the fields of records, for the transforms that choose: `filter` and `route`.
 //!
-//! A [`Condition`] is what the config says. It is checked and compiled once into a [`Predicate`],
-//! which asks records for the values of a [`Field`] and allocates nothing. Records are asked through
-//! [`Asked`]: an accessor for each kind, and one table of what each field is and who has it.
+//! A [`Condition`] is what the config says. It is checked and compiled once into a [`Predicate`]: for
+//! each kind of record a tree of accessors out of the table of fields ([`field`](crate::field)), which
+//! is asked of records and allocates nothing.
 
-mod field;
+mod asked;
 mod operand;
 mod predicate;
-mod record;
+mod sort;
+mod test;
 #[cfg(test)]
 mod tests;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use self::{asked::Asked, predicate::Node, test::Test};
 pub use self::{
-    field::Field,
     operand::{Literal, Networks, Range},
-    predicate::Predicate,
-    record::Asked,
+    predicate::{Predicate, Question},
 };
-use self::{operand::Test, predicate::Node};
-use crate::component::{Asks, Problem};
+use crate::{
+    component::{Asks, Problem},
+    field::{Query, Schema},
+    record::Kinds,
+};
 
 /// Something that holds for a record or does not: either of a field, or of other conditions.
 ///
-/// A field that a record does not have fails every comparison; of a field with several values (tags)
-/// one has to pass. Text is compared as it stands, upper and lower case being different.
+/// A field that a record does not have fails every comparison; of a field with several values (`tags`,
+/// `related.ip`) one has to pass. Text is compared as it stands, upper and lower case being different.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Condition {
@@ -36,17 +39,21 @@ pub struct Condition {
     pub any: Option<Vec<Self>>,
     /// This condition does not hold.
     pub not: Option<Box<Self>>,
-    /// The field, by its name in the Elastic Common Schema. It goes with one of `equals`, `in`,
-    /// `cidr`, `range` and `exists`.
-    pub field: Option<Field>,
-    /// The field has this value: a number, an address, a text, or true or false.
+    /// The field, by its name in any schema of documents (docs/fields.md), or by tshark's name of one
+    /// that an `extract` before it keeps (`dns.qry.name`). It goes with one of `equals`, `in`, `cidr`,
+    /// `range` and `exists`. What sinks decide (`data_stream.dataset`) is asked for as it is by default.
+    pub field: Option<String>,
+    /// The schema whose name `field` is: `simple`, `ecs` or `cim` (default: any; a name that means
+    /// different things in two of them needs it).
+    pub schema: Option<Schema>,
+    /// The field has this value: a number, an address, a text, a time, or true or false.
     pub equals: Option<Literal>,
     /// The field has one of these values.
     #[serde(rename = "in")]
     pub one_of: Option<Vec<Literal>>,
     /// The address lies in one of these networks, as `10.0.0.0/8`; one or a list.
     pub cidr: Option<Networks>,
-    /// The number lies between these bounds.
+    /// The number or the time lies between these bounds.
     pub range: Option<Range>,
     /// The record has the field (true), or has not (false).
     pub exists: Option<bool>,
@@ -62,19 +69,27 @@ impl Condition {
     pub fn compile(&self, key: &str) -> Result<Predicate, Vec<Problem>> {
         let mut problems = Vec::new();
         let node = self.node(key, &mut problems);
-        if problems.is_empty() { Ok(Predicate(node)) } else { Err(problems) }
+        if problems.is_empty() { Ok(Predicate::new(&node)) } else { Err(problems) }
     }
 
     /// The fields it asks for, each with its key and the kinds of record that have it.
     pub fn asks(&self, key: &str) -> Vec<Asks> {
         let mut asks = Vec::new();
         self.visit(key, &mut |condition, key| {
-            let ask = |field: Field| Asks {
-                key: format!("{key}.field"),
-                field: field.name(),
-                kinds: field.kinds(),
+            let Some(field) = &condition.field else { return };
+            let query = Query::new(field, condition.schema);
+            let facts = query.facts();
+            if facts.is_none() && condition.schema.is_some() {
+                // A problem of the condition by itself.
+                return;
+            }
+            let extra = query.extra();
+            let kinds = match (&extra, facts) {
+                (Some((_, kinds)), _) => *kinds,
+                (None, facts) => facts.map_or(Kinds::NONE, |facts| facts.kinds),
             };
-            asks.extend(condition.field.map(ask));
+            let extra = extra.map(|(name, _)| name);
+            asks.push(Asks { key: format!("{key}.field"), field: field.clone(), kinds, extra });
         });
         asks
     }
@@ -92,7 +107,7 @@ impl Condition {
         }
     }
 
-    fn node(&self, key: &str, problems: &mut Vec<Problem>) -> Node {
+    fn node(&self, key: &str, problems: &mut Vec<Problem>) -> Node<Query> {
         let forms = [
             ("all", self.all.is_some()),
             ("any", self.any.is_some()),
@@ -130,7 +145,11 @@ impl Condition {
     }
 
     /// `all`, `any` or `not`.
-    fn joined(&self, name: &str, key: &str, problems: &mut Vec<Problem>) -> Node {
+    fn joined(&self, name: &str, key: &str, problems: &mut Vec<Problem>) -> Node<Query> {
+        if self.schema.is_some() {
+            let problem = Problem::new(format!("{key}.schema"), "`schema` goes with `field`");
+            problems.push(problem.hint("take it out, or put it into the conditions that it is of"));
+        }
         if let Some(condition) = &self.not {
             return Node::Not(Box::new(condition.node(&format!("{key}.not"), problems)));
         }
@@ -146,13 +165,18 @@ impl Condition {
     }
 
     /// A field and one operator.
-    fn comparison(&self, key: &str, operators: &[&str], problems: &mut Vec<Problem>) -> Node {
+    fn comparison(
+        &self,
+        key: &str,
+        operators: &[&str],
+        problems: &mut Vec<Problem>,
+    ) -> Node<Query> {
         const HINT: &str = "give one of `equals`, `in`, `cidr`, `range` and `exists`";
-        let Some(field) = self.field else { return Node::none() };
+        let Some(field) = &self.field else { return Node::none() };
         match operators {
             [_] => {}
             [] => {
-                let message = format!("what `{}` has to be is missing", field.name());
+                let message = format!("what `{field}` has to be is missing");
                 problems.push(Problem::new(key, message).hint(HINT));
             }
             [first, second, ..] => {
@@ -163,16 +187,24 @@ impl Condition {
                 );
             }
         }
+        let asked = match Asked::new(field, self.schema, &format!("{key}.field")) {
+            Ok(asked) => asked,
+            Err(problem) => {
+                problems.push(problem);
+                return Node::none();
+            }
+        };
         if let Some(there) = self.exists {
-            return Node::Exists(field, there);
+            return Node::Exists(asked.query, there);
         }
-        Node::Field(field, self.test(field, key, problems))
+        let test = self.test(&asked, key, problems);
+        Node::Field(asked.query, test.into())
     }
 
-    fn test(&self, field: Field, key: &str, problems: &mut Vec<Problem>) -> Test {
+    fn test(&self, asked: &Asked, key: &str, problems: &mut Vec<Problem>) -> Test {
         let at = |name: &str| format!("{key}.{name}");
         if let Some(value) = &self.equals {
-            return Test::values(field, [(at("equals"), value)], problems);
+            return Test::values(asked, vec![(at("equals"), value)], problems);
         }
         if let Some(values) = &self.one_of {
             if values.is_empty() {
@@ -181,13 +213,13 @@ impl Condition {
             }
             let values = values.iter().enumerate();
             let values = values.map(|(index, value)| (format!("{key}.in[{index}]"), value));
-            return Test::values(field, values, problems);
+            return Test::values(asked, values.collect(), problems);
         }
         if let Some(networks) = &self.cidr {
-            return Test::networks(field, networks, &at("cidr"), problems);
+            return Test::networks(asked, networks, &at("cidr"), problems);
         }
         match &self.range {
-            Some(range) => Test::range(field, range, &at("range"), problems),
+            Some(range) => Test::range(asked, range, &at("range"), problems),
             None => Test::Present,
         }
     }

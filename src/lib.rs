@@ -11,6 +11,7 @@ pub mod config;
 pub mod dns;
 mod document;
 pub mod ek;
+pub mod field;
 pub mod flow;
 pub mod log_limit;
 pub mod metrics;

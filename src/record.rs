@@ -2,7 +2,8 @@
 //!
 //! `Raw` lines become `Packet`s, packets become `Contact`s (what the judge feeds on) and `Flow`s,
 //! the judge adds `Alert`s, and each minute a `Health` record says how the sensor itself is.
-//! A consumer matches on the kind once a batch, never once a record.
+//! A consumer matches on the kind once a batch, never once a record: what is done with every kind is
+//! a [`Visit`] or a [`VisitMut`] of [`Records`], what a kind is like is in its [`Record`].
 
 mod alert;
 mod community_id;
@@ -17,7 +18,7 @@ mod returned;
 mod time;
 mod transport;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 
@@ -95,6 +96,81 @@ pub enum Records {
     Returned(Arc<Vec<Returned>>),
 }
 
+/// What every kind of record has.
+pub trait Record: fmt::Debug + Clone + Send + Sync + 'static {
+    /// The kind.
+    const KIND: Kind;
+    /// Whether it has addresses that can be given names: [`parties`](Self::parties).
+    const HAS_NAMES: bool = false;
+
+    /// The payload of a batch of them.
+    fn wrap(records: Arc<Vec<Self>>) -> Records;
+
+    /// About how many bytes of memory it holds, for the bounds of buffers.
+    fn memory_bytes(&self) -> usize;
+
+    /// What names it for good, the same when it is read or sent again: its id, and of a flow also the
+    /// report's number. `None` of what no sink takes.
+    fn identity(&self, _observer: &str) -> Option<(Id, Option<u32>)> {
+        None
+    }
+
+    /// What it is: of a record that was refused, what it was.
+    fn kind(&self) -> Kind {
+        Self::KIND
+    }
+
+    /// Its addresses and their names, if it is of a kind that [`HAS_NAMES`](Self::HAS_NAMES).
+    fn parties(&self) -> Option<Parties<'_>> {
+        None
+    }
+
+    /// Where the names of its addresses go.
+    fn names_mut(&mut self) -> Option<&mut Names> {
+        None
+    }
+}
+
+/// The addresses of a record, and the names they have.
+#[derive(Debug, Clone, Copy)]
+pub struct Parties<'a> {
+    /// When the one went to the other, whenever it is reported.
+    pub time: Timestamp,
+    /// The source, or the initiator.
+    pub source: IpAddr,
+    /// The destination or the responder, if there is one.
+    pub destination: Option<IpAddr>,
+    /// Their names.
+    pub names: &'a Names,
+}
+
+/// What somebody does with records of the kind `R`, whose result is an `O`.
+pub trait Visit<R, O> {
+    /// Does it with the records of a batch.
+    fn visit(self, records: &[R]) -> O;
+}
+
+/// What somebody does to records of the kind `R`, whose result is an `O`.
+pub trait VisitMut<R, O> {
+    /// Does it to the records of a batch. Whoever shares them keeps what he has.
+    fn visit_mut(self, records: &mut Arc<Vec<R>>) -> O;
+}
+
+/// How many there are.
+struct Count;
+
+/// The bytes of memory they hold.
+struct MemoryBytes;
+
+/// The kind of the record at an index; that of the batch past the end.
+struct KindAt(usize);
+
+/// Whether their kind has names.
+struct HasNames;
+
+/// The identity of the record at an index.
+struct IdentityAt<'a>(usize, &'a str);
+
 // === impl Kind ===
 
 impl Kind {
@@ -138,6 +214,12 @@ impl Kinds {
     pub const REPORTS: Self = Self::of(&[Kind::Packet, Kind::Flow, Kind::Alert, Kind::Health]);
     /// Every kind.
     pub const ALL: Self = Self::of(&Kind::ALL);
+
+    /// The kinds whose records have addresses that can be given names.
+    pub fn with_names() -> Self {
+        let named = Kind::ALL.into_iter().filter(|kind| Records::none(*kind).visit(HasNames));
+        named.fold(Self::NONE, |kinds, kind| kinds.union(kind.into()))
+    }
 
     /// The set of these kinds.
     pub const fn of(kinds: &[Kind]) -> Self {
@@ -200,6 +282,50 @@ impl fmt::Debug for Kinds {
 // === impl Records ===
 
 impl Records {
+    /// Does something with them, whatever their kind.
+    pub fn visit<O, V>(&self, visitor: V) -> O
+    where
+        V: Visit<Raw, O>
+            + Visit<Packet, O>
+            + Visit<Contact, O>
+            + Visit<Flow, O>
+            + Visit<Alert, O>
+            + Visit<Health, O>
+            + Visit<Returned, O>,
+    {
+        match self {
+            Self::Raw(records) => visitor.visit(records),
+            Self::Packets(records) => visitor.visit(records),
+            Self::Contacts(records) => visitor.visit(records),
+            Self::Flows(records) => visitor.visit(records),
+            Self::Alerts(records) => visitor.visit(records),
+            Self::Health(records) => visitor.visit(records),
+            Self::Returned(records) => visitor.visit(records),
+        }
+    }
+
+    /// Does something to them, whatever their kind.
+    pub fn visit_mut<O, V>(&mut self, visitor: V) -> O
+    where
+        V: VisitMut<Raw, O>
+            + VisitMut<Packet, O>
+            + VisitMut<Contact, O>
+            + VisitMut<Flow, O>
+            + VisitMut<Alert, O>
+            + VisitMut<Health, O>
+            + VisitMut<Returned, O>,
+    {
+        match self {
+            Self::Raw(records) => visitor.visit_mut(records),
+            Self::Packets(records) => visitor.visit_mut(records),
+            Self::Contacts(records) => visitor.visit_mut(records),
+            Self::Flows(records) => visitor.visit_mut(records),
+            Self::Alerts(records) => visitor.visit_mut(records),
+            Self::Health(records) => visitor.visit_mut(records),
+            Self::Returned(records) => visitor.visit_mut(records),
+        }
+    }
+
     /// The kind all of them are of.
     pub fn kind(&self) -> Kind {
         match self {
@@ -215,23 +341,12 @@ impl Records {
 
     /// The kind of the record at `index`: of one that was refused, what it was.
     pub fn kind_of(&self, index: usize) -> Kind {
-        match self {
-            Self::Returned(records) => records.get(index).map_or(Kind::Returned, |it| it.kind),
-            _ => self.kind(),
-        }
+        self.visit(KindAt(index))
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        match self {
-            Self::Raw(records) => records.len(),
-            Self::Packets(records) => records.len(),
-            Self::Contacts(records) => records.len(),
-            Self::Flows(records) => records.len(),
-            Self::Alerts(records) => records.len(),
-            Self::Health(records) => records.len(),
-            Self::Returned(records) => records.len(),
-        }
+        self.visit(Count)
     }
 
     /// Whether there are none: such a batch only carries its watermark.
@@ -252,32 +367,59 @@ impl Records {
         }
     }
 
-    /// What names the record at `index` for good, the same when it is read or sent again: its id, and
-    /// of a flow also the report's number. `None` past the end, and for what no sink takes.
+    /// What names the record at `index` for good: its [`identity`](Record::identity). `None` past the
+    /// end, and for what no sink takes.
     pub fn id(&self, index: usize, observer: &str) -> Option<(Id, Option<u32>)> {
-        Some(match self {
-            Self::Packets(packets) => (packets.get(index)?.id(observer), None),
-            Self::Flows(flows) => {
-                let flow = flows.get(index)?;
-                (flow.id, Some(flow.sequence))
-            }
-            Self::Alerts(alerts) => (alerts.get(index)?.id(observer), None),
-            Self::Health(health) => (health.get(index)?.id(observer), None),
-            Self::Raw(_) | Self::Contacts(_) | Self::Returned(_) => return None,
-        })
+        self.visit(IdentityAt(index, observer))
     }
 
     /// About how many bytes of memory they hold, for the bounds of buffers.
     pub fn memory_bytes(&self) -> usize {
-        match self {
-            Self::Raw(records) => records.iter().map(|raw| size_of::<Raw>() + raw.line.len()).sum(),
-            Self::Packets(records) => records.iter().map(Packet::memory_bytes).sum(),
-            Self::Contacts(records) => records.len() * size_of::<Contact>(),
-            Self::Flows(records) => records.iter().map(Flow::memory_bytes).sum(),
-            Self::Alerts(records) => records.iter().map(Alert::memory_bytes).sum(),
-            Self::Health(records) => records.iter().map(Health::memory_bytes).sum(),
-            Self::Returned(records) => records.iter().map(Returned::memory_bytes).sum(),
-        }
+        self.visit(MemoryBytes)
+    }
+}
+
+impl<R> Visit<R, usize> for Count {
+    fn visit(self, records: &[R]) -> usize {
+        records.len()
+    }
+}
+
+impl<R: Record> Visit<R, usize> for MemoryBytes {
+    fn visit(self, records: &[R]) -> usize {
+        records.iter().map(R::memory_bytes).sum()
+    }
+}
+
+impl<R: Record> Visit<R, bool> for HasNames {
+    fn visit(self, _records: &[R]) -> bool {
+        R::HAS_NAMES
+    }
+}
+
+impl<R: Record> Visit<R, Kind> for KindAt {
+    fn visit(self, records: &[R]) -> Kind {
+        records.get(self.0).map_or(R::KIND, R::kind)
+    }
+}
+
+impl<R: Record> Visit<R, Option<(Id, Option<u32>)>> for IdentityAt<'_> {
+    fn visit(self, records: &[R]) -> Option<(Id, Option<u32>)> {
+        records.get(self.0)?.identity(self.1)
+    }
+}
+
+// === impl Raw ===
+
+impl Record for Raw {
+    const KIND: Kind = Kind::Raw;
+
+    fn wrap(records: Arc<Vec<Self>>) -> Records {
+        Records::Raw(records)
+    }
+
+    fn memory_bytes(&self) -> usize {
+        size_of::<Self>() + self.line.len()
     }
 }
 

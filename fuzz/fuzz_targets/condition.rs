@@ -5,8 +5,10 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use tidegate::{
+    component::Clock,
     condition::Condition,
     ek::{Line, Parser},
+    field::Origin,
     record::{Endpoint, Flow, Id, Packet, Raw, Transport},
 };
 
@@ -27,14 +29,16 @@ static FLOW: LazyLock<Flow> = LazyLock::new(|| {
     Flow::new(id, Transport::UDP, endpoint([10, 1, 2, 3], 51_234).sent(3, 300), responder)
 });
 
+static ORIGIN: LazyLock<Origin> = LazyLock::new(|| Origin::new("fuzz", Clock::Event));
+
 fuzz_target!(|text: &[u8]| {
     let Ok(condition) = serde_json::from_slice::<Condition>(text) else { return };
     condition.asks("condition");
     let negated = Condition { not: Some(Box::new(condition.clone())), ..Condition::default() };
     match (condition.compile("condition"), negated.compile("condition")) {
         (Ok(predicate), Ok(negated)) => {
-            assert_ne!(predicate.holds(&*PACKET), negated.holds(&*PACKET));
-            assert_ne!(predicate.holds(&*FLOW), negated.holds(&*FLOW));
+            assert_ne!(predicate.holds(&*PACKET, &ORIGIN), negated.holds(&*PACKET, &ORIGIN));
+            assert_ne!(predicate.holds(&*FLOW, &ORIGIN), negated.holds(&*FLOW, &ORIGIN));
         }
         (Err(problems), Err(same)) => {
             assert_eq!(problems.len(), same.len());

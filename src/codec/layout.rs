@@ -6,17 +6,17 @@
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
-use super::{
-    EncodingConfig, Origin, Schema,
-    field::{Field, Given},
-    value::Value,
+use super::EncodingConfig;
+use crate::{
+    field::{Fields, Given, Origin, Schema, Value},
+    record::{Kind, Timestamp},
 };
-use crate::record::Kind;
 
 /// What an encoder writes of records of type `T`.
 #[derive(Debug)]
 pub(super) struct Layout<T: 'static> {
-    kind: Kind,
+    /// The field that is the record's own time in the schema.
+    time: Option<Given<T>>,
     members: Vec<Member<T>>,
     program: Vec<Step<T>>,
 }
@@ -56,18 +56,20 @@ struct Object<'a, T: 'static> {
 
 // === impl Layout ===
 
-impl<T> Layout<T> {
-    /// What `config` leaves of `fields`, in their order.
-    pub(super) fn new(
-        kind: Kind,
-        fields: impl Iterator<Item = &'static Field<T>>,
-        schema: Schema,
-        config: &EncodingConfig,
-        origin: &Origin,
-    ) -> Self {
+impl<T: Fields> Layout<T> {
+    /// What `config` leaves of the fields of a schema, in their order.
+    pub(super) fn new(schema: Schema, config: &EncodingConfig, origin: &Origin) -> Self {
+        let own_time = match schema {
+            Schema::Simple | Schema::Cim => "timestamp",
+            Schema::Ecs => "@timestamp",
+        };
+        let mut time = None;
         let mut members = Vec::new();
-        for field in fields {
+        for field in T::fields() {
             for name in field.names(schema) {
+                if *name == own_time {
+                    time = Some(field.given);
+                }
                 let name = config.renamed(name);
                 if config.keeps(name) {
                     let (key, path) = split(name, schema);
@@ -76,8 +78,16 @@ impl<T> Layout<T> {
             }
         }
         let mut program = Vec::new();
-        append_steps(&members, kind, origin, &mut program);
-        Self { kind, members, program }
+        append_steps(&members, T::KIND, origin, &mut program);
+        Self { time, members, program }
+    }
+
+    /// The time that is the record's own in the schema, written or not.
+    pub(super) fn time(&self, record: &T, origin: &Origin) -> Option<Timestamp> {
+        match self.time?.value(record, origin, T::KIND) {
+            Value::Time(time) => Some(time),
+            _ => None,
+        }
     }
 
     /// Appends a record as one line of JSON.
@@ -205,9 +215,9 @@ fn append_shared<T>(text: &[u8], steps: &mut Vec<Step<T>>) {
 
 // === impl Document ===
 
-impl<T> Document<'_, T> {
+impl<T: Fields> Document<'_, T> {
     fn value<'a>(&'a self, given: &Given<T>) -> Value<'a> {
-        given.value(self.record, self.origin, self.layout.kind)
+        given.value(self.record, self.origin, T::KIND)
     }
 
     fn has(&self, member: &Member<T>) -> bool {
@@ -218,7 +228,7 @@ impl<T> Document<'_, T> {
     }
 }
 
-impl<T> Serialize for Document<'_, T> {
+impl<T: Fields> Serialize for Document<'_, T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         Object { members: &self.layout.members, document: self }.serialize(serializer)
     }
@@ -226,7 +236,7 @@ impl<T> Serialize for Document<'_, T> {
 
 // === impl Object ===
 
-impl<T> Serialize for Object<'_, T> {
+impl<T: Fields> Serialize for Object<'_, T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self { members, document } = self;
         let there = || members.iter().filter(|member| document.has(member));

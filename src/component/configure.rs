@@ -72,9 +72,12 @@ pub struct Asks {
     /// The key within the component that names it.
     pub key: String,
     /// The field.
-    pub field: &'static str,
+    pub field: String,
     /// The kinds of record that may have it.
     pub kinds: Kinds,
+    /// The extra field of tshark's that it is or has to be, with `_` for `.`: some component before it
+    /// has to provide it.
+    pub extra: Option<Arc<str>>,
 }
 
 /// A source that a component acts through, beside the edges (`block.via`).

@@ -1,13 +1,18 @@
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::record::{
-    Action, Alert, Checksum, ClockState, ConnState, Contact, Direction, EndReason, Endpoint, Flow,
-    FlowTags, Header, Health, HostNames, Id, Kind, Layer4, Letter, MacAddress, NameOrigin, Names,
-    Outcome, Packet, Ports, Tcp, TcpFlags, Timestamp, Transport, Vlans,
+use crate::{
+    component::Clock,
+    field::{Fields, Origin, Type, all_named},
+    record::{
+        Action, Alert, Checksum, ClockState, ConnState, Contact, Direction, EndReason, Endpoint,
+        Extra, Flow, FlowTags, Fragment, Header, Health, HostNames, Icmp, Id, Kind, Layer4, Letter,
+        MacAddress, MapFill, NameOrigin, Names, Outcome, Packet, Ports, Records, Tcp, TcpFlags,
+        Timestamp, Transport, Visit, Vlans,
+    },
 };
 
 const MAC: MacAddress = MacAddress([0, 0x16, 0x47, 0x9d, 0xf2, 0xc2]);
@@ -15,7 +20,8 @@ const MAC: MacAddress = MacAddress([0, 0x16, 0x47, 0x9d, 0xf2, 0xc2]);
 fn names() -> Names {
     let named = |name: &str| {
         let reliable = vec![name.into()];
-        Arc::new(HostNames { origin: NameOrigin::Passive, reliable, unverified: Vec::new() })
+        let unverified = vec!["claimed.example".into()];
+        Arc::new(HostNames { origin: NameOrigin::Passive, reliable, unverified })
     };
     Names { source: Some(named("client.example")), destination: Some(named("server.example")) }
 }
@@ -135,30 +141,205 @@ fn predicate(value: Value) -> Predicate {
     condition(value).compile("condition").unwrap_or_else(|problems| panic!("{shown}: {problems:?}"))
 }
 
-fn kinds_with(field: Field) -> Vec<Kind> {
-    let test = &Test::Present;
-    let there = [
-        (Kind::Packet, packet().any(field, test)),
-        (Kind::Contact, contact().any(field, test)),
-        (Kind::Flow, flow().any(field, test)),
-        (Kind::Alert, alert().any(field, test)),
-        (Kind::Health, health().any(field, test)),
+fn origin() -> Origin {
+    let mut origin = Origin::new("sensor", Clock::Event);
+    origin.interface = Some("eth0".into());
+    origin
+}
+
+fn extra(name: &str, values: &[&str]) -> Extra {
+    Extra { name: name.into(), values: values.iter().map(|&value| value.into()).collect() }
+}
+
+/// Batches in which each field of each kind has a value in some record.
+fn batches() -> Vec<Records> {
+    let mut message = packet();
+    message.outer.transport = Transport::ICMP;
+    message.outer.layer4 = Layer4::Icmp(Icmp { kind: 3, code: 1 });
+    message.outer.fragment = Some(Fragment { id: 1, offset: 8, more: true });
+    message.inner = vec![message.outer.clone()];
+    message.extra = vec![extra("dns_qry_name", &["a.example", "b.example"])];
+    let mut full = flow();
+    full.icmp = Some(Icmp { kind: 8, code: 0 });
+    full.initiator.tcp_flags = TcpFlags(TcpFlags::SYN | TcpFlags::ECE);
+    full.parent = Some(full.id);
+    full.related_community_id = Some(full.community_id);
+    let contacts = [
+        Outcome::OddFlags(TcpFlags(TcpFlags::FIN | TcpFlags::SYN)),
+        Outcome::Counts { packets: 5, syns: 4 },
+        Outcome::TimedOut,
     ];
-    there.into_iter().filter(|(_, there)| *there).map(|(kind, _)| kind).collect()
+    let contacts = contacts.map(|outcome| Contact { outcome, ..contact() });
+    let mut health = health();
+    health.verdict_map = Some(MapFill { entries: 1, capacity: 2 });
+    let lagging = Some(ClockState { offset_nanos: -5, synchronised: true });
+    let in_step = Health { clock: lagging, ..Health::default() };
+    let alert = Alert { reasons: vec!["it \"scans\"".into()], ..alert() };
+    vec![
+        Records::Packets(vec![packet(), message].into()),
+        Records::Contacts(contacts.to_vec().into()),
+        Records::Flows(vec![flow(), full, bare_flow()].into()),
+        Records::Alerts(vec![alert, Alert { action: Action::Block, ..self::alert() }].into()),
+        Records::Health(vec![health, in_step].into()),
+    ]
 }
 
-#[test]
-fn every_kind_of_record_has_the_fields_that_the_table_says() {
-    for field in Field::ALL {
-        assert_eq!(kinds_with(*field), field.kinds().iter().collect::<Vec<_>>(), "{field:?}");
+/// Asks records of any kind by every name of their table; answers the names that had a value.
+struct EveryName;
+
+impl<R: Fields> Visit<R, BTreeSet<(&'static str, &'static str)>> for EveryName {
+    fn visit(self, records: &[R]) -> BTreeSet<(&'static str, &'static str)> {
+        let origin = origin();
+        let mut met = BTreeSet::new();
+        for record in records {
+            for schema in Schema::ALL {
+                for field in R::fields() {
+                    let value = field.given.value(record, &origin, R::KIND);
+                    let holds = |name: &str, more: &Value| holds(record, name, schema, more);
+                    for name in field.names(schema) {
+                        assert_eq!(holds(name, &json!({"exists": true})), !value.is_absent());
+                        if value.is_absent() {
+                            continue;
+                        }
+                        met.insert((schema.name(), *name));
+                        let value = serde_json::to_value(value).unwrap();
+                        if let Value::Object(members) = &value {
+                            for (member, value) in members {
+                                let name = format!("{name}.{member}");
+                                check_value(&|more| holds(&name, more), value, field.r#type);
+                            }
+                            continue;
+                        }
+                        check_value(&|more| holds(name, more), &value, field.r#type);
+                    }
+                }
+            }
+        }
+        met
+    }
+}
+
+/// Asks by a name of a schema, and without the schema too where the name is that of one thing only.
+fn holds<R: Fields>(record: &R, name: &str, schema: Schema, more: &Value) -> bool {
+    let mut asked = json!({"field": name, "schema": schema.name()});
+    asked.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let holds = predicate(asked.clone()).holds(record, &origin());
+    asked.as_object_mut().unwrap().remove("schema");
+    match condition(asked).compile("c") {
+        Ok(predicate) => assert_eq!(predicate.holds(record, &origin()), holds, "{name}"),
+        Err(problems) => assert!(problems[0].message.contains("another in"), "{problems:?}"),
+    }
+    holds
+}
+
+/// Each element of a value is found, alone and in a list, and between bounds where there is an order.
+fn check_value(holds: &dyn Fn(&Value) -> bool, value: &Value, r#type: Type) {
+    let elements = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+    for element in elements {
+        assert!(holds(&json!({"equals": element})), "{element} of {value}");
+        assert!(holds(&json!({"in": [element]})), "{element} of {value}");
+        if element.is_number() || r#type == Type::Date {
+            assert!(holds(&json!({"range": {"gte": element, "lte": element}})), "{element}");
+            assert!(!holds(&json!({"range": {"gt": element}})), "{element}");
+        }
+        if matches!(r#type, Type::Ip | Type::Ips) {
+            assert!(holds(&json!({"cidr": [element, "198.51.100.0/24"]})), "{element}");
+            assert!(!holds(&json!({"cidr": "198.51.100.0/24"})), "{element}");
+        }
     }
 }
 
 #[test]
-fn a_field_is_read_by_the_name_it_has() {
-    for field in Field::ALL {
-        assert_eq!(serde_json::from_value::<Field>(field.name().into()).unwrap(), *field);
+fn every_name_of_every_kind_of_record_can_be_asked_for() {
+    for records in batches() {
+        let kind = records.kind();
+        let met: BTreeSet<_> = records.visit(EveryName);
+        for schema in Schema::ALL {
+            for field in all_named(schema).filter(|field| field.kind == kind) {
+                // Set when a record is written; by the wall clock only.
+                let is_met =
+                    met.contains(&(schema.name(), field.name)) || field.name == "event.created";
+                assert!(is_met, "{kind}: no record has {}", field.name);
+            }
+        }
     }
+}
+
+#[test]
+fn when_a_record_is_made_is_known_live_and_not_in_a_replay() {
+    let made =
+        predicate(json!({"field": "event.created", "range": {"gte": "2020-01-01T00:00:00Z"}}));
+    assert!(made.holds(&flow(), &Origin::new("sensor", Clock::Wall)));
+    assert!(!made.holds(&flow(), &Origin::new("sensor", Clock::Event)));
+}
+
+#[test]
+fn a_name_that_means_two_things_wants_its_schema() {
+    let problems =
+        condition(json!({"field": "protocol", "equals": "ip"})).compile("c").unwrap_err();
+    assert_eq!(problems.len(), 1);
+    assert_eq!(problems[0].key, "c.field");
+    assert!(problems[0].hint.as_ref().unwrap().contains("`schema: simple` or `schema: cim`"));
+    for (schema, value) in [("simple", "UDP"), ("cim", "ip")] {
+        let asked = json!({"field": "protocol", "schema": schema, "equals": value});
+        assert!(predicate(asked).holds(&flow(), &origin()), "{schema}");
+    }
+}
+
+#[test]
+fn the_extra_fields_of_tshark_are_asked_for_by_its_names_and_as_documents_name_them() {
+    let mut packet = packet();
+    packet.extra = vec![
+        extra("dns_qry_name", &["a.example", "b.example"]),
+        extra("ip_ttl", &["64", "63"]),
+        extra("ip_id", &["0x00000fa0"]),
+        extra("dns_a", &["192.0.2.7"]),
+    ];
+    let cases = [
+        (json!({"field": "dns.qry.name", "equals": "b.example"}), true),
+        (json!({"field": "dns_qry_name", "in": ["a.example"]}), true),
+        (json!({"field": "tidegate.packet.fields.dns_qry_name", "equals": "a.example"}), true),
+        (json!({"field": "fields.dns_qry_name", "schema": "cim", "equals": "a.example"}), true),
+        (json!({"field": "dns.qry.name", "equals": "c.example"}), false),
+        (json!({"field": "ip.ttl", "range": {"lt": 64}}), true),
+        (json!({"field": "ip.ttl", "equals": 63}), true),
+        (json!({"field": "ip.ttl", "equals": "63"}), true),
+        (json!({"field": "ip.ttl", "in": [1, "64"]}), true),
+        (json!({"field": "ip.ttl", "range": {"gt": 64}}), false),
+        (json!({"field": "ip.id", "equals": 4_000}), true),
+        (json!({"field": "dns.a", "cidr": "192.0.2.0/24"}), true),
+        (json!({"field": "dns.a", "cidr": "10.0.0.0/8"}), false),
+        (json!({"field": "dns.qry.name", "cidr": "10.0.0.0/8"}), false),
+        (json!({"field": "dns.aaaa", "exists": true}), false),
+        (json!({"field": "dns.a", "exists": true}), true),
+    ];
+    for (value, expected) in cases {
+        assert_eq!(predicate(value.clone()).holds(&packet, &origin()), expected, "{value}");
+        assert!(!predicate(value.clone()).holds(&flow(), &origin()), "{value}");
+    }
+}
+
+#[test]
+fn numbers_below_zero_and_with_a_fraction_and_times_are_compared_exactly() {
+    let late = Health {
+        clock: Some(ClockState { offset_nanos: -1_500, synchronised: true }),
+        time: Timestamp::from_nanos(1_700_000_000_000_000_001),
+        ..Health::default()
+    };
+    let offset = "tidegate.health.clock.offset";
+    for (value, expected) in [
+        (json!({"field": offset, "equals": -1_500}), true),
+        (json!({"field": offset, "range": {"lt": -1_499}}), true),
+        (json!({"field": offset, "range": {"gte": -1_499.5}}), false),
+        (json!({"field": "@timestamp", "equals": "2023-11-14T22:13:20.000000001Z"}), true),
+        (json!({"field": "@timestamp", "range": {"gt": "2023-11-14T22:13:20Z"}}), true),
+        (json!({"field": "@timestamp", "range": {"lt": "2023-11-15T00:13:20+02:00"}}), false),
+    ] {
+        assert_eq!(predicate(value.clone()).holds(&late, &origin()), expected, "{value}");
+    }
+    let seconds = |value: Value| predicate(value).holds(&flow(), &origin());
+    assert!(seconds(json!({"field": "duration", "equals": 0.000_001_5})));
+    assert!(!seconds(json!({"field": "duration", "range": {"gt": 0.000_001_5}})));
 }
 
 #[test]
@@ -228,10 +409,10 @@ fn every_field_has_the_values_of_its_record() {
     for (value, expected) in cases {
         let predicate = predicate(value.clone());
         let got = [
-            predicate.holds(&packet()),
-            predicate.holds(&flow()),
-            predicate.holds(&alert()),
-            predicate.holds(&health()),
+            predicate.holds(&packet(), &origin()),
+            predicate.holds(&flow(), &origin()),
+            predicate.holds(&alert(), &origin()),
+            predicate.holds(&health(), &origin()),
         ];
         assert_eq!(got, expected, "packet, flow, alert, health: {value}");
     }
@@ -246,8 +427,8 @@ fn what_is_absent_fails_every_comparison() {
         json!({"field": "network.direction", "exists": true}),
         json!({"field": "source.mac", "exists": true}),
     ] {
-        assert!(!predicate(value.clone()).holds(&bare_flow()), "{value}");
-        assert!(predicate(json!({"not": value})).holds(&bare_flow()), "{value}");
+        assert!(!predicate(value.clone()).holds(&bare_flow(), &origin()), "{value}");
+        assert!(predicate(json!({"not": value})).holds(&bare_flow(), &origin()), "{value}");
     }
 }
 
@@ -262,7 +443,7 @@ fn conditions_are_joined() {
         (json!({"any": [{"not": web}, {"not": inside}]}), false),
         (json!({"not": {"all": [web, {"not": {"any": [inside]}}]}}), true),
     ] {
-        assert_eq!(predicate(value.clone()).holds(&packet()), expected, "{value}");
+        assert_eq!(predicate(value.clone()).holds(&packet(), &origin()), expected, "{value}");
     }
 }
 
@@ -311,12 +492,12 @@ fn a_value_that_does_not_fit_its_field_is_refused() {
         (
             json!({"field": "source.port", "cidr": "10.0.0.0/8"}),
             "c.cidr",
-            "`source.port` is a number, and a network holds addresses",
+            "`source.port` is a whole number, and a network holds addresses",
         ),
         (
             json!({"field": "source.ip", "range": {"gte": 1}}),
             "c.range",
-            "`source.ip` is an address, and a range holds numbers",
+            "`source.ip` is an address, and a range holds numbers or times",
         ),
         (
             json!({"field": "source.ip", "in": ["10.0.0.1", "10.0.0.0/8"]}),
@@ -331,7 +512,7 @@ fn a_value_that_does_not_fit_its_field_is_refused() {
         (
             json!({"field": "source.port", "equals": "http"}),
             "c.equals",
-            "`source.port` is a number, and \"http\" is not",
+            "`source.port` is a whole number, and \"http\" is not",
         ),
         (
             json!({"field": "network.protocol", "equals": 6}),
@@ -352,6 +533,57 @@ fn a_value_that_does_not_fit_its_field_is_refused() {
             json!({"field": "source.mac", "equals": "00:16:47:9d:f2:c2"}),
             "c.equals",
             "`source.mac` is never \"00:16:47:9d:f2:c2\"",
+        ),
+    ]);
+}
+
+#[test]
+fn what_a_field_never_is_and_bounds_without_a_number_between_are_refused() {
+    check(vec![
+        (
+            json!({"field": "source.address", "equals": "2001:DB8::1"}),
+            "c.equals",
+            "`source.address` is never \"2001:DB8::1\"",
+        ),
+        (
+            json!({"field": "tidegate.flow.id", "equals": "abc"}),
+            "c.equals",
+            "`tidegate.flow.id` is never \"abc\"",
+        ),
+        (
+            json!({"field": "event.category", "equals": "process"}),
+            "c.equals",
+            "`event.category` is never \"process\"",
+        ),
+        (
+            json!({"field": "source.port", "equals": 1.5}),
+            "c.equals",
+            "`source.port` is a whole number, and 1.5 is not",
+        ),
+        (
+            json!({"field": "source.port", "range": {"gte": -1}}),
+            "c.range.gte",
+            "`source.port` is a whole number, and -1 is not",
+        ),
+        (
+            json!({"field": "@timestamp", "range": {"gte": "yesterday"}}),
+            "c.range.gte",
+            "`@timestamp` is a time, and \"yesterday\" is not",
+        ),
+        (
+            json!({"field": "tidegate.health.lost", "equals": 1}),
+            "c.equals",
+            "`tidegate.health.lost` is an object, and an object is no value",
+        ),
+        (
+            json!({"all": [{"field": "tags", "exists": true}], "schema": "ecs"}),
+            "c.schema",
+            "`schema` goes with `field`",
+        ),
+        (
+            json!({"field": "source_ip", "schema": "ecs", "exists": true}),
+            "c.field",
+            "the schema ecs has no field `source_ip`",
         ),
         (json!({"field": "source.ip", "in": []}), "c.in", "there is no value"),
         (json!({"field": "source.ip", "cidr": []}), "c.cidr", "there is no network"),
@@ -400,6 +632,14 @@ fn a_condition_names_the_fields_it_asks_for() {
             "condition.all[1].not.field tags packet, flow, health"
         ]
     );
+    let extra = |name: &str| {
+        let asks = condition(json!({"field": name, "exists": true})).asks("condition").remove(0);
+        (asks.kinds, asks.extra.map(|name| name.to_string()))
+    };
+    let one = |name: &str| (Kind::Packet.into(), Some(name.to_owned()));
+    assert_eq!(extra("dns.qry.name"), one("dns_qry_name"));
+    assert_eq!(extra("tidegate.packet.fields.ip_ttl"), one("ip_ttl"));
+    assert_eq!(extra("tidegate.health.lost.kernel"), (Kind::Health.into(), None));
 }
 
 /// Any condition on a flow, with few enough values that each comes out both ways.
@@ -440,7 +680,7 @@ proptest! {
         other in any_condition(),
         flow in any_flow(),
     ) {
-        let holds = |value: Value| predicate(value).holds(&flow);
+        let holds = |value: Value| predicate(value).holds(&flow, &origin());
         let (first, second) = (holds(one.clone()), holds(other.clone()));
         prop_assert_eq!(holds(json!({"not": one})), !first);
         prop_assert_eq!(holds(json!({"all": [one, other]})), first && second);
@@ -452,17 +692,25 @@ proptest! {
     }
 
     #[test]
-    fn a_condition_never_panics(field in 0..Field::ALL.len(), text in ".{0,20}", number: u64) {
-        let field = Field::ALL[field].name();
+    fn a_condition_never_panics(
+        field in any::<prop::sample::Index>(),
+        text in ".{0,20}",
+        number: u64,
+        decimal: f64,
+    ) {
+        let names: Vec<_> = all_named(Schema::Ecs).map(|named| named.name).collect();
+        let field = field.get(&names);
         for value in [
             json!({"field": field, "equals": text}),
-            json!({"field": field, "in": [number, text]}),
+            json!({"field": field, "in": [number, text, decimal]}),
+            json!({"field": field, "range": {"gte": text, "lt": decimal}}),
             json!({"field": field, "cidr": [text]}),
             json!({"field": field, "range": {"gt": number, "lt": number.wrapping_mul(3)}}),
         ] {
-            if let Ok(predicate) = condition(value).compile("c") {
-                predicate.holds(&packet());
-                predicate.holds(&flow());
+            let condition: Result<Condition, _> = serde_json::from_value(value);
+            if let Ok(Ok(predicate)) = condition.map(|condition| condition.compile("c")) {
+                predicate.holds(&packet(), &origin());
+                predicate.holds(&flow(), &origin());
             }
         }
     }

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::{declare::Draft, family::Role, inputs::Wiring};
-use crate::document::report::Diagnostic;
+use crate::document::{report::Diagnostic, suggest};
 use crate::{
-    component::Carries,
+    component::{Asks, Carries},
+    field,
     record::{Kind, Kinds},
 };
 
@@ -141,7 +142,7 @@ pub(super) fn needs(
         if needs.is_empty() {
             continue;
         }
-        for source in sources_above(drafts, wiring, at) {
+        for source in above(drafts, wiring, at, Role::Source) {
             let writer = &drafts[source];
             let Some(facts) = &writer.facts else { continue };
             let lines = flowing[source].first().is_some_and(|kinds| kinds.contains(Kind::Raw));
@@ -181,8 +182,18 @@ pub(super) fn asks(
         let arriving = carried.fold(Kinds::NONE, Kinds::union);
         let arriving = arriving.minus(arriving.minus(facts.signature.accepts));
         for asks in &facts.asks {
-            let nobody = arriving.minus(asks.kinds) == arriving;
-            if arriving.is_empty() || !nobody || draft.is_consequence(&asks.key) {
+            if arriving.is_empty() || draft.is_consequence(&asks.key) {
+                continue;
+            }
+            if let Some(extra) = &asks.extra
+                && let Err(hint) = is_kept(drafts, wiring, at, extra, asks)
+            {
+                let message =
+                    format!("{}: there is no field `{}`", draft.name(&asks.key), asks.field);
+                problems.push(Diagnostic::error(draft.locate(&asks.key), message).hint(hint));
+                continue;
+            }
+            if arriving.minus(asks.kinds) != arriving {
                 continue;
             }
             let message =
@@ -195,7 +206,36 @@ pub(super) fn asks(
     }
 }
 
-fn sources_above(drafts: &[Draft<'_>], wiring: &Wiring, from: usize) -> BTreeSet<usize> {
+/// Whether some transform before a component keeps tshark's field, else what may have been meant.
+fn is_kept(
+    drafts: &[Draft<'_>],
+    wiring: &Wiring,
+    at: usize,
+    extra: &str,
+    asks: &Asks,
+) -> Result<(), String> {
+    let kept: Vec<_> = above(drafts, wiring, at, Role::Transform)
+        .into_iter()
+        .filter_map(|at| drafts[at].facts.as_ref())
+        .flat_map(|facts| &facts.provides)
+        .map(String::as_str)
+        .collect();
+    if kept.iter().any(|name| name.replace('.', "_") == extra) {
+        return Ok(());
+    }
+    let nearest = suggest::nearest(&asks.field, kept).or_else(|| field::nearest(&asks.field, None));
+    Err(match nearest {
+        Some(nearest) => format!("did you mean `{nearest}`?"),
+        None => {
+            "docs/fields.md lists the fields; one of tshark's has to be among the `fields` of an \
+                 `extract` before it"
+                .to_owned()
+        }
+    })
+}
+
+/// The components of a role whose records may reach a component.
+fn above(drafts: &[Draft<'_>], wiring: &Wiring, from: usize, role: Role) -> BTreeSet<usize> {
     let mut seen = BTreeSet::new();
     let mut open = vec![from];
     while let Some(at) = open.pop() {
@@ -205,6 +245,6 @@ fn sources_above(drafts: &[Draft<'_>], wiring: &Wiring, from: usize) -> BTreeSet
             }
         }
     }
-    seen.retain(|at| drafts[*at].role == Role::Source);
+    seen.retain(|at| drafts[*at].role == role);
     seen
 }

@@ -1,8 +1,8 @@
 //! An alert: a detection or a verdict, with its reasons.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
-use super::{Id, Names, Timestamp};
+use super::{Id, Kind, Names, Parties, Record, Records, Timestamp};
 
 /// A detection or a verdict about one source.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,11 +54,36 @@ impl Alert {
             .number(u64::from(self.ordinal))
             .finish()
     }
+}
 
-    /// About how many bytes of memory it holds.
-    pub fn memory_bytes(&self) -> usize {
+impl Record for Alert {
+    const KIND: Kind = Kind::Alert;
+    const HAS_NAMES: bool = true;
+
+    fn wrap(records: Arc<Vec<Self>>) -> Records {
+        Records::Alerts(records)
+    }
+
+    fn memory_bytes(&self) -> usize {
         let reasons = self.reasons.iter();
         size_of::<Self>() + reasons.map(|r| size_of::<Box<str>>() + r.len()).sum::<usize>()
+    }
+
+    fn identity(&self, observer: &str) -> Option<(Id, Option<u32>)> {
+        Some((self.id(observer), None))
+    }
+
+    fn parties(&self) -> Option<Parties<'_>> {
+        Some(Parties {
+            time: self.time,
+            source: self.source,
+            destination: None,
+            names: &self.names,
+        })
+    }
+
+    fn names_mut(&mut self) -> Option<&mut Names> {
+        Some(&mut self.names)
     }
 }
 

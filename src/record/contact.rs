@@ -1,8 +1,8 @@
 //! A contact: the evidence the judge feeds on, known long before its flow is reported.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
-use super::{TcpFlags, Timestamp, Transport};
+use super::{Kind, Record, Records, TcpFlags, Timestamp, Transport};
 
 /// A source's first contact with a (destination, port), or news of how it ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,4 +50,18 @@ pub enum Outcome {
         /// SYNs without ACK.
         syns: u64,
     },
+}
+
+// === impl Contact ===
+
+impl Record for Contact {
+    const KIND: Kind = Kind::Contact;
+
+    fn wrap(records: Arc<Vec<Self>>) -> Records {
+        Records::Contacts(records)
+    }
+
+    fn memory_bytes(&self) -> usize {
+        size_of::<Self>()
+    }
 }

@@ -5,8 +5,8 @@ use std::{net::IpAddr, sync::Arc};
 use schemars::JsonSchema;
 
 use super::{
-    CommunityId, ConnState, History, Icmp, Id, MacAddress, Names, TcpFlags, Timestamp, Transport,
-    Vlans,
+    CommunityId, ConnState, History, Icmp, Id, Kind, MacAddress, Names, Parties, Record, Records,
+    TcpFlags, Timestamp, Transport, Vlans,
 };
 
 /// One report of a bidirectional flow. Counters are those since the last report, so sums are right;
@@ -169,10 +169,35 @@ impl Flow {
     pub const fn tcp_flags(&self) -> TcpFlags {
         TcpFlags(self.initiator.tcp_flags.0 | self.responder.tcp_flags.0)
     }
+}
 
-    /// About how many bytes of memory it holds.
-    pub fn memory_bytes(&self) -> usize {
+impl Record for Flow {
+    const KIND: Kind = Kind::Flow;
+    const HAS_NAMES: bool = true;
+
+    fn wrap(records: Arc<Vec<Self>>) -> Records {
+        Records::Flows(records)
+    }
+
+    fn memory_bytes(&self) -> usize {
         size_of::<Self>()
+    }
+
+    fn identity(&self, _observer: &str) -> Option<(Id, Option<u32>)> {
+        Some((self.id, Some(self.sequence)))
+    }
+
+    fn parties(&self) -> Option<Parties<'_>> {
+        Some(Parties {
+            time: self.began,
+            source: self.initiator.address,
+            destination: Some(self.responder.address),
+            names: &self.names,
+        })
+    }
+
+    fn names_mut(&mut self) -> Option<&mut Names> {
+        Some(&mut self.names)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Id, Timestamp};
+use super::{Id, Kind, Record, Records, Timestamp};
 
 /// The minute's self-report of a sensor. Counts are those of the interval, over all components of
 /// the pipeline; what waits, and all fills, are those of its end.
@@ -79,9 +79,20 @@ impl Health {
     pub fn is_unsynced(&self) -> bool {
         self.clock.is_some_and(|clock| !clock.synchronised)
     }
+}
 
-    /// About how many bytes of memory it holds.
-    pub fn memory_bytes(&self) -> usize {
+impl Record for Health {
+    const KIND: Kind = Kind::Health;
+
+    fn wrap(records: Arc<Vec<Self>>) -> Records {
+        Records::Health(records)
+    }
+
+    fn memory_bytes(&self) -> usize {
         size_of::<Self>() + self.lost.len() * size_of::<(&str, u64)>()
+    }
+
+    fn identity(&self, observer: &str) -> Option<(Id, Option<u32>)> {
+        Some((self.id(observer), None))
     }
 }

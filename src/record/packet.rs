@@ -2,7 +2,7 @@
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
-use super::{Id, Names, Timestamp, Transport};
+use super::{Id, Kind, Names, Parties, Record, Records, Timestamp, Transport};
 
 /// One frame with an IP layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -180,14 +180,39 @@ impl Packet {
         let tags = tag(self.vlans.outer()) + tag(self.vlans.inner());
         self.source_mac.map_or(0, |_| 14 + tags)
     }
+}
 
-    /// About how many bytes of memory it holds.
-    pub fn memory_bytes(&self) -> usize {
+impl Record for Packet {
+    const KIND: Kind = Kind::Packet;
+    const HAS_NAMES: bool = true;
+
+    fn wrap(records: Arc<Vec<Self>>) -> Records {
+        Records::Packets(records)
+    }
+
+    fn memory_bytes(&self) -> usize {
         let values = self.extra.iter().flat_map(|extra| &extra.values);
         size_of::<Self>()
             + self.inner.len() * size_of::<Header>()
             + self.extra.len() * size_of::<Extra>()
             + values.map(|value| size_of::<Box<str>>() + value.len()).sum::<usize>()
+    }
+
+    fn identity(&self, observer: &str) -> Option<(Id, Option<u32>)> {
+        Some((self.id(observer), None))
+    }
+
+    fn parties(&self) -> Option<Parties<'_>> {
+        Some(Parties {
+            time: self.time,
+            source: self.outer.source,
+            destination: Some(self.outer.destination),
+            names: &self.names,
+        })
+    }
+
+    fn names_mut(&mut self) -> Option<&mut Names> {
+        Some(&mut self.names)
     }
 }
 

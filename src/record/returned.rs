@@ -1,8 +1,10 @@
 //! A record that a destination refused, on its way there a second time.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
-use super::{Kind, Timestamp};
+use super::{Kind, Record, Records, Timestamp};
 
 /// What is left of a record that was refused: the document that was written of it, and what a sink
 /// needs beside it to send it again as what it was.
@@ -25,9 +27,20 @@ impl Returned {
     pub fn new(kind: Kind, document: &[u8]) -> Self {
         Self { kind, time: None, id: None, document: Bytes::copy_from_slice(document) }
     }
+}
 
-    /// About how many bytes of memory it holds.
-    pub fn memory_bytes(&self) -> usize {
+impl Record for Returned {
+    const KIND: Kind = Kind::Returned;
+
+    fn wrap(records: Arc<Vec<Self>>) -> Records {
+        Records::Returned(records)
+    }
+
+    fn memory_bytes(&self) -> usize {
         size_of::<Self>() + self.document.len() + self.id.as_ref().map_or(0, |id| id.len())
+    }
+
+    fn kind(&self) -> Kind {
+        self.kind
     }
 }

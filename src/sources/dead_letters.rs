@@ -22,7 +22,7 @@ use crate::{
     component::{Carries, Clock, Error, Outputs, Port, PortSpec, Signature, Source},
     log_limit::LogLimit,
     metrics::{DISCARDED, ERRORS, ErrorType, Reason},
-    record::{Kind, Kinds, Records, Returned},
+    record::{Kind, Kinds, Record, Records, Returned},
 };
 
 /// What it is called in summaries.

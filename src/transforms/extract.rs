@@ -101,6 +101,10 @@ impl Configure for Config {
             .collect()
     }
 
+    fn provides(&self) -> Vec<String> {
+        self.fields.clone()
+    }
+
     fn build(&self, context: &Context) -> Result<Component, Error> {
         let meter = Arc::clone(&context.meter);
         Ok(Component::transform(Extract::new(self, meter)))

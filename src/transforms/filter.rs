@@ -12,13 +12,11 @@ use crate::{
         Asks, Carries, Component, Configure, Context, Error, Outbox, Port, Problem, Signature,
         Transform,
     },
-    condition::{Asked, Condition, Predicate},
+    condition::{Condition, Predicate},
+    field::{self, Fields, Origin},
     metrics::Reason,
-    record::{Kind, Kinds, Records, Timestamp},
+    record::{Timestamp, VisitMut},
 };
-
-/// The kinds that conditions can be asked of.
-pub(super) const KINDS: Kinds = Kinds::REPORTS.union(Kinds::of(&[Kind::Contact]));
 
 /// Lets those records through for which a condition holds. The others are counted as filtered; they
 /// are neither lost nor dropped.
@@ -32,13 +30,17 @@ pub struct Config {
 #[derive(Debug)]
 struct Filter {
     predicate: Predicate,
+    origin: Origin,
 }
+
+/// Keeps the records for which a condition holds, in their order.
+struct Keep<'a>(&'a Filter);
 
 // === impl Config ===
 
 impl Configure for Config {
     fn signature(&self) -> Signature {
-        Signature::transform(KINDS, Carries::Inputs)
+        Signature::transform(field::kinds(), Carries::Inputs)
     }
 
     fn check(&self) -> Vec<Problem> {
@@ -49,8 +51,9 @@ impl Configure for Config {
         self.condition.asks("condition")
     }
 
-    fn build(&self, _context: &Context) -> Result<Component, Error> {
-        Ok(Component::transform(Filter { predicate: compile(&self.condition)? }))
+    fn build(&self, context: &Context) -> Result<Component, Error> {
+        let (predicate, origin) = (compile(&self.condition)?, Origin::of(context));
+        Ok(Component::transform(Filter { predicate, origin }))
     }
 }
 
@@ -62,49 +65,40 @@ pub(super) fn compile(condition: &Condition) -> Result<Predicate, Error> {
     })
 }
 
-// === impl Filter ===
+// === impl Keep ===
 
-impl Filter {
-    /// The records for which the condition holds, in their order; all of them are not touched.
-    fn keep<T: Asked + Clone>(&self, records: Arc<Vec<T>>) -> Arc<Vec<T>> {
-        let holds = |record: &T| self.predicate.holds(record);
-        let Some(first) = records.iter().position(|record| !holds(record)) else {
-            return records;
-        };
-        match Arc::try_unwrap(records) {
-            Ok(mut owned) => {
-                let mut rest = owned.split_off(first);
-                rest.retain(holds);
-                owned.append(&mut rest);
-                Arc::new(owned)
-            }
-            Err(shared) => {
-                let (before, rest) = shared.split_at(first);
-                let rest = rest.iter().filter(|record| holds(record));
-                Arc::new(before.iter().chain(rest).cloned().collect())
-            }
+impl<R: Fields> VisitMut<R, ()> for Keep<'_> {
+    /// All of them are not touched; of records that somebody else has, the kept ones are copied.
+    fn visit_mut(self, records: &mut Arc<Vec<R>>) {
+        let Filter { predicate, origin } = self.0;
+        let question = predicate.of::<R>();
+        let holds = |record: &R| question.holds(record, origin);
+        let Some(first) = records.iter().position(|record| !holds(record)) else { return };
+        if let Some(owned) = Arc::get_mut(records) {
+            let mut rest = owned.split_off(first);
+            rest.retain(holds);
+            owned.append(&mut rest);
+        } else {
+            let (before, rest) = records.split_at(first);
+            let rest = rest.iter().filter(|record| holds(record));
+            *records = Arc::new(before.iter().chain(rest).cloned().collect());
         }
     }
 }
 
+// === impl Filter ===
+
 impl Transform for Filter {
-    fn apply(&mut self, batch: Batch, _now: Timestamp, out: &mut Outbox<'_>) {
+    fn apply(&mut self, mut batch: Batch, _now: Timestamp, out: &mut Outbox<'_>) {
         let before = batch.records.len() as u64;
-        let Batch { records, ack, watermark } = batch;
-        let records = match records {
-            Records::Packets(packets) => Records::Packets(self.keep(packets)),
-            Records::Contacts(contacts) => Records::Contacts(self.keep(contacts)),
-            Records::Flows(flows) => Records::Flows(self.keep(flows)),
-            Records::Alerts(alerts) => Records::Alerts(self.keep(alerts)),
-            Records::Health(health) => Records::Health(self.keep(health)),
-            Records::Raw(_) | Records::Returned(_) => {
-                out.discarded(Reason::WrongKind, before);
-                ack.settle(End::Dropped);
-                return;
-            }
-        };
-        out.discarded(Reason::Condition, before.saturating_sub(records.len() as u64));
-        out.push(Port::MAIN, Batch { records, ack, watermark });
+        if !field::are_known(&batch.records) {
+            out.discarded(Reason::WrongKind, before);
+            batch.ack.settle(End::Dropped);
+            return;
+        }
+        batch.records.visit_mut(Keep(self));
+        out.discarded(Reason::Condition, before.saturating_sub(batch.records.len() as u64));
+        out.push(Port::MAIN, batch);
     }
 }
 
@@ -113,7 +107,12 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{ack::Receipts, metrics::Meter, record::Health};
+    use crate::{
+        ack::Receipts,
+        component::Clock,
+        metrics::Meter,
+        record::{Health, Records},
+    };
 
     /// The packet counts of the health records that come out, and how the receipt ended.
     fn pass(filter: &mut Filter, meter: &Meter, records: Arc<Vec<Health>>) -> (Vec<u64>, End) {
@@ -139,7 +138,7 @@ mod tests {
     fn what_the_condition_holds_for_goes_on_and_the_rest_is_counted() {
         let condition = json!({"field": "tidegate.health.packets", "range": {"gte": 5}});
         let predicate = compile(&serde_json::from_value(condition).unwrap()).unwrap();
-        let mut filter = Filter { predicate };
+        let mut filter = Filter { predicate, origin: Origin::new("sensor", Clock::Event) };
         for shared in [false, true] {
             let meter = Meter::new("only", "filter");
             let mut passed = |records| pass(&mut filter, &meter, records);

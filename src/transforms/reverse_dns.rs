@@ -144,8 +144,7 @@ impl Config {
 
 impl Configure for Config {
     fn signature(&self) -> Signature {
-        let named = Kinds::of(&[Kind::Packet, Kind::Flow, Kind::Alert]);
-        Signature::transform(named, Carries::Inputs)
+        Signature::transform(Kinds::with_names(), Carries::Inputs)
     }
 
     fn memory_bytes(&self) -> u64 {

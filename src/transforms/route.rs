@@ -8,7 +8,7 @@ use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::filter::{KINDS, compile};
+use super::filter::compile;
 use crate::{
     ack::End,
     batch::Batch,
@@ -16,9 +16,10 @@ use crate::{
         Asks, Carries, Component, Configure, Context, Error, Outbox, Port, PortSpec, Problem,
         Signature, Transform,
     },
-    condition::{Asked, Condition, Predicate},
+    condition::{Condition, Predicate, Question},
+    field::{self, Fields, Origin},
     metrics::Reason,
-    record::{Records, Timestamp},
+    record::{Records, Timestamp, VisitMut},
 };
 
 /// The port of records for which no condition holds.
@@ -43,8 +44,17 @@ pub struct Config {
 struct Route {
     /// Of each port but the last, which is `_unmatched`.
     predicates: Vec<Predicate>,
+    origin: Origin,
     /// The ports of each record of the batch at hand, as bits.
     ways: Vec<u64>,
+}
+
+/// Sorts the records of a batch by the ports that they leave through.
+struct Split<'a, 'o> {
+    route: &'a mut Route,
+    /// The ports that anybody reads, as bits.
+    read: u64,
+    out: &'a mut Outbox<'o>,
 }
 
 /// What leaves through one port.
@@ -61,7 +71,7 @@ impl Configure for Config {
     fn signature(&self) -> Signature {
         let names = self.routes.keys().cloned().chain([UNMATCHED.to_owned()]);
         let ports = names.map(|name| PortSpec::named(name, Carries::Inputs)).collect();
-        Signature { accepts: KINDS, ports }
+        Signature { accepts: field::kinds(), ports }
     }
 
     fn check(&self) -> Vec<Problem> {
@@ -102,17 +112,17 @@ impl Configure for Config {
         routes.flat_map(|(name, condition)| condition.asks(&format!("routes.{name}"))).collect()
     }
 
-    fn build(&self, _context: &Context) -> Result<Component, Error> {
-        Ok(Component::transform(Route::new(self)?))
+    fn build(&self, context: &Context) -> Result<Component, Error> {
+        Ok(Component::transform(Route::new(self, Origin::of(context))?))
     }
 }
 
 // === impl Route ===
 
 impl Route {
-    fn new(config: &Config) -> Result<Self, Error> {
+    fn new(config: &Config, origin: Origin) -> Result<Self, Error> {
         let predicates = config.routes.values().map(compile).collect::<Result<_, _>>()?;
-        Ok(Self { predicates, ways: Vec::new() })
+        Ok(Self { predicates, origin, ways: Vec::new() })
     }
 
     /// The ports that anybody reads.
@@ -128,29 +138,28 @@ impl Route {
     }
 
     /// Where a record goes.
-    fn way(&self, record: &impl Asked) -> u64 {
+    fn way<R: Fields>(&self, questions: &[&Question<R>], record: &R) -> u64 {
         let mut way = 0;
-        for (at, predicate) in self.predicates.iter().enumerate() {
-            way |= u64::from(predicate.holds(record)) << at;
+        for (at, question) in questions.iter().enumerate() {
+            way |= u64::from(question.holds(record, &self.origin)) << at;
         }
         if way == 0 { self.unmatched() } else { way }
     }
+}
 
-    /// The records of each port that is read, in their order. `wrap` makes a batch's payload of them.
-    fn split<T: Asked + Clone>(
-        &mut self,
-        records: Arc<Vec<T>>,
-        wrap: impl Fn(Arc<Vec<T>>) -> Records,
-        read: u64,
-        out: &mut Outbox<'_>,
-    ) -> Vec<Part> {
-        let mut ways = std::mem::take(&mut self.ways);
+// === impl Split ===
+
+impl<R: Fields> VisitMut<R, Vec<Part>> for Split<'_, '_> {
+    fn visit_mut(self, records: &mut Arc<Vec<R>>) -> Vec<Part> {
+        let Self { route, read, out } = self;
+        let mut ways = std::mem::take(&mut route.ways);
         ways.clear();
+        let questions: Vec<_> = route.predicates.iter().map(Predicate::of::<R>).collect();
         let (mut unmatched, mut unread) = (0, 0);
         for record in records.iter() {
-            let way = self.way(record);
+            let way = route.way(&questions, record);
             match way & read {
-                0 if way == self.unmatched() => unmatched += 1,
+                0 if way == route.unmatched() => unmatched += 1,
                 0 => unread += 1,
                 _ => {}
             }
@@ -159,25 +168,25 @@ impl Route {
         out.discarded(Reason::Unmatched, unmatched);
         out.discarded(Reason::Unread, unread);
 
-        let outgoing = (0..=self.predicates.len()).filter(|at| read >> at & 1 == 1);
-        let part = |at: usize, records: Arc<Vec<T>>| {
+        let outgoing = (0..=route.predicates.len()).filter(|at| read >> at & 1 == 1);
+        let part = |at: usize, records: Arc<Vec<R>>| {
             let copies = ways.iter().filter(|way| *way >> at & 1 == 1 && *way & !(!0 << at) != 0);
-            Part { port: Port(at), copies: copies.count() as u64, records: wrap(records) }
+            Part { port: Port(at), copies: copies.count() as u64, records: R::wrap(records) }
         };
         // Records that all go the same ways are shared, as any fan-out is.
         let parts = if ways.windows(2).all(|pair| pair[0] == pair[1]) {
             let way = ways.first().copied().unwrap_or(0);
             let shared = |at| {
-                let records =
-                    if way >> at & 1 == 1 { Arc::clone(&records) } else { Arc::default() };
+                let records = if way >> at & 1 == 1 { Arc::clone(records) } else { Arc::default() };
                 part(at, records)
             };
             outgoing.map(shared).collect()
         } else {
-            let mut sorted = sort(records, &ways, self.predicates.len() + 1);
+            let records = std::mem::take(records);
+            let mut sorted = sort(records, &ways, route.predicates.len() + 1);
             outgoing.map(|at| part(at, Arc::new(std::mem::take(&mut sorted[at])))).collect()
         };
-        self.ways = ways;
+        route.ways = ways;
         parts
     }
 }
@@ -208,21 +217,14 @@ fn sort<T: Clone>(records: Arc<Vec<T>>, ways: &[u64], ports: usize) -> Vec<Vec<T
 
 impl Transform for Route {
     fn apply(&mut self, batch: Batch, _now: Timestamp, out: &mut Outbox<'_>) {
-        let Batch { records, ack, watermark } = batch;
+        let Batch { mut records, ack, watermark } = batch;
+        if !field::are_known(&records) {
+            out.discarded(Reason::WrongKind, records.len() as u64);
+            ack.settle(End::Dropped);
+            return;
+        }
         let read = self.read(out);
-        let parts = match records {
-            Records::Packets(packets) => self.split(packets, Records::Packets, read, out),
-            Records::Contacts(contacts) => self.split(contacts, Records::Contacts, read, out),
-            Records::Flows(flows) => self.split(flows, Records::Flows, read, out),
-            Records::Alerts(alerts) => self.split(alerts, Records::Alerts, read, out),
-            Records::Health(health) => self.split(health, Records::Health, read, out),
-            records @ (Records::Raw(_) | Records::Returned(_)) => {
-                out.discarded(Reason::WrongKind, records.len() as u64);
-                ack.settle(End::Dropped);
-                return;
-            }
-        };
-        for Part { port, records, copies } in parts {
+        for Part { port, records, copies } in records.visit_mut(Split { route: self, read, out }) {
             out.push_copies(port, Batch { records, ack: ack.share(), watermark }, copies);
         }
         ack.settle(End::Delivered);

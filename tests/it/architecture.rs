@@ -10,7 +10,7 @@ use crate::harness::{Case, Outcome, Scene};
 /// The modules of the crate, from the bottom to the top.
 const LAYERS: &[(u8, &[&str])] = &[
     (0, &["record", "batch", "ack", "metrics", "task"]),
-    (1, &["retry", "component", "log_limit"]),
+    (1, &["retry", "component", "log_limit", "field"]),
     (
         2,
         &[
@@ -42,6 +42,7 @@ const WITHIN: &[(&str, &[&str])] = &[
     ("ack", &["record", "metrics"]),
     ("metrics", &["record", "task"]),
     ("component", &["retry"]),
+    ("field", &["component"]),
     ("score", &["verdict"]),
     ("bpf", &["verdict"]),
     ("api", &["topology"]),

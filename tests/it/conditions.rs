@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use tidegate::{
     codec::{Encoder, EncodingConfig, Origin, Schema},
     component::Clock,
-    condition::{Asked, Condition, Field},
+    condition::Condition,
+    field::{self, Fields},
     flow::{Output, Policy, Shards},
     record::Records,
 };
@@ -35,16 +36,29 @@ fn a_condition_sees_the_values_that_documents_have(scene: &Scene) -> Outcome {
     for (index, flow) in flows.iter().enumerate() {
         compared += compare(flow, &all_flows, index)?;
     }
-    assert!(compared > 500, "only {compared} values were compared");
+    assert!(compared > 3_000, "only {compared} values were compared");
     Ok(())
 }
 
 /// Asks a record for each value of its document, and for each field that the document lacks; answers
 /// how many values there were.
-fn compare(record: &impl Asked, records: &Records, index: usize) -> Result<usize, Failed> {
+fn compare(record: &impl Fields, records: &Records, index: usize) -> Result<usize, Failed> {
+    let mut compared = 0;
+    for schema in Schema::ALL {
+        compared += compare_in(schema, record, records, index)?;
+    }
+    Ok(compared)
+}
+
+fn compare_in(
+    schema: Schema,
+    record: &impl Fields,
+    records: &Records,
+    index: usize,
+) -> Result<usize, Failed> {
     let origin = Origin::new("sensor", Clock::Event);
     let mut document = Vec::new();
-    Encoder::new(&EncodingConfig::default(), Schema::Ecs, origin).encode(
+    Encoder::new(&EncodingConfig::default(), schema, origin.clone()).encode(
         records,
         index,
         &mut document,
@@ -53,20 +67,31 @@ fn compare(record: &impl Asked, records: &Records, index: usize) -> Result<usize
     let holds = |condition: Value| {
         let condition: Condition = serde_json::from_value(condition)?;
         let predicate = condition.compile("condition");
-        Ok::<_, serde_json::Error>(predicate.is_ok_and(|predicate| predicate.holds(record)))
+        let holds = predicate.is_ok_and(|predicate| predicate.holds(record, &origin));
+        Ok::<_, serde_json::Error>(holds)
     };
     let mut compared = 0;
-    for field in Field::ALL {
-        let name = field.name();
-        let written = document.pointer(&format!("/{}", name.replace('.', "/")));
-        assert_eq!(holds(json!({"field": name, "exists": true}))?, written.is_some(), "{name}");
+    for field in field::named(schema).filter(|field| field.kind == records.kind()) {
+        let name = field.name;
+        let written = match schema {
+            Schema::Ecs => document.pointer(&format!("/{}", name.replace('.', "/"))),
+            Schema::Simple | Schema::Cim => document.get(name),
+        };
+        let asked = |more: Value| {
+            let mut asked = json!({"field": name, "schema": schema.name()});
+            if let (Some(asked), Value::Object(more)) = (asked.as_object_mut(), more) {
+                asked.extend(more);
+            }
+            asked
+        };
+        assert_eq!(holds(asked(json!({"exists": true})))?, written.is_some(), "{name}");
         let values = match written {
             Some(Value::Array(values)) => values.as_slice(),
             Some(value) => std::slice::from_ref(value),
             None => &[],
         };
         for value in values {
-            assert!(holds(json!({"field": name, "equals": value}))?, "{name}: {document}");
+            assert!(holds(asked(json!({"equals": value})))?, "{name}: {document}");
             compared += 1;
         }
     }

@@ -17,8 +17,9 @@ use std::{
 use libtest_mimic::Failed;
 use serde_json::Value;
 use tidegate::{
-    codec::{Encoder, EncodingConfig, Origin, Schema, fields},
+    codec::{Encoder, EncodingConfig, Origin, Schema},
     component::Clock,
+    field,
     record::{Action, Alert, ClockState, Health, Kind, MapFill, Names, Records, Timestamp},
 };
 
@@ -197,7 +198,7 @@ fn each(path: &Path, mut take: impl FnMut(&Value) -> Outcome) -> Outcome {
 fn every_field_of_ours_is_in_the_schema_with_its_type(scene: &Scene) -> Outcome {
     let ecs = ecs(scene)?;
     let mut checked = 0;
-    for field in fields::named(Schema::Ecs).filter(|field| !field.name.starts_with("tidegate.")) {
+    for field in field::named(Schema::Ecs).filter(|field| !field.name.starts_with("tidegate.")) {
         let theirs = ecs.field(field.name).ok_or_else(|| format!("{} is unknown", field.name))?;
         assert_eq!(
             (field.r#type, field.is_list),

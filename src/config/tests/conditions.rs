@@ -1,12 +1,7 @@
 //! Mistakes in conditions, each found at its place.
 
 use super::surroundings;
-use crate::{
-    codec::{Schema, fields::named},
-    condition::Field,
-    config::{Components, load},
-    record::{Kind, Kinds},
-};
+use crate::config::{Components, load};
 
 /// A pipeline with this `filter`, and everything that is read of a `route`.
 fn report(condition: &str, split: &str) -> String {
@@ -38,13 +33,13 @@ sinks:
 #[test]
 fn a_mistake_in_a_condition_is_found_once_and_at_its_place() {
     let cases = [
-        ("{ field: source.prt, equals: 1 }", "unknown value `source.prt`", "`source.port`?"),
-        ("{ any: [{ field: tag, exists: true }] }", "unknown value `tag`", "`tags`?"),
+        ("{ field: source.prt, equals: 1 }", "there is no field `source.prt`", "`source.port`?"),
+        ("{ any: [{ field: tag, exists: true }] }", "there is no field `tag`", "`tags`?"),
         ("{ fild: tags, exists: true }", "unknown key `fild`", "`field`?"),
         ("{ field: source.port, equal: 1 }", "unknown key `equal`", "`equals`?"),
         (
             "{ all: [{ not: { field: source.port, cidr: [10.0.0.0/8] } }] }",
-            "condition.all[0].not.cidr: `source.port` is a number",
+            "condition.all[0].not.cidr: `source.port` is a whole number",
             "`range`",
         ),
         (
@@ -57,8 +52,12 @@ fn a_mistake_in_a_condition_is_found_once_and_at_its_place() {
             "condition.any[0].field: packet records have no `event.risk_score`",
             "only alert records",
         ),
-        ("{ field: source.port, range: { gte: -1 } }", "a whole number, 0 or more", "range.gte"),
-        ("{ field: source.port, equals: 1.5 }", "expected a whole number of 0 or more", "equals"),
+        (
+            "{ field: source.port, range: { gte: -1 } }",
+            "condition.range.gte: `source.port` is a whole number, and -1 is not",
+            "0 or more",
+        ),
+        ("{ field: source.port, equals: 1.5 }", "is a whole number, and 1.5 is not", "equals"),
         ("{ all: { field: tags, exists: true } }", "expected a list", "condition.all"),
         ("{ field: tags, exists: yes }", "expected true or false", "condition.exists"),
         ("{ field: source.ip, cidr: 10 }", "expected a network such as", "condition.cidr"),
@@ -101,11 +100,32 @@ fn a_route_has_no_main_output_and_each_of_its_routes_wants_a_reader() {
 }
 
 #[test]
-fn conditions_know_fields_by_the_names_and_kinds_that_documents_have() {
-    for field in Field::ALL {
-        let written = named(Schema::Ecs).filter(|named| named.name == field.name());
-        let kinds = written.fold(Kinds::NONE, |kinds, named| kinds.union(named.kind.into()));
-        // Contacts are never written.
-        assert_eq!(field.kinds().minus(Kind::Contact.into()), kinds, "{}", field.name());
+fn an_extra_field_of_tshark_has_to_be_kept_by_an_extract() {
+    let report = |kept: &str, condition: &str| {
+        let text = format!(
+            "sources:
+  wire: {{ type: tshark, mode: file, files: [a.pcap], fields: [dns.qry.name, ip.ttl] }}
+transforms:
+  packets: {{ type: extract, inputs: [wire], fields: [{kept}] }}
+  only: {{ type: filter, inputs: [packets], condition: {condition} }}
+sinks:
+  out: {{ type: blackhole, inputs: [only] }}
+"
+        );
+        match load::<Components>("t", text.as_bytes(), surroundings(false)) {
+            Ok(loaded) => loaded.warnings.to_string(),
+            Err(report) => report.to_string(),
+        }
+    };
+    let name = "{ field: dns.qry.name, equals: a.example }";
+    let member = "{ field: tidegate.packet.fields.dns_qry_name, equals: a.example }";
+    for condition in [name, member] {
+        assert_eq!(report("dns.qry.name", condition), "", "{condition}");
+        let refused = report("ip.ttl", condition);
+        assert!(refused.contains("there is no field `"), "{refused}");
     }
+    let refused = report("dns.qry.name", "{ field: dns.qry.nam, exists: true }");
+    assert!(refused.contains("did you mean `dns.qry.name`?"), "{refused}");
+    let refused = report("dns.qry.name", "{ field: colour, exists: true }");
+    assert!(refused.contains("among the `fields` of an `extract` before it"), "{refused}");
 }

@@ -2,10 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::codec::{
-    Schema,
-    fields::{Named, named},
-};
+use crate::field::{Named, Schema, named};
 
 /// A server, by what it calls its types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

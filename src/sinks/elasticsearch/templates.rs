@@ -5,7 +5,7 @@
 use serde_json::{Value, json};
 
 use super::mappings::{self, Server};
-use crate::codec::fields::ECS_VERSION;
+use crate::field::ECS_VERSION;
 
 /// Raised with every change of the template or the pipeline: an older one is replaced.
 pub(super) const VERSION: u64 = 1;

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use crate::record::{Alert, Flow, HostNames, Names, Packet, Records, Timestamp};
+use crate::record::{HostNames, Names, Parties, Record, Records, Timestamp, Visit, VisitMut};
 
 /// An address of a record whose names are looked up.
 #[derive(Debug, Clone, Copy)]
@@ -14,118 +14,65 @@ pub(super) struct NameQuery {
     pub(super) time: Timestamp,
 }
 
-/// A record with addresses.
-trait Named: Clone {
-    /// The source's, and the destination's if there is one.
-    fn addresses(&self) -> (IpAddr, Option<IpAddr>);
-    /// When the one went to the other, whenever it is reported.
-    fn time(&self) -> Timestamp;
-    fn names(&self) -> &Names;
-    fn names_mut(&mut self) -> &mut Names;
-}
+/// Calls a function with each address.
+struct Each<V>(V);
+
+/// Gives each address the names that a function finds.
+struct Fill<F>(F);
 
 /// Calls `visit` with each address of each record.
 pub(super) fn addresses(records: &Records, visit: impl FnMut(NameQuery)) {
-    match records {
-        Records::Packets(packets) => each(packets, visit),
-        Records::Flows(flows) => each(flows, visit),
-        Records::Alerts(alerts) => each(alerts, visit),
-        Records::Raw(_) | Records::Contacts(_) | Records::Health(_) | Records::Returned(_) => {}
-    }
+    records.visit(Each(visit));
 }
 
 /// Gives each address of each record its names, as far as `find` has any and it has none yet.
 /// Records shared with another branch are copied only if some name is found.
 pub(super) fn name(records: &mut Records, find: impl Fn(NameQuery) -> Option<Arc<HostNames>>) {
-    match records {
-        Records::Packets(packets) => fill(packets, find),
-        Records::Flows(flows) => fill(flows, find),
-        Records::Alerts(alerts) => fill(alerts, find),
-        Records::Raw(_) | Records::Contacts(_) | Records::Health(_) | Records::Returned(_) => {}
-    }
-}
-
-fn each<R: Named>(records: &[R], mut visit: impl FnMut(NameQuery)) {
-    for (source, destination) in records.iter().map(sides) {
-        visit(source);
-        destination.into_iter().for_each(&mut visit);
-    }
+    records.visit_mut(Fill(find));
 }
 
 /// The source and, if there is one, the destination.
-fn sides<R: Named>(record: &R) -> (NameQuery, Option<NameQuery>) {
-    let ((source, destination), time) = (record.addresses(), record.time());
+fn sides(parties: Parties<'_>) -> (NameQuery, Option<NameQuery>) {
+    let Parties { time, source, destination, .. } = parties;
     let query = |address, peer| NameQuery { address, peer, time };
     (query(source, destination), destination.map(|destination| query(destination, Some(source))))
 }
 
-fn fill<R: Named>(records: &mut Arc<Vec<R>>, find: impl Fn(NameQuery) -> Option<Arc<HostNames>>) {
-    let found = |record: &R| {
-        let (source, destination) = sides(record);
-        let names = record.names().clone();
-        Names {
-            source: names.source.or_else(|| find(source)),
-            destination: names.destination.or_else(|| destination.and_then(&find)),
+// === impl Each ===
+
+impl<R: Record, V: FnMut(NameQuery)> Visit<R, ()> for Each<V> {
+    fn visit(mut self, records: &[R]) {
+        for (source, destination) in records.iter().filter_map(R::parties).map(sides) {
+            (self.0)(source);
+            destination.into_iter().for_each(&mut self.0);
         }
-    };
-    let Some(first) = records.iter().position(|record| found(record) != Names::default()) else {
-        return;
-    };
-    for record in Arc::make_mut(records).iter_mut().skip(first) {
-        *record.names_mut() = found(record);
     }
 }
 
-impl Named for Packet {
-    fn addresses(&self) -> (IpAddr, Option<IpAddr>) {
-        (self.outer.source, Some(self.outer.destination))
-    }
+// === impl Fill ===
 
-    fn time(&self) -> Timestamp {
-        self.time
-    }
-
-    fn names(&self) -> &Names {
-        &self.names
-    }
-
-    fn names_mut(&mut self) -> &mut Names {
-        &mut self.names
+impl<F: Fn(NameQuery) -> Option<Arc<HostNames>>> Fill<F> {
+    /// The names that the record has or gets.
+    fn found(&self, record: &impl Record) -> Names {
+        let Some(parties) = record.parties() else { return Names::default() };
+        let (source, destination) = sides(parties);
+        let Names { source: first, destination: second } = parties.names;
+        Names {
+            source: first.clone().or_else(|| (self.0)(source)),
+            destination: second.clone().or_else(|| destination.and_then(&self.0)),
+        }
     }
 }
 
-impl Named for Flow {
-    fn addresses(&self) -> (IpAddr, Option<IpAddr>) {
-        (self.initiator.address, Some(self.responder.address))
-    }
-
-    fn time(&self) -> Timestamp {
-        self.began
-    }
-
-    fn names(&self) -> &Names {
-        &self.names
-    }
-
-    fn names_mut(&mut self) -> &mut Names {
-        &mut self.names
-    }
-}
-
-impl Named for Alert {
-    fn addresses(&self) -> (IpAddr, Option<IpAddr>) {
-        (self.source, None)
-    }
-
-    fn time(&self) -> Timestamp {
-        self.time
-    }
-
-    fn names(&self) -> &Names {
-        &self.names
-    }
-
-    fn names_mut(&mut self) -> &mut Names {
-        &mut self.names
+impl<R: Record, F: Fn(NameQuery) -> Option<Arc<HostNames>>> VisitMut<R, ()> for Fill<F> {
+    fn visit_mut(self, records: &mut Arc<Vec<R>>) {
+        let is_named = |record: &R| self.found(record) != Names::default();
+        let Some(first) = records.iter().position(is_named) else { return };
+        for record in Arc::make_mut(records).iter_mut().skip(first) {
+            let found = self.found(record);
+            if let Some(names) = record.names_mut() {
+                *names = found;
+            }
+        }
     }
 }

@@ -4,6 +4,7 @@ use super::*;
 use crate::{
     ack::Receipts,
     batch::Watermark,
+    component::Clock,
     metrics::{Balance, Meter},
     record::{Health, Kind},
 };
@@ -23,7 +24,10 @@ impl Bench {
         let config: Config = serde_json::from_value(json!({"routes": routes})).unwrap();
         assert_eq!(config.check(), []);
         assert_eq!(config.signature().ports.len(), connected.len());
-        Self::of(Box::new(Route::new(&config).unwrap()), connected)
+        Self::of(
+            Box::new(Route::new(&config, Origin::new("sensor", Clock::Event)).unwrap()),
+            connected,
+        )
     }
 
     fn of(transform: Box<dyn Transform>, connected: &[bool]) -> Self {

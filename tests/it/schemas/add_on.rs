@@ -8,7 +8,7 @@ use std::{
 use libtest_mimic::Failed;
 use serde_json::Value;
 use tidegate::{
-    codec::{Schema, fields},
+    field::{self, Schema},
     record::{Kind, Kinds},
 };
 
@@ -55,7 +55,7 @@ fn every_source_type_has_its_properties_and_its_event_type(_scene: &Scene) -> Ou
             .filter(|(key, _)| key.starts_with("FIELDALIAS-"))
             .map(|(_, alias)| alias.clone())
             .collect();
-        let lists = fields::named(Schema::Cim).filter(|field| field.kind == kind && field.is_list);
+        let lists = field::named(Schema::Cim).filter(|field| field.kind == kind && field.is_list);
         let expected: BTreeSet<_> =
             lists.map(|field| format!("\"{0}{{}}\" AS {0}", field.name)).collect();
         assert_eq!(aliased, expected, "the lists of {kind}");

@@ -1,18 +1,17 @@
 //! The fields of health records.
 
-use super::super::{
-    field::{
-        Field,
-        Type::{Boolean, Counts, Date, Keyword, Keywords, Long},
-    },
-    value::Value,
+use super::{
+    Field, Fields,
+    Type::{Boolean, Counts, Date, Keyword, Keywords, Long, Signed},
+    Value,
+    texts::Form,
 };
 use crate::record::Health;
 
 type F = Field<Health>;
 
 /// A health record. The order is that of the simple schema.
-pub(in crate::codec) const FIELDS: &[Field<Health>] = &[
+const FIELDS: &[Field<Health>] = &[
     F::new(Date, "when it was written: the end of its interval", |health, _| {
         Value::Time(health.time)
     })
@@ -75,7 +74,7 @@ pub(in crate::codec) const FIELDS: &[Field<Health>] = &[
     })
     .ecs(&["tidegate.health.verdict_map.capacity"])
     .cim(&["verdict_map_capacity"]),
-    F::new(Long, "nanoseconds by which the clock is behind", |health, _| {
+    F::new(Signed, "nanoseconds by which the clock is behind", |health, _| {
         health.clock.map_or(Value::Absent, |clock| Value::Signed(clock.offset_nanos))
     })
     .ecs(&["tidegate.health.clock.offset"])
@@ -89,7 +88,8 @@ pub(in crate::codec) const FIELDS: &[Field<Health>] = &[
         if health.is_unsynced() { Value::Words(&[Health::CLOCK_UNSYNCED]) } else { Value::Absent }
     })
     .ecs(&["tags"])
-    .cim(&["tags"]),
+    .cim(&["tags"])
+    .one_of(|| vec![Health::CLOCK_UNSYNCED]),
     F::new(Long, "nanoseconds that the interval lasted", |health, _| {
         Value::Number(health.interval_nanos)
     })
@@ -109,8 +109,13 @@ pub(in crate::codec) const FIELDS: &[Field<Health>] = &[
         Value::Id(health.id(&origin.observer))
     })
     .ecs(&["event.id"])
-    .cim(&["event_id"]),
+    .cim(&["event_id"])
+    .of_form(Form::Id),
     F::of_run(Keyword, "what the document is", |_, _| Value::Plain("metric")).ecs(&["event.kind"]),
     F::of_run(Keyword, "what happened", |_, _| Value::Plain("sensor_health"))
         .ecs(&["event.action"]),
 ];
+
+impl Fields for Health {
+    const FIELDS: &'static [Field<Self>] = FIELDS;
+}

@@ -2,14 +2,15 @@
 
 use std::{env, fmt::Write as _, fs, path::Path};
 
-use super::{super::Schema, Named, named};
-use crate::record::{Kind, Kinds};
+use super::{Named, Schema, all_named, kinds};
+use crate::record::Kind;
 
 const HEAD: &str = "# Fields
 
-Made from the code: change the table in `src/codec/fields`, then run the test named
+Made from the code: change the table in `src/field`, then run the test named
 at the end of this page. One table for each schema (`encoding.schema`) and kind of record. A field that a
-record has no value for is left out.
+record has no value for is left out. Conditions of `filter` and `route` may ask for all of them, by their
+names in any schema; contacts are never written, but can be asked for theirs.
 
 The schema `ecs` is the Elastic Common Schema 9.4.0, written as nested objects; what it has no name for
 lies under `tidegate`. `event.ingested` is added by the ingest pipeline. In a replay there is no
@@ -29,10 +30,10 @@ To write this page anew: `TIDEGATE_UPDATE=1 cargo test --lib the_field_reference
 fn reference() -> String {
     let mut page = HEAD.to_owned();
     for schema in Schema::ALL {
-        for kind in Kinds::REPORTS.iter() {
+        for kind in kinds().iter() {
             write!(page, "\n## {}: {kind}\n\n| field | type | |\n|---|---|---|\n", schema.name())
                 .expect("a string takes all that is written");
-            let mut fields: Vec<_> = named(schema).filter(|field| field.kind == kind).collect();
+            let mut fields: Vec<_> = all_named(schema).filter(|field| field.kind == kind).collect();
             if schema != Schema::Simple {
                 fields.sort_by_key(|field| field.name);
             }
@@ -61,8 +62,10 @@ fn the_field_reference_is_that_of_the_code() {
 fn no_kind_has_a_name_twice() {
     for schema in Schema::ALL {
         for kind in Kind::ALL {
-            let mut names: Vec<_> =
-                named(schema).filter(|field| field.kind == kind).map(|field| field.name).collect();
+            let mut names: Vec<_> = all_named(schema)
+                .filter(|field| field.kind == kind)
+                .map(|field| field.name)
+                .collect();
             names.sort_unstable();
             let all = names.len();
             names.dedup();
@@ -74,8 +77,8 @@ fn no_kind_has_a_name_twice() {
 #[test]
 fn a_name_means_the_same_type_in_every_kind() {
     let types: std::collections::HashMap<_, _> =
-        named(Schema::Ecs).map(|field| (field.name, field.r#type)).collect();
-    for field in named(Schema::Ecs) {
+        all_named(Schema::Ecs).map(|field| (field.name, field.r#type)).collect();
+    for field in all_named(Schema::Ecs) {
         assert_eq!(types[field.name], field.r#type, "{}", field.name);
     }
 }

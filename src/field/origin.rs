@@ -11,15 +11,15 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
     /// The sensor's name.
-    pub(super) observer: Arc<str>,
+    pub(crate) observer: Arc<str>,
     /// A name of the sensor that no other sensor has: a hash of its name.
-    pub(super) agent: Box<str>,
+    pub(crate) agent: Box<str>,
     /// Of each kind, by [`Kind`]: the data set.
-    pub(super) datasets: [Box<str>; Kind::ALL.len()],
+    pub(crate) datasets: [Box<str>; Kind::ALL.len()],
     /// The data stream's namespace.
-    pub(super) namespace: Box<str>,
+    pub(crate) namespace: Box<str>,
     /// The interface they were captured on.
-    pub(super) interface: Option<Arc<str>>,
+    pub(crate) interface: Option<Arc<str>>,
     clock: Clock,
 }
 
@@ -57,13 +57,13 @@ impl Origin {
     }
 
     /// The data set of a kind of record.
-    pub(super) fn dataset(&self, kind: Kind) -> &str {
+    pub(crate) fn dataset(&self, kind: Kind) -> &str {
         self.datasets.get(kind as usize).map_or("", |dataset| dataset)
     }
 
     /// When a record that is written now was made. None in a replay: its output is the same whenever
     /// it runs.
-    pub(super) fn created(&self) -> Option<Timestamp> {
+    pub(crate) fn created(&self) -> Option<Timestamp> {
         match self.clock {
             Clock::Wall => Some(self.clock.now(None)),
             Clock::Event => None,

@@ -1,22 +1,22 @@
 //! The fields of flows.
 
 use super::{
-    super::{
-        field::{
-            Field,
-            Type::{Boolean, Date, Float, Ip, Ips, Keyword, Keywords, Long},
-        },
-        value::Value,
+    Field, Fields,
+    Type::{Boolean, Date, Float, Ip, Ips, Keyword, Keywords, Label, Long},
+    Value,
+    shared::{
+        app, cim_flag_names, cim_flags, cim_protocol, cim_transport, flag_names, flags, ip_version,
+        ip_versions, keywords, name, name_origin, name_origins, reliable, tags, transport,
+        unverified,
     },
-    app, cim_flags, cim_transport, flags, ip_version, name, name_origin, reliable, transport,
-    unverified,
+    texts::Form,
 };
-use crate::record::{Direction, Flow};
+use crate::record::{ConnState, Direction, EndReason, Flow};
 
 type F = Field<Flow>;
 
 /// A report of a flow. The order is that of the simple schema.
-pub(in crate::codec) const FIELDS: &[Field<Flow>] = &[
+const FIELDS: &[Field<Flow>] = &[
     // When.
     F::new(Date, "end of the report's interval", |flow, _| Value::Time(flow.end))
         .ecs(&["@timestamp", "event.end"])
@@ -31,13 +31,15 @@ pub(in crate::codec) const FIELDS: &[Field<Flow>] = &[
         .ecs(&["source.ip"])
         .cim(&["src", "src_ip"]),
     F::new(Keyword, "the initiator's address", |flow, _| Value::Address(flow.initiator.address))
-        .ecs(&["source.address"]),
+        .ecs(&["source.address"])
+        .of_form(Form::Address),
     F::new(Ip, "the responder's address", |flow, _| Value::Address(flow.responder.address))
         .simple(&["destination_ip"])
         .ecs(&["destination.ip"])
         .cim(&["dest", "dest_ip"]),
     F::new(Keyword, "the responder's address", |flow, _| Value::Address(flow.responder.address))
-        .ecs(&["destination.address"]),
+        .ecs(&["destination.address"])
+        .of_form(Form::Address),
     F::new(Keyword, "the transport in upper case, else its number", |flow, _| {
         Value::Protocol(flow.transport)
     })
@@ -79,7 +81,8 @@ pub(in crate::codec) const FIELDS: &[Field<Flow>] = &[
     F::new(Keyword, "the flow, the same in all its reports", |flow, _| Value::Id(flow.id))
         .simple(&["flow_id"])
         .ecs(&["tidegate.flow.id"])
-        .cim(&["flow_id", "session_id"]),
+        .cim(&["flow_id", "session_id"])
+        .of_form(Form::Id),
     F::new(Keyword, "the report: the flow's id and the report's number", |flow, _| {
         Value::ReportId(flow.id, flow.sequence)
     })
@@ -99,15 +102,18 @@ pub(in crate::codec) const FIELDS: &[Field<Flow>] = &[
         flow.parent.map_or(Value::Absent, Value::Id)
     })
     .ecs(&["tidegate.flow.parent_id"])
-    .cim(&["parent_flow_id"]),
+    .cim(&["parent_flow_id"])
+    .of_form(Form::Id),
     F::new(Keyword, "Community ID, version 1", |flow, _| Value::CommunityId(flow.community_id))
         .ecs(&["network.community_id"])
-        .cim(&["community_id"]),
+        .cim(&["community_id"])
+        .of_form(Form::CommunityId),
     F::new(Keyword, "the Community ID of the flow that an ICMP error quotes", |flow, _| {
         flow.related_community_id.map_or(Value::Absent, Value::CommunityId)
     })
     .ecs(&["tidegate.flow.related_community_id"])
-    .cim(&["related_community_id"]),
+    .cim(&["related_community_id"])
+    .of_form(Form::CommunityId),
     // What.
     F::of_run(Keyword, "what the document is", |_, _| Value::Plain("event")).ecs(&["event.kind"]),
     F::of_run(Keywords, "what it is about", |_, _| Value::Words(&["network"]))
@@ -116,22 +122,26 @@ pub(in crate::codec) const FIELDS: &[Field<Flow>] = &[
     F::new(Keywords, "`connection`, `start` on the first report, `end` on the last", |flow, _| {
         Value::Words(types(flow))
     })
-    .ecs(&["event.type"]),
+    .ecs(&["event.type"])
+    .one_of(|| vec!["connection", "start", "end"]),
     F::of_run(Keyword, "whether it passed", |_, _| Value::Plain("allowed")).cim(&["action"]),
     F::new(Keyword, "the transport's IANA keyword", |flow, _| transport(flow.transport))
-        .ecs(&["network.transport"]),
+        .ecs(&["network.transport"])
+        .one_of(keywords),
     F::new(Keyword, "the transport's IANA keyword, `icmp` for both versions", |flow, _| {
         cim_transport(flow.transport)
     })
     .cim(&["transport"]),
-    F::new(Keyword, "the transport's IANA number", |flow, _| Value::Label(flow.transport.0.into()))
+    F::new(Label, "the transport's IANA number", |flow, _| Value::Label(flow.transport.0.into()))
         .ecs(&["network.iana_number"])
         .cim(&["iana_number"]),
     F::new(Keyword, "the version of IP", |flow, _| ip_version(flow.initiator.address))
         .ecs(&["network.type"])
-        .cim(&["protocol_version"]),
-    F::new(Keyword, "`icmp` for ICMP, else `ip`", |flow, _| super::cim_protocol(flow.transport))
-        .cim(&["protocol"]),
+        .cim(&["protocol_version"])
+        .one_of(ip_versions),
+    F::new(Keyword, "`icmp` for ICMP, else `ip`", |flow, _| cim_protocol(flow.transport))
+        .cim(&["protocol"])
+        .one_of(|| vec!["icmp", "ip"]),
     F::new(Keyword, "the application protocol, as tshark names it", |flow, _| {
         Value::text(flow.protocol.as_deref())
     })
@@ -143,18 +153,23 @@ pub(in crate::codec) const FIELDS: &[Field<Flow>] = &[
     F::new(Keyword, "where to, seen from the internal networks or from the host", |flow, _| {
         Value::plain(flow.direction.map(Direction::name))
     })
-    .ecs(&["network.direction"]),
-    F::new(Keyword, "`inbound` or `outbound`", |flow, _| cim_direction(flow)).cim(&["direction"]),
-    F::new(Keyword, "VLAN id", |flow, _| Value::label(flow.vlans.outer()))
+    .ecs(&["network.direction"])
+    .one_of(|| Direction::ALL.map(Direction::name).to_vec()),
+    F::new(Keyword, "`inbound` or `outbound`", |flow, _| cim_direction(flow))
+        .cim(&["direction"])
+        .one_of(|| vec!["inbound", "outbound"]),
+    F::new(Label, "VLAN id", |flow, _| Value::label(flow.vlans.outer()))
         .ecs(&["network.vlan.id"])
         .cim(&["vlan"]),
-    F::new(Keyword, "inner VLAN id", |flow, _| Value::label(flow.vlans.inner()))
+    F::new(Label, "inner VLAN id", |flow, _| Value::label(flow.vlans.inner()))
         .ecs(&["network.inner.vlan.id"])
         .cim(&["inner_vlan"]),
     F::new(Keyword, "the initiator's link-layer address", |flow, _| flow.initiator.mac.into())
-        .ecs(&["source.mac"]),
+        .ecs(&["source.mac"])
+        .of_form(Form::Mac),
     F::new(Keyword, "the responder's link-layer address", |flow, _| flow.responder.mac.into())
-        .ecs(&["destination.mac"]),
+        .ecs(&["destination.mac"])
+        .of_form(Form::Mac),
     F::new(Long, "type of the initiator's ICMP message", |flow, _| {
         Value::number(flow.icmp.map(|icmp| icmp.kind))
     })
@@ -166,16 +181,19 @@ pub(in crate::codec) const FIELDS: &[Field<Flow>] = &[
     .ecs(&["tidegate.flow.icmp.code"])
     .cim(&["icmp_code"]),
     F::new(Keywords, "TCP control bits either side has sent", |flow, _| flags(flow.tcp_flags()))
-        .ecs(&["tidegate.flow.tcp_flags"]),
+        .ecs(&["tidegate.flow.tcp_flags"])
+        .one_of(flag_names),
     F::new(Keywords, "TCP control bits either side has sent", |flow, _| {
         cim_flags(flow.tcp_flags())
     })
-    .cim(&["tcp_flag"]),
+    .cim(&["tcp_flag"])
+    .one_of(cim_flag_names),
     F::new(Keyword, "the state of the connection, in Zeek's terms", |flow, _| {
         Value::Plain(flow.conn_state.name())
     })
     .ecs(&["tidegate.flow.conn_state"])
-    .cim(&["conn_state"]),
+    .cim(&["conn_state"])
+    .one_of(|| ConnState::ALL.map(ConnState::name).to_vec()),
     F::new(Keyword, "what happened, a letter an event, in Zeek's terms", |flow, _| {
         if flow.history.is_empty() { Value::Absent } else { Value::History(flow.history) }
     })
@@ -185,11 +203,13 @@ pub(in crate::codec) const FIELDS: &[Field<Flow>] = &[
         Value::Plain(flow.end_reason.name())
     })
     .ecs(&["tidegate.flow.end_reason"])
-    .cim(&["end_reason"]),
+    .cim(&["end_reason"])
+    .one_of(|| EndReason::ALL.map(EndReason::name).to_vec()),
     F::new(Keywords, "`forwarded`, for traffic seen from beside it, and remarks", |flow, _| {
         Value::Tags(flow.tags)
     })
-    .ecs(&["tags"]),
+    .ecs(&["tags"])
+    .one_of(tags),
     // What is known of the addresses.
     F::new(Ips, "the addresses, to search for either", |flow, _| {
         Value::Addresses(flow.initiator.address, Some(flow.responder.address))
@@ -211,12 +231,14 @@ pub(in crate::codec) const FIELDS: &[Field<Flow>] = &[
         name_origin(flow.names.source.as_deref())
     })
     .ecs(&["tidegate.source.name_origin"])
-    .cim(&["src_host_origin"]),
+    .cim(&["src_host_origin"])
+    .one_of(name_origins),
     F::new(Keyword, "where the responder's names are from: `passive` or `ptr`", |flow, _| {
         name_origin(flow.names.destination.as_deref())
     })
     .ecs(&["tidegate.destination.name_origin"])
-    .cim(&["dest_host_origin"]),
+    .cim(&["dest_host_origin"])
+    .one_of(name_origins),
     F::new(Keywords, "all names that lead back to the addresses", |flow, _| reliable(&flow.names))
         .ecs(&["related.hosts"]),
     F::new(Keywords, "names nobody vouches for: no rule may rely on them", |flow, _| {
@@ -227,6 +249,10 @@ pub(in crate::codec) const FIELDS: &[Field<Flow>] = &[
         .ecs(&["tidegate.source.risk"])
         .cim(&["risk_score"]),
 ];
+
+impl Fields for Flow {
+    const FIELDS: &'static [Field<Self>] = FIELDS;
+}
 
 /// What the report is in the flow's life.
 fn types(flow: &Flow) -> &'static [&'static str] {

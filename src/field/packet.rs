@@ -1,22 +1,22 @@
 //! The fields of packets: of the outermost IP header, and of the frame.
 
 use super::{
-    super::{
-        field::{
-            Field,
-            Type::{Boolean, Date, Flattened, Ip, Ips, Keyword, Keywords, Long},
-        },
-        value::Value,
+    Field, Fields,
+    Type::{Boolean, Date, Flattened, Ip, Ips, Keyword, Keywords, Label, Long},
+    Value,
+    shared::{
+        app, cim_flag_names, cim_flags, cim_protocol, cim_transport, flag_names, flags, ip_version,
+        ip_versions, keywords, name, name_origin, name_origins, reliable, tags, transport,
+        unverified,
     },
-    app, cim_flags, cim_protocol, cim_transport, flags, ip_version, name, name_origin, reliable,
-    transport, unverified,
+    texts::Form,
 };
 use crate::record::{CommunityId, FlowTags, Header, Icmp, Layer4, Packet, TcpFlags};
 
 type F = Field<Packet>;
 
 /// A packet. The order is that of the simple schema.
-pub(in crate::codec) const FIELDS: &[Field<Packet>] = &[
+const FIELDS: &[Field<Packet>] = &[
     F::new(Date, "when the frame was captured", |packet, _| Value::Time(packet.time))
         .simple(&["timestamp"])
         .ecs(&["@timestamp"])
@@ -26,13 +26,15 @@ pub(in crate::codec) const FIELDS: &[Field<Packet>] = &[
         .ecs(&["source.ip"])
         .cim(&["src", "src_ip"]),
     F::new(Keyword, "the sender's address", |packet, _| Value::Address(packet.outer.source))
-        .ecs(&["source.address"]),
+        .ecs(&["source.address"])
+        .of_form(Form::Address),
     F::new(Ip, "the receiver's address", |packet, _| Value::Address(packet.outer.destination))
         .simple(&["destination_ip"])
         .ecs(&["destination.ip"])
         .cim(&["dest", "dest_ip"]),
     F::new(Keyword, "the receiver's address", |packet, _| Value::Address(packet.outer.destination))
-        .ecs(&["destination.address"]),
+        .ecs(&["destination.address"])
+        .of_form(Form::Address),
     F::new(Keyword, "the transport in upper case, else its number", |packet, _| {
         Value::Protocol(packet.outer.transport)
     })
@@ -73,7 +75,8 @@ pub(in crate::codec) const FIELDS: &[Field<Packet>] = &[
         Value::Id(packet.id(&origin.observer))
     })
     .ecs(&["event.id"])
-    .cim(&["event_id"]),
+    .cim(&["event_id"])
+    .of_form(Form::Id),
     F::new(Long, "number of the frame within its capture, from 1", |packet, _| {
         Value::Number(packet.number)
     })
@@ -83,7 +86,8 @@ pub(in crate::codec) const FIELDS: &[Field<Packet>] = &[
         Value::CommunityId(CommunityId::of(&packet.outer))
     })
     .ecs(&["network.community_id"])
-    .cim(&["community_id"]),
+    .cim(&["community_id"])
+    .of_form(Form::CommunityId),
     F::of_run(Keyword, "what the document is", |_, _| Value::Plain("event")).ecs(&["event.kind"]),
     F::of_run(Keywords, "what it is about", |_, _| Value::Words(&["network"]))
         .ecs(&["event.category"]),
@@ -93,21 +97,24 @@ pub(in crate::codec) const FIELDS: &[Field<Packet>] = &[
         .ecs(&["event.action"]),
     F::of_run(Keyword, "whether it passed", |_, _| Value::Plain("allowed")).cim(&["action"]),
     F::new(Keyword, "the transport's IANA keyword", |packet, _| transport(packet.outer.transport))
-        .ecs(&["network.transport"]),
+        .ecs(&["network.transport"])
+        .one_of(keywords),
     F::new(Keyword, "the transport's IANA keyword, `icmp` for both versions", |packet, _| {
         cim_transport(packet.outer.transport)
     })
     .cim(&["transport"]),
-    F::new(Keyword, "the transport's IANA number", |packet, _| {
+    F::new(Label, "the transport's IANA number", |packet, _| {
         Value::Label(packet.outer.transport.0.into())
     })
     .ecs(&["network.iana_number"])
     .cim(&["iana_number"]),
     F::new(Keyword, "the version of IP", |packet, _| ip_version(packet.outer.source))
         .ecs(&["network.type"])
-        .cim(&["protocol_version"]),
+        .cim(&["protocol_version"])
+        .one_of(ip_versions),
     F::new(Keyword, "`icmp` for ICMP, else `ip`", |packet, _| cim_protocol(packet.outer.transport))
-        .cim(&["protocol"]),
+        .cim(&["protocol"])
+        .one_of(|| vec!["icmp", "ip"]),
     F::new(Keyword, "the application protocol, as tshark names it", |packet, _| {
         Value::text(packet.protocol.as_deref())
     })
@@ -116,16 +123,18 @@ pub(in crate::codec) const FIELDS: &[Field<Packet>] = &[
         app(packet.protocol.as_deref())
     })
     .cim(&["app"]),
-    F::new(Keyword, "VLAN id", |packet, _| Value::label(packet.vlans.outer()))
+    F::new(Label, "VLAN id", |packet, _| Value::label(packet.vlans.outer()))
         .ecs(&["network.vlan.id"])
         .cim(&["vlan"]),
-    F::new(Keyword, "inner VLAN id", |packet, _| Value::label(packet.vlans.inner()))
+    F::new(Label, "inner VLAN id", |packet, _| Value::label(packet.vlans.inner()))
         .ecs(&["network.inner.vlan.id"])
         .cim(&["inner_vlan"]),
     F::new(Keyword, "the sender's link-layer address", |packet, _| packet.source_mac.into())
-        .ecs(&["source.mac"]),
+        .ecs(&["source.mac"])
+        .of_form(Form::Mac),
     F::new(Keyword, "the receiver's link-layer address", |packet, _| packet.destination_mac.into())
-        .ecs(&["destination.mac"]),
+        .ecs(&["destination.mac"])
+        .of_form(Form::Mac),
     F::new(Long, "type of the ICMP message", |packet, _| {
         Value::number(icmp(&packet.outer).map(|icmp| icmp.kind))
     })
@@ -137,9 +146,11 @@ pub(in crate::codec) const FIELDS: &[Field<Packet>] = &[
     .ecs(&["tidegate.packet.icmp.code"])
     .cim(&["icmp_code"]),
     F::new(Keywords, "TCP control bits", |packet, _| flags(control_bits(&packet.outer)))
-        .ecs(&["tidegate.packet.tcp_flags"]),
+        .ecs(&["tidegate.packet.tcp_flags"])
+        .one_of(flag_names),
     F::new(Keywords, "TCP control bits", |packet, _| cim_flags(control_bits(&packet.outer)))
-        .cim(&["tcp_flag"]),
+        .cim(&["tcp_flag"])
+        .one_of(cim_flag_names),
     F::new(Long, "offset of a fragment in its packet's payload, in bytes", |packet, _| {
         Value::number(packet.outer.fragment.map(|fragment| fragment.offset))
     })
@@ -162,7 +173,8 @@ pub(in crate::codec) const FIELDS: &[Field<Packet>] = &[
     F::new(Keywords, "`forwarded`, for traffic seen from beside it, and remarks", |packet, _| {
         Value::Tags(if packet.damaged { FlowTags::DAMAGED } else { FlowTags::default() })
     })
-    .ecs(&["tags"]),
+    .ecs(&["tags"])
+    .one_of(tags),
     F::new(
         Flattened,
         "the extra fields that the config asks for, by tshark's names with `_` for `.`",
@@ -192,12 +204,14 @@ pub(in crate::codec) const FIELDS: &[Field<Packet>] = &[
         name_origin(packet.names.source.as_deref())
     })
     .ecs(&["tidegate.source.name_origin"])
-    .cim(&["src_host_origin"]),
+    .cim(&["src_host_origin"])
+    .one_of(name_origins),
     F::new(Keyword, "where the receiver's names are from: `passive` or `ptr`", |packet, _| {
         name_origin(packet.names.destination.as_deref())
     })
     .ecs(&["tidegate.destination.name_origin"])
-    .cim(&["dest_host_origin"]),
+    .cim(&["dest_host_origin"])
+    .one_of(name_origins),
     F::new(Keywords, "all names that lead back to the addresses", |packet, _| {
         reliable(&packet.names)
     })
@@ -207,6 +221,10 @@ pub(in crate::codec) const FIELDS: &[Field<Packet>] = &[
     })
     .ecs(&["tidegate.ptr.unverified"]),
 ];
+
+impl Fields for Packet {
+    const FIELDS: &'static [Field<Self>] = FIELDS;
+}
 
 fn icmp(header: &Header) -> Option<Icmp> {
     match header.layer4 {

@@ -1,12 +1,9 @@
 //! Fields that records of every kind have: who saw it, and where it is going.
 
-use super::super::{
-    field::{Field, Type},
-    value::Value,
-};
+use super::{Field, Type, Value};
 
 /// The fields that records of type `T` share with those of other kinds.
-pub(in crate::codec) struct Common<T>(std::marker::PhantomData<T>);
+pub(crate) struct Common<T>(std::marker::PhantomData<T>);
 
 /// The Elastic Common Schema's version that the names are of.
 pub const ECS_VERSION: &str = "9.4.0";
@@ -15,9 +12,9 @@ pub const ECS_VERSION: &str = "9.4.0";
 const VENDOR_PRODUCT: &str = "Tidegate Tidegate";
 
 impl<T: 'static> Common<T> {
-    pub(in crate::codec) const FIELDS: &'static [Field<T>] = &[
+    pub(crate) const FIELDS: &'static [Field<T>] = &[
         Field::of_run(Type::Keyword, "version of the Elastic Common Schema", |_, _| {
-            Value::Plain(ECS_VERSION)
+            Value::Text(ECS_VERSION)
         })
         .ecs(&["ecs.version"]),
         Field::of_run(Type::Keyword, "the module that made the record", |_, _| {
@@ -50,7 +47,7 @@ impl<T: 'static> Common<T> {
         Field::of_run(Type::Keyword, "who made the sensor", |_, _| Value::Plain("Tidegate"))
             .ecs(&["observer.vendor", "observer.product"]),
         Field::of_run(Type::Keyword, "the sensor's release", |_, _| {
-            Value::Plain(env!("CARGO_PKG_VERSION"))
+            Value::Text(env!("CARGO_PKG_VERSION"))
         })
         .ecs(&["observer.version"]),
         Field::of_run(
@@ -67,7 +64,7 @@ impl<T: 'static> Common<T> {
         Field::of_run(Type::Keyword, "the shipper", |_, _| Value::Plain("tidegate"))
             .ecs(&["agent.type"]),
         Field::of_run(Type::Keyword, "the shipper's release", |_, _| {
-            Value::Plain(env!("CARGO_PKG_VERSION"))
+            Value::Text(env!("CARGO_PKG_VERSION"))
         })
         .ecs(&["agent.version"]),
         Field::of_run(Type::Keyword, "vendor and product of the sensor", |_, _| {
