@@ -24,11 +24,10 @@ use tidegate::{
         edge::{Bounds, EdgeReceiver, EdgeSender, WhenFull, edge},
     },
     ek::{Line, Parser},
-    metrics::{Books, Meter},
+    metrics::Meter,
     record::{Kind, Raw, Records, Timestamp},
     transforms::reverse_dns::Config,
 };
-use tokio::sync::watch;
 
 const BATCH: usize = 256;
 const BATCHES: usize = 2_000;
@@ -70,18 +69,8 @@ async fn rate(lines: &Arc<Vec<Raw>>, config: Option<&Config>) -> f64 {
         Some(config) => {
             let (to_last, last) = new_edge("last");
             let meter = Meter::new("named", "reverse_dns");
-            let (_reload, reload) = watch::channel(0);
-            let context = Context {
-                meter: Arc::clone(&meter),
-                receipts: receipts.clone(),
-                clock: Clock::Wall,
-                data_dir: "/nonexistent".into(),
-                observer: "bench".into(),
-                interface: None,
-                config_hash: "bench".into(),
-                books: Books::default(),
-                reload,
-            };
+            let context =
+                Context { receipts: receipts.clone(), ..Context::alone(Arc::clone(&meter)) };
             let Ok(Component::Stage(run)) = config.build(&context) else {
                 panic!("reverse_dns is a stage")
             };

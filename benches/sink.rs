@@ -19,21 +19,20 @@ use std::{
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 use tidegate::{
-    ack::Receipts,
     batch::Batch,
     codec::{Encoder, EncodingConfig, Origin, Schema},
     component::{
         Clock, Component, Context, Input,
         edge::{Bounds, EdgeSender, WhenFull, edge},
     },
-    metrics::{Books, Meter},
+    metrics::Meter,
     record::{
         Endpoint, Flow, Header, Id, Kinds, Layer4, Names, Packet, Ports, Records, Timestamp,
         Transport, Vlans,
     },
     sinks::{ConfigureSink, elasticsearch, options::Options, splunk_hec},
 };
-use tokio::{runtime, sync::watch};
+use tokio::runtime;
 
 const RECORDS: u32 = 400_000;
 const BATCH: usize = 1_000;
@@ -198,17 +197,7 @@ fn encode(encoding: &EncodingConfig, batches: &[Records]) -> Duration {
 impl Running {
     fn start(sink: &dyn ConfigureSink, options: &Options) -> Self {
         let meter = Meter::new("bench", "bench");
-        let context = Context {
-            meter: Arc::clone(&meter),
-            receipts: Receipts::default(),
-            clock: Clock::Wall,
-            data_dir: "unused".into(),
-            observer: "bench".into(),
-            interface: None,
-            config_hash: "bench".into(),
-            books: Books::default(),
-            reload: watch::channel(0).1,
-        };
+        let context = Context::alone(Arc::clone(&meter));
         let Ok(Component::Sink(run)) = sink.build(options, &context) else {
             panic!("the sink can't be built");
         };

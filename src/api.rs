@@ -18,9 +18,9 @@ use tokio_util::sync::CancellationToken;
 
 use self::bounded::Bounded;
 use crate::{
-    component::Error,
+    component::{Error, Role},
     metrics::State,
-    topology::{Observed, Role},
+    topology::Observed,
 };
 
 /// The endpoint, bound and ready to serve.

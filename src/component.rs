@@ -6,14 +6,16 @@
 
 mod clock;
 mod configure;
+pub mod drain;
 pub mod edge;
 mod error;
 mod input;
 mod outbox;
 mod outputs;
+mod role;
 mod sink;
 
-use std::{borrow::Cow, future::Future, pin::Pin};
+use std::{borrow::Cow, future::Future, pin::Pin, sync::Arc};
 
 use tokio_util::sync::CancellationToken;
 
@@ -24,11 +26,13 @@ pub use self::{
     input::Input,
     outbox::Outbox,
     outputs::{Closed, Outputs},
+    role::Role,
     sink::{Item, ItemEnd, Items, SendError, SendOutcome, Sink},
 };
 use crate::{
     batch::Batch,
     record::{Kind, Kinds, Timestamp},
+    verdict::Store,
 };
 
 /// What a component takes and where it puts what it makes.
@@ -125,8 +129,8 @@ type RunSink = Box<dyn FnOnce(Input) -> Run + Send>;
 /// A component that is ready to run.
 #[expect(missing_debug_implementations, reason = "it is a closure over a run loop")]
 pub enum Component {
-    /// Brings records in.
-    Source(RunSource),
+    /// Brings records in; perhaps it can block, and offers a store for verdicts.
+    Source(RunSource, Option<Arc<dyn Store>>),
     /// Pure; fused with its neighbours.
     Transform(Box<dyn Transform>),
     /// A step with a task of its own.
@@ -199,7 +203,13 @@ impl Port {
 impl Component {
     /// Erases a source.
     pub fn source(source: impl Source) -> Self {
-        Self::Source(Box::new(move |out, stop| Box::pin(source.run(out, stop))))
+        Self::Source(Box::new(move |out, stop| Box::pin(source.run(out, stop))), None)
+    }
+
+    /// Erases a source that blocks as the verdicts in `store` say: components that name it by `via` get
+    /// the store. Its config says so beforehand ([`Configure::takes_verdicts`]).
+    pub fn source_with_store(source: impl Source, store: Arc<dyn Store>) -> Self {
+        Self::Source(Box::new(move |out, stop| Box::pin(source.run(out, stop))), Some(store))
     }
 
     /// Erases a transform.

@@ -12,6 +12,7 @@ mod globals;
 mod graph;
 mod inputs;
 mod load;
+mod networks;
 mod ranges;
 #[cfg(test)]
 mod reference;
@@ -24,15 +25,17 @@ use std::sync::Arc;
 
 use crate::{
     component::{Port, Signature},
+    networks::Lists,
     record::Kinds,
 };
 
 pub use self::{
     components::{Components, SinkConfig, SourceConfig, TransformConfig},
-    family::{Facts, Families, Family, NoKeys, Role},
+    family::{Facts, Families, Family, NoKeys},
     globals::{Api, Globals, Observer},
     graph::mermaid,
     load::{Loaded, load, load_file},
+    networks::{Allow, Ignore, Networks},
     schema::schema,
 };
 pub use crate::document::{
@@ -49,6 +52,8 @@ pub struct Config<F: Families = Components> {
     pub hash: Arc<str>,
     /// What holds for the whole process.
     pub globals: Globals,
+    /// The networks that it lists for everybody.
+    pub networks: Lists,
     /// The sources, in the order of the file.
     pub sources: Vec<Declared<F::Source>>,
     /// The transforms, in the order of the file.

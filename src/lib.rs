@@ -1,5 +1,7 @@
 //! Tidegate: a network-flow shipper that acknowledges or accounts for every record.
 
+#![forbid(unsafe_code)]
+
 pub mod ack;
 pub mod api;
 pub mod batch;
@@ -15,6 +17,7 @@ pub mod field;
 pub mod flow;
 pub mod log_limit;
 pub mod metrics;
+pub mod networks;
 pub mod record;
 pub mod retry;
 pub mod sinks;
@@ -23,3 +26,4 @@ pub mod storage;
 pub mod task;
 pub mod topology;
 pub mod transforms;
+pub mod verdict;

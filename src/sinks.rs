@@ -33,6 +33,15 @@ pub struct Requests {
     pub confirmed_later: bool,
 }
 
+/// A server that a sink connects to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Host {
+    /// Its name, or its address without brackets.
+    pub name: String,
+    /// The TCP port.
+    pub port: u16,
+}
+
 /// The config of a sink: its own keys. What it shares with the others is in [`Options`], which
 /// checks and claims for itself.
 pub trait ConfigureSink {
@@ -59,6 +68,11 @@ pub trait ConfigureSink {
 
     /// What this machine lacks.
     fn check_environment(&self) -> Vec<Problem> {
+        Vec::new()
+    }
+
+    /// The hosts that it connects to.
+    fn hosts(&self) -> Vec<Host> {
         Vec::new()
     }
 

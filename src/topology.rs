@@ -8,8 +8,10 @@
 pub mod budget;
 mod build;
 mod chain;
+mod networks;
 mod plan;
 mod running;
+mod stores;
 mod summary;
 mod upstream;
 mod wire;
@@ -18,7 +20,7 @@ pub use self::{
     build::{Unbuilt, build, build_dead_letters},
     plan::{Link, Part, Plan},
     running::{Ended, Failure, Running},
-    summary::{Account, Observed, Role, Summary, Totals},
+    summary::{Account, Observed, Summary, Totals},
 };
 
 #[cfg(test)]

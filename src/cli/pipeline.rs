@@ -1,7 +1,5 @@
 //! A pipeline's life as a process: built, running, stopped by signals, accounted for.
 
-use std::time::Duration;
-
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::{
     runtime,
@@ -13,16 +11,10 @@ use tracing::{info, warn};
 
 use crate::{
     api::Api,
-    component::Error,
+    component::{Error, drain},
     metrics,
     topology::{Ended, Plan, Running, Unbuilt},
 };
-
-/// How long the rest of a pipeline may take to drain once its sources were stopped.
-pub(super) const DRAIN_DEADLINE: Duration = Duration::from_mins(1);
-
-/// How long threads may take that are still in a system call when all is done.
-const LAST_THREADS: Duration = Duration::from_secs(1);
 
 /// What a run's process reacts to.
 struct Signals {
@@ -45,7 +37,7 @@ pub(super) fn block_on<T>(run: impl Future<Output = Result<T, Unbuilt>>) -> Resu
         .build()
         .map_err(|error| Error::failure("cannot start the runtime's threads").because(error))?;
     let ended = runtime.block_on(run);
-    runtime.shutdown_timeout(LAST_THREADS);
+    runtime.shutdown_timeout(drain::THREADS);
     ended
 }
 
@@ -83,12 +75,12 @@ pub(super) async fn run(
         tokio::spawn(api.serve(running.components().to_vec(), metrics, over.clone()))
     });
 
-    let ended = running.ended(DRAIN_DEADLINE).await;
+    let ended = running.ended(drain::RUN).await;
     over.cancel();
     reacting.abort();
     if let Some(serving) = serving {
         // A client that keeps its connection open must not keep the process.
-        match tokio::time::timeout(Duration::from_secs(1), serving).await {
+        match tokio::time::timeout(drain::CLIENTS, serving).await {
             Ok(Ok(Ok(()))) | Err(_) => {}
             Ok(Ok(Err(error))) => warn!("the metrics endpoint ended early: {error}"),
             Ok(Err(join)) => warn!("the metrics endpoint ended early: {join}"),

@@ -8,10 +8,7 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::{
-    metrics::Meter,
-    topology::{Role, Running},
-};
+use crate::{component::Role, metrics::Meter, topology::Running};
 
 /// Shows how many packets the sources have read, and how fast, until it is dropped.
 #[derive(Debug)]

@@ -73,7 +73,7 @@ async fn replay(
     let started = Instant::now();
     let (reload, reloaded) = watch::channel(0);
     let plan = if args.dead_letters.is_empty() {
-        build(config, Clock::Event, reloaded)?
+        build(config, Clock::Event, reloaded).await?
     } else {
         build_dead_letters(config, &args.dead_letters, reloaded).await?
     };

@@ -31,7 +31,7 @@ pub(super) fn run(args: &Args, quiet: bool) -> Exit {
 async fn serve(config: &Config<Components>) -> Result<Ended, Unbuilt> {
     let metrics = pipeline::record_metrics()?;
     let (reload, reloaded) = watch::channel(0);
-    let plan = build(config, Clock::Wall, reloaded)?;
+    let plan = build(config, Clock::Wall, reloaded).await?;
     let api = Api::bind(config.globals.api.address).await?;
     Ok(pipeline::run(plan, reload, Some((api, metrics)), |_| ()).await?)
 }

@@ -1,6 +1,7 @@
 //! What a component's config answers, before anything starts and when it does.
 
 use std::{
+    collections::BTreeMap,
     path::{self, Path, PathBuf, absolute},
     sync::Arc,
 };
@@ -11,7 +12,9 @@ use super::{Clock, Component, Error, Signature};
 use crate::{
     ack::Receipts,
     metrics::{Books, Meter},
+    networks::Networks,
     record::Kinds,
+    verdict::Store,
 };
 
 /// What every component is built with.
@@ -31,6 +34,12 @@ pub struct Context {
     pub interface: Option<Arc<str>>,
     /// The hash of the config as it was loaded, without its secrets.
     pub config_hash: Arc<str>,
+    /// The networks that the config lists for everybody. They change on SIGHUP, and once the addresses
+    /// of the sinks' servers are known.
+    pub networks: watch::Receiver<Arc<Networks>>,
+    /// The stores of verdicts of the sources that it acts through ([`Configure::references`]), by their
+    /// ids. In a replay, where those sources don't run, each is one that blocks nothing.
+    pub stores: BTreeMap<String, Arc<dyn Store>>,
     /// The accounts of all components.
     pub books: Books,
     /// Changes on SIGHUP: files are reopened and lists read again.
@@ -129,7 +138,12 @@ pub trait Configure {
         Vec::new()
     }
 
-    /// Sources it acts through; such a source counts as used.
+    /// Whether it is a source that offers a store for verdicts.
+    fn takes_verdicts(&self) -> bool {
+        false
+    }
+
+    /// Sources it acts through, each one that takes verdicts; such a source counts as used.
     fn references(&self) -> Vec<Reference> {
         Vec::new()
     }
@@ -166,6 +180,29 @@ impl Claim {
             }
         }
         Self { key: key.into(), what: format!("file {}", plain.display()) }
+    }
+}
+
+// === impl Context ===
+
+impl Context {
+    /// Of a component that runs by itself, without a pipeline around it, as tests and benches do: live,
+    /// on no interface, with no folder. They set what they are about:
+    /// `Context { clock: Clock::Event, ..Context::alone(meter) }`.
+    pub fn alone(meter: Arc<Meter>) -> Self {
+        Self {
+            meter,
+            receipts: Receipts::default(),
+            clock: Clock::Wall,
+            data_dir: PathBuf::from("/nonexistent"),
+            observer: "test".into(),
+            interface: None,
+            config_hash: "".into(),
+            networks: watch::channel(Arc::default()).1,
+            stores: BTreeMap::new(),
+            books: Books::default(),
+            reload: watch::channel(0).1,
+        }
     }
 }
 

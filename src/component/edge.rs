@@ -2,10 +2,15 @@
 //! when it is full or it sheds the newest batch and says so.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{self, Poll},
 };
 
+use schemars::JsonSchema;
+use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::{
@@ -15,7 +20,7 @@ use crate::{
 };
 
 /// Batches an edge holds at most; empty ones, which only carry a watermark, count too.
-const MAX_BATCHES: usize = 64;
+pub(super) const MAX_BATCHES: usize = 64;
 
 /// How much an edge may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,13 +31,14 @@ pub struct Bounds {
     pub max_bytes: u32,
 }
 
-/// What an edge does when it is full.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// What happens when an edge is full.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum WhenFull {
-    /// The sender waits.
+    /// The pipeline before it waits.
     #[default]
     Block,
-    /// The newest batch is dropped, counted as `buffer_full` at the consumer.
+    /// What comes is dropped and counted.
     DropNewest,
 }
 
@@ -45,14 +51,22 @@ pub struct EdgeSender {
     bounds: Bounds,
     when_full: WhenFull,
     consumer: Arc<Meter>,
+    coming: Arc<AtomicBool>,
 }
 
 /// The downstream end.
 #[derive(Debug)]
 pub struct EdgeReceiver {
     queue: mpsc::Receiver<Held>,
+    /// The next batch, if it has been looked at: it still takes its room.
+    head: Option<Held>,
     level: Level,
+    coming: Arc<AtomicBool>,
 }
+
+/// Says that a batch is on its way, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Coming<'a>(&'a AtomicBool);
 
 /// The consumer has gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,8 +95,10 @@ pub fn edge(
         bounds,
         when_full,
         consumer: Arc::clone(consumer),
+        coming: Arc::default(),
     };
-    (sender, EdgeReceiver { queue: receiver, level: consumer.level() })
+    let coming = Arc::clone(&sender.coming);
+    (sender, EdgeReceiver { queue: receiver, head: None, level: consumer.level(), coming })
 }
 
 // === impl Bounds ===
@@ -168,6 +184,33 @@ impl EdgeSender {
         self.queue.send(held).await.map_err(|_| Gone)
     }
 
+    /// Waits until there is room for `batch`: [`offer`](Self::offer) then takes it at once, if nothing
+    /// else was sent meanwhile. Dropping it loses nothing.
+    ///
+    /// # Errors
+    /// The consumer has gone.
+    pub async fn room(&self, batch: &Batch) -> Result<(), Gone> {
+        if self.when_full == WhenFull::DropNewest {
+            return Ok(());
+        }
+        let (events, bytes) = self.size(batch);
+        let room = async {
+            let events = self.events.acquire_many(events).await;
+            let bytes = self.bytes.acquire_many(bytes).await;
+            self.queue.reserve().await.is_ok() && events.is_ok() && bytes.is_ok()
+        };
+        tokio::select! {
+            is_there = room => if is_there { Ok(()) } else { Err(Gone) },
+            () = self.queue.closed() => Err(Gone),
+        }
+    }
+
+    /// Tells the consumer that a batch is on its way to it.
+    pub(super) fn coming(&self) -> Coming<'_> {
+        self.coming.store(true, Ordering::Release);
+        Coming(&self.coming)
+    }
+
     /// A batch larger than the whole edge takes all of its room, or it could never pass.
     fn size(&self, batch: &Batch) -> (u32, u32) {
         let events = u32::try_from(batch.records.len()).unwrap_or(u32::MAX);
@@ -202,11 +245,40 @@ impl EdgeReceiver {
 
     /// The next batch; `None` once every sender has gone and the edge is empty.
     pub fn poll_recv(&mut self, cx: &mut task::Context<'_>) -> Poll<Option<Batch>> {
-        self.queue.poll_recv(cx).map(|held| {
-            held.map(|held| {
-                self.level.remove(held.events, held.bytes);
-                held.batch
-            })
-        })
+        self.poll_head(cx).map(|head| if head.is_some() { self.take() } else { None })
+    }
+
+    /// Looks at the next batch, which keeps its place and its room.
+    pub(super) fn poll_head(&mut self, cx: &mut task::Context<'_>) -> Poll<Option<&Batch>> {
+        if self.head.is_none() {
+            self.head = task::ready!(self.queue.poll_recv(cx));
+        }
+        Poll::Ready(self.head())
+    }
+
+    /// The next batch, if [`poll_head`](Self::poll_head) has found it.
+    pub(super) fn head(&self) -> Option<&Batch> {
+        self.head.as_ref().map(|held| &held.batch)
+    }
+
+    /// Takes the batch that [`poll_head`](Self::poll_head) has found.
+    pub(super) fn take(&mut self) -> Option<Batch> {
+        let held = self.head.take()?;
+        self.level.remove(held.events, held.bytes);
+        Some(held.batch)
+    }
+
+    /// Whether its sender has a batch for it that it has not placed. To be asked before
+    /// [`poll_head`](Self::poll_head): what is placed in between is found there.
+    pub(super) fn is_coming(&self) -> bool {
+        self.coming.load(Ordering::Acquire)
+    }
+}
+
+// === impl Coming ===
+
+impl Drop for Coming<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
     }
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
+
 use super::{
     Port,
     edge::{EdgeSender, Gone},
@@ -80,8 +82,25 @@ impl Outputs {
         self.send(port, Batch { records, ack: self.receipts.open(), watermark }).await
     }
 
+    /// Waits until every edge of the port has room for `batch`, without taking it: whatever sends it
+    /// next does not wait, if nothing else was sent on the port meanwhile. An edge that sheds counts as
+    /// having room, and so does one whose consumer has gone: sending says so.
+    ///
+    /// This is what stands in a `select!`: dropped, it loses nothing.
+    pub async fn room(&self, port: Port, batch: &Batch) {
+        for edge in &self.ports[port.0] {
+            if let Err(Gone) = edge.room(batch).await {
+                return;
+            }
+        }
+    }
+
     /// Sends a batch that is already counted, to every edge of the port. An edge with room gets it
     /// at once, so a full one holds up the others by no more than this one batch.
+    ///
+    /// It has the batch while it waits: dropped in a `select!` (as [`pass`](Self::pass) and
+    /// [`emit`](Self::emit) too) it loses the batch, whose share then ends as lost. Who has something
+    /// else to do meanwhile keeps the batch, waits for [`room`](Self::room), and then sends.
     ///
     /// # Errors
     /// [`Closed`] if a consumer has gone; its share of the batch ends as lost. The others have theirs.
@@ -90,18 +109,31 @@ impl Outputs {
             batch.ack.settle(End::Delivered);
             return Ok(());
         };
+        if others.is_empty() {
+            return last.send(batch).await.map_err(|Gone| Closed);
+        }
+        // Each consumer knows of the batch before any can act on it: one that also reads what another
+        // makes of it waits for it (`Input`).
+        let last_coming = last.coming();
+        let coming: Vec<_> = others.iter().map(EdgeSender::coming).collect();
         let (mut waiting, mut sent) = (Vec::new(), Ok(()));
-        let mut offer = |edge, batch| match EdgeSender::offer(edge, batch) {
+        let mut offer = |edge, coming, batch| match EdgeSender::offer(edge, batch) {
             Ok(None) => {}
-            Ok(Some(batch)) => waiting.push((edge, batch)),
+            Ok(Some(batch)) => waiting.push((edge, coming, batch)),
             Err(Gone) => sent = Err(Closed),
         };
-        for edge in others {
-            offer(edge, batch.share());
+        for (edge, coming) in others.iter().zip(coming) {
+            offer(edge, coming, batch.share());
         }
-        offer(last, batch);
-        for (edge, batch) in waiting {
-            sent = edge.wait(batch).await.map_err(|Gone| Closed).and(sent);
+        offer(last, last_coming, batch);
+        // Together: one that has room again does not wait for the others.
+        let waiting = waiting.into_iter().map(|(edge, coming, batch)| async move {
+            let sent = edge.wait(batch).await;
+            drop(coming);
+            sent
+        });
+        for waited in join_all(waiting).await {
+            sent = waited.map_err(|Gone| Closed).and(sent);
         }
         sent
     }

@@ -164,6 +164,7 @@ impl Family for SinkConfig {
             needs: Vec::new(),
             provides: Vec::new(),
             asks: Vec::new(),
+            takes_verdicts: false,
             references: Vec::new(),
         }
     }

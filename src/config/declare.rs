@@ -3,11 +3,11 @@
 use serde::Deserialize;
 
 use super::{
-    family::{Facts, Family, Role, plain, types},
+    family::{Facts, Family, plain, types},
     ranges,
     schema::{component_schema, keys_of, schema_of},
 };
-use crate::component::Problem;
+use crate::component::{Problem, Role};
 use crate::document::{
     de::{Deserializer, choose, read},
     report::Diagnostic,

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::{declare::Draft, family::Role, inputs::Wiring};
+use super::{declare::Draft, inputs::Wiring};
 use crate::document::{report::Diagnostic, suggest};
 use crate::{
-    component::{Asks, Carries},
+    component::{Asks, Carries, Role},
     field,
     record::{Kind, Kinds},
 };

@@ -58,6 +58,8 @@ pub struct Facts {
     pub provides: Vec<String>,
     /// Fields of records it asks for.
     pub asks: Vec<Asks>,
+    /// Whether it offers a store for verdicts.
+    pub takes_verdicts: bool,
     /// Sources it acts through.
     pub references: Vec<Reference>,
 }
@@ -66,17 +68,6 @@ pub struct Facts {
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NoKeys {}
-
-/// Which section a component stands in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Role {
-    /// Brings records in.
-    Source,
-    /// Turns records into records.
-    Transform,
-    /// Takes records out.
-    Sink,
-}
 
 // === impl Facts ===
 
@@ -90,6 +81,7 @@ impl Facts {
             needs: config.needs(),
             provides: config.provides(),
             asks: config.asks(),
+            takes_verdicts: config.takes_verdicts(),
             references: config.references(),
         }
     }
@@ -98,37 +90,13 @@ impl Facts {
     pub(super) fn ports_only(self) -> Self {
         Self {
             signature: self.signature,
+            takes_verdicts: self.takes_verdicts,
             problems: Vec::new(),
             claims: Vec::new(),
             needs: Vec::new(),
             provides: Vec::new(),
             asks: Vec::new(),
             references: Vec::new(),
-        }
-    }
-}
-
-// === impl Role ===
-
-impl Role {
-    /// All sections, in the order of the data's way.
-    pub const ALL: [Self; 3] = [Self::Source, Self::Transform, Self::Sink];
-
-    /// The section's key.
-    pub const fn section(self) -> &'static str {
-        match self {
-            Self::Source => "sources",
-            Self::Transform => "transforms",
-            Self::Sink => "sinks",
-        }
-    }
-
-    /// One of its components, in a message.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Source => "source",
-            Self::Transform => "transform",
-            Self::Sink => "sink",
         }
     }
 }

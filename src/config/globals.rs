@@ -8,7 +8,7 @@ use std::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ranges, schema::schema_of};
+use super::{networks::Networks, ranges, schema::schema_of};
 use crate::component::Problem;
 use crate::document::{de::read, report::Diagnostic, tree::Node};
 
@@ -28,6 +28,8 @@ pub struct Globals {
     pub memory_budget_bytes: Option<u64>,
     /// What this sensor is called.
     pub observer: Observer,
+    /// Whose networks are whose: read by `flow`, and by the firewall and the scorer once they are there.
+    pub networks: Networks,
 }
 
 /// The HTTP endpoint with `/metrics`, `/health` and `/ready`.
@@ -55,6 +57,7 @@ impl Default for Globals {
             api: Api::default(),
             memory_budget_bytes: None,
             observer: Observer::default(),
+            networks: Networks::default(),
         }
     }
 }

@@ -5,8 +5,9 @@ use std::fmt::Write;
 use super::{
     Config, Declared,
     declare::Draft,
-    family::{Families, Family, Role},
+    family::{Families, Family},
 };
+use crate::component::Role;
 
 /// `.PORT` of a draft's named port; empty for the main one.
 pub(super) fn port_name(draft: &Draft<'_>, port: usize) -> String {

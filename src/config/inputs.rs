@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use wildmatch::WildMatch;
 
-use super::{declare::Draft, family::Role};
-use crate::component::Port;
+use super::declare::Draft;
+use crate::component::{Port, Role};
 use crate::document::{report::Diagnostic, suggest::nearest, text::Span};
 
 /// With so many problems nobody reads suggestions, and they are what costs time.

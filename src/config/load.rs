@@ -10,12 +10,12 @@ use super::{
     Components, Config, Declared, Edge,
     declare::{Draft, Typed, declare},
     edges::{self, Flowing},
-    family::{Families, Family, Role, types},
+    family::{Families, Family, types},
     globals::Globals,
     inputs::{self, Wiring},
     usage,
 };
-use crate::component::Problem;
+use crate::component::{Problem, Role};
 use crate::document::{
     interpolate::{Surroundings, interpolate},
     report::{Diagnostic, Report, Severity},
@@ -80,7 +80,7 @@ pub fn load<F: Families>(
     };
     let values = interpolate(&mut root, &text, surroundings, &mut problems);
     let secrets = mark(&mut root, &text, values);
-    let config = pipeline::<F>(&root, &mut problems);
+    let config = pipeline::<F>(&root, surroundings, &mut problems);
     let failed = |problem: &Diagnostic| problem.severity == Severity::Error;
     match config {
         Some(config) if !problems.iter().any(failed) => Ok(Loaded {
@@ -94,7 +94,11 @@ pub fn load<F: Families>(
     }
 }
 
-fn pipeline<F: Families>(root: &Node, problems: &mut Vec<Diagnostic>) -> Option<Config<F>> {
+fn pipeline<F: Families>(
+    root: &Node,
+    surroundings: Surroundings<'_>,
+    problems: &mut Vec<Diagnostic>,
+) -> Option<Config<F>> {
     if root.entries().is_none() {
         let message = format!("expected a mapping, found {}", root.describe());
         problems.push(
@@ -104,6 +108,7 @@ fn pipeline<F: Families>(root: &Node, problems: &mut Vec<Diagnostic>) -> Option<
         return None;
     }
     let globals = Globals::read(root, &Role::ALL.map(Role::section), problems);
+    let networks = globals.networks.lists(root, surroundings, problems);
     let mut drafts = Vec::new();
     let sources = declare::<F::Source>(root, Role::Source, &mut drafts, problems);
     let transforms = declare::<F::Transform>(root, Role::Transform, &mut drafts, problems);
@@ -123,6 +128,7 @@ fn pipeline<F: Families>(root: &Node, problems: &mut Vec<Diagnostic>) -> Option<
     Some(Config {
         hash: root.hash().as_str().into(),
         globals,
+        networks,
         sources: finisher.finish(sources)?,
         transforms: finisher.finish(transforms)?,
         sinks: finisher.finish(sinks)?,

@@ -6,12 +6,13 @@ use serde_json::{Map, Value};
 
 use super::{
     Components,
-    family::{Families, Family, Role},
+    family::{Families, Family},
     globals::Globals,
     ranges::Range,
     schema::{defaults_of, schema_of},
 };
 use crate::{
+    component::Role,
     metrics::{self, ErrorType, Lookup, LossCause, Reason},
     record::EndReason,
 };

@@ -4,9 +4,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings, js
 use serde_json::{Map, Value, json};
 
 use super::{
-    family::{Families, Family, Role, plain},
+    family::{Families, Family, plain},
     globals::Globals,
 };
+use crate::component::Role;
 
 /// The schema of a whole config.
 pub fn schema<F: Families>() -> Schema {

@@ -4,10 +4,9 @@ use std::collections::HashMap;
 
 use super::{
     declare::Draft,
-    family::Role,
     inputs::{Wire, Wiring},
 };
-use crate::component::{Port, PortSpec};
+use crate::component::{Port, PortSpec, Role};
 use crate::document::{report::Diagnostic, suggest::nearest, tree::Node};
 
 /// Sources and transforms whose records go nowhere.
@@ -98,9 +97,11 @@ pub(super) fn references(
     let sources = || drafts.iter().filter(|draft| draft.role == Role::Source);
     for draft in drafts {
         for reference in draft.facts.iter().flat_map(|facts| &facts.references) {
-            if draft.is_consequence(&reference.key)
-                || sources().any(|source| source.id == reference.id)
-            {
+            if draft.is_consequence(&reference.key) {
+                continue;
+            }
+            if let Some(source) = sources().find(|source| source.id == reference.id) {
+                problems.extend(blocks_nothing(draft, &reference.key, source));
                 continue;
             }
             let message =
@@ -115,6 +116,15 @@ pub(super) fn references(
             problems.push(Diagnostic::error(draft.locate(&reference.key), message).hint(hint));
         }
     }
+}
+
+/// A source that takes no verdicts is none to act through; of one of an unknown type it isn't known.
+fn blocks_nothing(draft: &Draft<'_>, key: &str, source: &Draft<'_>) -> Option<Diagnostic> {
+    source.facts.as_ref().filter(|facts| !facts.takes_verdicts)?;
+    let message =
+        format!("{}: `{}` is a {}, which blocks nothing", draft.name(key), source.id, source.kind);
+    let problem = Diagnostic::error(draft.locate(key), message);
+    Some(problem.note(source.span, "it is this one").hint("name a source with a firewall"))
 }
 
 /// A pipeline begins and ends somewhere.

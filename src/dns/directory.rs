@@ -11,14 +11,12 @@ use std::{
     time::Instant,
 };
 
-use ipnet::IpNet;
-
 use super::{
     cache::{Answer, Cache, Failure, Known},
     limits::{Health, Leave, Rate},
     range::{Range, Route},
 };
-use crate::{metrics::Lookup, record::HostNames};
+use crate::{metrics::Lookup, networks::NetworkSet, record::HostNames};
 
 /// Questions that are out at once.
 const MAX_IN_FLIGHT: usize = 128;
@@ -33,9 +31,9 @@ pub struct Options {
     /// Whether private addresses have a resolver of their own.
     pub private: bool,
     /// Addresses that may be asked for; all of them if empty.
-    pub allow: Vec<IpNet>,
+    pub allow: NetworkSet,
     /// Addresses that may not, even if allowed.
-    pub deny: Vec<IpNet>,
+    pub deny: NetworkSet,
     /// Addresses whose answers are remembered.
     pub max_entries: usize,
     /// Addresses asked for a second.
@@ -165,8 +163,7 @@ impl Directory {
 
     fn route(&self, address: IpAddr) -> Option<Route> {
         let Options { ask, private, allow, deny, .. } = &self.options;
-        let within = |networks: &[IpNet]| networks.iter().any(|n| n.contains(&address));
-        if !ask || within(deny) || !(allow.is_empty() || within(allow)) {
+        if !ask || deny.contains(address) || !(allow.is_empty() || allow.contains(address)) {
             return None;
         }
         match Range::of(address) {

@@ -1,8 +1,13 @@
 //! Which addresses a public resolver may be asked about.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::LazyLock,
+};
 
 use ipnet::IpNet;
+
+use crate::networks::NetworkSet;
 
 /// What kind of address it is, for reverse DNS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +32,7 @@ pub enum Route {
 /// Networks whose addresses never go to a public resolver: RFC 6303 (locally served zones), RFC 7793
 /// (shared address space) and what RFC 6890 and the IANA special-purpose registries say is not
 /// globally reachable.
-const PRIVATE: &[IpNet] = &[
+const PRIVATE_NETWORKS: &[IpNet] = &[
     v4([0, 0, 0, 0], 8),
     v4([10, 0, 0, 0], 8),
     v4([100, 64, 0, 0], 10),
@@ -51,6 +56,8 @@ const PRIVATE: &[IpNet] = &[
     v6([0xfe80, 0, 0], 10),
     v6([0xfec0, 0, 0], 10),
 ];
+
+static PRIVATE: LazyLock<NetworkSet> = LazyLock::new(|| PRIVATE_NETWORKS.iter().copied().collect());
 
 const fn v4([a, b, c, d]: [u8; 4], length: u8) -> IpNet {
     IpNet::new_assert(IpAddr::V4(Ipv4Addr::new(a, b, c, d)), length)
@@ -76,7 +83,7 @@ impl Range {
         if address.is_unspecified() || address.is_loopback() || address.is_multicast() || broadcast
         {
             Self::Nameless
-        } else if PRIVATE.iter().any(|network| network.contains(&address)) {
+        } else if PRIVATE.contains(address) {
             Self::Private
         } else {
             Self::Public

@@ -2,10 +2,8 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use ipnet::IpNet;
-
 use super::server_ports::ServerPorts;
-use crate::record::Direction;
+use crate::{networks::NetworkSet, record::Direction};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -28,7 +26,7 @@ pub struct Policy {
     /// Whether packets with a wrong checksum count as any other.
     pub ignore_checksums: bool,
     /// What is inside, for the direction; empty: no direction.
-    pub internal_networks: Vec<IpNet>,
+    pub internal_networks: NetworkSet,
     /// Whether to count as Zeek does where that is not what a SIEM wants: tunnels of IP protocols of
     /// their own make no outer flow, fragments are one packet, SCTP has no ports, replies may begin
     /// ICMP flows, payload that was not captured is a gap.
@@ -62,9 +60,7 @@ impl Policy {
         if self.internal_networks.is_empty() {
             return None;
         }
-        let inside = |address: IpAddr| {
-            self.internal_networks.iter().any(|network| network.contains(&address))
-        };
+        let inside = |address: IpAddr| self.internal_networks.contains(address);
         Some(match (inside(initiator), inside(responder)) {
             (true, true) => Direction::Internal,
             (true, false) => Direction::Outbound,
@@ -84,7 +80,7 @@ impl Default for Policy {
             inner: false,
             server_ports: ServerPorts::default(),
             ignore_checksums: true,
-            internal_networks: Vec::new(),
+            internal_networks: NetworkSet::default(),
             as_zeek: false,
         }
     }

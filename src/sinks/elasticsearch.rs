@@ -29,7 +29,7 @@ use self::{
     setup::Installation,
 };
 use super::{
-    ConfigureSink, Requests, driver,
+    ConfigureSink, Host, Requests, driver,
     http::{self, Answer, Authorization, BodyCompression, Client, Connection, Failure, TlsConfig},
     options::{BatchLimits, Options},
     secret::Secret,
@@ -295,6 +295,10 @@ impl ConfigureSink for Config {
     fn requests(&self) -> Requests {
         let batch = BatchLimits { max_bytes: 5_000_000, ..BatchLimits::default() };
         Requests { batch, ..Requests::default() }
+    }
+
+    fn hosts(&self) -> Vec<Host> {
+        http::hosts(self.proxy.as_ref(), self.endpoints().into_iter().flatten())
     }
 
     fn check(&self, options: &Options) -> Vec<Problem> {

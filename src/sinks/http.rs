@@ -25,7 +25,7 @@ use serde::Deserialize;
 pub(super) use self::exposure::warn_of_risks;
 pub use self::tls::TlsConfig;
 use self::{gzip::gzip, redaction::Redaction};
-use super::{options::Options, secret::Secret};
+use super::{Host, options::Options, secret::Secret};
 use crate::{
     codec::Codec,
     component::{Clock, Error, Items, Problem, SendError, with_causes},
@@ -333,6 +333,18 @@ impl From<Failure> for SendError {
 /// A header and its value, both known to be well-formed.
 pub(super) fn header(name: &'static str, value: &'static str) -> (HeaderName, HeaderValue) {
     (HeaderName::from_static(name), HeaderValue::from_static(value))
+}
+
+/// Whom requests to these servers are sent to: the proxy, if there is one.
+pub(super) fn hosts(proxy: Option<&Secret>, servers: impl IntoIterator<Item = Url>) -> Vec<Host> {
+    let host = |url: Url| {
+        let name = url.host_str()?.trim_start_matches('[').trim_end_matches(']').to_owned();
+        Some(Host { name, port: url.port_or_known_default()? })
+    };
+    match proxy {
+        Some(proxy) => redaction::proxy_address(proxy).and_then(host).into_iter().collect(),
+        None => servers.into_iter().filter_map(host).collect(),
+    }
 }
 
 /// What is wrong with the codec of a sink that sends JSON documents only; `takes` says so of its

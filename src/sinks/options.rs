@@ -9,7 +9,7 @@ use crate::{
     codec::{EncodingConfig, Schema},
     component::{
         Claim, Problem,
-        edge::{self, Bounds},
+        edge::{Bounds, WhenFull},
     },
 };
 
@@ -85,17 +85,6 @@ pub enum BufferType {
     /// In memory.
     #[default]
     Memory,
-}
-
-/// What happens when a buffer is full.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum WhenFull {
-    /// The pipeline before it waits.
-    #[default]
-    Block,
-    /// What comes is dropped and counted.
-    DropNewest,
 }
 
 /// How requests are sent and tried again. A request is tried until the destination has answered
@@ -201,17 +190,6 @@ impl BufferConfig {
     pub fn bounds(&self) -> Bounds {
         let max_bytes = self.max_bytes.unwrap_or(Bounds::default().max_bytes);
         Bounds { max_events: self.max_events, max_bytes }
-    }
-}
-
-// === impl WhenFull ===
-
-impl From<WhenFull> for edge::WhenFull {
-    fn from(when_full: WhenFull) -> Self {
-        match when_full {
-            WhenFull::Block => Self::Block,
-            WhenFull::DropNewest => Self::DropNewest,
-        }
     }
 }
 

@@ -30,7 +30,7 @@ use self::{
     reply::Meaning,
 };
 use super::{
-    ConfigureSink, Requests, driver,
+    ConfigureSink, Host, Requests, driver,
     http::{self, Authorization, BodyCompression, Client, Connection, TlsConfig},
     options::{BatchLimits, Options},
     secret::Secret,
@@ -205,6 +205,10 @@ impl ConfigureSink for Config {
 
     fn schema(&self) -> Schema {
         Schema::Cim
+    }
+
+    fn hosts(&self) -> Vec<Host> {
+        http::hosts(self.proxy.as_ref(), http::endpoint(&self.endpoint))
     }
 
     fn check(&self, options: &Options) -> Vec<Problem> {

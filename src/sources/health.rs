@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     component::{
         Claim, Clock, Component, Configure, Context, Error, Outputs, Port, PortSpec, Signature,
-        Source,
+        Source, drain,
     },
     metrics::{Figures, State},
     record::{Health, Kind, Records},
@@ -23,10 +23,6 @@ use crate::{
 const MAX_SECS: u64 = 86_400;
 /// How often it looks whether the other sources have ended.
 const LOOK: Duration = Duration::from_millis(200);
-/// How long it waits for them when it is stopped, longer than any of them drains: what they lose by
-/// stopping is still reported.
-const LAST_WAIT: Duration = Duration::from_secs(40);
-
 /// Reports at regular intervals how the sensor itself is: packets received and lost, records
 /// delivered and not, what waits. Once more when it is stopped, or when the other sources have
 /// ended; what is delivered after that is in no report. A replay has no such reports.
@@ -97,7 +93,7 @@ impl Source for Reporter {
             }
         }
         // Whether they ended or not, the last report is due.
-        timeout(LAST_WAIT, self.others_ended()).await.unwrap_or_default();
+        timeout(drain::LAST_REPORT, self.others_ended()).await.unwrap_or_default();
         self.report(started, &mut last, &out).await
     }
 }
@@ -163,13 +159,11 @@ fn since(before: &Figures, now: &Figures) -> Health {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
-    use tokio::{sync::watch, task::JoinHandle};
+    use tokio::task::JoinHandle;
 
     use super::*;
     use crate::{
-        ack::{End, Receipts},
+        ack::End,
         component::{
             Input,
             edge::{Bounds, WhenFull, edge},
@@ -194,15 +188,10 @@ mod tests {
             let sources =
                 [Arc::clone(&meter)].into_iter().chain(with_wire.then(|| Arc::clone(&wire)));
             let context = Context {
-                meter: Arc::clone(&meter),
-                receipts: Receipts::default(),
-                clock: Clock::Wall,
-                data_dir: PathBuf::new(),
                 observer: "sensor".into(),
                 config_hash: "c0ffee".into(),
                 books: Books::new(sources, [Arc::clone(&siem)]),
-                interface: None,
-                reload: watch::channel(0).1,
+                ..Context::alone(Arc::clone(&meter))
             };
             let (sender, receiver) = edge(Bounds::default(), WhenFull::DropNewest, &siem);
             let mut out = Outputs::new(1, meter, context.receipts.clone());
@@ -278,7 +267,7 @@ mod tests {
     async fn a_source_that_does_not_end_does_not_hold_it() {
         let bench = Bench::start(60, true);
         bench.stop.cancel();
-        timeout(LAST_WAIT * 2, bench.running).await.unwrap().unwrap().unwrap();
+        timeout(drain::LAST_REPORT * 2, bench.running).await.unwrap().unwrap().unwrap();
     }
 
     #[tokio::test(start_paused = true)]

@@ -12,17 +12,20 @@ use tokio::sync::watch;
 
 use super::{
     budget::share,
+    networks::Keeper,
     plan::{Link, Part, Plan},
+    stores::Stores,
 };
 use crate::{
     ack::Receipts,
     component::{
-        Clock, Component, Context, Error, Port, Signature,
+        Clock, Component, Context, Error, Port, Reference, Signature,
         edge::{Bounds, WhenFull},
     },
     config::{Components, Config, Declared, Edge, Family, SinkConfig},
     metrics::{Books, Meter},
     record::Kind,
+    sinks::Host,
     sources::dead_letters::{self, DeadLetters},
     storage::{self, directory::OwnDirectory},
 };
@@ -49,6 +52,8 @@ struct Builder<'a> {
     /// Of every component, by its id.
     meters: HashMap<&'a str, Arc<Meter>>,
     books: Books,
+    keeper: Keeper,
+    stores: Stores,
     parts: Vec<Part>,
     data_dir: Option<OwnDirectory>,
 }
@@ -63,22 +68,24 @@ struct Intake {
 ///
 /// # Errors
 /// The first component that lacks something it needs to begin.
-pub fn build(
+pub async fn build(
     config: &Config<Components>,
     clock: Clock,
     reload: watch::Receiver<u64>,
 ) -> Result<Plan, Unbuilt> {
-    let mut builder = Builder::new(config, clock, reload)?;
+    let mut builder = Builder::new(config, clock, reload).await?;
     builder.data_dir = data_dir(config)?;
     let share = share(config)?;
     let edge = Intake { bounds: with_bytes(Bounds::default(), share), when_full: WhenFull::Block };
     for source in &config.sources {
         let config = source.config.configure();
-        builder.add(source, Vec::new(), &edge, |context| config.build(context))?;
+        let references = config.references();
+        builder.add(source, Vec::new(), &edge, &references, |context| config.build(context))?;
     }
     for transform in &config.transforms {
         let config = transform.config.configure();
-        builder.add(transform, builder.links(transform), &edge, |context| config.build(context))?;
+        let (links, references) = (builder.links(transform), config.references());
+        builder.add(transform, links, &edge, &references, |context| config.build(context))?;
     }
     for sink in &config.sinks {
         builder.add_sink(sink, builder.links(sink), share)?;
@@ -102,7 +109,7 @@ pub async fn build_dead_letters(
     }
     let sinks = config.sinks.iter().map(|sink| sink.id.clone()).collect();
     let letters = DeadLetters::open(files, sinks).await?;
-    let mut builder = Builder::new(config, Clock::Wall, reload)?;
+    let mut builder = Builder::new(config, Clock::Wall, reload).await?;
     builder.parts.push(Part {
         meter: Meter::new(dead_letters::KIND, dead_letters::KIND),
         signature: letters.signature(),
@@ -158,6 +165,16 @@ fn with_bytes(bounds: Bounds, max_bytes: u32) -> Bounds {
     Bounds { max_bytes, ..bounds }
 }
 
+/// The hosts that no verdict may cut off, if there is anybody who gives verdicts or takes them.
+fn never_blocked(config: &Config<Components>) -> Vec<Host> {
+    let takes = config.sources.iter().any(|source| source.config.configure().takes_verdicts());
+    let mut transforms = config.transforms.iter();
+    if !takes && transforms.all(|transform| transform.config.configure().references().is_empty()) {
+        return Vec::new();
+    }
+    config.sinks.iter().flat_map(|sink| sink.config.configure().hosts()).collect()
+}
+
 /// A meter for each component, by its id.
 fn meters<F: Family>(components: &[Declared<F>]) -> impl Iterator<Item = (&str, Arc<Meter>)> {
     components
@@ -181,7 +198,7 @@ fn observer(config: &Config<Components>) -> Result<Arc<str>, Error> {
 // === impl Builder ===
 
 impl<'a> Builder<'a> {
-    fn new(
+    async fn new(
         config: &'a Config<Components>,
         clock: Clock,
         reload: watch::Receiver<u64>,
@@ -193,12 +210,15 @@ impl<'a> Builder<'a> {
         let of = |meters: &[(_, Arc<Meter>)]| {
             meters.iter().map(|(_, meter)| Arc::clone(meter)).collect::<Vec<_>>()
         };
+        let hosts = never_blocked(config);
         Ok(Self {
             books: Books::new(of(&sources), of(&others)),
             meters: sources.into_iter().chain(others).collect(),
             config,
             clock,
             receipts: Receipts::default(),
+            keeper: Keeper::start(config.networks.clone(), hosts, clock, reload.clone()).await,
+            stores: Stores::default(),
             reload,
             observer: observer(config)?,
             places: ids.enumerate().map(|(place, id)| (id, place)).collect(),
@@ -215,9 +235,9 @@ impl<'a> Builder<'a> {
     ) -> Result<(), Unbuilt> {
         let buffer = &sink.common.buffer;
         let bounds = with_bytes(buffer.bounds(), buffer.max_bytes.unwrap_or(share));
-        let intake = Intake { bounds, when_full: buffer.when_full.into() };
+        let intake = Intake { bounds, when_full: buffer.when_full };
         let config = sink.config.configure();
-        self.add(sink, inputs, &intake, |context| config.build(&sink.common, context))
+        self.add(sink, inputs, &intake, &[], |context| config.build(&sink.common, context))
     }
 
     fn add<F: Family>(
@@ -225,9 +245,13 @@ impl<'a> Builder<'a> {
         declared: &'a Declared<F>,
         inputs: Vec<Link>,
         intake: &Intake,
+        references: &[Reference],
         build: impl FnOnce(&Context) -> Result<Component, Error>,
     ) -> Result<(), Unbuilt> {
+        let unbuilt = |error| Unbuilt { component: declared.id.clone(), error };
         let meter = self.meters.get(declared.id.as_str()).map(Arc::clone);
+        let networks = self.keeper.networks();
+        let stores = self.stores.of(references, self.clock, &networks).map_err(unbuilt)?;
         let context = Context {
             meter: meter.unwrap_or_else(|| Meter::new(&declared.id, declared.kind)),
             receipts: self.receipts.clone(),
@@ -236,14 +260,14 @@ impl<'a> Builder<'a> {
             observer: Arc::clone(&self.observer),
             interface: self.config.interface_above(&declared.inputs).map(Arc::from),
             config_hash: Arc::clone(&self.config.hash),
+            networks,
+            stores,
             books: self.books.clone(),
             reload: self.reload.clone(),
         };
-        let component = context
-            .meter
-            .span()
-            .in_scope(|| build(&context))
-            .map_err(|error| Unbuilt { component: declared.id.clone(), error })?;
+        let span = context.meter.span();
+        let component = span.in_scope(|| build(&context)).map_err(unbuilt)?;
+        self.stores.offered(&declared.id, &component);
         self.parts.push(Part {
             meter: context.meter,
             signature: Signature::clone(&declared.signature),
@@ -265,8 +289,8 @@ impl<'a> Builder<'a> {
     }
 
     fn plan(self) -> Plan {
-        let Self { parts, clock, receipts, data_dir, .. } = self;
-        Plan { parts, clock, receipts, data_dir }
+        let Self { parts, clock, receipts, data_dir, keeper, .. } = self;
+        Plan { parts, clock, receipts, data_dir, networks: Some(keeper) }
     }
 }
 

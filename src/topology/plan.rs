@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use super::networks::Keeper;
 use crate::{
     ack::Receipts,
     component::{
-        Clock, Component, Port, Signature,
+        Clock, Component, Port, Role, Signature,
         edge::{Bounds, WhenFull},
     },
     metrics::Meter,
@@ -26,6 +27,8 @@ pub struct Plan {
     pub receipts: Receipts,
     /// The directory of what its components keep, if they keep anything: ours until the run has ended.
     pub data_dir: Option<OwnDirectory>,
+    /// Keeps the networks that its components were built with.
+    pub(super) networks: Option<Keeper>,
 }
 
 /// One component of a plan.
@@ -54,4 +57,18 @@ pub struct Link {
     pub port: Port,
     /// The kinds that come over it.
     pub carries: Kinds,
+}
+
+// === impl Part ===
+
+impl Part {
+    /// Where it stands: by what it could read, for in a replay what read only another source reads
+    /// nothing.
+    pub(super) fn role(&self) -> Role {
+        match (self.signature.accepts.is_empty(), self.signature.ports.is_empty()) {
+            (true, _) => Role::Source,
+            (false, false) => Role::Transform,
+            (false, true) => Role::Sink,
+        }
+    }
 }

@@ -3,12 +3,12 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::{task::JoinSet, time::Instant};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::{Instrument, Span, error, info, warn};
 
 use super::{
     plan::{Part, Plan},
-    summary::{Observed, Role, Summary},
+    summary::{Observed, Summary},
     wire::wire,
 };
 use crate::{
@@ -29,6 +29,8 @@ pub struct Running {
     stop: CancellationToken,
     abort: CancellationToken,
     _data_dir: Option<OwnDirectory>,
+    /// At work for as long as the run.
+    _networks: Option<AbortOnDropHandle<()>>,
 }
 
 /// How a run ended.
@@ -59,8 +61,9 @@ impl Running {
         let data_dir = plan.data_dir.take();
         let stop = CancellationToken::new();
         let receipts = plan.receipts.clone();
-        let observe =
-            |part: &Part| Observed { meter: Arc::clone(&part.meter), role: Role::of(part) };
+        let keeper = plan.networks.take();
+        let keeper = keeper.map(|keeper| AbortOnDropHandle::new(tokio::spawn(keeper.follow())));
+        let observe = |part: &Part| Observed { meter: Arc::clone(&part.meter), role: part.role() };
         let components = plan.parts.iter().map(observe).collect();
         let (mut tasks, mut members) = (JoinSet::new(), HashMap::new());
         for task in wire(plan, &stop) {
@@ -71,7 +74,16 @@ impl Running {
             members.insert(handle.id(), task.members);
         }
         let abort = CancellationToken::new();
-        Self { tasks, members, components, receipts, stop, abort, _data_dir: data_dir }
+        Self {
+            tasks,
+            members,
+            components,
+            receipts,
+            stop,
+            abort,
+            _data_dir: data_dir,
+            _networks: keeper,
+        }
     }
 
     /// Cancelling it stops the sources; the rest drains.

@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use serde::Serialize;
 
-use super::plan::Part;
 use crate::{
     ack::{End, Receipts},
+    component::Role,
     metrics::{Balance, Meter},
 };
 
@@ -65,17 +65,6 @@ pub struct Totals {
     pub lost: BTreeMap<&'static str, u64>,
     /// How long the run took.
     pub seconds: f64,
-}
-
-/// Where a component stands in the data's way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// It has no inputs.
-    Source,
-    /// It has inputs and outputs.
-    Transform,
-    /// It has no outputs.
-    Sink,
 }
 
 /// A component as the outside may look at it while it runs.
@@ -213,19 +202,5 @@ impl fmt::Display for Summary {
             writeln!(f, "{without_end} batches were on their way when it was cut off")?;
         }
         Ok(())
-    }
-}
-
-// === impl Role ===
-
-impl Role {
-    /// The role of a part.
-    pub(super) fn of(part: &Part) -> Self {
-        // By what it could read: in a replay, what read only another source reads nothing.
-        match (part.signature.accepts.is_empty(), part.signature.ports.is_empty()) {
-            (true, _) => Self::Source,
-            (false, false) => Self::Transform,
-            (false, true) => Self::Sink,
-        }
     }
 }

@@ -32,7 +32,7 @@ struct Pipeline(Plan);
 impl Pipeline {
     fn new(clock: Clock) -> Self {
         let receipts = Receipts::default();
-        Self(Plan { parts: Vec::new(), clock, receipts, data_dir: None })
+        Self(Plan { parts: Vec::new(), clock, receipts, data_dir: None, networks: None })
     }
 
     fn add(
@@ -469,37 +469,6 @@ async fn stopping_the_sources_drains_the_rest() {
 }
 
 #[tokio::test]
-async fn a_stage_reads_one_intake_before_the_other() {
-    /// Passes numbers on, those of the first intake first.
-    struct First;
-    impl Stage for First {
-        async fn run(self, mut input: Input, out: Outputs) -> Result<(), Error> {
-            let mut contacts = input.split_off(Kind::Contact);
-            while let Some(batch) = contacts.recv().await {
-                out.emit(Port::MAIN, raw([u64::MAX]), batch.watermark).await?;
-                batch.ack.settle(End::Delivered);
-            }
-            while let Some(batch) = input.recv().await {
-                out.pass(Port::MAIN, batch).await?;
-            }
-            Ok(())
-        }
-    }
-    let mut pipeline = Pipeline::new(Clock::Wall);
-    let flows = pipeline.source("flows", Numbers(vec![1, 2]));
-    let contacts = pipeline.source("contacts", Numbers(vec![3, 4]));
-    let signature = Signature::transform(RAW, Carries::Only(Kind::Raw));
-    let links = [(flows, 0), (contacts, 0)];
-    let stage = pipeline.add("stage", signature, Component::stage(First), &links);
-    pipeline.0.parts[stage].inputs[1].carries = Kind::Contact.into();
-    let told = pipeline.collect("told", &[(stage, 0)]);
-
-    pipeline.run().await;
-
-    assert_eq!(seen(&told), [u64::MAX, u64::MAX, 1, 2]);
-}
-
-#[tokio::test]
 async fn a_sink_that_fails_stops_the_run_and_is_named_as_the_cause() {
     let mut pipeline = Pipeline::new(Clock::Wall);
     let source = pipeline.source("source", Endless);
@@ -516,3 +485,5 @@ async fn a_sink_that_fails_stops_the_run_and_is_named_as_the_cause() {
     assert_eq!(ended.failures[1].component, "source");
     assert!(ended.failures[1].error.is_downstream());
 }
+
+mod verdicts;

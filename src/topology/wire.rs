@@ -78,7 +78,7 @@ pub(super) fn wire(plan: Plan, stop: &CancellationToken) -> Vec<Task> {
             Body::Chain(links) => {
                 Box::pin(Chain::new(links, clock, receipts.clone(), out).run(input))
             }
-            Body::Whole(Component::Source(run)) => run(out, stop.child_token()),
+            Body::Whole(Component::Source(run, _)) => run(out, stop.child_token()),
             Body::Whole(Component::Stage(run)) => run(input, out),
             Body::Whole(Component::Sink(run)) => run(input),
             Body::Whole(Component::Transform(_)) => continue,

@@ -3,9 +3,8 @@
 #[cfg(test)]
 mod tests;
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
-use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -18,6 +17,7 @@ use crate::{
     },
     flow::{Output, Policy, ServerPorts, Shards, Timeouts, server_ports},
     metrics::{FLOW_ACTIVE, FLOW_ENDED, Meter, Reason},
+    networks::{self, NetworkSet},
     record::{EndReason, Kind, Records, Timestamp},
 };
 
@@ -63,7 +63,8 @@ pub struct Config {
     /// Whether packets with a wrong checksum count as any other (true). False: only as `c` in the
     /// history; the `tshark` source has to verify them (`checksums: true`).
     pub ignore_checksums: bool,
-    /// Networks and addresses that are inside (none), for the direction of a flow.
+    /// Networks and addresses that are inside, for the direction of a flow (`networks.internal` of the
+    /// top level).
     pub internal_networks: Vec<String>,
     /// Threads that large batches are split over (1). What comes out is the same.
     #[schemars(range(min = 1, max = MAX_WORKERS))]
@@ -147,12 +148,14 @@ impl Default for Config {
 }
 
 impl Config {
-    fn policy(&self, observer: &Arc<str>) -> Result<Policy, Error> {
+    /// The rules of the table; what is inside is what the config as a whole says, unless this one does.
+    fn policy(&self, observer: &Arc<str>, inside: &NetworkSet) -> Result<Policy, Error> {
         let as_zeek = self.profile == Profile::Zeek;
-        let networks = self.internal_networks.iter().map(|text| {
-            network(text)
+        let own = self.internal_networks.iter().map(|text| {
+            networks::parse(text)
                 .ok_or_else(|| Error::configuration(format!("{text:?} is no network or address")))
         });
+        let own: NetworkSet = own.collect::<Result<_, _>>()?;
         let ports = ServerPorts::parse(&self.server_ports);
         Ok(Policy {
             observer: Arc::clone(observer),
@@ -162,7 +165,7 @@ impl Config {
             inner: self.tunnels.map_or(as_zeek, |tunnels| tunnels == Tunnels::Inner),
             server_ports: ports.map_err(|error| Error::configuration(error.to_string()))?,
             ignore_checksums: self.ignore_checksums,
-            internal_networks: networks.collect::<Result<_, _>>()?,
+            internal_networks: if own.is_empty() { inside.clone() } else { own },
             as_zeek,
         })
     }
@@ -182,7 +185,7 @@ impl Configure for Config {
             }
         }
         for (at, text) in self.internal_networks.iter().enumerate() {
-            if network(text).is_none() {
+            if networks::parse(text).is_none() {
                 problems.push(
                     Problem::new(
                         format!("internal_networks[{at}]"),
@@ -196,19 +199,15 @@ impl Configure for Config {
     }
 
     fn build(&self, context: &Context) -> Result<Component, Error> {
+        let inside = &context.networks.borrow().internal;
         Ok(Component::transform(FlowTransform {
-            table: Shards::new(self.policy(&context.observer)?, self.workers),
+            table: Shards::new(self.policy(&context.observer, inside)?, self.workers),
             clock: context.clock,
             meter: Arc::clone(&context.meter),
             watermark: None,
             heard: Timestamp::default(),
         }))
     }
-}
-
-/// A network, or an address as the network of itself.
-fn network(text: &str) -> Option<IpNet> {
-    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
 }
 
 // === impl TimeoutSecs ===

@@ -198,8 +198,8 @@ impl ReverseDns {
         let options = Options {
             ask: config.ptr,
             private: matches!(config.private, Private::Ask(_)),
-            allow: config.allow.clone(),
-            deny: config.deny.clone(),
+            allow: config.allow.iter().copied().collect(),
+            deny: config.deny.iter().copied().collect(),
             max_entries,
             rate_limit_per_sec: config.rate_limit_per_sec,
         };

@@ -212,6 +212,7 @@ impl Family for Sink {
             needs: Vec::new(),
             provides: Vec::new(),
             asks: Vec::new(),
+            takes_verdicts: false,
             references: Vec::new(),
         }
     }
@@ -257,6 +258,10 @@ impl Configure for Gate {
     fn signature(&self) -> Signature {
         let contacts = PortSpec::named("contacts", Carries::Only(Kind::Contact)).shedding();
         Signature::source(Kind::Flow).and(contacts)
+    }
+
+    fn takes_verdicts(&self) -> bool {
+        true
     }
 
     fn build(&self, _: &Context) -> Result<Component, Error> {

@@ -92,6 +92,11 @@ fn mistakes_between_components_are_found_at_the_reader() {
             vec!["transforms.packets.fields[0]: the field `dns.a` does not come from `wire`"],
         ),
         ("via: gate", "via: gat", vec!["there is no source `gat`"]),
+        (
+            "via: gate",
+            "via: wire",
+            vec!["transforms.scored.block.via: `wire` is a capture, which blocks nothing"],
+        ),
         ("  rest:", "  re.st:", vec!["`re.st` can't be the id of a sink"]),
         ("type: blackhole", "type: blackhol", vec!["unknown sink type `blackhol`"]),
         ("type: blackhole, ", "", vec!["the key `type` is missing"]),

@@ -1,5 +1,7 @@
 use std::{collections::BTreeMap, net::Ipv4Addr, time::Duration};
 
+use ipnet::IpNet;
+
 use super::*;
 use crate::metrics::Label;
 use crate::record::NameOrigin;
@@ -11,8 +13,8 @@ fn options() -> Options {
     Options {
         ask: true,
         private: false,
-        allow: Vec::new(),
-        deny: Vec::new(),
+        allow: NetworkSet::default(),
+        deny: NetworkSet::default(),
         max_entries: 1000,
         rate_limit_per_sec: 1000,
     }
@@ -57,7 +59,7 @@ fn an_address_is_asked_for_once_until_the_answer_is_too_old() {
 
 #[test]
 fn only_what_may_be_asked_is_asked_and_where_it_belongs() {
-    let network = |text: &str| vec![text.parse::<IpNet>().unwrap()];
+    let network = |text: &str| [text.parse::<IpNet>().unwrap()].into_iter().collect::<NetworkSet>();
     let with_private = || Options { private: true, ..options() };
     let public = Some(Route::Public);
     let cases = [

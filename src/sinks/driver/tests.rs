@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashSet, VecDeque},
-    path::{Path, PathBuf},
+    path::Path,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -10,7 +10,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::sync::watch;
 
 use super::*;
 use crate::{
@@ -19,7 +18,7 @@ use crate::{
         Clock, Context, ItemEnd, Items, SendError, SendOutcome,
         edge::{Bounds, EdgeSender, WhenFull, edge},
     },
-    metrics::{Books, Meter, State},
+    metrics::{Meter, State},
     record::{Kind, Kinds, Raw, Records},
     sinks::options::DeadLetterConfig,
 };
@@ -80,8 +79,7 @@ impl Bench {
         let meter = Meter::new("siem", "scripted");
         meter.set_state(State::Running);
         let receipts = Receipts::default();
-        let context =
-            Context { meter: Arc::clone(&meter), receipts: receipts.clone(), ..context() };
+        let context = Context { receipts: receipts.clone(), ..Context::alone(Arc::clone(&meter)) };
         let Ok(Component::Sink(run)) =
             component(destination.clone(), Requests::default(), options, &context)
         else {
@@ -112,17 +110,7 @@ impl Bench {
 }
 
 fn context() -> Context {
-    Context {
-        meter: Meter::new("siem", "scripted"),
-        receipts: Receipts::default(),
-        clock: Clock::Wall,
-        data_dir: PathBuf::new(),
-        observer: "test".into(),
-        interface: None,
-        config_hash: "".into(),
-        books: Books::default(),
-        reload: watch::channel(0).1,
-    }
+    Context::alone(Meter::new("siem", "scripted"))
 }
 
 fn options() -> Options {

@@ -7,7 +7,7 @@ use tokio::{sync::watch, time::Instant};
 use tracing::{error, info};
 
 use crate::{
-    component::{Clock, SendError, SendOutcome},
+    component::{Clock, SendError, SendOutcome, drain},
     log_limit::LogLimit,
     metrics::{ERRORS, ErrorType, Holding, Meter},
     retry::{Delays, jitter},
@@ -15,10 +15,6 @@ use crate::{
 
 /// What found no room, or came without an answer, so often in a row may never be taken as a whole.
 const TRIES_AS_A_WHOLE: u32 = 4;
-/// How long a run that was stopped may go on (`cli::pipeline`).
-const DRAIN: Duration = Duration::from_mins(1);
-/// No wait is longer meanwhile: a try more is worth more than what is lost at the end.
-const DRAIN_WAIT: Duration = Duration::from_secs(5);
 /// Those who are told to wait equally long come back within this time, or a tenth of the wait.
 const SPREAD: Duration = Duration::from_secs(1);
 
@@ -98,8 +94,8 @@ impl Waits {
         let mut input_ended = self.input_ended.subscribe();
         let ended = input_ended.wait_for(Option::is_some).await.ok().and_then(|ended| *ended);
         match ended {
-            Some(ended) if ended.elapsed() < DRAIN => {
-                tokio::time::sleep(DRAIN_WAIT + jitter(SPREAD)).await;
+            Some(ended) if ended.elapsed() < drain::RUN => {
+                tokio::time::sleep(drain::BETWEEN_TRIES + jitter(SPREAD)).await;
             }
             _ => std::future::pending().await,
         }

@@ -12,9 +12,8 @@ use tokio::sync::watch;
 
 use super::*;
 use crate::{
-    ack::Receipts,
     component::Item,
-    metrics::{Books, Meter},
+    metrics::Meter,
     record::{Health, Kind},
 };
 
@@ -28,20 +27,6 @@ struct Bench {
     meter: Arc<Meter>,
 }
 
-fn context(reload: watch::Receiver<u64>) -> Context {
-    Context {
-        meter: Meter::new("archive", "file"),
-        receipts: Receipts::default(),
-        clock: Clock::Wall,
-        data_dir: PathBuf::new(),
-        observer: "sensor".into(),
-        interface: None,
-        config_hash: "".into(),
-        books: Books::default(),
-        reload,
-    }
-}
-
 impl Bench {
     fn new(file: &str, mut config: Value) -> Self {
         let directory = tempfile::tempdir().unwrap();
@@ -49,7 +34,7 @@ impl Bench {
         let config: Config = serde_json::from_value(config).unwrap();
         assert_eq!(config.check(&Options::default()), []);
         let (reload, reloads) = watch::channel(0);
-        let context = context(reloads);
+        let context = Context { reload: reloads, ..Context::alone(Meter::new("archive", "file")) };
         let sink = config.sink(&Options::default(), &context).unwrap();
         Self { directory, sink, reload, meter: context.meter }
     }

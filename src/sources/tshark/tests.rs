@@ -1,16 +1,11 @@
 //! The source on capture files: with the real programs, and with others in their place.
 
 use std::{
-    fs,
-    future::poll_fn,
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
+    fs, future::poll_fn, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration,
 };
 
 use tempfile::TempDir;
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::task::JoinHandle;
 
 use super::*;
 use crate::{
@@ -19,7 +14,7 @@ use crate::{
         Clock, Port,
         edge::{Bounds, EdgeReceiver, WhenFull, edge},
     },
-    metrics::{Balance, Books, Meter},
+    metrics::{Balance, Meter},
     record::{Raw, Records},
 };
 
@@ -61,17 +56,10 @@ impl Started {
     fn new(config: &Config) -> Self {
         let meter = Meter::new("wire", "tshark");
         let receipts = Receipts::default();
-        let (_reload, reload) = watch::channel(0);
         let context = Context {
-            meter: Arc::clone(&meter),
             receipts: receipts.clone(),
             clock: Clock::Event,
-            data_dir: PathBuf::from("/nonexistent"),
-            observer: "test".into(),
-            interface: None,
-            config_hash: "".into(),
-            books: Books::default(),
-            reload,
+            ..Context::alone(Arc::clone(&meter))
         };
         let mut out = Outputs::new(1, Arc::clone(&meter), receipts.clone());
         let (sender, receiver) =
@@ -79,7 +67,7 @@ impl Started {
         out.connect(Port::MAIN, sender);
         let stop = CancellationToken::new();
         let running = match config.build(&context) {
-            Ok(Component::Source(component)) => tokio::spawn(component(out, stop.clone())),
+            Ok(Component::Source(component, _)) => tokio::spawn(component(out, stop.clone())),
             Ok(_) => panic!("it is a source"),
             Err(error) => tokio::spawn(async move {
                 drop(out);

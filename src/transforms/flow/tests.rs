@@ -42,7 +42,7 @@ fn udp(seconds: i64, source_port: u16) -> Packet {
 
 impl Bench {
     fn new(clock: Clock, contacts: bool) -> Self {
-        let policy = Config::default().policy(&Arc::from("test")).unwrap();
+        let policy = Config::default().policy(&Arc::from("test"), &NetworkSet::default()).unwrap();
         Self {
             flow: FlowTransform {
                 table: Shards::new(policy, 1),
@@ -158,7 +158,7 @@ fn a_profile_gives_what_is_not_given() {
     let read = |json: &str| {
         let config: Config = serde_json::from_str(json).unwrap();
         assert_eq!(config.check(), []);
-        config.policy(&Arc::from("test")).unwrap()
+        config.policy(&Arc::from("test"), &NetworkSet::default()).unwrap()
     };
     let usual = read("{}");
     assert_eq!(usual.timeouts, Timeouts::USUAL);

@@ -26,7 +26,7 @@ use super::{
     supervise::{Supervisor, was_stopped},
 };
 use crate::{
-    component::Error,
+    component::{Error, drain},
     metrics::{CAPTURE_LOST, ERRORS, ErrorType, LossCause, Meter},
     storage::space::space,
     task,
@@ -34,9 +34,6 @@ use crate::{
 
 /// How often it is looked for closed segments and for space.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-
-/// How long dumpcap may take to end.
-const END_DEADLINE: Duration = Duration::from_secs(5);
 
 /// How often it is looked whether a full disk has space again.
 const SPACE_EVERY: Duration = Duration::from_secs(1);
@@ -141,8 +138,8 @@ impl Capturer {
         let reason = self.follow(&mut dumpcap, &folder, &mut taken, supervisor, stop).await;
         let ended = match reason {
             Reason::Ended => dumpcap.ended().await,
-            Reason::Stopped => dumpcap.finish_capture(END_DEADLINE).await,
-            Reason::DiskFull => dumpcap.finish(END_DEADLINE).await,
+            Reason::Stopped => dumpcap.finish_capture(drain::WRITER).await,
+            Reason::DiskFull => dumpcap.finish(drain::WRITER).await,
         };
         let clean = was_stopped(ended.exit);
         self.take_closed(&folder, &mut taken, Some(!clean)).await;

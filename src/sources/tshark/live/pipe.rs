@@ -8,7 +8,6 @@ use std::{
     path::{Path, PathBuf},
     process::Stdio,
     sync::Arc,
-    time::Duration,
 };
 
 use tokio::time::{Instant, sleep_until};
@@ -23,15 +22,10 @@ use super::super::process::{
 use super::super::{Config, order::Emitter};
 use super::supervise::{BEGUN, Supervisor};
 use crate::{
-    component::{Error, Outputs},
+    component::{Error, Outputs, drain},
     metrics::{CAPTURE_LOST, CAPTURE_UNKNOWN_LOSS, ERRORS, ErrorType, LossCause, Meter},
     task,
 };
-
-/// How long dumpcap may take to write what it holds and end, and after it tshark to print what it
-/// has: together less than the minute that a pipeline has to drain.
-const END_DEADLINE: Duration = Duration::from_secs(15);
-const DRAIN: Duration = Duration::from_secs(30);
 
 /// Room in the pipe between the two.
 const PIPE_BYTES: usize = 1 << 20;
@@ -153,7 +147,7 @@ impl Pair<'_> {
                 }
                 how = &mut capture, if ended.is_none() => {
                     ended = Some(how);
-                    deadline = Instant::now() + DRAIN;
+                    deadline = Instant::now() + drain::READERS;
                 }
                 () = sleep_until(deadline), if ended.is_some() || !captures => {
                     if ended.is_some() {
@@ -199,8 +193,8 @@ async fn attend(
     tokio::select! {
         biased;
         ended = dumpcap.ended() => (ended, Reason::Ended),
-        () = stop.cancelled() => (dumpcap.finish_capture(END_DEADLINE).await, Reason::Stopped),
-        () = reader_gone.cancelled() => (dumpcap.finish(END_DEADLINE).await, Reason::ReaderGone),
+        () = stop.cancelled() => (dumpcap.finish_capture(drain::WRITER_TO_PIPE).await, Reason::Stopped),
+        () = reader_gone.cancelled() => (dumpcap.finish(drain::WRITER_TO_PIPE).await, Reason::ReaderGone),
     }
 }
 

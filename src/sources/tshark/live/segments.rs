@@ -29,15 +29,12 @@ use super::{
     capture::{Capturer, remove},
 };
 use crate::{
-    component::{Context, Error, Outputs, with_causes},
+    component::{Context, Error, Outputs, drain, with_causes},
     metrics::{CAPTURE_LOST, CAPTURE_UNKNOWN_LOSS, ERRORS, ErrorType, LossCause, Meter},
     retry::Delays,
     storage::private::{self, PrivateFolder},
     task,
 };
-
-/// How long after a stop segments are still read; what is left then is counted as lost.
-const DRAIN: Duration = Duration::from_secs(30);
 
 /// How often a segment is tried whose tshark does not start: with the delays of a default config a
 /// shortage of processes or memory, or an update of tshark, may last some 45 seconds.
@@ -108,7 +105,7 @@ pub(in crate::sources::tshark) async fn run(
     // Readers look at it between blocks: what they handed on stays handed on.
     let deadline = AbortOnDropHandle::new(task::spawn(async move {
         stop.cancelled().await;
-        sleep(DRAIN).await;
+        sleep(drain::READERS).await;
         overdue.cancel();
     }));
     let read = readers.run().await;

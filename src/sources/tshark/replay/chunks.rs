@@ -22,7 +22,7 @@ use super::super::process::{
 };
 use super::cuts::{Cuts, list};
 use crate::{
-    component::Error,
+    component::{Error, drain},
     metrics::Meter,
     storage::{private::PrivateFolder, space::space},
     task,
@@ -45,9 +45,6 @@ const COMPRESSED: &[&[u8]] = &[b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\
 
 /// How often it is looked for new chunks, and for space.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
-
-/// How long editcap may take to end.
-const END_DEADLINE: Duration = Duration::from_secs(5);
 
 /// The next thing to do.
 #[derive(Debug)]
@@ -218,7 +215,7 @@ impl Cutter {
                     cuts.add(files);
                     is_full = full;
                     if is_full {
-                        break editcap.finish(END_DEADLINE).await;
+                        break editcap.finish(drain::WRITER).await;
                     }
                 }
             }

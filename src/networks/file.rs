@@ -1,0 +1,143 @@
+//! Files of networks, one a line: `CIDR` or `ADDRESS`, and behind a `#` why it is there. Empty lines and
+//! lines that begin with `#` are skipped.
+
+use std::{
+    fmt,
+    fs::{self, File},
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use ipnet::IpNet;
+
+use super::{Entry, parse_exact};
+
+/// Bytes that are read of a file.
+const MAX_BYTES: u64 = 4 << 20;
+/// Bytes of a line that are shown.
+const MAX_SHOWN: usize = 60;
+
+/// What could not be read of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The file.
+    pub path: PathBuf,
+    /// The line, from 1; `None` if it is the file as a whole.
+    pub line: Option<usize>,
+    /// What is wrong.
+    pub message: String,
+    /// How to mend it.
+    pub hint: Option<String>,
+}
+
+/// Adds the networks of a file, and what is wrong with it.
+pub(super) fn read(path: &Path, entries: &mut Vec<(IpNet, Entry)>, faults: &mut Vec<Fault>) {
+    let mut bytes = Vec::new();
+    // A pipe or a device may never end, and the former not even be opened.
+    let opened = fs::metadata(path).and_then(|metadata| {
+        if !metadata.is_file() {
+            return Err(io::Error::other("it is no regular file"));
+        }
+        File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)
+    });
+    let whole = |message| Fault { path: path.to_owned(), line: None, message, hint: None };
+    match opened {
+        Err(error) => return faults.push(whole(format!("can't be read: {error}"))),
+        Ok(read) if read as u64 > MAX_BYTES => {
+            // The line that is cut may be another network than the one meant.
+            bytes.truncate(bytes.iter().rposition(|byte| *byte == b'\n').unwrap_or(0));
+            faults.push(whole(format!("only its first {MAX_BYTES} bytes are read")));
+        }
+        Ok(_) => {}
+    }
+    lines(path, &bytes, entries, faults);
+}
+
+fn lines(path: &Path, bytes: &[u8], entries: &mut Vec<(IpNet, Entry)>, faults: &mut Vec<Fault>) {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    for (line, at) in bytes.split(|byte| *byte == b'\n').zip(1..) {
+        let line = String::from_utf8_lossy(line);
+        let (network, reason) = line.split_once('#').unwrap_or((&line, ""));
+        let network = network.trim();
+        if network.is_empty() {
+            continue;
+        }
+        let shown = network.char_indices().nth(MAX_SHOWN).and_then(|(end, _)| network.get(..end));
+        match parse_exact(shown.unwrap_or(network)) {
+            Ok(network) => {
+                let place = format!("{}:{at}", path.display());
+                let reason = reason.trim().to_owned();
+                entries.push((network, Entry { place, reason, ..Entry::default() }));
+            }
+            Err((message, hint)) => faults.push(Fault {
+                path: path.to_owned(),
+                line: Some(at),
+                message,
+                hint: Some(hint),
+            }),
+        }
+    }
+}
+
+// === impl Fault ===
+
+/// `PATH:LINE: MESSAGE`.
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.path.display())?;
+        if let Some(line) = self.line {
+            write!(f, ":{line}")?;
+        }
+        write!(f, ": {}", self.message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_text(text: &[u8]) -> (Vec<(String, String)>, Vec<Option<usize>>) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("allow.txt");
+        fs::write(&path, text).unwrap();
+        let (mut entries, mut faults) = (Vec::new(), Vec::new());
+        read(&path, &mut entries, &mut faults);
+        let of_file = |entry: &Entry| entry.place.starts_with(path.to_str().unwrap());
+        assert!(entries.iter().all(|(_, entry)| of_file(entry)));
+        let entries = entries.into_iter().map(|(net, entry)| (net.to_string(), entry.reason));
+        (entries.collect(), faults.into_iter().map(|fault| fault.line).collect())
+    }
+
+    #[test]
+    fn a_bad_line_is_told_by_its_number_and_the_good_ones_are_kept() {
+        let text =
+            b"\xef\xbb\xbf# ours\r\n10.0.0.0/8 # the office\r\n\r\n10.0.0/8\n  fd00::1\t#x # y\n\
+            10.0.0.5/8\nhost.example\n192.0.2.1 192.0.2.2\n\xff\xfe\n203.0.113.7";
+        let (entries, faults) = read_text(text);
+        let expected =
+            [("10.0.0.0/8", "the office"), ("fd00::1/128", "x # y"), ("203.0.113.7/32", "")];
+        assert_eq!(entries, expected.map(|(net, reason)| (net.to_owned(), reason.to_owned())));
+        assert_eq!(faults, [4, 6, 7, 8, 9].map(Some));
+    }
+
+    #[test]
+    fn a_file_that_is_too_long_counts_up_to_its_last_whole_line() {
+        let line = b"10.0.0.1\n";
+        let mut text = line.repeat(usize::try_from(MAX_BYTES).unwrap() / line.len() + 1);
+        text.extend_from_slice(b"10.0.0.2\n");
+        let (entries, faults) = read_text(&text);
+        assert_eq!(faults, [None]);
+        assert!(entries.iter().all(|(network, _)| network == "10.0.0.1/32"));
+        assert_eq!(entries.len(), usize::try_from(MAX_BYTES).unwrap() / line.len());
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_told() {
+        for (path, said) in [("/nonexistent/list", "No such file"), ("/dev/zero", "regular file")] {
+            let (mut entries, mut faults) = (Vec::new(), Vec::new());
+            read(Path::new(path), &mut entries, &mut faults);
+            assert!(entries.is_empty() && faults[0].to_string().contains(said), "{faults:?}");
+            assert!(faults[0].to_string().starts_with(path));
+        }
+    }
+}
