@@ -60,6 +60,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new(every_module_imports_only_lower_layers),
         Case::new(a_file_that_breaks_a_rule_is_found),
         Case::new(a_file_that_keeps_the_rules_passes),
+        Case::new(what_a_component_starts_logs_in_its_name),
     ]
 }
 
@@ -124,6 +125,31 @@ fn a_file_that_keeps_the_rules_passes(_scene: &Scene) -> Outcome {
         let broken = check(file, source)?;
         assert!(broken.is_empty(), "{file}: `{source}` gives {broken:?}");
     }
+    Ok(())
+}
+
+/// `src/task.rs` takes the component's span along. The process's own tasks have none.
+fn what_a_component_starts_logs_in_its_name(_scene: &Scene) -> Outcome {
+    let root = Scene::project("");
+    let mut files = Vec::new();
+    collect(&root.join("src"), &mut files)?;
+    let mut broken = Vec::new();
+    for file in files {
+        let name = file.strip_prefix(&root)?.to_string_lossy().into_owned();
+        let of_tests = name.ends_with("/tests.rs") || name.contains("/tests/");
+        let exempt = ["src/task.rs", "src/cli/", "src/dns/scripted.rs"];
+        if of_tests || exempt.iter().any(|home| name.starts_with(home)) {
+            continue;
+        }
+        let source = fs::read_to_string(&file)?;
+        let code = source.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+        for (number, line) in code.lines().enumerate() {
+            if line.contains("tokio::spawn(") || line.contains("spawn_blocking(") {
+                broken.push(format!("{name}:{}: use crate::task", number + 1));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
     Ok(())
 }
 
