@@ -87,10 +87,8 @@ fn flows_are_the_connections_of_zeeks_baselines(scene: &Scene) -> Outcome {
         let capture = (baseline.trace.clone(), !baseline.ignore_checksums);
         if !captures.contains_key(&capture) {
             let path = folder.join("traces").join(&capture.0);
-            let read = match capture.1 {
-                false => packets_of_data(&path)?,
-                true => packets(&path, true)?.into(),
-            };
+            let read =
+                if capture.1 { packets(&path, true)?.into() } else { packets_of_data(&path)? };
             captures.insert(capture.clone(), read);
         }
         compare(baseline, flows(&captures[&capture], baseline)?, &mut tally);
