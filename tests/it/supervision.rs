@@ -74,7 +74,11 @@ fn a_killed_worker_does_not_lose_its_segment_unnamed(scene: &Scene) -> Outcome {
     captures::numbered(10_000).write(&capture);
     let live = Live::start(scene, "segment: { max_secs: 1 }")?;
     let sent = live.wire.send(&capture, 20_000, 2)?;
-    let worker = poll::until("a tshark at work", SOON, || live.children("tshark").pop())?;
+    // One that has begun to print packets: before that, its end is taken for a refusal to start.
+    let is_at_work = |child: &process::Process| process::written(child.pid) > 4_096;
+    let worker = poll::until("a tshark at work", SOON, || {
+        live.children("tshark").into_iter().find(is_at_work)
+    })?;
     process::signal(worker.pid, Signal::KILL);
     let (ended, records) = live.stop()?;
     if records == sent {

@@ -16,8 +16,7 @@ const BUSY_AT_ONCE: usize = 2;
 /// Live captures at once.
 const LIVE_AT_ONCE: usize = 3;
 
-/// What a case asks of the machine. Cases are played in this order; a case of a later kind would wait
-/// for ever longer if those of an earlier one kept coming.
+/// What a case asks of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Load {
     /// It waits, for servers and for time.
@@ -37,28 +36,35 @@ struct Running {
     busy: usize,
     live: usize,
     alone: usize,
+    /// Those that wait to be alone: nobody goes before them.
+    to_be_alone: usize,
 }
 
 /// A place on the machine, given back when dropped.
 #[derive(Debug)]
 pub(crate) struct Place(Load);
 
-static RUNNING: Mutex<Running> = Mutex::new(Running { waits: 0, busy: 0, live: 0, alone: 0 });
+static RUNNING: Mutex<Running> =
+    Mutex::new(Running { waits: 0, busy: 0, live: 0, alone: 0, to_be_alone: 0 });
 static FREED: Condvar = Condvar::new();
 
 /// Waits for a place.
 pub(crate) fn enter(load: Load) -> Place {
-    let running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+    let to_be_alone = usize::from(load == Load::Alone);
+    running.to_be_alone += to_be_alone;
     let mut running = FREED
         .wait_while(running, |running| !running.has_room_for(load))
         .unwrap_or_else(PoisonError::into_inner);
+    running.to_be_alone -= to_be_alone;
     *running.of(load) += 1;
     Place(load)
 }
 
-/// The order to play cases in: by load, but those that wait and those that compute mixed evenly, so
-/// that neither is left for the end; and of those that wait, one of each module after the other, so
-/// that servers start at once and few cases wait for the same one.
+/// The order to play cases in: those that measure while this process has no memory of others to use
+/// again; then those that wait and those that compute, mixed evenly, so that neither is left for the
+/// end, and of those that wait one of each module after the other, so that servers start at once and few
+/// cases wait for the same one; then live captures.
 pub(crate) fn order(cases: Vec<Case>) -> Vec<Case> {
     let [mut waiting, mut busy, mut live, mut alone] = [const { Vec::new() }; 4];
     for case in cases {
@@ -77,7 +83,7 @@ pub(crate) fn order(cases: Vec<Case>) -> Vec<Case> {
         let next = if is_behind { busy.next() } else { None };
         ordered.extend(next.or_else(|| waiting.next()));
     }
-    ordered.into_iter().chain(live).chain(alone).collect()
+    alone.into_iter().chain(ordered).chain(live).collect()
 }
 
 /// The first case of each module, then the second of each, and so on.
@@ -97,10 +103,11 @@ fn by_turns(cases: Vec<Case>) -> Vec<Case> {
 
 impl Running {
     fn has_room_for(&self, load: Load) -> bool {
+        let (measured, live) = (self.alone + self.to_be_alone > 0, self.live > 0);
         match load {
-            Load::Waits => self.live + self.alone == 0,
-            Load::Busy => self.live + self.alone == 0 && self.busy < BUSY_AT_ONCE,
-            Load::Live => self.waits + self.busy + self.alone == 0 && self.live < LIVE_AT_ONCE,
+            Load::Waits => !measured && !live,
+            Load::Busy => !measured && !live && self.busy < BUSY_AT_ONCE,
+            Load::Live => !measured && self.waits + self.busy == 0 && self.live < LIVE_AT_ONCE,
             Load::Alone => self.waits + self.busy + self.live + self.alone == 0,
         }
     }

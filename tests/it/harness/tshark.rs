@@ -31,7 +31,8 @@ pub(crate) const NEITHER_TUNNEL_NOR_FRAGMENT: &str = "!(frame.protocols matches 
 #[derive(Debug)]
 pub(crate) struct Answers {
     names: Vec<&'static str>,
-    rows: Vec<Vec<String>>,
+    /// As tshark printed them: there are hundreds of thousands.
+    lines: Vec<String>,
 }
 
 /// Writes the packets of a capture that a display filter lets through.
@@ -76,8 +77,8 @@ pub(crate) fn answers(capture: &Path) -> Result<Arc<Answers>, Failed> {
             .chain(["frame.number", "_ws.col.Protocol", "communityid"])
             .collect();
         // A postdissector, off unless asked for.
-        let rows = fields_with(capture, &names, &["--enable-protocol", "communityid"])?;
-        Ok(Answers { names, rows })
+        let lines = lines_with(capture, &names, &["--enable-protocol", "communityid"])?;
+        Ok(Answers { names, lines })
     })
 }
 
@@ -89,8 +90,11 @@ impl Answers {
         let column = |field| self.names.iter().position(|name| name == field);
         let columns: Vec<_> =
             fields.iter().map(|field| column(field).expect("asked of tshark")).collect();
-        let pick = |row: &Vec<String>| columns.iter().map(|column| row[*column].clone()).collect();
-        self.rows.iter().map(pick).collect()
+        let pick = |line: &String| {
+            let row: Vec<_> = line.split('\t').collect();
+            columns.iter().map(|column| row[*column].to_owned()).collect()
+        };
+        self.lines.iter().map(pick).collect()
     }
 
     /// The values of a field by the number of the frame.
@@ -120,6 +124,12 @@ fn fields_with(
     fields: &[&str],
     options: &[&str],
 ) -> Result<Vec<Vec<String>>, Failed> {
+    let lines = lines_with(capture, fields, options)?;
+    Ok(lines.iter().map(|line| line.split('\t').map(str::to_owned).collect()).collect())
+}
+
+/// The values with tabs between, a line for each packet.
+fn lines_with(capture: &Path, fields: &[&str], options: &[&str]) -> Result<Vec<String>, Failed> {
     let mut command = Command::new("tshark");
     command
         .args(options)
@@ -138,13 +148,9 @@ fn fields_with(
     }
     String::from_utf8_lossy(&output.stdout)
         .lines()
-        .map(|line| {
-            let row: Vec<String> = line.split('\t').map(str::to_owned).collect();
-            if row.len() == fields.len() {
-                Ok(row)
-            } else {
-                Err(format!("a row of {} for {} fields: {line}", row.len(), fields.len()).into())
-            }
+        .map(|line| match line.split('\t').count() {
+            count if count == fields.len() => Ok(line.to_owned()),
+            count => Err(format!("a row of {count} for {} fields: {line}", fields.len()).into()),
         })
         .collect()
 }
