@@ -1,17 +1,20 @@
 # Two commands for a first look: `make demo` and `make test`. Both install what they need.
 CARGO ?= cargo
+export CARGO
 DEMO := target/demo
+# How long each part of a run took; CI has begun the list already.
+TIDEGATE_PHASES ?= $(CURDIR)/target/phases
 # Seconds each fuzz target runs.
 FUZZ_SECS ?= 60
 
-.PHONY: demo test test-full lint image fuzz
+.PHONY: demo test test-full lint update image fuzz
 
 # Replays the capture of the first example, and prints its records and its summary.
 demo:
 	scripts/install-deps demo
-	$(CARGO) build --locked
+	$(CARGO) build --locked --no-default-features
 	rm -rf $(DEMO) && mkdir -p $(DEMO)
-	TIDEGATE_OUT=$(DEMO) $(CARGO) run --locked --quiet -- replay -c examples/first/tidegate.yaml \
+	TIDEGATE_OUT=$(DEMO) $(CARGO) run --locked --no-default-features --quiet -- replay -c examples/first/tidegate.yaml \
 		--summary $(DEMO)/summary.json examples/first/first.pcap
 	@echo && echo "records, $(DEMO)/records.ndjson:" && cat $(DEMO)/records.ndjson
 	@echo && echo "summary, $(DEMO)/summary.json:" && cat $(DEMO)/summary.json && echo
@@ -19,19 +22,27 @@ demo:
 # What CI runs. Live captures need root: TIDEGATE_TESTS=unprivileged leaves them out.
 test:
 	scripts/install-deps test
-	$(CARGO) test --locked
+	TIDEGATE_PHASES=$(TIDEGATE_PHASES) scripts/test
 
 # The slow matrix too: long captures, more rounds; and the image, which only root can build.
 test-full:
 	scripts/install-deps test
-	TIDEGATE_TESTS=full $(CARGO) test --locked
+	TIDEGATE_PHASES=$(TIDEGATE_PHASES) TIDEGATE_TESTS=full scripts/test
 	if [ "$$(id -u)" -eq 0 ]; then $(MAKE) image; else echo "left out: make image needs root" >&2; fi
 
 lint:
-	$(CARGO) fmt --check
-	$(CARGO) clippy --locked --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
-	$(CARGO) deny --locked check bans licenses sources
+	scripts/phase format $(CARGO) fmt --check
+	scripts/phase clippy $(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" scripts/phase documentation \
+		$(CARGO) doc --locked --no-deps --document-private-items
+	deny=$$(scripts/cargo-deny) && scripts/phase licences $$deny --locked check bans licenses sources
+
+# Writes everything anew that is made from the code: docs/reference.md, docs/fields.md, the index
+# templates, the first example's capture, snapshots. Look at the difference before you commit it.
+update:
+	TIDEGATE_UPDATE=1 INSTA_UPDATE=always $(CARGO) test --locked --lib
+	TIDEGATE_UPDATE=1 $(CARGO) test --locked --test it -- the_shipped_capture
+	git status --short
 
 # Builds the image without a registry of images and runs the first example in it. As root; minutes, so
 # CI does not run it.

@@ -1,5 +1,6 @@
 //! How a case says what it needs, and what it is given to work with.
 
+pub(crate) mod all_captures;
 pub(crate) mod captures;
 pub(crate) mod certificates;
 pub(crate) mod config;
@@ -10,6 +11,7 @@ pub(crate) mod frames;
 pub(crate) mod hec;
 pub(crate) mod http;
 pub(crate) mod live;
+pub(crate) mod machine;
 pub(crate) mod memory_disk;
 pub(crate) mod netns;
 pub(crate) mod nfdump;
@@ -19,8 +21,10 @@ pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod search;
 pub(crate) mod server;
+pub(crate) mod shared;
 pub(crate) mod table;
 pub(crate) mod tidegate;
+pub(crate) mod times;
 pub(crate) mod tshark;
 pub(crate) mod unbound;
 
@@ -29,22 +33,21 @@ use std::{
     env, fs,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::{PoisonError, RwLock},
 };
 
 use libtest_mimic::{Completion, Failed, Trial};
 
+use self::machine::Load;
+
 /// What a case ends with; any error with a text will do.
 pub(crate) type Outcome = Result<(), Failed>;
-
-/// Held for reading by ordinary cases, for writing by those that must have the machine alone.
-static MACHINE: RwLock<()> = RwLock::new(());
 
 /// One test: a function whose name is a sentence, and what it needs.
 pub(crate) struct Case {
     name: String,
     run: Box<dyn FnOnce(&Scene) -> Outcome + Send>,
     needs: Vec<Need>,
+    load: Load,
 }
 
 /// What a case can't do without.
@@ -53,7 +56,6 @@ enum Need {
     Data,
     Root,
     FullRun,
-    Machine,
 }
 
 /// What this run may do, from the environment.
@@ -86,6 +88,7 @@ impl Case {
             name: path.split_once("::").map_or(path, |(_, rest)| rest).to_owned(),
             run: Box::new(run),
             needs: Vec::new(),
+            load: Load::Waits,
         }
     }
 
@@ -101,6 +104,7 @@ impl Case {
             name: format!("{path}::{name}"),
             run: Box::new(move |scene| run(scene, thing)),
             needs: Vec::new(),
+            load: Load::Waits,
         }
     }
 
@@ -122,10 +126,32 @@ impl Case {
         self
     }
 
+    /// It computes: no more of its kind run at once than there are processors on a small machine.
+    pub(crate) fn busy(self) -> Self {
+        Self { load: Load::Busy, ..self }
+    }
+
+    /// It watches a live capture: only its like may run beside it.
+    pub(crate) fn live(self) -> Self {
+        Self { load: Load::Live, ..self }.needs_root()
+    }
+
     /// Nothing else may run beside it: it measures, or fills the machine.
-    pub(crate) fn alone(mut self) -> Self {
-        self.needs.push(Need::Machine);
-        self
+    pub(crate) fn alone(self) -> Self {
+        Self { load: Load::Alone, ..self }
+    }
+
+    /// What it asks of the machine.
+    pub(crate) fn load(&self) -> Load {
+        self.load
+    }
+
+    /// Its module: cases of one are likely to want the same server.
+    pub(crate) fn module(&self) -> &str {
+        // `module::case`, or `module::module::case` and perhaps what it is shown with.
+        let mut ends = self.name.match_indices("::").map(|(at, _)| at);
+        let end = ends.next().map(|first| ends.next().unwrap_or(first));
+        end.and_then(|end| self.name.get(..end)).unwrap_or_default()
     }
 
     /// What the test runner takes; `None` for a slow case in a short run.
@@ -157,20 +183,18 @@ impl Case {
     }
 
     fn play(self, settings: &Settings) -> Outcome {
-        let (_shared, _alone);
-        if self.needs(Need::Machine) {
-            _alone = MACHINE.write().unwrap_or_else(PoisonError::into_inner);
-        } else {
-            _shared = MACHINE.read().unwrap_or_else(PoisonError::into_inner);
-        }
+        let queued = poll::now();
+        let _place = machine::enter(self.load);
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(self.name.replace("::", "-"));
         if folder.exists() {
             fs::remove_dir_all(&folder)?;
         }
         fs::create_dir_all(&folder)?;
         let scene = Scene { folder, data: settings.data.clone(), full: settings.full };
+        let began = poll::now();
         let outcome = catch_unwind(AssertUnwindSafe(|| (self.run)(&scene)))
             .unwrap_or_else(|panic| Err(panic_text(panic.as_ref()).into()));
+        times::note(&self.name, began - queued, began.elapsed());
         if let Err(failed) = outcome {
             let reason = failed.message().unwrap_or("failed without a word");
             let kept = scene.folder.display();

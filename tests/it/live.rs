@@ -26,12 +26,12 @@ const SHOWN_RATE: f64 = 20_000.0;
 pub(crate) fn cases() -> Vec<Case> {
     vec![
         Case::new(a_hundred_thousand_packets_are_captured_or_counted_as_lost).needs_root().alone(),
-        Case::new(sigterm_drains_what_was_captured_and_ends_with_0).needs_root().alone(),
-        Case::new(a_pipe_shows_a_packet_within_seconds).needs_root().alone(),
-        Case::new(a_capture_filter_keeps_the_rest_out).needs_root().alone(),
-        Case::new(children_have_no_privileges_and_no_environment).needs_root().alone(),
+        Case::new(sigterm_drains_what_was_captured_and_ends_with_0).live(),
+        Case::new(a_pipe_shows_a_packet_within_seconds).live(),
+        Case::new(a_capture_filter_keeps_the_rest_out).live(),
+        Case::new(children_have_no_privileges_and_no_environment).live(),
         Case::new(a_child_cannot_read_what_we_were_given),
-        Case::new(the_api_tells_metrics_health_and_readiness_on_loopback).needs_root().alone(),
+        Case::new(the_api_tells_metrics_health_and_readiness_on_loopback).live(),
         Case::new(an_interface_that_is_not_there_is_named_with_those_that_are).needs_root(),
     ]
 }

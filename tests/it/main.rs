@@ -36,12 +36,13 @@ mod stopped;
 mod supervision;
 mod zeek;
 
-use harness::Settings;
+use harness::{Settings, machine};
 
 fn main() {
     // One for the process; the sinks set the same.
     rustls::crypto::ring::default_provider().install_default().unwrap_or_default();
-    let arguments = libtest_mimic::Arguments::from_args();
+    let mut arguments = libtest_mimic::Arguments::from_args();
+    arguments.test_threads.get_or_insert(machine::AT_ONCE);
     let settings = Settings::from_environment();
     let cases = [
         architecture::cases(),
@@ -74,9 +75,12 @@ fn main() {
         supervision::cases(),
         zeek::cases(),
     ];
-    let trials = cases.into_iter().flatten().filter_map(|case| case.trial(&settings)).collect();
+    let cases = machine::order(cases.into_iter().flatten().collect());
+    let trials = cases.into_iter().filter_map(|case| case.trial(&settings)).collect();
+    let began = harness::poll::now();
     let conclusion = libtest_mimic::run(&arguments, trials);
     harness::table::print();
+    harness::times::print(began.elapsed());
     harness::server::end_all(conclusion.has_failed());
     conclusion.exit();
 }

@@ -27,7 +27,7 @@ use crate::harness::{
 const EXTENSION_HEADERS: [u8; 3] = [0, 43, 60];
 
 pub(crate) fn cases() -> Vec<Case> {
-    vec![Case::new(packets_and_bytes_are_those_that_nfdump_counts).needs_data()]
+    vec![Case::new(packets_and_bytes_are_those_that_nfdump_counts).needs_data().busy()]
 }
 
 /// Transport, sender with port, receiver with port. Of an ICMP message the ports are those of its

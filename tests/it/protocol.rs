@@ -1,11 +1,11 @@
 //! The application protocol of each packet, against the one tshark shows in its `Protocol` column.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
-use crate::harness::{Case, Outcome, Scene, captures, packets::packets, tshark};
+use crate::harness::{Case, Outcome, Scene, captures, packets::packets_of_data, tshark};
 
 pub(crate) fn cases() -> Vec<Case> {
-    vec![Case::new(every_packet_has_the_protocol_tshark_shows).needs_data()]
+    vec![Case::new(every_packet_has_the_protocol_tshark_shows).needs_data().busy()]
 }
 
 /// Where the column has another name: what stands inside, or what it used to be called.
@@ -30,13 +30,11 @@ const NO_APPLICATION: [&str; 7] = ["ICMP", "ICMPv6", "IPv4", "RSVP", "SCTP", "TC
 fn every_packet_has_the_protocol_tshark_shows(scene: &Scene) -> Outcome {
     let mut pairs = BTreeMap::<_, usize>::new();
     for capture in captures::below(&scene.data)? {
-        let rows = tshark::fields(&capture, &["frame.number", "_ws.col.Protocol"])?;
-        let shown: HashMap<_, _> =
-            rows.into_iter().map(|mut row| (row.swap_remove(0), row.swap_remove(0))).collect();
-        for packet in packets(&capture, false)?.into_iter().filter(|packet| packet.inner.is_empty())
-        {
-            let shown = &shown[&packet.number.to_string()];
-            *pairs.entry((packet.protocol, shown.clone())).or_default() += 1;
+        let shown = tshark::answers(&capture)?.by_number("_ws.col.Protocol")?;
+        let packets = packets_of_data(&capture)?;
+        for packet in packets.iter().filter(|packet| packet.inner.is_empty()) {
+            let shown = shown[&packet.number].clone();
+            *pairs.entry((packet.protocol.clone(), shown)).or_default() += 1;
         }
     }
     let wrong: Vec<_> =

@@ -26,7 +26,8 @@ const MANY_BYTES: u64 = 2_000_000;
 pub(crate) fn cases() -> Vec<Case> {
     let of = |flavor: Flavor| {
         let name = flavor.name();
-        let case = Case::with(every_document_is_accepted_and_indexed, name, flavor).needs_data();
+        let case =
+            Case::with(every_document_is_accepted_and_indexed, name, flavor).needs_data().busy();
         if flavor == Flavor::Elasticsearch9 { case.slow() } else { case }
     };
     Flavor::ALL.into_iter().map(of).collect()

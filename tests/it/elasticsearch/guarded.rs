@@ -60,7 +60,7 @@ fn start(scene: &Scene, config: Value, more: &Value) -> Result<Delivery, Failed>
 }
 
 fn with_server(play: impl AsyncFnOnce(&Server) -> Outcome) -> Outcome {
-    let server = guarded::shared()?;
+    let server = guarded::exclusive()?;
     tokio::runtime::Runtime::new()?.block_on(async {
         let template = json!({
             "index_patterns": ["logs-tidegate.*-*"],

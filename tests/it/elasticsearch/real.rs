@@ -81,11 +81,17 @@ fn options(scene: &Scene) -> Value {
     options
 }
 
-fn with_server<T>(
-    flavor: Flavor,
-    play: impl AsyncFnOnce(&mut Server) -> Result<T, Failed>,
-) -> Result<T, Failed> {
-    let mut server = search::shared(flavor)?;
+fn with_server(flavor: Flavor, play: impl AsyncFnOnce(&Server) -> Outcome) -> Outcome {
+    let server = search::shared(flavor)?;
+    tokio::runtime::Runtime::new()?.block_on(async {
+        install_template(&server).await?;
+        play(&server).await
+    })
+}
+
+/// The same for a case that kills it.
+fn with_server_alone(flavor: Flavor, play: impl AsyncFnOnce(&mut Server) -> Outcome) -> Outcome {
+    let mut server = search::exclusive(flavor)?;
     tokio::runtime::Runtime::new()?.block_on(async {
         install_template(&server).await?;
         play(&mut server).await
@@ -218,7 +224,7 @@ fn a_server_killed_in_the_middle_loses_and_doubles_nothing(
     scene: &Scene,
     flavor: Flavor,
 ) -> Outcome {
-    with_server(flavor, async |server| {
+    with_server_alone(flavor, async |server| {
         let delivery = Delivery::start(&config(&server.url(), "killed")?, options(scene))?;
         let all = delivery::alerts(10_000, &[]);
         for (at, part) in all.chunks(4_000).enumerate() {
@@ -238,7 +244,7 @@ fn a_server_killed_in_the_middle_loses_and_doubles_nothing(
 fn a_million_flows_arrive_though_the_server_is_killed_twice(scene: &Scene) -> Outcome {
     const PART: u32 = 1_000;
     let flavor = Flavor::Elasticsearch8;
-    with_server(flavor, async |server| {
+    with_server_alone(flavor, async |server| {
         // As the product has it: its own template, documents and requests.
         let mut options = options(scene);
         options["encoding"] = json!({"schema": "ecs"});

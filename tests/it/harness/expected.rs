@@ -6,7 +6,8 @@ use libtest_mimic::Failed;
 
 use super::tshark;
 
-const FIELDS: [&str; 16] = [
+/// What it has to be asked.
+pub(super) const FIELDS: [&str; 16] = [
     "frame.time_epoch",
     "frame.len",
     "frame.protocols",
@@ -52,9 +53,20 @@ const PROTOCOLS: [(u8, &str); 18] = [
 /// # Errors
 /// When tshark can't read the capture.
 pub(crate) fn simple_json(capture: &Path) -> Result<Vec<String>, Failed> {
-    let rows = tshark::fields(capture, &FIELDS)?;
+    lines(capture, &tshark::fields(capture, &FIELDS)?)
+}
+
+/// The same of a capture of the data folder.
+///
+/// # Errors
+/// When tshark can't read the capture.
+pub(crate) fn simple_json_of_data(capture: &Path) -> Result<Vec<String>, Failed> {
+    lines(capture, &tshark::answers(capture)?.of(&FIELDS))
+}
+
+fn lines(capture: &Path, rows: &[Vec<String>]) -> Result<Vec<String>, Failed> {
     let mut lines = Vec::new();
-    for row in &rows {
+    for row in rows {
         let line = line(row).map_err(|why| {
             format!("{}: {row:?}: {}", capture.display(), why.message().unwrap_or_default())
         })?;

@@ -7,7 +7,10 @@ use std::{
     fs,
     path::Path,
     process::{self, Command},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use libtest_mimic::Failed;
@@ -125,9 +128,13 @@ impl Wire {
 impl Namespace {
     fn new(side: &str) -> Result<Self, Failed> {
         static LAID: AtomicU32 = AtomicU32::new(0);
+        static ADDING: Mutex<()> = Mutex::new(());
         let number = LAID.fetch_add(1, Ordering::Relaxed);
         let name = format!("tidegate-{}-{number}-{side}", process::id());
+        // The first one makes the mount that all of them live below.
+        let adding = ADDING.lock().unwrap_or_else(PoisonError::into_inner);
         ip(&["netns", "add", &name])?;
+        drop(adding);
         let namespace = Self { name };
         for scope in ["all", "default"] {
             let path = format!("/proc/sys/net/ipv6/conf/{scope}/disable_ipv6");

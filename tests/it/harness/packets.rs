@@ -3,6 +3,7 @@
 use std::{
     path::Path,
     process::{Command, Stdio},
+    sync::Arc,
 };
 
 use libtest_mimic::Failed;
@@ -10,6 +11,17 @@ use tidegate::{
     ek::{Line, Parser, fields},
     record::{Packet, Raw},
 };
+
+use super::shared::Shared;
+
+/// The packets of a capture of the data folder, checksums unverified, for all cases that ask.
+///
+/// # Errors
+/// As for [`packets`].
+pub(crate) fn packets_of_data(capture: &Path) -> Result<Arc<Vec<Packet>>, Failed> {
+    static SHARED: Shared<Vec<Packet>> = Shared::new();
+    SHARED.get(capture, || packets(capture, false))
+}
 
 /// The packets of a capture; `checksums`: tshark verifies those of TCP.
 ///

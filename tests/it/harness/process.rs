@@ -80,6 +80,13 @@ pub(crate) fn status(pid: u32, key: &str) -> Option<String> {
     })
 }
 
+/// Bytes a process has written so far, to whatever it writes to; 0 if it is gone.
+pub(crate) fn written(pid: u32) -> u64 {
+    let counts = fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
+    let written = counts.lines().find_map(|line| line.strip_prefix("wchar: ")?.parse().ok());
+    written.unwrap_or_default()
+}
+
 /// The program and arguments a process was started with, a space after each; empty if it is gone.
 pub(crate) fn command_line(pid: u32) -> String {
     let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();

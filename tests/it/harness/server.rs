@@ -5,7 +5,10 @@ use std::{
     net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::{Mutex, Once, PoisonError},
+    sync::{
+        Mutex, Once, PoisonError,
+        atomic::{AtomicU16, Ordering},
+    },
     time::Duration,
 };
 
@@ -36,12 +39,25 @@ pub(crate) fn bring(backend: &str) -> Result<PathBuf, Failed> {
     Ok(PathBuf::from(path.trim()))
 }
 
-/// A port nobody listens on just now.
+/// A port nobody listens on, nor will: it is handed out once, and the kernel chooses none like it for
+/// those who let it choose.
 ///
 /// # Errors
 /// When there is none.
 pub(crate) fn free_port() -> Result<u16, Failed> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+    // Below Linux's default of `net.ipv4.ip_local_port_range`; runs begin at ports of their own.
+    const FIRST: u16 = 16_384;
+    const PORTS: u16 = 16_384;
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = u16::try_from(std::process::id() % u32::from(PORTS))?.wrapping_mul(64);
+    for _ in 0..PORTS {
+        let next = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = FIRST + start.wrapping_add(next) % PORTS;
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    Err("every port is taken".into())
 }
 
 /// Starts a server with its words in `log`, to be ended with the run.

@@ -1,12 +1,15 @@
 //! Independent answers: what tshark itself prints of a capture, field by field.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashMap},
     path::Path,
     process::{Command, Stdio},
+    sync::Arc,
 };
 
 use libtest_mimic::Failed;
+
+use super::{expected, shared::Shared};
 
 /// The options that make tshark treat each packet by itself, as Tidegate's source does.
 pub(crate) const EACH_PACKET_ALONE: [&str; 6] = [
@@ -23,6 +26,14 @@ pub(crate) const EACH_PACKET_ALONE: [&str; 6] = [
 pub(crate) const NEITHER_TUNNEL_NOR_FRAGMENT: &str = "!(frame.protocols matches \
     \"(^|:)(ip|ipv6)(:(?!icmp)[^:]*)*:(ip|ipv6|eth|gre)(:|$)\") \
     && !(ip.flags.mf == 1 || ip.frag_offset > 0 || ipv6.fraghdr)";
+
+/// The first value of each of some fields, a row for each packet.
+#[derive(Debug)]
+pub(crate) struct Answers {
+    names: Vec<&'static str>,
+    /// As tshark printed them: there are hundreds of thousands.
+    lines: Vec<String>,
+}
 
 /// Writes the packets of a capture that a display filter lets through.
 ///
@@ -54,18 +65,46 @@ pub(crate) fn fields(capture: &Path, fields: &[&str]) -> Result<Vec<Vec<String>>
     fields_with(capture, fields, &[])
 }
 
-/// The Community ID of each frame, by its number; the empty text where tshark knows none.
+/// What all cases together ask of the captures of the data folder, in one run of tshark a capture.
 ///
 /// # Errors
 /// As for [`fields`].
-pub(crate) fn community_ids(capture: &Path) -> Result<Vec<(u64, String)>, Failed> {
-    // A postdissector, off unless asked for.
-    let rows = fields_with(
-        capture,
-        &["frame.number", "communityid"],
-        &["--enable-protocol", "communityid"],
-    )?;
-    rows.into_iter().map(|mut row| Ok((row[0].parse()?, row.swap_remove(1)))).collect()
+pub(crate) fn answers(capture: &Path) -> Result<Arc<Answers>, Failed> {
+    static SHARED: Shared<Answers> = Shared::new();
+    SHARED.get(capture, || {
+        let names: Vec<_> = expected::FIELDS
+            .into_iter()
+            .chain(["frame.number", "_ws.col.Protocol", "communityid"])
+            .collect();
+        // A postdissector, off unless asked for.
+        let lines = lines_with(capture, &names, &["--enable-protocol", "communityid"])?;
+        Ok(Answers { names, lines })
+    })
+}
+
+// === impl Answers ===
+
+impl Answers {
+    /// The values of these fields, a row for each packet.
+    pub(crate) fn of(&self, fields: &[&str]) -> Vec<Vec<String>> {
+        let column = |field| self.names.iter().position(|name| name == field);
+        let columns: Vec<_> =
+            fields.iter().map(|field| column(field).expect("asked of tshark")).collect();
+        let pick = |line: &String| {
+            let row: Vec<_> = line.split('\t').collect();
+            columns.iter().map(|column| row[*column].to_owned()).collect()
+        };
+        self.lines.iter().map(pick).collect()
+    }
+
+    /// The values of a field by the number of the frame.
+    ///
+    /// # Errors
+    /// When a frame has no number.
+    pub(crate) fn by_number(&self, field: &str) -> Result<HashMap<u64, String>, Failed> {
+        let rows = self.of(&["frame.number", field]).into_iter();
+        rows.map(|mut row| Ok((row[0].parse()?, row.swap_remove(1)))).collect()
+    }
 }
 
 /// The numbers of the frames whose IPv4 header has the length 0, as offloading leaves it.
@@ -85,6 +124,12 @@ fn fields_with(
     fields: &[&str],
     options: &[&str],
 ) -> Result<Vec<Vec<String>>, Failed> {
+    let lines = lines_with(capture, fields, options)?;
+    Ok(lines.iter().map(|line| line.split('\t').map(str::to_owned).collect()).collect())
+}
+
+/// The values with tabs between, a line for each packet.
+fn lines_with(capture: &Path, fields: &[&str], options: &[&str]) -> Result<Vec<String>, Failed> {
     let mut command = Command::new("tshark");
     command
         .args(options)
@@ -103,13 +148,9 @@ fn fields_with(
     }
     String::from_utf8_lossy(&output.stdout)
         .lines()
-        .map(|line| {
-            let row: Vec<String> = line.split('\t').map(str::to_owned).collect();
-            if row.len() == fields.len() {
-                Ok(row)
-            } else {
-                Err(format!("a row of {} for {} fields: {line}", row.len(), fields.len()).into())
-            }
+        .map(|line| match line.split('\t').count() {
+            count if count == fields.len() => Ok(line.to_owned()),
+            count => Err(format!("a row of {count} for {} fields: {line}", fields.len()).into()),
         })
         .collect()
 }

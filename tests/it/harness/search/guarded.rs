@@ -1,14 +1,14 @@
 //! An Elasticsearch that asks who is there, over TLS, by certificate and by password, and has little
 //! room for writes.
 
-use std::{fs, path::PathBuf, sync::Mutex};
+use std::{fs, path::PathBuf, sync::RwLock};
 
 use libtest_mimic::Failed;
 use reqwest::Method;
 use rustix::process::geteuid;
 use serde_json::{Value, json};
 
-use super::{Admin, Flavor, Server, Shared, give_away, share};
+use super::{Admin, Exclusive, Flavor, Server, Slot, give_away, hold};
 use crate::harness::{
     Outcome,
     certificates::Authority,
@@ -65,14 +65,14 @@ pub(crate) enum Role {
     Stranger,
 }
 
-static GUARDED: Mutex<Option<Server>> = Mutex::new(None);
+static GUARDED: Slot = RwLock::new(None);
 
 /// The server, for one case at a time; the first one starts it.
 ///
 /// # Errors
 /// When it can't be started.
-pub(crate) fn shared() -> Result<Shared, Failed> {
-    share(&GUARDED, || {
+pub(crate) fn exclusive() -> Result<Exclusive, Failed> {
+    hold(&GUARDED, || {
         let authority = Authority::new();
         let admin = Admin {
             user: ADMIN,
