@@ -245,12 +245,14 @@ impl Configure for Config {
 impl Source for Sidecar {
     async fn run(self, out: Outputs, stop: CancellationToken) -> Result<(), Error> {
         let Self { config, reader, context } = self;
-        let _version = version::warn_unless_tested(&reader.program);
-        match config.mode {
+        let version = version::warn_unless_tested(&reader.program);
+        let ran = match config.mode {
             Mode::File => file::run(&config, reader, &out, stop).await,
             Mode::Segments => segments::run(&config, &context, reader, &out, stop).await,
             Mode::Pipe => pipe::run(&config, reader, &out, stop).await,
-        }
+        };
+        version.end().await;
+        ran
     }
 }
 

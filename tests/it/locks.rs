@@ -41,11 +41,18 @@ fn a_second_process_on_one_data_dir_is_refused_and_told_of_the_first(scene: &Sce
     second()?;
     live.stop()?.0.expect(0)?;
     // A killed process leaves no lock behind.
-    let live = Live::start(scene, "segment: { max_secs: 1 }")?;
-    live.running.signal(Signal::KILL);
-    drop(live);
-    let live = Live::start(scene, "segment: { max_secs: 1 }")?;
-    live.stop()?;
+    let capture = scene.path("ten.pcap");
+    captures::numbered(10).write(&capture);
+    for records in [10, 20] {
+        let live = Live::start(scene, "segment: { max_secs: 1 }")?;
+        live.wire.send(&capture, 1_000, 1)?;
+        live.wait_for_records(records)?;
+        if records == 10 {
+            live.running.signal(Signal::KILL);
+        } else {
+            live.stop()?;
+        }
+    }
     Ok(())
 }
 

@@ -8,7 +8,14 @@ use std::{
     time::Duration,
 };
 
-use tokio::{io::AsyncReadExt, net::unix::pipe, runtime, time::timeout};
+use rustix::process::Signal;
+use tokio::{
+    io::AsyncReadExt,
+    net::unix::pipe,
+    runtime,
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     child::{Child, Exit, Launch},
@@ -50,12 +57,16 @@ pub(in crate::sources::tshark) struct Answer {
 // === impl Question ===
 
 impl Question {
-    /// Asks, and waits for the answer.
+    /// Asks, and waits for the answer until `stop` is cancelled. The program has ended then; not waited
+    /// for, it may outlive us.
     ///
     /// # Errors
-    /// If the program can't be started, or does not answer in time.
-    pub(in crate::sources::tshark) async fn ask(self) -> Result<Answer, Error> {
-        self.ask_within(DEADLINE).await
+    /// If the program can't be started, or has not answered by then or in time.
+    pub(in crate::sources::tshark) async fn ask(
+        self,
+        stop: &CancellationToken,
+    ) -> Result<Answer, Error> {
+        self.ask_within(DEADLINE, stop).await
     }
 
     /// Asks where nothing may be awaited, from a runtime or without one.
@@ -67,13 +78,21 @@ impl Question {
             |error: io::Error| Error::failure("no program can be asked").because(error);
         let ask = || {
             let mut runtime = runtime::Builder::new_current_thread();
-            runtime.enable_all().build().map_err(no_runtime)?.block_on(self.ask())
+            runtime
+                .enable_all()
+                .build()
+                .map_err(no_runtime)?
+                .block_on(self.ask(&CancellationToken::new()))
         };
         let asked = thread::scope(|scope| scope.spawn(ask).join());
         asked.unwrap_or_else(|_| Err(Error::failure("asking a program panicked: this is a bug")))
     }
 
-    async fn ask_within(self, deadline: Duration) -> Result<Answer, Error> {
+    async fn ask_within(
+        self,
+        deadline: Duration,
+        stop: &CancellationToken,
+    ) -> Result<Answer, Error> {
         let name = self.program.display().to_string();
         let no_pipe =
             |error| Error::failure(format!("no pipe for {name} could be made")).because(error);
@@ -88,7 +107,6 @@ impl Question {
             privilege: self.privilege,
             death_signal: "KILL",
         };
-        // Dropped, it is killed with all that it has started.
         let mut child = Child::start(launch, None).await?;
         let mut text = Vec::new();
         let answered = async {
@@ -104,10 +122,16 @@ impl Question {
                 }
             }
         };
-        let answered = timeout(deadline, answered).await;
-        let ended = answered.map_err(|_| {
-            Error::failure(format!("{name} gave no answer within {} s", deadline.as_secs()))
-        })?;
+        let answered = tokio::select! {
+            ended = answered => Some(ended),
+            () = sleep(deadline) => None,
+            () = stop.cancelled() => None,
+        };
+        let Some(ended) = answered else {
+            child.signal(Signal::KILL);
+            child.ended().await;
+            return Err(Error::failure(format!("{name} gave no answer within {deadline:?}")));
+        };
         let text = String::from_utf8_lossy(&text).into_owned();
         Ok(Answer { exit: ended.exit, text, words: ended.words })
     }
@@ -139,34 +163,50 @@ mod tests {
     #[tokio::test]
     async fn an_answer_is_what_it_said_complained_of_and_how_it_ended() {
         let script = "read -r nothing || echo said; echo 'File: x' >&2; echo why >&2; exit 7";
-        let answer = shell(script).ask().await.unwrap();
+        let answer = shell(script).ask(&CancellationToken::new()).await.unwrap();
         assert_eq!((answer.exit, answer.text.as_str()), (Exit::Code(7), "said\n"));
         assert_eq!(answer.words, "why");
     }
 
     #[tokio::test]
     async fn a_long_answer_is_read_to_its_end_and_kept_in_part() {
-        let answer = shell("head -c 10000000 /dev/zero | tr '\\0' x; exit 3").ask().await.unwrap();
+        let answer = shell("head -c 10000000 /dev/zero | tr '\\0' x; exit 3")
+            .ask(&CancellationToken::new())
+            .await
+            .unwrap();
         assert_eq!((answer.exit, answer.text.len()), (Exit::Code(3), ANSWER_BYTES));
+    }
+
+    /// Whether a process is there and no zombie, which only its parent can make go.
+    fn lives(pid: &str) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
     }
 
     #[tokio::test]
     async fn who_does_not_answer_is_killed_with_all_that_it_started() {
-        let folder = tempfile::tempdir().unwrap();
-        let pids = folder.path().join("pids");
-        let script = format!("echo $$ > {0}; sleep 600 & echo $! >> {0}; wait", pids.display());
-        let error = shell(&script).ask_within(Duration::from_secs(2)).await.unwrap_err();
-        assert_eq!(error.to_string(), "/bin/sh gave no answer within 2 s");
-        let pids = std::fs::read_to_string(pids).unwrap();
-        assert_eq!(pids.lines().count(), 2);
-        for pid in pids.lines() {
-            // Until its parent reaps it, it may be there as a zombie.
-            let lives = || {
-                let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-                stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
+        for is_stopped in [false, true] {
+            let folder = tempfile::tempdir().unwrap();
+            let pids = folder.path().join("pids");
+            let script = format!("sleep 600 & echo \"$! $$\" > {}; wait", pids.display());
+            let deadline = if is_stopped { DEADLINE } else { Duration::from_secs(3) };
+            let stop = CancellationToken::new();
+            let read = || std::fs::read_to_string(&pids).unwrap_or_default();
+            let stopping = async {
+                while is_stopped && !read().ends_with('\n') {
+                    sleep(Duration::from_millis(20)).await;
+                }
+                if is_stopped {
+                    stop.cancel();
+                }
             };
-            while lives() {
-                tokio::time::sleep(Duration::from_millis(20)).await;
+            let (answer, ()) = tokio::join!(shell(&script).ask_within(deadline, &stop), stopping);
+            assert!(answer.unwrap_err().to_string().starts_with("/bin/sh gave no answer"));
+            let pids = read();
+            let (started, itself) = pids.trim_end().split_once(' ').unwrap();
+            assert!(!lives(itself), "it is gone before we say so");
+            while lives(started) {
+                sleep(Duration::from_millis(20)).await;
             }
         }
     }
@@ -174,11 +214,11 @@ mod tests {
     #[tokio::test]
     async fn one_that_leaves_its_output_to_another_has_answered() {
         let script = "echo said; setsid sleep 60 2>/dev/null & echo $!";
-        let answer = shell(script).ask().await.unwrap();
+        let answer = shell(script).ask(&CancellationToken::new()).await.unwrap();
         let (said, pid) = answer.text.trim_end().split_once('\n').unwrap();
         assert_eq!((answer.exit, said), (Exit::Code(0), "said"));
         let pid = rustix::process::Pid::from_raw(pid.parse().unwrap()).unwrap();
-        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        rustix::process::kill_process(pid, Signal::KILL).unwrap();
     }
 
     #[tokio::test]

@@ -2,23 +2,33 @@
 
 use std::path::Path;
 
-use tokio_util::task::AbortOnDropHandle;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{programs::Privilege, question::Question};
 
 /// Major versions whose output was tested.
 const TESTED: [u32; 2] = [3, 4];
 
-/// Asks tshark for its version in the background, and warns if it is one we have not been tested with.
-pub(in crate::sources::tshark) fn warn_unless_tested(tshark: &Path) -> AbortOnDropHandle<()> {
+/// A tshark that is asked in the background.
+#[derive(Debug)]
+pub(in crate::sources::tshark) struct Asked {
+    task: AbortOnDropHandle<()>,
+    stop: CancellationToken,
+}
+
+/// Asks tshark for its version, and warns if it is one we have not been tested with.
+pub(in crate::sources::tshark) fn warn_unless_tested(tshark: &Path) -> Asked {
     let question = Question {
         program: tshark.to_owned(),
         arguments: vec!["--version".to_owned()],
         privilege: Privilege::None,
     };
-    AbortOnDropHandle::new(tokio::spawn(async move {
-        let text = match question.ask().await {
+    let stop = CancellationToken::new();
+    let asked = stop.clone();
+    let task = AbortOnDropHandle::new(tokio::spawn(async move {
+        let text = match question.ask(&asked).await {
             Ok(answer) => answer.text,
+            Err(_) if asked.is_cancelled() => return,
             Err(error) => {
                 tracing::warn!(%error, "the version of tshark is not known");
                 return;
@@ -32,7 +42,8 @@ pub(in crate::sources::tshark) fn warn_unless_tested(tshark: &Path) -> AbortOnDr
                 "this version of tshark was not tested: compare a replay's records with what tshark prints"
             ),
         }
-    }))
+    }));
+    Asked { task, stop }
 }
 
 /// The major version in `TShark (Wireshark) 4.0.17 (…)`.
@@ -42,6 +53,16 @@ pub(in crate::sources::tshark) fn major(line: &str) -> Option<u32> {
         .find(|part| !part.is_empty())?
         .parse()
         .ok()
+}
+
+// === impl Asked ===
+
+impl Asked {
+    /// Ends the tshark, unless it has answered.
+    pub(in crate::sources::tshark) async fn end(self) {
+        self.stop.cancel();
+        drop(self.task.await);
+    }
 }
 
 #[cfg(test)]
