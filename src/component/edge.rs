@@ -245,7 +245,8 @@ impl EdgeReceiver {
 
     /// The next batch; `None` once every sender has gone and the edge is empty.
     pub fn poll_recv(&mut self, cx: &mut task::Context<'_>) -> Poll<Option<Batch>> {
-        self.poll_head(cx).map(|head| if head.is_some() { self.take() } else { None })
+        task::ready!(self.poll_head(cx));
+        Poll::Ready(self.take())
     }
 
     /// Looks at the next batch, which keeps its place and its room.

@@ -115,7 +115,7 @@ impl Networks {
     }
 
     fn internal(&self, wrong: &mut Vec<Problem>) -> Vec<IpNet> {
-        let read = |(at, text)| network(text, format!("internal[{at}]"), wrong);
+        let read = |(at, text): (usize, &String)| network(text, format!("internal[{at}]"), wrong);
         self.internal.iter().enumerate().filter_map(read).collect()
     }
 
@@ -172,9 +172,7 @@ fn end(text: &str) -> Option<Timestamp> {
     if let Ok(time) = text.parse::<jiff::Timestamp>() {
         return nanos(time).map(Timestamp::from_nanos);
     }
-    // A time of day without an offset is nobody's.
-    let date = jiff::civil::Date::strptime("%Y-%m-%d", text).ok()?;
-    let midnight = date.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp();
+    let midnight = format!("{text}T00:00:00Z").parse().ok()?;
     nanos(midnight).map(|time| Timestamp::from_nanos(time).saturating_add(NANOS_PER_DAY))
 }
 

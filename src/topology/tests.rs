@@ -15,7 +15,7 @@ use crate::{
     batch::{Batch, Watermark},
     component::{
         Carries, Clock, Component, Error, Input, Outbox, Outputs, Port, PortSpec, Signature,
-        Source, Stage, Transform,
+        Source, Transform,
         edge::{Bounds, WhenFull},
     },
     metrics::Meter,

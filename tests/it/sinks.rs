@@ -1,6 +1,6 @@
 //! Sinks behind their driver, against disks that fill up.
 
-use std::{fs, io::Read, path::PathBuf, sync::Arc, time::Duration};
+use std::{fs, io::Read, sync::Arc, time::Duration};
 
 use libtest_mimic::Failed;
 use serde_json::{Value, json};
@@ -11,11 +11,10 @@ use tidegate::{
         Clock, Component, Context, Input,
         edge::{Bounds, WhenFull, edge},
     },
-    metrics::{Books, Meter, State},
+    metrics::{Meter, State},
     record::{Action, Alert, Kinds, Names, Records, Timestamp},
     sinks::{ConfigureSink, file, options::Options},
 };
-use tokio::sync::watch;
 
 use super::harness::{
     Case, Outcome, Scene,
@@ -59,18 +58,7 @@ async fn fill(disk: &MemoryDisk, mut config: Value) -> Outcome {
     )?;
     let meter = Meter::new("archive", "file");
     let receipts = Receipts::default();
-    let (_reload, reload) = watch::channel(0);
-    let context = Context {
-        meter: Arc::clone(&meter),
-        receipts: receipts.clone(),
-        clock: Clock::Wall,
-        data_dir: PathBuf::new(),
-        observer: "sensor".into(),
-        interface: None,
-        config_hash: "".into(),
-        books: Books::default(),
-        reload,
-    };
+    let context = Context { receipts: receipts.clone(), ..Context::alone(Arc::clone(&meter)) };
     let Component::Sink(run) = sink.build(&options, &context)? else {
         return Err("a file sink is a sink".into());
     };

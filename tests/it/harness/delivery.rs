@@ -18,11 +18,11 @@ use tidegate::{
         Clock, Component, Context, Input,
         edge::{EdgeSender, edge},
     },
-    metrics::{Balance, Books, Meter},
+    metrics::{Balance, Meter},
     record::{Action, Alert, Endpoint, Flow, Id, Kinds, Names, Records, Timestamp, Transport},
     sinks::{ConfigureSink, options::Options},
 };
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::task::JoinHandle;
 
 use super::{
     Scene,
@@ -55,17 +55,7 @@ impl Delivery {
         }
         let meter = Meter::new("siem", "under_test");
         let receipts = Receipts::default();
-        let context = Context {
-            meter: Arc::clone(&meter),
-            receipts: receipts.clone(),
-            clock: Clock::Wall,
-            data_dir: "unused".into(),
-            observer: "test".into(),
-            interface: None,
-            config_hash: "".into(),
-            books: Books::default(),
-            reload: watch::channel(0).1,
-        };
+        let context = Context { receipts: receipts.clone(), ..Context::alone(Arc::clone(&meter)) };
         let built = config.build(&options, &context).map_err(|error| error.to_string())?;
         let Component::Sink(run) = built else { return Err("not a sink".into()) };
         let bounds = options.buffer.bounds();
