@@ -8,6 +8,7 @@ pub mod codec;
 pub mod component;
 pub mod condition;
 pub mod config;
+pub mod decode;
 pub mod dns;
 pub mod ek;
 pub mod flow;
