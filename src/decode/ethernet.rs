@@ -145,7 +145,12 @@ pub(super) fn mpls(view: View<'_>) -> Step<'_> {
         return match first >> 4 {
             4 if first & 0x0f >= 5 => Ok((Layer::Ip, rest)),
             6 => Ok((Layer::Ip, rest)),
-            0 if is_ethernet(rest.behind(4)?) => Ok((Layer::Ethernet, rest.behind(4)?)),
+            0 => {
+                let behind = rest.behind(4)?;
+                behind.need::<14>()?;
+                let begins = if is_ethernet(behind) { behind } else { rest };
+                Ok((Layer::Ethernet, begins))
+            }
             _ if is_ethernet(rest) => Ok((Layer::Ethernet, rest)),
             _ => Err(Skipped::NotIp),
         };

@@ -117,6 +117,7 @@ impl Layer {
 }
 
 /// The first IP header at or behind a layer.
+#[inline]
 pub(super) fn descend<'a>(
     layer: Layer,
     view: View<'a>,

@@ -51,6 +51,7 @@ pub(super) struct Network<'a> {
 }
 
 /// Reads the IP header at the beginning of `view`, and what follows it.
+#[inline]
 pub(super) fn read(view: View<'_>, partial: bool, checks: bool) -> Result<Found<'_>, Skipped> {
     let &[version] = view.need()?;
     let network = match version >> 4 {
@@ -61,6 +62,7 @@ pub(super) fn read(view: View<'_>, partial: bool, checks: bool) -> Result<Found<
     Ok(transport::read(network, checks))
 }
 
+#[inline]
 fn ipv4(view: View<'_>, partial: bool, checks: bool) -> Result<Network<'_>, Skipped> {
     const MORE: u16 = 0x2000;
     const OFFSET: u16 = 0x1fff;

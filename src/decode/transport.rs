@@ -19,6 +19,7 @@ const ICMP_HEADER: usize = 8;
 const DNS_PORT: u16 = 53;
 
 /// Reads what follows an IP header.
+#[inline]
 pub(super) fn read(network: Network<'_>, checks: bool) -> Found<'_> {
     let Network { header, payload, is_readable, partial, damaged } = network;
     let partial = partial || header.fragment.is_some_and(|fragment| fragment.more);
@@ -59,12 +60,14 @@ pub(super) fn read(network: Network<'_>, checks: bool) -> Found<'_> {
     found
 }
 
+#[inline]
 fn ports(view: View<'_>) -> Option<Ports> {
     let &[a, b, c, d] = view.first()?;
     Some(Ports { source: u16::from_be_bytes([a, b]), destination: u16::from_be_bytes([c, d]) })
 }
 
 /// The header, and whether it is wrong.
+#[inline]
 fn tcp(view: View<'_>, partial: bool) -> (Layer4, bool) {
     const FLAGS: u16 = 0x0fff;
     let Some(ports) = ports(view) else {
