@@ -94,7 +94,9 @@ fn names_are_learnt_without_tshark(_scene: &Scene) -> Outcome {
     let read: Vec<_> =
         frames.iter().filter_map(|frame| decode(&frame.frame(), &options).ok()).collect();
     let mut names = PassiveNames::new(100);
-    read.iter().for_each(|packet| names.learn(packet));
+    for packet in &read {
+        names.learn(packet);
+    }
     let packet = read.last().ok_or("no packets")?;
     let server = "198.51.100.20".parse()?;
     let found = names.names(server, "192.0.2.10".parse()?, packet.time);
