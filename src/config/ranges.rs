@@ -25,8 +25,15 @@ pub(super) fn problems(schema: &Schema, node: &Node) -> Vec<Problem> {
 }
 
 fn visit(schema: &Schema, node: &Node, key: &str, problems: &mut Vec<Problem>) {
-    for choice in choices(schema) {
-        visit(choice, node, key, problems);
+    // One of several shapes is enough.
+    let mut of_choices = choices(schema).filter(|choice| may_hold(choice, node)).map(|choice| {
+        let mut problems = Vec::new();
+        visit(choice, node, key, &mut problems);
+        problems
+    });
+    let first = of_choices.next().unwrap_or_default();
+    if !first.is_empty() && of_choices.all(|problems| !problems.is_empty()) {
+        problems.extend(first);
     }
     match &node.value {
         Value::Scalar(scalar) => problems.extend(Range::of(schema).problem(scalar, key)),
@@ -50,6 +57,21 @@ fn visit(schema: &Schema, node: &Node, key: &str, problems: &mut Vec<Problem>) {
 fn choices(schema: &Schema) -> impl Iterator<Item = &Schema> {
     let lists = ["anyOf", "oneOf"].into_iter().filter_map(|key| schema[key].as_array());
     lists.flatten()
+}
+
+/// Whether a value of this shape may be what `schema` describes.
+fn may_hold(schema: &Schema, node: &Node) -> bool {
+    let types: &[&str] = match &node.value {
+        Value::Scalar(_) => &["integer", "number"],
+        Value::Sequence(_) => &["array"],
+        Value::Mapping(_) => &["object"],
+    };
+    let is_one = |name: &Schema| name.as_str().is_some_and(|name| types.contains(&name));
+    match &schema["type"] {
+        Schema::Null => true,
+        Schema::Array(names) => names.iter().any(is_one),
+        name => is_one(name),
+    }
 }
 
 // === impl Range ===
