@@ -200,7 +200,12 @@ impl Baseline {
 
 fn decode(criterion: &mut Criterion) {
     for (kind, line) in LINES {
-        let raw = Raw { line: Bytes::from_static(line.as_bytes()), epoch: 0, first: 0 };
+        let raw = Raw {
+            line: Bytes::from_static(line.as_bytes()),
+            epoch: 0,
+            first: 0,
+            origin: tidegate::record::ObservationPoint::default(),
+        };
         let mut group = criterion.benchmark_group(kind);
         group.throughput(Throughput::Elements(1));
         let mut baseline = Baseline::new();

@@ -48,6 +48,8 @@ pub(super) enum Value<'a> {
     ReportId(Id, u32),
     /// A Community ID.
     CommunityId(CommunityId),
+    /// Several of them.
+    CommunityIds(&'a [CommunityId]),
     /// A history, a letter an event.
     History(History),
     /// TCP control bits, a list of names.
@@ -137,6 +139,7 @@ impl<'a> Value<'a> {
             | Self::Text(_)
             | Self::Texts(_)
             | Self::Extra(_)
+            | Self::CommunityIds(_)
             | Self::Counts(_) => {
                 serde_json::to_writer(out, self).expect("texts and numbers go into any vector");
             }
@@ -201,6 +204,7 @@ impl Serialize for Value<'_> {
                 let addresses = std::iter::once(one).chain(other);
                 serializer.collect_seq(addresses.map(Self::Address))
             }
+            Self::CommunityIds(ids) => serializer.collect_seq(ids),
             Self::Counts(counts) => {
                 serializer.collect_map(counts.iter().map(|(name, count)| (name, count)))
             }

@@ -33,6 +33,7 @@ fn packet() -> Packet {
         time: Timestamp::default(),
         epoch: 0,
         number: 1,
+        origin: crate::record::ObservationPoint::default(),
         frame_bytes: 1_294,
         captured_bytes: 128,
         source_mac: Some(MAC),
@@ -43,6 +44,7 @@ fn packet() -> Packet {
             destination: "2001:db8::1".parse().unwrap(),
             transport: Transport::TCP,
             ip_bytes: 1_280,
+            tunnel: None,
             checksums: Checksums::default(),
             fragment: None,
             layer4: Layer4::Tcp(Tcp {
@@ -96,6 +98,7 @@ fn bare_flow() -> Flow {
 fn contact() -> Contact {
     Contact {
         time: Timestamp::default(),
+        origin: crate::record::ObservationPoint::default(),
         source: "10.1.2.3".parse().unwrap(),
         destination: "192.0.2.1".parse().unwrap(),
         port: 22,
@@ -108,6 +111,7 @@ fn contact() -> Contact {
 fn alert() -> Alert {
     Alert {
         time: Timestamp::default(),
+        origin: crate::record::ObservationPoint::default(),
         source: "10.1.2.3".parse().unwrap(),
         action: Action::WouldBlock,
         risk_score: 88,

@@ -7,8 +7,8 @@ use proptest::{collection::vec, prelude::*, sample::select, string::string_regex
 
 use super::{Line, Parser, fields::BASE};
 use crate::record::{
-    Checksum, Fragment, Header, Icmp, Layer4, MacAddress, Names, Packet, Ports, Raw, Tcp, TcpFlags,
-    Timestamp, Transport, Vlans,
+    Checksum, Checksums, Fragment, Header, Icmp, Layer4, MacAddress, Names, Packet, Ports, Raw,
+    Tcp, TcpFlags, Timestamp, Transport, Vlans,
 };
 
 const TCP: &str = r#"{"timestamp":"1700000000123","layers":{"frame_number":["2"],"frame_time_epoch":["1700000000.123456789"],"frame_len":["74"],"frame_cap_len":["70"],"frame_protocols":["eth:ethertype:vlan:ethertype:ip:tcp:http"],"eth_src":["02:00:00:00:00:01"],"eth_dst":["02:00:00:00:00:02"],"vlan_id":["7"],"ip_src":["10.1.2.3"],"ip_dst":["192.0.2.17"],"ip_proto":["6"],"ip_len":["60"],"ip_id":["0x321b"],"ip_flags_mf":["0"],"ip_frag_offset":["0"],"tcp_srcport":["36813"],"tcp_dstport":["80"],"tcp_flags":["0x0018"],"tcp_seq_raw":["1279124641"],"tcp_ack_raw":["4294967295"],"tcp_len":["8"],"tcp_window_size_value":["64240"],"tcp_checksum_status":["1"]}}"#;
@@ -17,7 +17,12 @@ const TCP: &str = r#"{"timestamp":"1700000000123","layers":{"frame_number":["2"]
 type Fields<'a> = &'a [(&'a str, &'a [&'a str])];
 
 fn raw(line: impl Into<Bytes>) -> Raw {
-    Raw { line: line.into(), epoch: 0, first: 0 }
+    Raw {
+        line: line.into(),
+        epoch: 0,
+        first: 0,
+        origin: crate::record::ObservationPoint::default(),
+    }
 }
 
 fn line(protocols: &str, fields: Fields<'_>) -> Raw {
@@ -40,7 +45,7 @@ fn packet(raw: &Raw) -> Packet {
 fn reason(raw: &Raw) -> &'static str {
     match Parser::new(&[]).parse(raw) {
         Ok(Line::Packet(_)) => "packet",
-        Ok(Line::NotIp(_)) => "not ip",
+        Ok(Line::NotIp(..)) => "not ip",
         Ok(Line::Index) => "index",
         Err(error) => error.reason(),
     }
@@ -56,6 +61,7 @@ fn header(source: &str, destination: &str, transport: u8, ip_bytes: u32, layer4:
         destination: ip(destination),
         transport: Transport(transport),
         ip_bytes,
+        tunnel: None,
         checksums: Checksums::default(),
         fragment: None,
         layer4,
@@ -95,12 +101,16 @@ fn every_field_of_a_packet_is_filled() {
         time: Timestamp::from_nanos(1_700_000_000_123_456_789),
         epoch: 3,
         number: 50_002,
+        origin: crate::record::ObservationPoint::default(),
         frame_bytes: 74,
         captured_bytes: 70,
         source_mac: Some(MacAddress([2, 0, 0, 0, 0, 1])),
         destination_mac: Some(MacAddress([2, 0, 0, 0, 0, 2])),
         vlans,
-        outer: header("10.1.2.3", "192.0.2.17", 6, 60, Layer4::Tcp(tcp)),
+        outer: Header {
+            checksums: Checksums { transport: Checksum::Good, ..Checksums::default() },
+            ..header("10.1.2.3", "192.0.2.17", 6, 60, Layer4::Tcp(tcp))
+        },
         inner: Vec::new(),
         protocol: Some("http".into()),
         damaged: false,
@@ -339,7 +349,10 @@ fn a_frame_without_a_captured_ip_header_is_no_packet() {
     for raw in cases {
         assert_eq!(
             Parser::new(&[]).parse(&raw),
-            Ok(Line::NotIp(Timestamp::from_nanos(5_000_000_000)))
+            Ok(Line::NotIp(
+                Timestamp::from_nanos(5_000_000_000),
+                crate::record::ObservationPoint::default()
+            ))
         );
     }
     assert_eq!(

@@ -103,9 +103,16 @@ pub(in crate::codec) const FIELDS: &[Field<Flow>] = &[
     F::new(Keyword, "Community ID, version 1", |flow, _| Value::CommunityId(flow.community_id))
         .ecs(&["network.community_id"])
         .cim(&["community_id"]),
-    F::new(Keyword, "the Community ID of the flow that an ICMP error quotes", |flow, _| {
-        flow.related_community_id.map_or(Value::Absent, Value::CommunityId)
-    })
+    F::new(
+        Keyword,
+        "the Community ID of the flow that an ICMP error quotes; a list where errors of one flow \
+         quote several (8 at most)",
+        |flow, _| match flow.related_community_ids.as_slice() {
+            [] => Value::Absent,
+            [id] => Value::CommunityId(*id),
+            ids => Value::CommunityIds(ids),
+        },
+    )
     .ecs(&["tidegate.flow.related_community_id"])
     .cim(&["related_community_id"]),
     // What.

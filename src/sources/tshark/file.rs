@@ -67,7 +67,7 @@ pub(super) async fn run(
         reader: &reader,
         units,
         jobs: VecDeque::new(),
-        emitter: Emitter::new(out),
+        emitter: Emitter::new(out, None),
         file: 0,
         out,
     };
