@@ -14,6 +14,7 @@ mod damage;
 mod dead_letters;
 mod elasticsearch;
 mod examples;
+mod flows;
 mod harness;
 mod health;
 mod hostile;
@@ -24,6 +25,7 @@ mod over_http;
 mod project;
 mod protocol;
 mod replay;
+mod reports;
 mod reverse_dns;
 mod route;
 mod schemas;
@@ -49,6 +51,7 @@ fn main() {
         dead_letters::cases(),
         elasticsearch::cases(),
         examples::cases(),
+        flows::cases(),
         harness::cases(),
         health::cases(),
         hostile::cases(),
@@ -59,6 +62,7 @@ fn main() {
         project::cases(),
         protocol::cases(),
         replay::cases(),
+        reports::cases(),
         route::cases(),
         reverse_dns::cases(),
         schemas::cases(),
