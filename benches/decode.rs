@@ -17,7 +17,7 @@ use simd_json::{Buffers, INPUT_PADDING, Tape, fill_tape_padded};
 use tidegate::{
     decode::{self, Frame, LinkType, Options},
     ek::Parser,
-    record::{Raw, Timestamp},
+    record::{ObservationPoint, Raw, Timestamp},
 };
 
 /// A line of each kind, in the shape tshark 4.0 prints it.
@@ -205,7 +205,12 @@ impl Baseline {
 
 fn decode(criterion: &mut Criterion) {
     for (kind, line) in LINES {
-        let raw = Raw { line: Bytes::from_static(line.as_bytes()), epoch: 0, first: 0 };
+        let raw = Raw {
+            line: Bytes::from_static(line.as_bytes()),
+            epoch: 0,
+            first: 0,
+            origin: ObservationPoint::default(),
+        };
         let mut group = criterion.benchmark_group(kind);
         group.throughput(Throughput::Elements(1));
         let mut baseline = Baseline::new();
@@ -271,6 +276,7 @@ fn frames(criterion: &mut Criterion) {
             bencher.iter(|| {
                 for (number, (bytes, length)) in (1..).zip(&lab) {
                     let frame = Frame {
+                        origin: ObservationPoint::default(),
                         time: Timestamp::from_nanos(1_700_000_000_123_456_789),
                         epoch: 0,
                         number,

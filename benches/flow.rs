@@ -35,6 +35,7 @@ fn packet(flow: u32, nanos: i64) -> Packet {
         time: Timestamp::from_nanos(nanos),
         epoch: 0,
         number: 1,
+        origin: tidegate::record::ObservationPoint::default(),
         frame_bytes: 114,
         captured_bytes: 114,
         source_mac: Some(MacAddress([2, 0, 0, 0, 0, 1])),
@@ -45,6 +46,7 @@ fn packet(flow: u32, nanos: i64) -> Packet {
             destination: Ipv4Addr::new(192, 0, 2, 1).into(),
             transport: Transport::TCP,
             ip_bytes: 100,
+            tunnel: None,
             checksums: Checksums::default(),
             fragment: None,
             layer4: Layer4::Tcp(Tcp {

@@ -52,7 +52,12 @@ fn lines() -> Vec<Raw> {
         let text = format!(
             r#"{{"timestamp":"1700000000123","layers":{{"frame_number":["{number}"],"frame_time_epoch":["1700000000.123456000"],"frame_len":["74"],"frame_cap_len":["74"],"frame_protocols":["eth:ethertype:ip:tcp"],"eth_src":["02:00:00:00:00:01"],"eth_dst":["02:00:00:00:00:02"],"ip_src":["{client}"],"ip_dst":["{server}"],"ip_proto":["6"],"ip_len":["60"],"ip_id":["0x321b"],"ip_flags_mf":["0"],"ip_frag_offset":["0"],"tcp_srcport":["36813"],"tcp_dstport":["443"],"tcp_flags":["0x0002"],"tcp_seq_raw":["1279124641"],"tcp_ack_raw":["0"],"tcp_len":["0"],"tcp_window_size_value":["64240"],"tcp_checksum_status":["2"]}}}}"#
         );
-        Raw { line: text.into_bytes().into(), epoch: 0, first: 0 }
+        Raw {
+            line: text.into_bytes().into(),
+            epoch: 0,
+            first: 0,
+            origin: tidegate::record::ObservationPoint::default(),
+        }
     };
     (0..50_000).map(&mut line).collect()
 }

@@ -32,7 +32,7 @@ use self::{
     network::Carried,
     view::View,
 };
-use crate::record::{Names, Packet, Timestamp};
+use crate::record::{Header, Names, ObservationPoint, Packet, Timestamp};
 
 /// IP headers read within the outermost; deeper ones are left out.
 const MAX_INNER: usize = 8;
@@ -57,6 +57,8 @@ pub struct Frame<'a> {
     pub number: u64,
     /// What it begins with.
     pub link: LinkType,
+    /// Where it was captured.
+    pub origin: ObservationPoint,
     /// Its length on the wire, in bytes.
     pub length: u32,
     /// What was captured of it.
@@ -143,7 +145,7 @@ pub fn decode(frame: &Frame<'_>, options: &Options) -> Result<Packet, Skipped> {
         && inner.len() < MAX_INNER
         && let Some(found) = within(carried, *options)
     {
-        inner.push(found.header);
+        inner.push(Header { tunnel: carried.key, ..found.header });
         message = found.message.filter(|_| !carried.partial);
         next = found.carried;
     }
@@ -154,6 +156,7 @@ pub fn decode(frame: &Frame<'_>, options: &Options) -> Result<Packet, Skipped> {
     let (source_mac, destination_mac) = link.addresses();
     Ok(Packet {
         time: frame.time,
+        origin: frame.origin,
         epoch: frame.epoch,
         number: frame.number,
         frame_bytes: frame.length,

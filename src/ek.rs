@@ -10,6 +10,7 @@ mod layout;
 mod number;
 mod parser;
 mod plain;
+mod points;
 #[cfg(test)]
 mod tests;
 mod values;

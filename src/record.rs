@@ -13,8 +13,10 @@ mod flow;
 mod health;
 mod id;
 mod names;
+mod origin;
 mod packet;
 mod returned;
+mod steady;
 mod time;
 mod transport;
 
@@ -31,11 +33,13 @@ pub use self::{
     health::{ClockState, Health, MapFill},
     id::{Id, IdBuilder},
     names::{HostNames, NameOrigin, Names},
+    origin::{Interface, ObservationPoint, PointNames},
     packet::{
         Checksum, Checksums, Extra, Fragment, Header, Icmp, Layer4, MacAddress, Packet, Ports, Tcp,
-        TcpFlags, Vlans,
+        TcpFlags, TunnelKey, Vlans,
     },
     returned::Returned,
+    steady::{Reading, SteadyClock, is_jump},
     time::{Rfc3339, Timestamp},
     transport::Transport,
 };
@@ -73,6 +77,8 @@ pub struct Raw {
     pub epoch: u32,
     /// What to add to the line's `frame.number`: packets of the epoch read by earlier children.
     pub first: u64,
+    /// Where its frame was seen, as far as the source knows.
+    pub origin: ObservationPoint,
 }
 
 /// The records of a batch: all of one kind, shared between the branches of a fan-out.

@@ -15,7 +15,7 @@ use tidegate::{
 const LINE: &str = r#"{"layers":{"frame_number":["2"],"frame_time_epoch":["1700000000.1"],"frame_len":["74"],"frame_cap_len":["70"],"frame_protocols":["eth:ethertype:vlan:ethertype:ip:udp:dns"],"eth_src":["02:00:00:00:00:01"],"eth_dst":["02:00:00:00:00:02"],"vlan_id":["7"],"ip_src":["10.1.2.3"],"ip_dst":["192.0.2.17"],"ip_proto":["17"],"ip_len":["60"],"udp_srcport":["36813"],"udp_dstport":["53"],"udp_length":["40"]}}"#;
 
 static PACKET: LazyLock<Packet> = LazyLock::new(|| {
-    let raw = Raw { line: LINE.into(), epoch: 0, first: 0 };
+    let raw = Raw { line: LINE.into(), epoch: 0, first: 0, origin: tidegate::record::ObservationPoint::default() };
     match Parser::new(&[]).parse(&raw) {
         Ok(Line::Packet(packet)) => packet,
         other => panic!("{other:?}"),

@@ -4,11 +4,12 @@
 use libfuzzer_sys::fuzz_target;
 use tidegate::{
     decode::{Frame, LinkType, Options, decode},
-    record::{Packet, Timestamp},
+    record::{ObservationPoint, Packet, Timestamp},
 };
 
 fn read(link: u16, length: usize, bytes: &[u8]) -> Option<Packet> {
     let frame = Frame {
+ origin: ObservationPoint::default(),
         time: Timestamp::from_nanos(7),
         epoch: 0,
         number: 1,

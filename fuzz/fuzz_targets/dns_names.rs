@@ -14,7 +14,7 @@ const LINE: &str = r#"{"layers":{"frame_number":["1"],"frame_time_epoch":["7.5"]
 
 fn packet(source: &str, destination: &str, extra: &[Extra]) -> Packet {
     let line = LINE.replace("SOURCE", source).replace("DESTINATION", destination);
-    let raw = Raw { line: line.into(), epoch: 0, first: 0 };
+    let raw = Raw { line: line.into(), epoch: 0, first: 0, origin: tidegate::record::ObservationPoint::default() };
     match Parser::new(&[]).parse(&raw) {
         Ok(Line::Packet(packet)) => Packet { extra: extra.to_vec(), ..packet },
         other => panic!("{other:?}"),

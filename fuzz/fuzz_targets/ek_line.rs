@@ -10,7 +10,7 @@ use tidegate::{
 fuzz_target!(|line: &[u8]| {
     let mut parser = Parser::new(&["dns.qry.name", "dns.a", "ip.src"].map(str::to_owned));
     let mut read = |line: Vec<u8>| {
-        let line = parser.parse(&Raw { line: line.into(), epoch: 0, first: 7 });
+        let line = parser.parse(&Raw { line: line.into(), epoch: 0, first: 7, origin: tidegate::record::ObservationPoint::default() });
         line.map_err(|error| error.reason())
     };
     let first = read(line.to_vec());

@@ -26,6 +26,7 @@ fn packet(transport: Transport, layer4: Layer4) -> Packet {
         time: Timestamp::from_nanos(1_697_554_523_000_000_000),
         epoch: 0,
         number: 1,
+        origin: crate::record::ObservationPoint::default(),
         frame_bytes: 1280,
         captured_bytes: 128,
         source_mac: None,
@@ -36,6 +37,7 @@ fn packet(transport: Transport, layer4: Layer4) -> Packet {
             destination: IpAddr::V4(Ipv4Addr::new(10, 0, 0, 5)),
             transport,
             ip_bytes: 1266,
+            tunnel: None,
             checksums: Checksums::default(),
             fragment: None,
             layer4,
@@ -134,6 +136,7 @@ fn each_kind_of_record_has_its_own_fields() {
     let id = flow.id.to_string();
     let alert = Alert {
         time: Timestamp::from_nanos(5),
+        origin: crate::record::ObservationPoint::default(),
         source: [10, 9, 8, 7].into(),
         action: Action::WouldBlock,
         risk_score: 87,
@@ -170,7 +173,12 @@ fn each_kind_of_record_has_its_own_fields() {
 
 #[test]
 fn raw_lines_and_records_past_the_end_are_refused_and_leave_nothing_behind() {
-    let raw = Raw { line: bytes::Bytes::from_static(b"{}"), epoch: 0, first: 0 };
+    let raw = Raw {
+        line: bytes::Bytes::from_static(b"{}"),
+        epoch: 0,
+        first: 0,
+        origin: crate::record::ObservationPoint::default(),
+    };
     let mut out = b"before".to_vec();
     let encoder = Encoder::new(&EncodingConfig::default(), Schema::Simple, origin());
     let refused = encoder.encode(&Records::Raw(Arc::new(vec![raw])), 0, &mut out);
@@ -268,6 +276,7 @@ proptest! {
     fn any_text_in_a_reason_is_read_back_as_it_was(reasons in prop::collection::vec(any_text(), 0..4)) {
         let alert = Alert {
             time: Timestamp::default(),
+            origin: crate::record::ObservationPoint::default(),
             source: [127, 0, 0, 1].into(),
             action: Action::Alert,
             risk_score: 1,
@@ -374,6 +383,7 @@ fn a_cim_event_is_flat_and_its_sides_may_be_exchanged() {
 fn every_codec_writes_the_same_document_in_every_schema() {
     let alert = Alert {
         time: Timestamp::from_nanos(5),
+        origin: crate::record::ObservationPoint::default(),
         source: [10, 9, 8, 7].into(),
         action: Action::Block,
         risk_score: 87,

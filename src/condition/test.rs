@@ -62,9 +62,11 @@ impl Test {
             Value::Addresses(one, other) => {
                 self.address(one) || other.is_some_and(|other| self.address(other))
             }
-            Value::Flags(_) | Value::Tags(_) | Value::Words(_) | Value::Texts(_) => {
-                value.any_text(|text| self.text(text))
-            }
+            Value::Flags(_)
+            | Value::Tags(_)
+            | Value::Words(_)
+            | Value::Texts(_)
+            | Value::CommunityIds(_) => value.any_text(|text| self.text(text)),
             Value::Mac(_)
             | Value::Protocol(_)
             | Value::Id(_)

@@ -39,6 +39,7 @@ fn packet() -> Packet {
         time: Timestamp::default(),
         epoch: 0,
         number: 1,
+        origin: crate::record::ObservationPoint::default(),
         frame_bytes: 1_294,
         captured_bytes: 128,
         source_mac: Some(MAC),
@@ -49,6 +50,7 @@ fn packet() -> Packet {
             destination: "2001:db8::1".parse().unwrap(),
             transport: Transport::TCP,
             ip_bytes: 1_280,
+            tunnel: None,
             checksums: Checksums::default(),
             fragment: None,
             layer4: Layer4::Tcp(Tcp {
@@ -102,6 +104,7 @@ fn bare_flow() -> Flow {
 fn contact() -> Contact {
     Contact {
         time: Timestamp::default(),
+        origin: crate::record::ObservationPoint::default(),
         source: "10.1.2.3".parse().unwrap(),
         destination: "192.0.2.1".parse().unwrap(),
         port: 22,
@@ -114,6 +117,7 @@ fn contact() -> Contact {
 fn alert() -> Alert {
     Alert {
         time: Timestamp::default(),
+        origin: crate::record::ObservationPoint::default(),
         source: "10.1.2.3".parse().unwrap(),
         action: Action::WouldBlock,
         risk_score: 88,
@@ -163,10 +167,12 @@ fn batches() -> Vec<Records> {
     full.icmp = Some(Icmp { kind: 8, code: 0 });
     full.initiator.tcp_flags = TcpFlags(TcpFlags::SYN | TcpFlags::ECE);
     full.parent = Some(full.id);
-    full.related_community_id = Some(full.community_id);
+    full.related_community_ids = vec![full.community_id];
     let contacts = [
         Outcome::OddFlags(TcpFlags(TcpFlags::FIN | TcpFlags::SYN)),
-        Outcome::Counts { packets: 5, syns: 4 },
+        Outcome::Counts { packets: 5, syns: 4, completed: 3 },
+        Outcome::Ended { duration_nanos: 9, sent_bytes: 8, received_bytes: 7 },
+        Outcome::Open { count: 2, bytes: 6 },
         Outcome::TimedOut,
     ];
     let contacts = contacts.map(|outcome| Contact { outcome, ..contact() });

@@ -11,7 +11,7 @@ use super::{
     transport,
     view::View,
 };
-use crate::record::{Checksums, Fragment, Header, Layer4, Transport};
+use crate::record::{Checksums, Fragment, Header, Layer4, Transport, TunnelKey};
 
 /// Length of an IPv4 header without options, and of an IPv6 header, in bytes.
 const V4_HEADER: u32 = 20;
@@ -37,6 +37,8 @@ pub(super) struct Carried<'a> {
     /// Only its beginning is here: it is quoted, or the rest is in further fragments. So its lengths
     /// are right though they go beyond what there is.
     pub(super) partial: bool,
+    /// What tells the contents of the tunnel apart that it comes out of.
+    pub(super) key: Option<TunnelKey>,
 }
 
 /// An IP header before what follows it is read.
@@ -94,6 +96,7 @@ fn ipv4(view: View<'_>, partial: bool, checks: bool) -> Result<Network<'_>, Skip
         destination: IpAddr::V4(
             last_stop(packet, header_bytes as usize).unwrap_or(Ipv4Addr::new(e, f, g, h)),
         ),
+        tunnel: None,
         transport: Transport(protocol),
         ip_bytes: if partial { claimed } else { packet.wire() },
         checksums: Checksums {
@@ -158,6 +161,7 @@ fn ipv6(view: View<'_>, partial: bool) -> Result<Network<'_>, Skipped> {
     let header = Header {
         source: IpAddr::V6(source),
         destination: IpAddr::V6(chain.destination.unwrap_or(destination)),
+        tunnel: None,
         transport: Transport(chain.transport),
         ip_bytes: if partial { claimed } else { packet.wire() + V6_HEADER },
         checksums: Checksums::default(),

@@ -29,7 +29,7 @@ pub(super) fn read(network: Network<'_>, checks: bool) -> Found<'_> {
         return found;
     }
     let header = &mut found.header;
-    let carry = |(layer, view)| Carried { layer, view, partial };
+    let carry = |(layer, view), key| Carried { layer, view, partial, key };
     match header.transport {
         Transport::TCP => {
             let wrong;
@@ -41,7 +41,8 @@ pub(super) fn read(network: Network<'_>, checks: bool) -> Found<'_> {
             header.layer4 = layer4;
             found.damaged |= wrong;
             if let (Layer4::Udp(ports, _), Some(datagram)) = (layer4, datagram) {
-                found.carried = tunnel::over_udp(ports, datagram).map(carry);
+                found.carried = tunnel::over_udp(ports, datagram)
+                    .map(|payload| carry(payload, tunnel::key_over_udp(ports, datagram)));
                 let is_message = [ports.source, ports.destination].contains(&DNS_PORT);
                 found.message = is_message.then_some(datagram);
             }
@@ -50,9 +51,13 @@ pub(super) fn read(network: Network<'_>, checks: bool) -> Found<'_> {
         Transport::ICMP | Transport::ICMPV6 => {
             header.layer4 = icmp(payload).map_or(Layer4::Opaque, Layer4::Icmp);
             let quoted = payload.skip(ICMP_HEADER).filter(|_| is_error(header.transport, payload));
-            found.carried = quoted.map(|view| Carried { layer: Layer::Ip, view, partial: true });
+            found.carried =
+                quoted.map(|view| Carried { layer: Layer::Ip, view, partial: true, key: None });
         }
-        other => found.carried = tunnel::over_ip(other, payload).map(carry),
+        other => {
+            found.carried = tunnel::over_ip(other, payload)
+                .map(|carried| carry(carried, tunnel::key_over_ip(other, payload)));
+        }
     }
     if checks && !partial && !found.damaged {
         let is_tunnel = found.carried.is_some();

@@ -12,7 +12,7 @@ use super::{
     link::Layer,
     view::View,
 };
-use crate::record::{Ports, Transport};
+use crate::record::{Ports, Transport, TunnelKey};
 
 /// What is carried, and where it begins.
 type Payload<'a> = Option<(Layer, View<'a>)>;
@@ -40,6 +40,54 @@ pub(super) fn over_udp(ports: Ports, view: View<'_>) -> Payload<'_> {
     by_port(ports.destination, view)
         .or_else(|| by_port(ports.source, view))
         .or_else(|| teredo(view, false))
+}
+
+/// What tells the contents of a tunnel over an IP protocol apart.
+pub(super) fn key_over_ip(transport: Transport, view: View<'_>) -> Option<TunnelKey> {
+    match transport.0 {
+        47 => gre_key(view),
+        AUTHENTICATION => {
+            let &[next, length] = view.first()?;
+            (next == 47).then(|| gre_key(view.skip(authentication_bytes(length))?))?
+        }
+        _ => None,
+    }
+}
+
+/// What tells the contents of a tunnel between these ports apart.
+pub(super) fn key_over_udp(ports: Ports, view: View<'_>) -> Option<TunnelKey> {
+    let port = |port| by_port(port, view).map(|_| port);
+    match port(ports.destination).or_else(|| port(ports.source))? {
+        2123 | 2152 | 3386 => teid(view),
+        4754 => gre_key(view),
+        4789 | 4790 | 6081 | 8472 => vni(view),
+        _ => None,
+    }
+}
+
+/// The key of GRE version 0 (RFC 2890); in version 1 its place holds a length and a call's number.
+fn gre_key(view: View<'_>) -> Option<TunnelKey> {
+    const CHECKSUM_OR_ROUTING: u8 = 0xc0;
+    const KEY: u8 = 0x20;
+    const VERSION: u8 = 7;
+    let &[flags, version] = view.first()?;
+    if flags & KEY == 0 || version & VERSION != 0 {
+        return None;
+    }
+    let at = if flags & CHECKSUM_OR_ROUTING == 0 { 4 } else { 8 };
+    view.chunk(at).map(|bytes| TunnelKey::Gre(u32::from_be_bytes(*bytes)))
+}
+
+/// The network identifier of VXLAN (RFC 7348) and Geneve (RFC 8926), at the same place in both.
+fn vni(view: View<'_>) -> Option<TunnelKey> {
+    view.chunk(4).map(|&[a, b, c]| TunnelKey::Vni(u32::from_be_bytes([0, a, b, c])))
+}
+
+/// The endpoint identifier of GTP-U version 1 (3GPP TS 29.281).
+fn teid(view: View<'_>) -> Option<TunnelKey> {
+    let is_first_version = view.byte(0)? >> 5 == 1;
+    let teid = view.chunk(4).map(|bytes| TunnelKey::Teid(u32::from_be_bytes(*bytes)));
+    teid.filter(|_| is_first_version)
 }
 
 fn by_port(port: u16, view: View<'_>) -> Payload<'_> {

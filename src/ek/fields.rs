@@ -7,6 +7,8 @@ pub const BASE: &[&str] = &[
     "frame.time_epoch",
     "frame.len",
     "frame.cap_len",
+    "frame.interface_id",
+    "frame.interface_name",
     "frame.protocols",
     "_ws.malformed",
     "_ws.short",
@@ -38,6 +40,7 @@ pub const BASE: &[&str] = &[
     "tcp.seq_raw",
     "tcp.ack_raw",
     "tcp.len",
+    "tcp.hdr_len",
     "tcp.window_size_value",
     "tcp.checksum.status",
     "udp.srcport",
@@ -49,6 +52,10 @@ pub const BASE: &[&str] = &[
     "icmp.code",
     "icmpv6.type",
     "icmpv6.code",
+    "vxlan.vni",
+    "geneve.vni",
+    "gtp.teid",
+    "gre.key",
 ];
 
 /// The name as `-T ek` writes it: with `_` for `.`.

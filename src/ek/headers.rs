@@ -11,13 +11,17 @@ use super::{
     values::Values,
 };
 use crate::record::{
-    Checksum, Checksums, Fragment, Header, Icmp, Layer4, Ports, Tcp, TcpFlags, Transport, Vlans,
+    Checksum, Checksums, Fragment, Header, Icmp, Layer4, Ports, Tcp, TcpFlags, Transport,
+    TunnelKey, Vlans,
 };
 
 /// IP headers read within the outermost; deeper ones are left out.
 const MAX_INNER: usize = 8;
 /// Length of an IPv6 header in bytes, which its payload length does not count.
 const IPV6_HEADER: u32 = 40;
+/// Length of an IPv4 header without options, and of an IPv6 fragment header, in bytes.
+const IPV4_HEADER: u32 = 20;
+const FRAGMENT_HEADER: u32 = 8;
 /// Length of a UDP header in bytes.
 const UDP_HEADER: u32 = 8;
 /// Fragment offsets count units of this many bytes.
@@ -51,6 +55,7 @@ const TCP_FLAGS: usize = base("tcp.flags");
 const TCP_SEQ: usize = base("tcp.seq_raw");
 const TCP_ACK: usize = base("tcp.ack_raw");
 const TCP_LEN: usize = base("tcp.len");
+const TCP_HEADER_LEN: usize = base("tcp.hdr_len");
 const TCP_WINDOW: usize = base("tcp.window_size_value");
 const TCP_CHECKSUM: usize = base("tcp.checksum.status");
 const UDP_SRC: usize = base("udp.srcport");
@@ -62,6 +67,10 @@ const ICMP_TYPE: usize = base("icmp.type");
 const ICMP_CODE: usize = base("icmp.code");
 const ICMPV6_TYPE: usize = base("icmpv6.type");
 const ICMPV6_CODE: usize = base("icmpv6.code");
+const VXLAN_VNI: usize = base("vxlan.vni");
+const GENEVE_VNI: usize = base("geneve.vni");
+const GTP_TEID: usize = base("gtp.teid");
+const GRE_KEY: usize = base("gre.key");
 
 /// What the headers of a frame say.
 #[derive(Debug, Default)]
@@ -78,6 +87,7 @@ pub(super) struct Headers {
 pub(super) fn read(layout: &Layout, values: &Values<'_, '_>) -> Result<Headers, Error> {
     let mut headers = Headers::default();
     let mut current: Option<Header> = None;
+    let mut tunnel = None;
     let mut met = [0; Layer::COUNT];
     for layer in &layout.layers {
         let nth = met[*layer as usize];
@@ -85,8 +95,16 @@ pub(super) fn read(layout: &Layout, values: &Values<'_, '_>) -> Result<Headers, 
         match layer {
             Layer::Vlan => headers.tag(current.as_ref(), values, VLAN_ID, nth)?,
             Layer::ServiceVlan => headers.tag(current.as_ref(), values, SERVICE_VLAN_ID, nth)?,
-            Layer::Ipv4 => headers.add(std::mem::replace(&mut current, ipv4(values, nth)?)),
-            Layer::Ipv6 => headers.add(std::mem::replace(&mut current, ipv6(values, nth)?)),
+            Layer::Ipv4 | Layer::Ipv6 => {
+                let next =
+                    if *layer == Layer::Ipv4 { ipv4(values, nth)? } else { ipv6(values, nth)? };
+                let tunnel = tunnel.take();
+                headers
+                    .add(std::mem::replace(&mut current, next.map(|ip| Header { tunnel, ..ip })));
+            }
+            Layer::Vxlan | Layer::Geneve | Layer::Gtp | Layer::Gre => {
+                tunnel = tunnel_key(*layer, layout, values, nth)?;
+            }
             layer => {
                 if let Some(header) = &mut current {
                     follow(header, *layer, values, nth)?;
@@ -116,6 +134,7 @@ fn ipv4(values: &Values<'_, '_>, nth: usize) -> Result<Option<Header>, Error> {
         destination: address::<Ipv4Addr>(BASE[IP_DST], destination)?,
         transport: Transport(required(values, IP_PROTO, nth)?),
         ip_bytes: required::<u16>(values, IP_LEN, nth)?.into(),
+        tunnel: None,
         checksums: Checksums::default(),
         fragment,
         layer4: Layer4::Opaque,
@@ -139,6 +158,7 @@ fn ipv6(values: &Values<'_, '_>, nth: usize) -> Result<Option<Header>, Error> {
         } else {
             u32::from(payload) + IPV6_HEADER
         },
+        tunnel: None,
         checksums: Checksums::default(),
         fragment: None,
         layer4: Layer4::Opaque,
@@ -172,6 +192,9 @@ fn follow(
         layer => {
             if header.fragment.is_none_or(|fragment| fragment.offset == 0) {
                 header.layer4 = layer4(layer, values, nth)?.unwrap_or(Layer4::Opaque);
+                if header.fragment.is_some() {
+                    lengthen(header, values, nth)?;
+                }
                 header.checksums.transport = checksum(layer, values, nth);
             }
             return Ok(());
@@ -198,6 +221,39 @@ fn layer4(layer: Layer, values: &Values<'_, '_>, nth: usize) -> Result<Option<La
         Layer::Sctp => ports(values, SCTP_SRC, SCTP_DST, nth)?.map(Layer4::Sctp),
         Layer::Icmp => icmp(values, ICMP_TYPE, ICMP_CODE, nth)?.map(Layer4::Icmp),
         Layer::Icmpv6 => icmp(values, ICMPV6_TYPE, ICMPV6_CODE, nth)?.map(Layer4::Icmp),
+        _ => None,
+    })
+}
+
+/// Tells the payload that the first fragment of a segment has: tshark says nothing of it.
+fn lengthen(header: &mut Header, values: &Values<'_, '_>, nth: usize) -> Result<(), Error> {
+    let own = if header.source.is_ipv4() { IPV4_HEADER } else { IPV6_HEADER + FRAGMENT_HEADER };
+    let rest = header.ip_bytes.saturating_sub(own);
+    if let Layer4::Tcp(tcp) = &mut header.layer4
+        && let Some(length) = number::<u32>(values, TCP_HEADER_LEN, nth)?
+    {
+        tcp.payload_bytes = rest.saturating_sub(length);
+    }
+    Ok(())
+}
+
+/// What a tunnel's header tells its contents apart by.
+fn tunnel_key(
+    layer: Layer,
+    layout: &Layout,
+    values: &Values<'_, '_>,
+    nth: usize,
+) -> Result<Option<TunnelKey>, Error> {
+    Ok(match layer {
+        Layer::Vxlan => number(values, VXLAN_VNI, nth)?.map(TunnelKey::Vni),
+        Layer::Geneve => number(values, GENEVE_VNI, nth)?.map(TunnelKey::Vni),
+        Layer::Gtp => number(values, GTP_TEID, nth)?.map(TunnelKey::Teid),
+        // Not every GRE header has a key: whose it is can only be told if all have one.
+        Layer::Gre => {
+            let headers = layout.layers.iter().filter(|layer| **layer == Layer::Gre).count();
+            let keyed = values.all(GRE_KEY).count() == headers;
+            if keyed { number(values, GRE_KEY, nth)?.map(TunnelKey::Gre) } else { None }
+        }
         _ => None,
     })
 }

@@ -33,6 +33,10 @@ pub(super) enum Layer {
     Sctp,
     Icmp,
     Icmpv6,
+    Vxlan,
+    Geneve,
+    Gtp,
+    Gre,
 }
 
 /// What `frame.protocols` says.
@@ -54,7 +58,7 @@ pub(super) struct Layouts(HashMap<Box<str>, Arc<Layout>>);
 
 impl Layer {
     /// How many layers there are.
-    pub(super) const COUNT: usize = Self::Icmpv6 as usize + 1;
+    pub(super) const COUNT: usize = Self::Gre as usize + 1;
 
     /// The number by which an IP header announces it.
     pub(super) const fn transport(self) -> Option<Transport> {
@@ -68,7 +72,14 @@ impl Layer {
             Self::Sctp => Transport::SCTP,
             Self::Icmp => Transport::ICMP,
             Self::Icmpv6 => Transport::ICMPV6,
-            Self::Vlan | Self::ServiceVlan | Self::Ipv4 | Self::Ipv6 => return None,
+            Self::Vlan
+            | Self::ServiceVlan
+            | Self::Ipv4
+            | Self::Ipv6
+            | Self::Vxlan
+            | Self::Geneve
+            | Self::Gtp
+            | Self::Gre => return None,
         })
     }
 
@@ -88,6 +99,10 @@ impl Layer {
             "sctp" => Self::Sctp,
             "icmp" => Self::Icmp,
             "icmpv6" => Self::Icmpv6,
+            "vxlan" => Self::Vxlan,
+            "geneve" => Self::Geneve,
+            "gtp" => Self::Gtp,
+            "gre" => Self::Gre,
             _ => return None,
         })
     }

@@ -11,9 +11,10 @@ use super::{
     layout::Layouts,
     number::{mac, time, unsigned},
     plain,
+    points::Points,
     values::{Names, Values},
 };
-use crate::record::{self, Extra, Packet, Raw, Timestamp};
+use crate::record::{self, Extra, ObservationPoint, Packet, Raw, Timestamp};
 
 /// Deepest nesting of a line: an object, `layers`, a field's values, and some to spare for fields
 /// that are skipped.
@@ -37,11 +38,12 @@ const ETH_DST: usize = base("eth.dst");
 
 /// What a line is.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "most lines are packets, and each is taken at once")]
 pub enum Line {
     /// A frame with an IP layer.
     Packet(Packet),
-    /// A frame without one, or whose IP header was not captured, and its time.
-    NotIp(Timestamp),
+    /// A frame without one, or whose IP header was not captured: its time, and where it was seen.
+    NotIp(Timestamp, ObservationPoint),
     /// The `{"index":…}` that tshark writes before each frame.
     Index,
 }
@@ -51,6 +53,7 @@ pub struct Parser {
     names: Names,
     extra: Vec<ExtraField>,
     layouts: Layouts,
+    points: Points,
     scratch: Scratch,
     mended: u64,
 }
@@ -97,6 +100,7 @@ impl Parser {
                 })
                 .collect(),
             layouts: Layouts::default(),
+            points: Points::default(),
             scratch: Scratch::new(),
             mended: 0,
         }
@@ -145,7 +149,9 @@ impl Parser {
             Ok(()) => self
                 .names
                 .find(&tape)
-                .and_then(|values| line(&values, raw, &self.extra, &mut self.layouts))
+                .and_then(|values| {
+                    line(&values, raw, &self.extra, &mut self.layouts, &mut self.points)
+                })
                 .map_err(Failure::Line),
             Err(error) => match error.error() {
                 ErrorType::InvalidUtf8 => Err(Failure::Utf8),
@@ -175,6 +181,7 @@ fn line(
     raw: &Raw,
     extra: &[ExtraField],
     layouts: &mut Layouts,
+    points: &mut Points,
 ) -> Result<Line, Error> {
     let time = time(BASE[TIME], values.required(TIME, 0)?)?;
     let number: u64 = unsigned(BASE[NUMBER], values.required(NUMBER, 0)?)?;
@@ -187,8 +194,9 @@ fn line(
     let captured_bytes = unsigned(BASE[CAP_LEN], values.required(CAP_LEN, 0)?)?;
     let layout = layouts.get(values.required(PROTOCOLS, 0)?);
     let headers = headers::read(&layout, values)?;
+    let origin = points.of(raw.origin, values)?;
     let Some(outer) = headers.outer else {
-        return Ok(Line::NotIp(time));
+        return Ok(Line::NotIp(time, origin));
     };
     let address = |field: usize| {
         let text = values.get(field, 0).filter(|_| layout.ethernet);
@@ -198,6 +206,7 @@ fn line(
         time,
         epoch: raw.epoch,
         number,
+        origin,
         frame_bytes,
         captured_bytes,
         source_mac: address(ETH_SRC)?,

@@ -18,7 +18,12 @@ const TCP: &str = r#"{"timestamp":"1700000000123","layers":{"frame_number":["2"]
 type Fields<'a> = &'a [(&'a str, &'a [&'a str])];
 
 fn raw(line: impl Into<Bytes>) -> Raw {
-    Raw { line: line.into(), epoch: 0, first: 0 }
+    Raw {
+        line: line.into(),
+        epoch: 0,
+        first: 0,
+        origin: crate::record::ObservationPoint::default(),
+    }
 }
 
 fn line(protocols: &str, fields: Fields<'_>) -> Raw {
@@ -41,7 +46,7 @@ fn packet(raw: &Raw) -> Packet {
 fn reason(raw: &Raw) -> &'static str {
     match Parser::new(&[]).parse(raw) {
         Ok(Line::Packet(_)) => "packet",
-        Ok(Line::NotIp(_)) => "not ip",
+        Ok(Line::NotIp(..)) => "not ip",
         Ok(Line::Index) => "index",
         Err(error) => error.reason().name(),
     }
@@ -57,6 +62,7 @@ fn header(source: &str, destination: &str, transport: u8, ip_bytes: u32, layer4:
         destination: ip(destination),
         transport: Transport(transport),
         ip_bytes,
+        tunnel: None,
         checksums: Checksums::default(),
         fragment: None,
         layer4,
@@ -96,6 +102,7 @@ fn every_field_of_a_packet_is_filled() {
         time: Timestamp::from_nanos(1_700_000_000_123_456_789),
         epoch: 3,
         number: 50_002,
+        origin: crate::record::ObservationPoint::default(),
         frame_bytes: 74,
         captured_bytes: 70,
         source_mac: Some(MacAddress([2, 0, 0, 0, 0, 1])),
@@ -343,7 +350,10 @@ fn a_frame_without_a_captured_ip_header_is_no_packet() {
     for raw in cases {
         assert_eq!(
             Parser::new(&[]).parse(&raw),
-            Ok(Line::NotIp(Timestamp::from_nanos(5_000_000_000)))
+            Ok(Line::NotIp(
+                Timestamp::from_nanos(5_000_000_000),
+                crate::record::ObservationPoint::default()
+            ))
         );
     }
     assert_eq!(

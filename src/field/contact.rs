@@ -95,6 +95,44 @@ const FIELDS: &[Field<Contact>] = &[
         },
     )
     .ecs(&["tidegate.contact.syns"]),
+    F::new(
+        Long,
+        "handshakes of the destination that were completed within the second",
+        |contact, _| match contact.outcome {
+            Outcome::Counts { completed, .. } => Value::Number(completed),
+            _ => Value::Absent,
+        },
+    )
+    .ecs(&["tidegate.contact.completed"]),
+    F::new(Long, "nanoseconds that a connection lasted", |contact, _| match contact.outcome {
+        Outcome::Ended { duration_nanos, .. } => Value::Number(duration_nanos),
+        _ => Value::Absent,
+    })
+    .ecs(&["event.duration"]),
+    F::new(Long, "IP bytes that the source sent over it", |contact, _| match contact.outcome {
+        Outcome::Ended { sent_bytes, .. } => Value::Number(sent_bytes),
+        _ => Value::Absent,
+    })
+    .ecs(&["source.bytes"]),
+    F::new(Long, "IP bytes that the source received over it", |contact, _| match contact.outcome {
+        Outcome::Ended { received_bytes, .. } => Value::Number(received_bytes),
+        _ => Value::Absent,
+    })
+    .ecs(&["destination.bytes"]),
+    F::new(Long, "connections of the source to the port that are open", |contact, _| match contact
+        .outcome
+    {
+        Outcome::Open { count, .. } => Value::Number(count.into()),
+        _ => Value::Absent,
+    })
+    .ecs(&["tidegate.contact.open"]),
+    F::new(Long, "IP bytes of these since they were last told", |contact, _| {
+        match contact.outcome {
+            Outcome::Open { bytes, .. } => Value::Number(bytes),
+            _ => Value::Absent,
+        }
+    })
+    .ecs(&["tidegate.contact.open_bytes"]),
     F::new(Boolean, "whether the source is proven to be at its address", |contact, _| {
         Value::Bool(contact.path_proven)
     })
@@ -102,7 +140,7 @@ const FIELDS: &[Field<Contact>] = &[
 ];
 
 /// What can come of a contact.
-const OUTCOMES: [&str; 9] = [
+const OUTCOMES: [&str; 11] = [
     "attempt",
     "success",
     "refused",
@@ -111,6 +149,8 @@ const OUTCOMES: [&str; 9] = [
     "split_header",
     "ack_probe",
     "echo",
+    "ended",
+    "open",
     "counts",
 ];
 
@@ -119,8 +159,19 @@ impl Fields for Contact {
 }
 
 fn outcome(outcome: Outcome) -> &'static str {
-    let [attempt, success, refused, timed_out, odd_flags, split_header, ack_probe, echo, counts] =
-        OUTCOMES;
+    let [
+        attempt,
+        success,
+        refused,
+        timed_out,
+        odd_flags,
+        split_header,
+        ack_probe,
+        echo,
+        ended,
+        open,
+        counts,
+    ] = OUTCOMES;
     match outcome {
         Outcome::Attempt => attempt,
         Outcome::Success => success,
@@ -130,6 +181,8 @@ fn outcome(outcome: Outcome) -> &'static str {
         Outcome::SplitHeader => split_header,
         Outcome::AckProbe => ack_probe,
         Outcome::Echo => echo,
+        Outcome::Ended { .. } => ended,
+        Outcome::Open { .. } => open,
         Outcome::Counts { .. } => counts,
     }
 }

@@ -108,9 +108,16 @@ const FIELDS: &[Field<Flow>] = &[
         .ecs(&["network.community_id"])
         .cim(&["community_id"])
         .of_form(Form::CommunityId),
-    F::new(Keyword, "the Community ID of the flow that an ICMP error quotes", |flow, _| {
-        flow.related_community_id.map_or(Value::Absent, Value::CommunityId)
-    })
+    F::new(
+        Keyword,
+        "the Community ID of the flow that an ICMP error quotes; a list where errors of one flow \
+         quote several (8 at most)",
+        |flow, _| match flow.related_community_ids.as_slice() {
+            [] => Value::Absent,
+            [id] => Value::CommunityId(*id),
+            ids => Value::CommunityIds(ids),
+        },
+    )
     .ecs(&["tidegate.flow.related_community_id"])
     .cim(&["related_community_id"])
     .of_form(Form::CommunityId),

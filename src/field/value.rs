@@ -47,6 +47,8 @@ pub enum Value<'a> {
     ReportId(Id, u32),
     /// A Community ID.
     CommunityId(CommunityId),
+    /// Several of them.
+    CommunityIds(&'a [CommunityId]),
     /// A history, a letter an event.
     History(History),
     /// TCP control bits, a list of names.
@@ -161,6 +163,9 @@ impl<'a> Value<'a> {
             Self::Flags(flags) => Self::flag_names(flags).any(look),
             Self::Tags(tags) => tags.written().any(look),
             Self::Texts(parts) => parts.into_iter().flatten().any(|text| look(text)),
+            Self::CommunityIds(ids) => {
+                ids.iter().any(|id| look(Value::CommunityId(*id).written().as_str()))
+            }
             _ => false,
         }
     }
@@ -189,6 +194,7 @@ impl<'a> Value<'a> {
             | Self::Text(_)
             | Self::Texts(_)
             | Self::Extra(_)
+            | Self::CommunityIds(_)
             | Self::Counts(_) => {
                 serde_json::to_writer(out, self).expect("texts and numbers go into any vector");
             }
@@ -256,6 +262,7 @@ impl Serialize for Value<'_> {
                 let addresses = std::iter::once(one).chain(other);
                 serializer.collect_seq(addresses.map(Self::Address))
             }
+            Self::CommunityIds(ids) => serializer.collect_seq(ids),
             Self::Counts(counts) => {
                 serializer.collect_map(counts.iter().map(|(name, count)| (name, count)))
             }

@@ -1,81 +1,306 @@
-//! Event time as the table sees it: it only goes forward, until the clock was set back.
+//! Event time as the table sees it: it only goes forward.
+//!
+//! Each observation point has a clock of its own, whose jumps are doubted until three packets in a
+//! row agree: until then its packets are held back. What lies between the clocks of two points is
+//! kept as an offset, so that all of them move the one time by which flows end.
 
-use crate::record::Timestamp;
+use crate::record::{ObservationPoint, Packet, Reading, SteadyClock, Timestamp, is_jump};
 
-/// A packet this much older than the latest time seen means that the clock was set back, or that
-/// another capture began: 60 s is far beyond any reordering of one capture.
-const SET_BACK_NANOS: u64 = 60_000_000_000;
-
-/// The latest time seen.
+/// The time of the table.
 #[derive(Debug, Default)]
 pub(super) struct Clock {
     now: Option<Timestamp>,
-    /// The latest time ever, before and after the clock was set back.
-    ceiling: Option<Timestamp>,
     packets: u64,
-    era: u32,
+    /// By the index of the observation point.
+    points: Vec<Option<Local>>,
+    known: usize,
+    holding: usize,
+}
+
+/// The clock of one observation point.
+#[derive(Debug)]
+struct Local {
+    steady: SteadyClock,
+    /// What its times are ahead of the table's, in nanoseconds.
+    offset: i64,
+    /// Its latest time since it was last set back.
+    latest: Timestamp,
+    /// Its latest time ever.
+    ceiling: Timestamp,
+    epoch: u32,
+    /// Packets whose times are doubted.
+    held: Vec<Packet>,
 }
 
 /// When a packet came, in terms that don't depend on batches or shards.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Moment {
-    /// The latest time seen, this packet's included.
+    /// The table's time, this packet's included.
     pub(super) now: Timestamp,
     /// The packet's number in the run, from 1; 0 for what no packet caused.
     pub(super) number: u64,
-    /// How often the clock was set back before.
-    pub(super) era: u32,
     /// Whether a flow that began at the packet's time may have been there and gone.
     pub(super) late: bool,
+}
+
+/// What is to be done with a packet that was heard.
+#[derive(Debug)]
+pub(super) enum Heard {
+    /// It is taken at once.
+    Now,
+    /// These come first: they were held back, and now their times are known.
+    After(Vec<Packet>),
+    /// It is held back; these were before it, and come now.
+    Held(Vec<Packet>),
 }
 
 // === impl Clock ===
 
 impl Clock {
-    /// A packet of this time arrives. The second value says whether the clock was set back before it.
-    pub(super) fn arrive(&mut self, time: Timestamp) -> (Moment, bool) {
-        let set_back = self.now.is_some_and(|now| time.saturating_add(SET_BACK_NANOS) < now);
-        self.era = self.era.saturating_add(u32::from(set_back));
-        let now = self.now.filter(|_| !set_back).map_or(time, |now| now.max(time));
-        self.now = Some(now);
+    /// A packet of this observation point comes next.
+    #[inline]
+    pub(super) fn hear(&mut self, point: ObservationPoint, packet: &Packet) -> Heard {
+        let Some(Some(local)) = self.points.get_mut(point.index()) else {
+            self.meet(point, packet);
+            return Heard::Now;
+        };
+        if local.epoch != packet.epoch {
+            // Another file or capturer: what it says is news, not a stray.
+            local.epoch = packet.epoch;
+            local.steady.jump(packet.time);
+            return Heard::After(self.take_held(point, true));
+        }
+        match local.steady.read(packet.time) {
+            Reading::Steady if local.held.is_empty() => Heard::Now,
+            Reading::Steady => Heard::After(self.take_held(point, false)),
+            Reading::Jumped => Heard::After(self.take_held(point, true)),
+            Reading::Doubtful => {
+                let astray = self.take_held(point, false);
+                self.hold(point, packet);
+                Heard::Held(astray)
+            }
+            Reading::StillDoubtful => {
+                self.hold(point, packet);
+                Heard::Held(Vec::new())
+            }
+        }
+    }
+
+    /// A packet of this time is taken. The second value says whether the point's clock was set back
+    /// before it.
+    #[inline]
+    pub(super) fn arrive(&mut self, point: ObservationPoint, time: Timestamp) -> (Moment, bool) {
         self.packets += 1;
-        let late = self.ceiling.is_some_and(|ceiling| time < ceiling);
-        self.ceiling = self.ceiling.max(Some(time));
         let number = self.packets;
-        (Moment { now, number, era: self.era, late }, set_back)
+        let Some(Some(local)) = self.points.get_mut(point.index()) else {
+            return (Moment { now: time, number, late: false }, false);
+        };
+        let set_back = time < local.latest && is_jump(local.latest, time);
+        if set_back {
+            local.latest = time;
+            local.offset = self.now.map_or(0, |now| apart(time, now));
+        }
+        local.latest = local.latest.max(time);
+        let late = time < local.ceiling;
+        local.ceiling = local.ceiling.max(time);
+        let time = back(time, local.offset);
+        let now = self.now.map_or(time, |now| now.max(time));
+        self.now = Some(now);
+        (Moment { now, number, late }, set_back)
+    }
+
+    /// The packets that are held back, in the order in which they came: no others follow them.
+    pub(super) fn release(&mut self) -> Vec<Packet> {
+        if self.holding == 0 {
+            return Vec::new();
+        }
+        self.holding = 0;
+        let mut held = Vec::new();
+        for local in self.points.iter_mut().flatten() {
+            if let Some(packet) = local.held.last() {
+                local.steady.jump(packet.time);
+            }
+            held.append(&mut local.held);
+        }
+        held.sort_by_key(|packet| (packet.epoch, packet.number));
+        held
     }
 
     /// Time has come this far without a packet.
     pub(super) fn advance(&mut self, time: Timestamp) -> Moment {
         let now = self.now.map_or(time, |now| now.max(time));
         self.now = Some(now);
-        Moment { now, number: 0, era: self.era, late: false }
+        Moment { now, number: 0, late: false }
     }
 
-    /// The latest time seen.
+    /// The table's time for one that the packets' clocks show; `None` while that is not known: their
+    /// clocks differ, or they are about to jump.
+    pub(super) fn common(&self, shown: Timestamp) -> Option<Timestamp> {
+        let mut offsets = self.points.iter().flatten().map(|local| local.offset);
+        let offset = offsets.next()?;
+        (self.holding == 0 && offsets.all(|other| other == offset)).then(|| back(shown, offset))
+    }
+
+    /// The table's time.
     pub(super) fn now(&self) -> Option<Timestamp> {
         self.now
     }
+
+    /// Whether packets are held back.
+    pub(super) fn is_holding(&self) -> bool {
+        self.holding > 0
+    }
+
+    /// Whether packets came from one observation point only.
+    pub(super) fn is_single(&self) -> bool {
+        self.known < 2
+    }
+
+    fn meet(&mut self, point: ObservationPoint, packet: &Packet) {
+        let time = packet.time;
+        let apart = self.now.filter(|now| is_jump(*now, time)).map_or(0, |now| apart(time, now));
+        let mut steady = SteadyClock::default();
+        steady.jump(time);
+        if self.points.len() <= point.index() {
+            self.points.resize_with(point.index() + 1, || None);
+        }
+        self.known += 1;
+        self.points[point.index()] = Some(Local {
+            steady,
+            offset: apart,
+            latest: time,
+            ceiling: time,
+            epoch: packet.epoch,
+            held: Vec::new(),
+        });
+    }
+
+    fn hold(&mut self, point: ObservationPoint, packet: &Packet) {
+        if let Some(Some(local)) = self.points.get_mut(point.index()) {
+            local.held.push(packet.clone());
+            self.holding += 1;
+        }
+    }
+
+    /// The packets that a point held; those that were astray get its latest time.
+    fn take_held(&mut self, point: ObservationPoint, were_right: bool) -> Vec<Packet> {
+        let Some(Some(local)) = self.points.get_mut(point.index()) else { return Vec::new() };
+        let mut held = std::mem::take(&mut local.held);
+        self.holding -= held.len();
+        if !were_right {
+            for packet in &mut held {
+                packet.time = local.latest;
+            }
+        }
+        held
+    }
+}
+
+/// How far a time is ahead of another, in nanoseconds, held to the range.
+fn apart(time: Timestamp, from: Timestamp) -> i64 {
+    time.nanos().saturating_sub(from.nanos())
+}
+
+fn back(time: Timestamp, nanos: i64) -> Timestamp {
+    Timestamp::from_nanos(time.nanos().saturating_sub(nanos))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        flow::tests::packets::{CLIENT, SERVER, at, udp},
+        record::Interface,
+    };
+
+    /// What comes of packets at these seconds: taken at which table time, late, set back.
+    fn taken(seconds: &[i64]) -> Vec<(i64, bool, bool)> {
+        let mut clock = Clock::default();
+        let mut taken = Vec::new();
+        for second in seconds {
+            let packet = udp(CLIENT, 1, SERVER, 2, 60).at(*second);
+            let due = match clock.hear(packet.origin, &packet) {
+                Heard::Now => vec![packet],
+                Heard::After(mut held) => {
+                    held.push(packet);
+                    held
+                }
+                Heard::Held(astray) => astray,
+            };
+            taken.extend(due.iter().map(|packet| clock.arrive(packet.origin, packet.time)));
+        }
+        let rest = clock.release();
+        taken.extend(rest.iter().map(|packet| clock.arrive(packet.origin, packet.time)));
+        let told =
+            |(moment, set_back): (Moment, bool)| (moment.now.parts().0, moment.late, set_back);
+        taken.into_iter().map(told).collect()
+    }
 
     #[test]
-    fn time_never_goes_back_unless_the_clock_was_set_back() {
+    fn time_never_goes_back_and_a_stray_moves_nothing() {
+        assert_eq!(
+            taken(&[100, 90, 100, 9_000, 101, 2, 102]),
+            [
+                (100, false, false),
+                (100, true, false),
+                (100, false, false),
+                (100, false, false),
+                (101, false, false),
+                (101, false, false),
+                (102, false, false),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_jump_that_is_confirmed_or_never_contradicted_is_one() {
+        assert_eq!(
+            taken(&[100, 200, 201, 202]),
+            [(100, false, false), (200, false, false), (201, false, false), (202, false, false)]
+        );
+        assert_eq!(taken(&[100, 200]), [(100, false, false), (200, false, false)]);
+        // The clock was set back; the table's time goes on from where it was.
+        assert_eq!(
+            taken(&[1000, 10, 11, 12, 20]),
+            [
+                (1000, false, false),
+                (1000, true, true),
+                (1001, true, false),
+                (1002, true, false),
+                (1010, true, false),
+            ]
+        );
+    }
+
+    #[test]
+    fn points_whose_clocks_differ_move_one_time() {
         let mut clock = Clock::default();
-        let second = |seconds| Timestamp::from_parts(seconds, 0).unwrap();
-        for (time, now, late, set_back) in [
-            (100, 100, false, false),
-            (90, 100, true, false),
-            (100, 100, false, false),
-            (39, 39, true, true),
-            (45, 45, true, false),
-            (200, 200, false, false),
+        let other = ObservationPoint::of("clock", Some(Interface::Numbered(1)));
+        for (point, second, now) in [
+            (ObservationPoint::default(), 1000, 1000),
+            (other, 500, 1000),
+            (ObservationPoint::default(), 1001, 1001),
+            (other, 502, 1002),
         ] {
-            let (moment, was_set_back) = clock.arrive(second(time));
-            assert_eq!((moment.now, moment.late, was_set_back), (second(now), late, set_back));
+            let packet = udp(CLIENT, 1, SERVER, 2, 60).at(second);
+            assert!(matches!(clock.hear(point, &packet), Heard::Now));
+            assert_eq!(clock.arrive(point, packet.time).0.now, at(now));
         }
+        assert_eq!(clock.common(at(1001)), None);
+        assert!(!clock.is_single());
+    }
+
+    #[test]
+    fn another_file_is_believed_at_once() {
+        let mut clock = Clock::default();
+        let mut packet = udp(CLIENT, 1, SERVER, 2, 60).at(1000);
+        assert!(matches!(clock.hear(packet.origin, &packet), Heard::Now));
+        clock.arrive(packet.origin, packet.time);
+        (packet.epoch, packet.time) = (1, at(10));
+        assert!(
+            matches!(clock.hear(packet.origin, &packet), Heard::After(held) if held.is_empty())
+        );
+        assert!(clock.arrive(packet.origin, packet.time).1);
+        assert_eq!(clock.common(at(11)), Some(at(1001)));
     }
 }

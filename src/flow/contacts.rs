@@ -1,11 +1,18 @@
 //! What a packet tells the judge, at once: attempts, their outcome, and probes that are none.
 
 use super::{entry::Entry, key::Oriented, tcp::State};
-use crate::record::{Contact, Header, Icmp, Layer4, Outcome, TcpFlags, Timestamp, Transport};
+use crate::record::{
+    Contact, Header, Icmp, Layer4, Outcome, Packet, TcpFlags, Timestamp, Transport,
+};
 
 /// How long an answer to a SYN may take: by then it was sent a second and a third time (RFC 6298,
 /// initial retransmission time-out 1 s, doubled).
 pub(super) const ANSWER_NANOS: u64 = 3_000_000_000;
+
+/// Ports where people log in: each try counts, also one of many.
+const AUTH_PORTS: [u16; 5] = [21, 22, 23, 3389, 5900];
+/// Ports of web servers: who keeps connections to them open is followed.
+const WEB_PORTS: [u16; 4] = [80, 443, 8080, 8443];
 
 /// The smallest IP packet that holds a whole TCP header, without and with an IPv6 fragment header.
 const WHOLE_TCP_V4: u32 = 40;
@@ -93,6 +100,16 @@ pub(super) fn answer(
     }
 }
 
+/// Whether each connection to a port is told, rather than the first one.
+pub(super) fn is_followed_port(port: u16) -> bool {
+    AUTH_PORTS.contains(&port) || is_web_port(port)
+}
+
+/// Whether web servers use a port.
+pub(super) fn is_web_port(port: u16) -> bool {
+    WEB_PORTS.contains(&port)
+}
+
 /// Whether an ICMP message says that what it quotes did not get through to the port or host.
 pub(super) fn is_refusal(transport: Transport, message: Icmp) -> bool {
     match transport {
@@ -113,9 +130,10 @@ pub(super) fn is_error(transport: Transport, message: Icmp) -> bool {
 }
 
 /// The contact of a packet's sender with its receiver.
-pub(super) fn of_packet(header: &Header, port: u16, outcome: Outcome, time: Timestamp) -> Contact {
+pub(super) fn of_packet(packet: &Packet, header: &Header, port: u16, outcome: Outcome) -> Contact {
     Contact {
-        time,
+        time: packet.time,
+        origin: packet.origin,
         source: header.source,
         destination: header.destination,
         port,
@@ -136,6 +154,7 @@ pub(super) fn of_flow(
     let (destination, port) = entry.key.end(!entry.low_initiates);
     Contact {
         time,
+        origin: entry.key.origin(),
         source,
         destination,
         port: port.unwrap_or(0),

@@ -7,9 +7,12 @@ use super::{
     tcp::{self, Side, State},
 };
 use crate::record::{
-    CommunityId, ConnState, EndReason, Endpoint, Flow, FlowTags, History, Icmp, Id, Names,
-    Timestamp, Transport, Vlans,
+    CommunityId, ConnState, EndReason, Endpoint, Flow, FlowTags, History, Icmp, Id, Letter, Names,
+    Tcp, Timestamp, Transport, Vlans,
 };
+
+/// Flows an ICMP error flow names at most.
+const MAX_RELATED: usize = 8;
 
 /// A flow in the table: at most 300 bytes, for there may be millions.
 #[derive(Debug)]
@@ -46,7 +49,28 @@ pub(super) struct Entry {
 pub(super) struct Rare {
     pub(super) ordinal: u64,
     pub(super) parent: Option<Id>,
-    pub(super) related: Option<CommunityId>,
+    /// The flows whose packets ICMP errors quote, in the order in which they came.
+    pub(super) related: Vec<CommunityId>,
+    pub(super) challenge: Option<Challenge>,
+    /// The TEIDs of GTP-U in which the low and the high end send, as far as known.
+    pub(super) teids: [Option<u32>; 2],
+    /// The TEID of the first packet: part of the id.
+    pub(super) teid: u32,
+    /// Bytes of the initiator and the responder in former reports, if the flow is followed.
+    reported: [u64; 2],
+}
+
+/// A SYN that may begin another connection, and what is to be taken back once it does.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Challenge {
+    pub(super) tcp: Tcp,
+    pub(super) from_low: bool,
+    pub(super) time: Timestamp,
+    pub(super) bytes: u64,
+    /// The report that counts it.
+    sequence: u32,
+    /// The flow's end without it.
+    end: Timestamp,
 }
 
 /// Which list a flow waits in; each has its own time-out.
@@ -61,6 +85,8 @@ pub(super) enum Class {
     Established,
     /// A TCP connection that is over.
     Closed,
+    /// One that was reset.
+    Reset,
     Udp,
     Icmp,
     Other,
@@ -75,6 +101,8 @@ pub(super) enum Progress {
     Attempted,
     /// Nothing came in time.
     TimedOut,
+    /// It succeeded, and how it ends is still to be told.
+    Followed,
     /// It succeeded or was refused.
     Answered,
 }
@@ -82,12 +110,13 @@ pub(super) enum Progress {
 // === impl Class ===
 
 impl Class {
-    pub(super) const COUNT: usize = 7;
+    pub(super) const COUNT: usize = 8;
     pub(super) const ALL: [Self; Self::COUNT] = [
         Self::Fresh,
         Self::Attempt,
         Self::Established,
         Self::Closed,
+        Self::Reset,
         Self::Udp,
         Self::Icmp,
         Self::Other,
@@ -95,7 +124,7 @@ impl Class {
 
     /// Whether each packet of the flow puts off the deadline.
     pub(super) fn is_renewed(self) -> bool {
-        !matches!(self, Self::Fresh | Self::Attempt | Self::Closed)
+        !matches!(self, Self::Fresh | Self::Attempt | Self::Closed | Self::Reset)
     }
 }
 
@@ -186,6 +215,65 @@ impl Entry {
         self.rare.as_ref().map_or(0, |rare| rare.ordinal)
     }
 
+    /// A SYN that may begin another connection is about to be counted.
+    pub(super) fn challenge(&mut self, tcp: Tcp, from_low: bool, time: Timestamp, bytes: u64) {
+        let (sequence, end) = (self.sequence, self.end);
+        self.rare().challenge = Some(Challenge { tcp, from_low, time, bytes, sequence, end });
+    }
+
+    /// Whether a segment of the other side shows that the SYN did begin another connection: it
+    /// acknowledges that very SYN.
+    pub(super) fn answers(&self, tcp: &Tcp, from_low: bool) -> Option<Challenge> {
+        let challenge = self.rare.as_ref()?.challenge?;
+        let acknowledged = challenge.tcp.sequence.wrapping_add(1) == tcp.acknowledgement;
+        (challenge.from_low != from_low && acknowledged).then_some(challenge)
+    }
+
+    /// The SYN was another connection's: it is taken out, as far as it wasn't reported yet.
+    pub(super) fn withdraw(&mut self, challenge: &Challenge) {
+        let by_initiator = self.is_by_initiator(challenge.from_low);
+        self.history.withdraw(Letter::Syn, by_initiator);
+        if self.sequence == challenge.sequence {
+            let (own, ..) = self.sides_of(by_initiator);
+            own.packets = own.packets.saturating_sub(1);
+            own.bytes = own.bytes.saturating_sub(challenge.bytes);
+        }
+        if self.end == challenge.time {
+            self.end = challenge.end;
+        }
+    }
+
+    /// Whether a packet in a tunnel of this TEID may be the flow's, and whether that is certain.
+    pub(super) fn suits(&self, teid: u32, from_low: bool) -> Option<bool> {
+        let known = self.rare.as_ref().and_then(|rare| rare.teids[usize::from(!from_low)]);
+        match known {
+            Some(known) => (known == teid).then_some(true),
+            None => Some(false),
+        }
+    }
+
+    /// Takes note of the flow whose packet an ICMP error quotes.
+    pub(super) fn relate(&mut self, other: CommunityId) {
+        let related = &mut self.rare().related;
+        if related.len() < MAX_RELATED && !related.contains(&other) {
+            related.push(other);
+        }
+    }
+
+    /// Whether its roles are worth remembering: it was more than an attempt, or both sides spoke.
+    pub(super) fn is_conversation(&self) -> bool {
+        let [initiator, responder] = &self.sides;
+        match self.key.transport() {
+            Transport::TCP => {
+                let states = (initiator.state, responder.state);
+                let attempt = matches!(states, (State::SynSent | State::SynAckSent, _))
+                    && !initiator.has_gone_on();
+                !attempt && (initiator.is_active() || responder.is_active())
+            }
+            _ => initiator.is_active() && responder.is_active(),
+        }
+    }
+
     pub(super) fn rare(&mut self) -> &mut Rare {
         self.rare.get_or_insert_default()
     }
@@ -200,30 +288,33 @@ impl Entry {
         self.sides.iter().all(|side| side.packets == 0)
     }
 
+    /// IP bytes of the initiator and the responder since it began; only of a flow that is followed.
+    pub(super) fn total_bytes(&self) -> [u64; 2] {
+        let [one, other] = self.rare.as_ref().map_or([0, 0], |rare| rare.reported);
+        [one + self.sides[0].bytes, other + self.sides[1].bytes]
+    }
+
     /// The time of its last packet.
     pub(super) fn end(&self) -> Timestamp {
         self.end
     }
 
     pub(super) fn id(&self, policy: &Policy) -> Id {
-        key::id(&policy.observer, &self.key, self.first, self.ordinal())
+        let teid = self.rare.as_ref().map_or(0, |rare| u64::from(rare.teid) << 8);
+        key::id(&policy.observer, &self.key, self.first, self.ordinal() ^ teid)
     }
 
     /// The list the flow belongs in now.
-    pub(super) fn class(&self) -> Class {
+    pub(super) fn class(&self, as_zeek: bool) -> Class {
         match self.key.transport() {
             Transport::TCP => {
                 let [initiator, responder] = &self.sides;
                 if (initiator.state, responder.state) == (State::Established, State::Established) {
                     Class::Established
                 } else if tcp::is_over(initiator, responder) {
-                    Class::Closed
-                } else if responder.state == State::Inactive
-                    && matches!(
-                        initiator.state,
-                        State::SynSent | State::SynAckSent | State::Inactive
-                    )
-                {
+                    let reset = [initiator, responder].map(|side| side.state == State::Reset);
+                    if reset.contains(&true) { Class::Reset } else { Class::Closed }
+                } else if self.is_attempt(as_zeek) {
                     if self.class == Class::Attempt { Class::Attempt } else { Class::Fresh }
                 } else {
                     Class::Established
@@ -233,6 +324,19 @@ impl Entry {
             Transport::ICMP | Transport::ICMPV6 => Class::Icmp,
             _ => Class::Other,
         }
+    }
+
+    /// Whether nothing shows that a TCP connection became more than an attempt.
+    fn is_attempt(&self, as_zeek: bool) -> bool {
+        let [initiator, responder] = &self.sides;
+        responder.state == State::Inactive
+            && match initiator.state {
+                // Whoever acknowledges has had an answer, which went another way.
+                State::SynSent | State::SynAckSent => as_zeek || !initiator.has_gone_on(),
+                // No header was captured whole.
+                State::Inactive => as_zeek || !initiator.is_active() && !responder.is_active(),
+                _ => false,
+            }
     }
 
     /// The report of all since the last one; the counters begin anew.
@@ -245,7 +349,7 @@ impl Entry {
         let (initiator, responder) =
             (self.key.end(self.low_initiates), self.key.end(!self.low_initiates));
         let transport = self.key.transport();
-        let is_icmp = matches!(transport, Transport::ICMP | Transport::ICMPV6);
+        let is_icmp = self.key.is_typed();
         let mut tags = self.tags;
         if !self.sides.iter().all(Side::is_active) {
             tags.insert(FlowTags::ONE_WAY);
@@ -267,19 +371,23 @@ impl Entry {
             conn_state: self.conn_state(),
             initiator: endpoint(initiator, &self.sides[0]),
             responder: endpoint(responder, &self.sides[1]),
+            origin: self.key.origin(),
             vlans: Vlans::from_words(self.vlans),
             icmp: is_icmp.then_some(self.icmp),
             history: self.history,
             end_reason,
             protocol,
             direction: policy.direction(initiator.0, responder.0),
-            related_community_id: rare.and_then(|rare| rare.related),
+            related_community_ids: rare.map_or_else(Vec::new, |rare| rare.related.clone()),
             parent: rare.and_then(|rare| rare.parent),
             tags,
             risk: None,
             names: Names::default(),
         };
         self.sequence += 1;
+        if self.contact == Progress::Followed {
+            self.rare().reported = self.total_bytes();
+        }
         for side in &mut self.sides {
             (side.packets, side.bytes) = (0, 0);
         }

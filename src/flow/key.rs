@@ -5,17 +5,33 @@ use std::{
     net::IpAddr,
 };
 
-use crate::record::{Header, IcmpPorts, Id, IdBuilder, Layer4, Ports, Transport, Vlans};
+use crate::record::{
+    Header, IcmpPorts, Id, IdBuilder, Layer4, ObservationPoint, Ports, Timestamp, Transport,
+    TunnelKey, Vlans,
+};
 
-/// Protocol, the unordered pair of (address, port), VLANs.
+/// Protocol, the unordered pair of (address, port), VLANs, tunnel and observation point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Key {
     low: u128,
     high: u128,
     /// The low and the high port, the outer and the inner VLAN: whole words compare and hash best.
     ports_and_vlans: u64,
+    /// What tells the contents of tunnels apart; of which kind it is says `transport_and_kind`.
+    tunnel: u32,
     /// The transport, and what kind of key it is.
     transport_and_kind: u16,
+    /// The number of the observation point.
+    origin: u16,
+}
+
+/// Where packets with the same addresses and ports are other flows all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(super) struct Place {
+    /// Empty when VLANs don't tell flows apart.
+    pub(super) vlans: Vlans,
+    pub(super) origin: ObservationPoint,
+    pub(super) tunnel: Option<TunnelKey>,
 }
 
 /// A key, and which of its ends sent the packet it was made of.
@@ -25,6 +41,8 @@ pub(super) struct Oriented {
     pub(super) from_low: bool,
     /// The sender's port (or what stands for it) and the receiver's.
     pub(super) ports: Ports,
+    /// The packet's own TEID: that of the other direction is another one.
+    pub(super) teid: Option<u32>,
 }
 
 const V6: u16 = 1;
@@ -32,39 +50,77 @@ const V6: u16 = 1;
 const DIRECTED: u16 = 2;
 /// The ports are real ones.
 const PORTS: u16 = 4;
+/// The ports stand for the type of an ICMP message.
+const TYPED: u16 = 8;
+/// In a tunnel that is told apart by a VNI, a key of GRE, a TEID.
+const VNI: u16 = 16;
+const GRE_KEY: u16 = 32;
+const TEID: u16 = 64;
+
+// === impl Place ===
+
+impl Place {
+    /// The place within a further tunnel.
+    #[must_use]
+    pub(super) fn within(self, tunnel: Option<TunnelKey>) -> Self {
+        let number = |key| match key {
+            TunnelKey::Vni(number) | TunnelKey::Teid(number) | TunnelKey::Gre(number) => number,
+        };
+        // In a tunnel within a tunnel both count: the outer one's number is spread over the word.
+        let outer = self.tunnel.map_or(0, number).wrapping_mul(0x9E37_79B1);
+        let tunnel = match (tunnel, self.tunnel) {
+            (None, outer) => outer,
+            (Some(TunnelKey::Vni(inner)), _) => Some(TunnelKey::Vni(inner ^ outer)),
+            (Some(TunnelKey::Teid(inner)), _) => Some(TunnelKey::Teid(inner ^ outer)),
+            (Some(TunnelKey::Gre(inner)), _) => Some(TunnelKey::Gre(inner ^ outer)),
+        };
+        Self { tunnel, ..self }
+    }
+}
 
 // === impl Oriented ===
 
 impl Oriented {
-    /// The flow of a packet with this header. `ports` are the header's, or those of the first
-    /// fragment for a later one; `vlans` is empty when VLANs don't tell flows apart.
+    /// The flow of a packet between these ends. `transport` and `layer4` are the header's, or for a
+    /// later fragment those of the first.
     #[inline]
-    pub(super) fn of(header: &Header, ports: Option<Ports>, vlans: Vlans) -> Self {
-        let (ports, kind) = match (&header.layer4, ports) {
-            (Layer4::Icmp(message), _) => {
-                let ports = IcmpPorts::of(header.transport, *message);
-                let kind = if ports.one_way { DIRECTED } else { 0 };
+    pub(super) fn of(header: &Header, transport: Transport, layer4: &Layer4, place: Place) -> Self {
+        let (ports, kind) = match layer4 {
+            Layer4::Icmp(message) => {
+                let ports = IcmpPorts::of(transport, *message);
+                let kind = if ports.one_way { DIRECTED | TYPED } else { TYPED };
                 (Ports { source: ports.source, destination: ports.destination }, kind)
             }
-            (_, Some(ports)) => (ports, PORTS),
-            (_, None) => (Ports { source: 0, destination: 0 }, 0),
+            layer4 => match layer4.ports() {
+                Some(ports) => (ports, PORTS),
+                None => (Ports { source: 0, destination: 0 }, 0),
+            },
+        };
+        let (tunnel, tunnelled, teid) = match place.tunnel {
+            None => (0, 0, None),
+            Some(TunnelKey::Vni(number)) => (number, VNI, None),
+            Some(TunnelKey::Gre(number)) => (number, GRE_KEY, None),
+            // Which TEIDs belong together, only the flow knows.
+            Some(TunnelKey::Teid(number)) => (0, TEID, Some(number)),
         };
         let (source, destination) = (number(header.source), number(header.destination));
-        let from_low = kind == DIRECTED
+        let from_low = kind & DIRECTED != 0
             || source < destination
             || (source == destination && ports.source <= ports.destination);
         let ends = [(source, ports.source), (destination, ports.destination)];
         let [low, high] = if from_low { ends } else { [ends[1], ends[0]] };
-        let [outer, inner] = vlans.words();
+        let [outer, inner] = place.vlans.words();
         let words = [low.1, high.1, outer, inner];
         let v6 = if header.source.is_ipv6() { V6 } else { 0 };
         let key = Key {
             low: low.0,
             high: high.0,
             ports_and_vlans: words.into_iter().fold(0, |all, word| all << 16 | u64::from(word)),
-            transport_and_kind: u16::from(header.transport.0) << 8 | kind | v6,
+            tunnel,
+            transport_and_kind: u16::from(transport.0) << 8 | kind | v6 | tunnelled,
+            origin: place.origin.number(),
         };
-        Self { key, from_low, ports }
+        Self { key, from_low, ports, teid }
     }
 }
 
@@ -75,6 +131,21 @@ impl Key {
     pub(super) fn transport(&self) -> Transport {
         let [transport, _] = self.transport_and_kind.to_be_bytes();
         Transport(transport)
+    }
+
+    /// Whether it stands for ICMP messages whose type is known.
+    pub(super) fn is_typed(&self) -> bool {
+        self.transport_and_kind & TYPED != 0
+    }
+
+    /// Whether the two directions are two flows.
+    pub(super) fn is_directed(&self) -> bool {
+        self.transport_and_kind & DIRECTED != 0
+    }
+
+    /// Where it was seen.
+    pub(super) fn origin(&self) -> ObservationPoint {
+        ObservationPoint::from_number(self.origin)
     }
 
     /// One end: its address, and its port if the transport has ports.
@@ -91,11 +162,16 @@ impl Key {
     }
 
     /// Adds the key to a record id.
-    pub(super) fn identify(&self, id: IdBuilder) -> IdBuilder {
-        id.bytes(&self.low.to_be_bytes())
+    fn identify(&self, id: IdBuilder) -> IdBuilder {
+        let id = id
+            .bytes(&self.low.to_be_bytes())
             .bytes(&self.high.to_be_bytes())
             .number(self.ports_and_vlans)
-            .bytes(&self.transport_and_kind.to_be_bytes())
+            .bytes(&self.transport_and_kind.to_be_bytes());
+        match self.origin().mark() ^ u64::from(self.tunnel) << 32 {
+            0 => id,
+            place => id.number(place),
+        }
     }
 }
 
@@ -111,7 +187,8 @@ impl Hash for Key {
             state.write_u128(self.high);
         }
         state.write_u64(self.ports_and_vlans);
-        state.write_u16(self.transport_and_kind);
+        let place = u64::from(self.tunnel) << 32 | u64::from(self.origin) << 16;
+        state.write_u64(place | u64::from(self.transport_and_kind));
     }
 }
 
@@ -142,6 +219,6 @@ pub(super) fn pair(header: &Header, vlans: Vlans) -> u32 {
 
 /// The id of a flow: hash of the observer, the key, the start, and the ordinal among the flows of
 /// that key and start.
-pub(super) fn id(observer: &str, key: &Key, first: crate::record::Timestamp, ordinal: u64) -> Id {
+pub(super) fn id(observer: &str, key: &Key, first: Timestamp, ordinal: u64) -> Id {
     key.identify(Id::of("flow", observer)).time(first).number(ordinal).finish()
 }

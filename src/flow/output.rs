@@ -1,7 +1,7 @@
 //! What the table gives out, and the order it comes in.
 
 use super::clock::Moment;
-use crate::record::{Contact, Flow, Timestamp};
+use crate::record::{Contact, Flow, Outcome, Timestamp};
 
 /// What a table gives out.
 #[derive(Debug, Default)]
@@ -12,14 +12,14 @@ pub struct Output {
     pub contacts: Vec<Report<Contact>>,
     /// Whether contacts are wanted.
     pub wants_contacts: bool,
+    /// Packets that counted for nothing, as their IP headers were damaged.
+    pub discarded: u64,
 }
 
 /// Something to hand on, and its place in the order that no batch or shard changes.
 #[derive(Debug)]
 pub struct Report<T> {
-    /// How often the clock was set back before.
-    pub era: u32,
-    /// When it fell due.
+    /// When it fell due, in the table's time.
     pub at: Timestamp,
     /// The number of the packet that caused it; 0 for a time-out.
     pub number: u64,
@@ -31,7 +31,7 @@ pub struct Report<T> {
 
 impl Moment {
     fn report<T>(self, record: T) -> Report<T> {
-        Report { era: self.era, at: self.now, number: self.number, record }
+        Report { at: self.now, number: self.number, record }
     }
 }
 
@@ -51,6 +51,7 @@ impl Output {
     pub(super) fn append(&mut self, mut part: Self) {
         self.flows.append(&mut part.flows);
         self.contacts.append(&mut part.contacts);
+        self.discarded += part.discarded;
     }
 
     /// Puts the records into the order that no batch or shard changes.
@@ -58,20 +59,40 @@ impl Output {
         self.flows.sort_unstable_by(|one, other| {
             let key = |report: &Report<Flow>| {
                 let flow = &report.record;
-                (report.era, report.at, report.number, flow.end, flow.id, flow.sequence)
+                (report.at, report.number, flow.end, flow.id, flow.sequence)
             };
             key(one).cmp(&key(other))
         });
         self.contacts.sort_by_key(|report| {
             let contact = &report.record;
             (
-                report.era,
                 report.at,
                 report.number,
                 contact.source,
                 contact.destination,
                 contact.port,
+                contact.origin.mark(),
             )
         });
+        self.contacts.dedup_by(join);
+    }
+}
+
+/// Adds up what two shards tell of the open connections of one source, at one time.
+fn join(later: &mut Report<Contact>, earlier: &mut Report<Contact>) -> bool {
+    let of = |report: &Report<Contact>| {
+        let contact = &report.record;
+        (report.at, contact.origin, contact.source, contact.port)
+    };
+    let is_same = of(later) == of(earlier);
+    match (later.record.outcome, &mut earlier.record.outcome) {
+        (Outcome::Open { count: more, bytes: further }, Outcome::Open { count, bytes })
+            if is_same =>
+        {
+            *count = count.saturating_add(more);
+            *bytes = bytes.saturating_add(further);
+            true
+        }
+        _ => false,
     }
 }

@@ -2,8 +2,12 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use super::server_ports::ServerPorts;
-use crate::{networks::NetworkSet, record::Direction};
+use super::{key::Place, server_ports::ServerPorts};
+use crate::{
+    networks::NetworkSet,
+    record::{Direction, MacAddress, Packet, Vlans},
+};
+use ipnet::IpNet;
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -23,13 +27,16 @@ pub struct Policy {
     pub inner: bool,
     /// Ports that servers listen on: they decide who is the responder of a flow joined under way.
     pub server_ports: ServerPorts,
+    /// How many ended flows' roles are remembered, over all shards.
+    pub remembered: usize,
     /// Whether packets with a wrong checksum count as any other.
     pub ignore_checksums: bool,
     /// What is inside, for the direction; empty: no direction.
     pub internal_networks: NetworkSet,
     /// Whether to count as Zeek does where that is not what a SIEM wants: tunnels of IP protocols of
     /// their own make no outer flow, fragments are one packet, SCTP has no ports, replies may begin
-    /// ICMP flows, payload that was not captured is a gap.
+    /// ICMP flows, payload that was not captured is a gap, neither interfaces nor tunnels tell flows
+    /// apart, a SYN with another number begins another connection at once, every RST is believed.
     pub as_zeek: bool,
 }
 
@@ -42,6 +49,8 @@ pub struct Timeouts {
     pub tcp_attempt: u64,
     /// A TCP connection that is over: how long its stragglers are waited for.
     pub tcp_closed: u64,
+    /// The same after a RST.
+    pub tcp_reset: u64,
     /// A UDP flow without packets.
     pub udp: u64,
     /// An ICMP flow without packets.
@@ -60,6 +69,9 @@ impl Policy {
         if self.internal_networks.is_empty() {
             return None;
         }
+        if stays_near(initiator) || stays_near(responder) {
+            return Some(Direction::Internal);
+        }
         let inside = |address: IpAddr| self.internal_networks.contains(address);
         Some(match (inside(initiator), inside(responder)) {
             (true, true) => Direction::Internal,
@@ -67,6 +79,56 @@ impl Policy {
             (false, true) => Direction::Inbound,
             (false, false) => Direction::External,
         })
+    }
+
+    /// What tells a packet's outermost flow from others with its addresses and ports.
+    #[inline]
+    pub(super) fn place(&self, packet: &Packet) -> Place {
+        let vlans = if self.vlan_in_key { packet.vlans } else { Vlans::default() };
+        if self.as_zeek {
+            return Place { vlans, ..Place::default() };
+        }
+        Place { vlans, origin: packet.origin, tunnel: None }
+    }
+
+    /// Whether an address is that of a group or a broadcast, as far as can be told: of an IPv4 network
+    /// whose mask is not known the last octet is asked, and the frame's receiver, if it is known.
+    pub(super) fn is_group(&self, address: IpAddr, mac: Option<MacAddress>) -> bool {
+        let of_network = |network: &IpNet| match (network, address) {
+            (IpNet::V4(network), IpAddr::V4(address)) => {
+                network.prefix_len() < 31 && network.broadcast() == address
+            }
+            _ => false,
+        };
+        is_certain_group(address)
+            || mac.is_some_and(|MacAddress([first, ..])| first & 1 == 1)
+            || matches!(address, IpAddr::V4(address) if address.octets()[3] == 255)
+            || self.internal_networks.iter().any(|(network, ())| of_network(network))
+    }
+}
+
+/// Whether an address is that of a group, or of everybody on the link.
+pub(super) fn is_certain_group(address: IpAddr) -> bool {
+    address.is_multicast() || matches!(address, IpAddr::V4(address) if address.is_broadcast())
+}
+
+/// Whether what is sent to or from an address stays near: broadcasts (RFC 919), the groups
+/// 224.0.0.0/24 (RFC 5771 section 4) and 239.255.0.0/16 (RFC 2365 section 6.1), those of the scopes
+/// interface, link and realm (RFC 7346), and link-local addresses (RFC 3927, RFC 4291 section 2.5.6).
+fn stays_near(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => {
+            let [a, b, c, _] = address.octets();
+            address.is_broadcast()
+                || address.is_link_local()
+                || [a, b, c] == [224, 0, 0]
+                || [a, b] == [239, 255]
+        }
+        IpAddr::V6(address) => {
+            let scope = address.segments()[0] & 15;
+            let is_near = address.is_multicast() && matches!(scope, 1..=3);
+            is_near || address.is_unicast_link_local()
+        }
     }
 }
 
@@ -79,6 +141,7 @@ impl Default for Policy {
             vlan_in_key: true,
             inner: false,
             server_ports: ServerPorts::default(),
+            remembered: 262_144,
             ignore_checksums: true,
             internal_networks: NetworkSet::default(),
             as_zeek: false,
@@ -89,14 +152,16 @@ impl Default for Policy {
 // === impl Timeouts ===
 
 impl Timeouts {
-    /// Zeek's: attempts 5 s, no reports of flows that go on.
-    pub const ZEEK: Self = Self { tcp_attempt: 5 * SECOND, active: None, ..Self::USUAL };
+    /// Zeek's: attempts 5 s, no reports of flows that go on, a RST lingers 100 ms.
+    pub const ZEEK: Self =
+        Self { tcp_attempt: 5 * SECOND, tcp_reset: SECOND / 10, active: None, ..Self::USUAL };
 
     /// Ours.
     pub const USUAL: Self = Self {
         tcp_established: 300 * SECOND,
         tcp_attempt: 60 * SECOND,
         tcp_closed: 5 * SECOND,
+        tcp_reset: 5 * SECOND,
         udp: 60 * SECOND,
         icmp: 60 * SECOND,
         other: 60 * SECOND,

@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use super::fragments::Datagram;
-use crate::record::{Fragment, Layer4, Packet, Vlans};
+use super::{fragments::Datagram, key::Place};
+use crate::record::{Fragment, Layer4, Packet};
 
 /// How many packets are put together at once.
 const CAPACITY: usize = 4096;
@@ -45,7 +45,7 @@ impl Reassembly {
             // What was cut off can't be put together; the headers of a first part are all there.
             return (fragment.offset == 0).then(|| packet.clone());
         }
-        let datagram = Datagram::of(&packet.outer, fragment, Vlans::default());
+        let datagram = Datagram::of(&packet.outer, fragment, Place::default());
         if !self.packets.contains_key(&datagram) {
             if self.order.len() == CAPACITY
                 && let Some(oldest) = self.order.pop_front()

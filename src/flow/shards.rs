@@ -11,15 +11,16 @@ use std::{
 };
 
 use super::{
-    clock::{Clock, Moment},
+    clock::{Clock, Heard, Moment},
     contacts,
     key::pair,
     output::Output,
     policy::Policy,
     reassembly::Reassembly,
     table::{Arrival, Table},
+    tally::Tally,
 };
-use crate::record::{Header, Id, Layer4, Packet, Timestamp, Transport, Vlans};
+use crate::record::{Header, Id, Layer4, ObservationPoint, Packet, Timestamp, Transport};
 
 /// How many tunnels deep headers make flows of their own.
 const MAX_DEPTH: usize = 2;
@@ -33,6 +34,9 @@ pub struct Shards {
     policy: Arc<Policy>,
     clock: Clock,
     reassembly: Reassembly,
+    tally: Tally,
+    /// Contacts of the present batch in which completed handshakes were counted.
+    completed: usize,
     tables: Vec<Table>,
     /// What each shard is to do with the packets of a batch.
     work: Vec<Vec<Task>>,
@@ -72,21 +76,23 @@ impl Shards {
         let tables = (0..shards)
             .map(|shard| {
                 let seed = secret.hash_one(shard);
-                Table::new(Arc::clone(&policy), Arc::clone(&population), seed)
+                Table::new(Arc::clone(&policy), Arc::clone(&population), shards, seed)
             })
             .collect();
         Self {
             policy,
             clock: Clock::default(),
             reassembly: Reassembly::default(),
+            tally: Tally::default(),
+            completed: 0,
             tables,
             work: vec![Vec::new(); shards],
             ending: None,
         }
     }
 
-    /// Takes packets, in the order in which they were captured; false if the clock was set back among
-    /// them.
+    /// Takes packets, in the order in which they were captured; false if a clock jumped among them, or
+    /// may be about to: then what the batch says of time is not to be believed.
     pub fn absorb(&mut self, packets: &[Packet], out: &mut Output) -> bool {
         let is_fragment = |packet: &Packet| packet.outer.fragment.is_some();
         if self.policy.as_zeek && packets.iter().any(is_fragment) {
@@ -98,39 +104,136 @@ impl Shards {
     }
 
     fn absorb_whole(&mut self, packets: &[Packet], out: &mut Output) -> bool {
-        let mut in_order = true;
+        self.completed = out.contacts.len();
+        let mut steady = true;
         for (index, packet) in packets.iter().enumerate() {
-            let before = self.clock.now();
-            let (moment, set_back) = self.clock.arrive(packet.time);
-            if set_back && let Some(before) = before {
-                in_order = false;
-                self.run(packets, before, out);
-                let moment = Moment { now: before, era: moment.era.saturating_sub(1), ..moment };
-                self.tables.iter_mut().for_each(|table| table.drain(moment, out));
-            }
-            match self.tables.as_mut_slice() {
-                // A shard alone does its work as it comes.
-                [table] => {
-                    walk(&self.policy, table, packet, moment, out);
-                    if out.wants_contacts {
-                        refuse(table, packet, moment, out);
-                    }
+            let (before, is_held) = match self.clock.hear(self.point(packet), packet) {
+                Heard::Now => {
+                    self.take(packets, Some(index), packet, out);
+                    continue;
                 }
-                _ => self.assign(index, packet, moment, out.wants_contacts),
+                Heard::After(held) => (held, false),
+                Heard::Held(astray) => (astray, true),
+            };
+            steady = false;
+            for packet in &before {
+                self.take(packets, None, packet, out);
+            }
+            if !is_held {
+                self.take(packets, Some(index), packet, out);
             }
         }
         if let Some(now) = self.clock.now() {
             self.run(packets, now, out);
         }
-        out.sort();
-        in_order
+        self.finish(out);
+        steady
     }
 
-    /// Time has come this far: ends and reports what is due.
+    /// Takes one packet: that at `index` of those at hand, or one that was held back.
+    fn take(
+        &mut self,
+        packets: &[Packet],
+        index: Option<usize>,
+        packet: &Packet,
+        out: &mut Output,
+    ) {
+        let point = self.point(packet);
+        let before = self.clock.now();
+        let (moment, set_back) = self.clock.arrive(point, packet.time);
+        if set_back && let Some(before) = before {
+            self.run(packets, before, out);
+            let moment = Moment { now: before, ..moment };
+            let point = Some(point).filter(|_| !self.clock.is_single());
+            self.tables.iter_mut().for_each(|table| table.set_back(point, moment, out));
+        }
+        if out.wants_contacts {
+            if self.tally.is_over(moment.now) {
+                self.run(packets, before.unwrap_or(moment.now), out);
+                self.tell(out);
+            }
+            self.tally.count(packet, moment.now);
+        }
+        if let Some(index) = index
+            && self.tables.len() > 1
+        {
+            self.assign(index, packet, moment, out.wants_contacts);
+            return;
+        }
+        // A shard alone does its work as it comes; so is work done that waited for its time.
+        if let Some(before) = before
+            && self.tables.len() > 1
+        {
+            self.run(packets, before, out);
+        }
+        let shard = self.shard(&packet.outer, packet);
+        if let Some(table) = self.tables.get_mut(shard) {
+            walk(&self.policy, table, packet, moment, out);
+        }
+        if out.wants_contacts
+            && let Some(quoted) = refused(packet)
+        {
+            let shard = self.shard(quoted, packet);
+            if let Some(table) = self.tables.get_mut(shard) {
+                refuse(table, packet, moment, out);
+            }
+        }
+    }
+
+    /// Takes the packets that were held back, as no others come that could tell whether their times
+    /// are right.
+    pub fn release(&mut self, out: &mut Output) {
+        self.completed = out.contacts.len();
+        for packet in self.clock.release() {
+            self.take(&[], None, &packet, out);
+        }
+        if let Some(now) = self.clock.now() {
+            self.run(&[], now, out);
+        }
+        self.finish(out);
+    }
+
+    /// Counts what came of the batch, and puts it into order.
+    fn finish(&mut self, out: &mut Output) {
+        self.complete(out);
+        out.sort();
+    }
+
+    /// Counts the handshakes among the contacts that are new.
+    fn complete(&mut self, out: &Output) {
+        let new = out.contacts.iter().skip(self.completed);
+        self.tally.complete(new.map(|report| &report.record));
+        self.completed = out.contacts.len();
+    }
+
+    /// Tells the counts of a second that is over; all that came in it has been done.
+    fn tell(&mut self, out: &mut Output) {
+        self.complete(out);
+        self.tally.tell(out);
+        self.completed = out.contacts.len();
+    }
+
+    /// Whether packets are held back until their times are known to be right.
+    pub fn is_holding(&self) -> bool {
+        self.clock.is_holding()
+    }
+
+    /// Packets show that their time has come this far: ends and reports what is due.
+    pub fn reach(&mut self, shown: Timestamp, out: &mut Output) {
+        if let Some(now) = self.clock.common(shown) {
+            self.advance(now, out);
+        }
+    }
+
+    /// The table's time has come this far: ends and reports what is due.
     pub fn advance(&mut self, now: Timestamp, out: &mut Output) {
+        self.completed = out.contacts.len();
         let moment = self.clock.advance(now);
         self.tables.iter_mut().for_each(|table| table.advance(moment.now, out));
-        out.sort();
+        if self.tally.is_over(moment.now) {
+            self.tell(out);
+        }
+        self.finish(out);
     }
 
     /// Ends all flows.
@@ -141,6 +244,14 @@ impl Shards {
     /// Ends the next `most` flows, in the order in which [`drain`](Self::drain) reports all of them;
     /// true if there are more. Until then no packet may come.
     pub fn drain_part(&mut self, most: usize, out: &mut Output) -> bool {
+        if self.clock.is_holding() {
+            self.release(out);
+        }
+        if self.ending.is_none() {
+            self.completed = out.contacts.len();
+            self.tell(out);
+            self.finish(out);
+        }
         let moment = self.clock.advance(self.clock.now().unwrap_or_default());
         let tables = &mut self.tables;
         let ending = self.ending.get_or_insert_with(|| {
@@ -162,7 +273,7 @@ impl Shards {
         more
     }
 
-    /// The latest event time seen.
+    /// The table's time: the latest event time seen, as long as no clock was set back.
     pub fn now(&self) -> Option<Timestamp> {
         self.clock.now()
     }
@@ -193,8 +304,15 @@ impl Shards {
     }
 
     fn shard(&self, header: &Header, packet: &Packet) -> usize {
-        let vlans = if self.policy.vlan_in_key { packet.vlans } else { Vlans::default() };
-        pair(header, vlans) as usize % self.tables.len()
+        match self.tables.len() {
+            1 => 0,
+            shards => pair(header, self.policy.place(packet).vlans) as usize % shards,
+        }
+    }
+
+    /// Whose clock a packet goes by.
+    fn point(&self, packet: &Packet) -> ObservationPoint {
+        if self.policy.as_zeek { ObservationPoint::default() } else { packet.origin }
     }
 
     /// Lets every shard do its work and come to `now`.
@@ -255,7 +373,8 @@ fn walk(policy: &Policy, table: &mut Table, packet: &Packet, moment: Moment, out
     let header = &packet.outer;
     if !policy.inner && !policy.as_zeek {
         let quoted = packet.inner.first().filter(|_| quotes(header));
-        let arrival = Arrival { packet, header, quoted, moment, depth: 0, parent: None };
+        let place = policy.place(packet);
+        let arrival = Arrival { packet, header, quoted, moment, depth: 0, parent: None, place };
         table.absorb(&arrival, out);
     } else {
         descend(policy, table, packet, moment, out);
@@ -267,18 +386,22 @@ fn descend(policy: &Policy, table: &mut Table, packet: &Packet, moment: Moment, 
     let mut header = &packet.outer;
     let mut parent = None;
     let mut depth = 0;
+    let mut place = policy.place(packet);
     loop {
         let next = packet.inner.get(depth);
         let is_error = quotes(header);
         let carried = next.filter(|_| policy.inner && !is_error && depth < MAX_DEPTH);
         if !(policy.as_zeek && is_unseen_by_zeek(packet, header, depth)) {
             let quoted = next.filter(|_| is_error);
-            let arrival = Arrival { packet, header, quoted, moment, depth, parent };
-            let slot = table.absorb(&arrival, out);
+            let arrival = Arrival { packet, header, quoted, moment, depth, parent, place };
+            let Some(slot) = table.absorb(&arrival, out) else { return };
             parent = carried.map(|_| table.id(slot));
         }
         let Some(carried) = carried else { return };
         header = carried;
+        if !policy.as_zeek {
+            place = place.within(carried.tunnel);
+        }
         depth += 1;
     }
 }
@@ -303,7 +426,7 @@ fn refused(packet: &Packet) -> Option<&Header> {
 fn is_unseen_by_zeek(packet: &Packet, header: &Header, depth: usize) -> bool {
     let room = packet.frame_bytes.saturating_sub(packet.link_bytes());
     let lies = depth == 0 && header.ip_bytes > room;
-    let cut_off = header.layer4 == Layer4::Opaque;
+    let cut_off = matches!(header.layer4, Layer4::Opaque | Layer4::TcpPorts(_));
     lies || match header.transport {
         Transport::TCP | Transport::UDP | Transport::ICMP | Transport::ICMPV6 => cut_off,
         // IPIP, 6in4, GRE, ESP, no next header, mobility.

@@ -1,11 +1,10 @@
 //! One shard of the flow table: packets find their flows or begin them.
 
+mod begin;
 mod deadlines;
+mod followed;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
-};
+use std::sync::{Arc, atomic::AtomicUsize};
 
 use foldhash::{SharedSeed, fast::SeedableRandomState};
 use hashbrown::HashTable;
@@ -15,21 +14,26 @@ use super::{
     clock::Moment,
     contacts,
     entry::{Class, Entry, Progress},
-    fragments::Fragments,
-    key::Oriented,
+    fragments::{First, Fragments},
+    key::{Oriented, Place},
     lists::Lists,
     output::Output,
     policy::{Policy, Timeouts},
     protocols::Protocols,
+    recent::Recent,
     slab::Slab,
     tcp::{self, Segment, State},
 };
 use crate::record::{
-    Checksum, CommunityId, EndReason, FlowTags, Header, Icmp, IcmpPorts, Id, Layer4, Outcome,
-    Packet, Tcp, TcpFlags, Timestamp, Transport, Vlans,
+    Checksum, CommunityId, EndReason, FlowTags, Header, Id, Layer4, Outcome, Packet, Tcp, TcpFlags,
+    Timestamp, Transport,
 };
+use begin::Opened;
+use followed::Followed;
 
 const NEVER: Timestamp = Timestamp::from_nanos(i64::MAX);
+/// First contacts remembered, over all shards; each takes about 40 bytes.
+const MAX_MET: usize = 262_144;
 
 /// The table's state: a seeded hash finds the slot, the slab holds the flow, the lists know which is
 /// due next.
@@ -45,6 +49,13 @@ pub(super) struct Table {
     reporting: Lists<1>,
     fragments: Fragments,
     protocols: Protocols,
+    /// Whether the low end began the flow of a key that is over.
+    roles: Recent<bool>,
+    /// The sources, destinations and ports whose first contact was told.
+    met: Recent<()>,
+    followed: Vec<Followed>,
+    /// When the followed flows are looked at next.
+    survey_at: Timestamp,
     evicted_at: Option<Timestamp>,
     /// Nothing is due before this.
     earliest: Timestamp,
@@ -52,7 +63,6 @@ pub(super) struct Table {
     timeouts: [u64; Class::COUNT],
     /// The table is full of other shards' flows: the one that just began has to go again.
     is_crowded: bool,
-    era: u32,
 }
 
 /// One header of a packet, on its way into the table.
@@ -66,14 +76,26 @@ pub(super) struct Arrival<'a> {
     /// How many tunnels it lies in.
     pub(super) depth: usize,
     pub(super) parent: Option<Id>,
+    /// What tells it from packets with its addresses and ports elsewhere.
+    pub(super) place: Place,
 }
 
 // === impl Table ===
 
 impl Table {
-    pub(super) fn new(policy: Arc<Policy>, population: Arc<AtomicUsize>, seed: u64) -> Self {
+    /// One of `shards` tables.
+    pub(super) fn new(
+        policy: Arc<Policy>,
+        population: Arc<AtomicUsize>,
+        shards: usize,
+        seed: u64,
+    ) -> Self {
         Self {
             timeouts: Class::ALL.map(|class| timeout(&policy.timeouts, class)),
+            roles: Recent::new(policy.remembered.div_ceil(shards)),
+            met: Recent::new(MAX_MET.div_ceil(shards)),
+            followed: Vec::new(),
+            survey_at: NEVER,
             policy,
             population,
             hasher: SeedableRandomState::with_seed(seed, SharedSeed::global_random()),
@@ -86,45 +108,54 @@ impl Table {
             evicted_at: None,
             earliest: NEVER,
             is_crowded: false,
-            era: 0,
         }
     }
 
-    /// Takes one header; the id of its flow is for the headers it carries.
-    pub(super) fn absorb(&mut self, arrival: &Arrival<'_>, out: &mut Output) -> u32 {
+    /// Takes one header; the slot of its flow is for the headers it carries. `None`: the header is
+    /// damaged, and so counts for nothing.
+    pub(super) fn absorb(&mut self, arrival: &Arrival<'_>, out: &mut Output) -> Option<u32> {
         let &Arrival { packet, header, moment, .. } = arrival;
         if moment.now >= self.earliest {
             self.advance(moment.now, out);
         }
-        self.era = moment.era;
-        let oriented = self.orient(packet, header, moment);
+        let is_damaged = header.checksums.ip == Checksum::Bad && !self.policy.ignore_checksums;
+        if is_damaged {
+            out.discarded += u64::from(arrival.depth == 0);
+            return None;
+        }
+        let first = self.first(arrival);
+        let layer4 = first.map_or(Layer4::Opaque, |first| first.layer4);
+        let transport = first.map_or(header.transport, |first| first.transport);
+        let oriented = Oriented::of(header, transport, &layer4, arrival.place);
         if out.wants_contacts
             && arrival.depth == 0
             && let Some((outcome, port)) = contacts::probe(header)
         {
-            let contact = contacts::of_packet(header, port, outcome, packet.time);
+            let contact = contacts::of_packet(packet, header, port, outcome);
             out.contact(moment, contact);
         }
         let hash = self.hasher.hash_one(oriented.key);
-        let found = self.find(hash, &oriented);
-        let slot = match (found, &header.layer4) {
+        let first = first.unwrap_or(First::alone(header, Layer4::Opaque));
+        let slot = match (self.find(hash, &oriented), &header.layer4) {
             (Some(slot), Layer4::Tcp(tcp))
-                if tcp.flags.has(TcpFlags::SYN) && self.is_reuse(slot, tcp) =>
+                if tcp.flags.0 & (TcpFlags::SYN | TcpFlags::RST) != 0
+                    && !self.is_discounted(header) =>
             {
-                let old = self.flows.get(slot);
-                let ordinal = if old.first() == packet.time { old.ordinal() + 1 } else { 0 };
-                self.end(slot, EndReason::Forced, moment, out);
-                self.begin(hash, &oriented, arrival, ordinal, out)
+                self.open(slot, hash, &oriented, tcp, arrival, out)
             }
-            (Some(slot), _) => slot,
-            (None, _) => self.begin(hash, &oriented, arrival, 0, out),
+            (Some(slot), _) => Opened { slot, is_challenge: false },
+            (None, _) => {
+                let slot = self.begin(hash, &oriented, arrival, &first, 0, out);
+                Opened { slot, is_challenge: false }
+            }
         };
-        self.update(slot, &oriented, arrival, out);
+        let Opened { slot, is_challenge } = slot;
+        self.update(slot, &oriented, arrival, &first, is_challenge, out);
         if self.is_crowded {
             self.is_crowded = false;
             self.end(slot, EndReason::LackOfResources, moment, out);
         }
-        slot
+        Some(slot)
     }
 
     /// An ICMP error quotes this header: an attempt it belongs to has failed.
@@ -136,8 +167,8 @@ impl Table {
         out: &mut Output,
     ) {
         self.advance(moment.now, out);
-        self.era = moment.era;
-        let oriented = Oriented::of(quoted, quoted.layer4.ports(), self.vlans(packet));
+        let place = self.policy.place(packet);
+        let oriented = Oriented::of(quoted, quoted.transport, &quoted.layer4, place);
         let hash = self.hasher.hash_one(oriented.key);
         if let Some(slot) = self.find(hash, &oriented) {
             let entry = self.flows.get_mut(slot);
@@ -159,133 +190,55 @@ impl Table {
         self.flows.get(slot).id(&self.policy)
     }
 
-    /// The flow that a header belongs to.
-    fn orient(&mut self, packet: &Packet, header: &Header, moment: Moment) -> Oriented {
-        let vlans = self.vlans(packet);
-        let ports = match (header.fragment, &header.layer4) {
-            (_, Layer4::Sctp(_)) if self.policy.as_zeek => None,
-            (Some(fragment), _) => self.fragments.ports(header, fragment, vlans, moment.now),
-            (None, layer4) => layer4.ports(),
-        };
-        Oriented::of(header, ports, vlans)
-    }
-
-    /// The VLANs that tell a packet's flow from others.
-    fn vlans(&self, packet: &Packet) -> Vlans {
-        if self.policy.vlan_in_key { packet.vlans } else { Vlans::default() }
+    /// What the first fragment of a header's packet said, if it was seen; of a packet in one piece,
+    /// what its header says.
+    fn first(&mut self, arrival: &Arrival<'_>) -> Option<First> {
+        let &Arrival { header, moment, place, .. } = arrival;
+        match (header.fragment, header.layer4) {
+            (_, Layer4::Sctp(_)) if self.policy.as_zeek => {
+                Some(First::alone(header, Layer4::Opaque))
+            }
+            (Some(fragment), _) => self.fragments.first(header, fragment, place, moment.now),
+            (None, layer4) => Some(First::alone(header, layer4)),
+        }
     }
 
     #[inline]
     fn find(&self, hash: u64, oriented: &Oriented) -> Option<u32> {
+        if let Some(teid) = oriented.teid {
+            return self.find_in_gtp(hash, oriented, teid);
+        }
         self.index.find(hash, |slot| self.flows.get(*slot).key == oriented.key).copied()
     }
 
-    fn is_reuse(&self, slot: u32, tcp: &Tcp) -> bool {
-        let [initiator, responder] = &self.flows.get(slot).sides;
-        tcp::is_reuse(tcp, initiator, responder)
+    /// Each direction in GTP-U has a TEID of its own: the first packet the other way tells which two
+    /// belong together.
+    fn find_in_gtp(&self, hash: u64, oriented: &Oriented, teid: u32) -> Option<u32> {
+        let suits = |slot: &u32, certain: bool| {
+            let entry = self.flows.get(*slot);
+            entry.key == oriented.key && entry.suits(teid, oriented.from_low) == Some(certain)
+        };
+        let certain = self.index.find(hash, |slot| suits(slot, true));
+        certain.or_else(|| self.index.find(hash, |slot| suits(slot, false))).copied()
     }
 
-    /// Puts a new flow into the table, and what it takes the place of out of it.
-    fn begin(
+    /// Whether a packet counts only as a letter: its checksum is wrong, and that matters.
+    fn is_discounted(&self, header: &Header) -> bool {
+        header.checksums.transport == Checksum::Bad && !self.policy.ignore_checksums
+    }
+
+    fn update(
         &mut self,
-        hash: u64,
+        slot: u32,
         oriented: &Oriented,
         arrival: &Arrival<'_>,
-        ordinal: u64,
+        first: &First,
+        is_challenge: bool,
         out: &mut Output,
-    ) -> u32 {
-        let &Arrival { packet, header, quoted, moment, .. } = arrival;
-        let flipped = self.sender_is_responder(oriented, header);
-        let icmp = match header.layer4 {
-            Layer4::Icmp(message) if flipped => Icmp {
-                kind: u8::try_from(oriented.ports.destination).unwrap_or(0),
-                code: message.code,
-            },
-            Layer4::Icmp(message) => message,
-            _ => Icmp { kind: 0, code: 0 },
-        };
-        let low_initiates = oriented.from_low != flipped;
-        let mut entry =
-            Entry::new(oriented, low_initiates, packet.time, moment, packet.vlans, icmp);
-        // Where flows of this key and start may have come and gone, the packet's own number tells
-        // this one apart, above all that are counted.
-        let ordinal = if moment.late || self.evicted_at == Some(packet.time) {
-            let packet = (u64::from(packet.epoch) << 40) ^ packet.number;
-            (1 << 63) | ((arrival.depth as u64) << 60) ^ packet
-        } else {
-            ordinal
-        };
-        let related = quoted.map(CommunityId::of);
-        if ordinal != 0 || related.is_some() || arrival.parent.is_some() {
-            let rare = entry.rare();
-            (rare.ordinal, rare.related, rare.parent) = (ordinal, related, arrival.parent);
-        }
-        if header.fragment.is_some_and(|fragment| fragment.offset > 0)
-            && header.layer4.ports().is_none()
-            && entry.key.end(true).1.is_none()
-        {
-            entry.tags.insert(FlowTags::PORTLESS_FRAGMENTS);
-        }
-        if out.wants_contacts
-            && arrival.depth == 0
-            && let Some(outcome) = contacts::beginning(header, oriented, flipped)
-        {
-            if outcome == Outcome::Attempt {
-                entry.contact = Progress::Attempted;
-            }
-            let port = if outcome == Outcome::Echo { 0 } else { oriented.ports.destination };
-            out.contact(moment, contacts::of_packet(header, port, outcome, packet.time));
-        }
-        if self.population.fetch_add(1, Ordering::Relaxed) >= self.policy.max_flows {
-            self.evict(moment, out);
-        }
-        entry.class = Class::Other;
-        entry.due = NEVER;
-        let (slot, is_new) = self.flows.insert(entry);
-        if is_new {
-            self.waiting.grow();
-            self.reporting.grow();
-        }
-        let (flows, hasher) = (&self.flows, &self.hasher);
-        self.index.insert_unique(hash, slot, |slot| hasher.hash_one(flows.get(*slot).key));
-        self.waiting.join(Class::Other as usize, slot);
-        self.reporting.join(0, slot);
-        if let Some(active) = self.policy.timeouts.active {
-            self.earliest = self.earliest.min(moment.now.saturating_add(active));
-        }
-        slot
-    }
-
-    /// Whether the sender of a flow's first packet is its responder.
-    fn sender_is_responder(&self, oriented: &Oriented, header: &Header) -> bool {
-        let ports = oriented.ports;
-        let serves = |port| self.policy.server_ports.contains(header.transport, port);
-        match header.layer4 {
-            Layer4::Tcp(tcp) => {
-                let syn = tcp.flags.has(TcpFlags::SYN);
-                if syn && !tcp.flags.has(TcpFlags::ACK) {
-                    false
-                } else if serves(ports.destination) {
-                    // Both may be servers: the lower port is the likelier one.
-                    !syn && serves(ports.source) && ports.source < ports.destination
-                } else {
-                    serves(ports.source)
-                }
-            }
-            Layer4::Icmp(message) => {
-                // Router and neighbour advertisements come unasked, too.
-                let asked = !matches!(
-                    (header.transport, message.kind),
-                    (Transport::ICMP, 9) | (Transport::ICMPV6, 131 | 134 | 136)
-                );
-                asked && !self.policy.as_zeek && IcmpPorts::of(header.transport, message).reply
-            }
-            _ => serves(ports.source) && !serves(ports.destination) && !is_broadcast(header),
-        }
-    }
-
-    fn update(&mut self, slot: u32, oriented: &Oriented, arrival: &Arrival<'_>, out: &mut Output) {
+    ) {
         let &Arrival { packet, header, moment, .. } = arrival;
+        let discounted = self.is_discounted(header);
+        let as_zeek = self.policy.as_zeek;
         let entry = self.flows.get_mut(slot);
         // The dissector names what the outermost header carries.
         if let Some(name) = &packet.protocol
@@ -297,55 +250,96 @@ impl Table {
         if packet.damaged {
             entry.tags.insert(FlowTags::DAMAGED);
         }
-        let checksum = header.checksums.transport;
-        if checksum == Checksum::Bad {
+        if header.checksums.transport == Checksum::Bad {
             entry.tags.insert(FlowTags::BAD_CHECKSUM);
         }
-        let discounted = checksum == Checksum::Bad && !self.policy.ignore_checksums;
+        if let Some(quoted) = arrival.quoted {
+            entry.relate(CommunityId::of(quoted));
+        }
+        if let Some(teid) = oriented.teid {
+            entry.rare().teids[usize::from(!oriented.from_low)] = Some(teid);
+        }
         if let Layer4::Tcp(tcp) = &header.layer4
             && !discounted
+            && !is_challenge
         {
-            put_right(entry, tcp, oriented.from_low);
+            put_right(entry, tcp, oriented.from_low, as_zeek);
         }
-        let by_initiator = entry.is_by_initiator(oriented.from_low);
         if discounted {
+            let by_initiator = entry.is_by_initiator(oriented.from_low);
             let (own, _, history) = entry.sides_of(by_initiator);
             own.bad_checksum(by_initiator, history);
         } else {
-            let before = [entry.sides[0].state, entry.sides[1].state];
-            entry.extend(packet.time);
-            let bytes = ip_bytes(packet, header, self.policy.as_zeek);
-            let (own, peer, history) = entry.sides_of(by_initiator);
-            own.count(1, bytes);
-            if arrival.depth == 0 && !own.is_placed() {
-                own.set_mac(packet.source_mac);
-                peer.set_mac(packet.destination_mac);
-            }
-            match &header.layer4 {
-                Layer4::Tcp(tcp) => {
-                    let whole = packet.captured_bytes >= packet.frame_bytes;
-                    let payload_seen = whole || !self.policy.as_zeek;
-                    let segment = Segment { tcp, by_initiator, payload_seen };
-                    tcp::take(segment, own, peer, history);
-                }
-                Layer4::Udp(..) => own.datagram(by_initiator, history),
-                _ => {}
-            }
-            if entry.contact.is_open()
-                && let Some((outcome, proven)) =
-                    contacts::answer(entry, header, by_initiator, before)
-            {
-                entry.contact = Progress::Answered;
-                let contact = contacts::of_flow(entry, outcome, proven, packet.time);
-                out.contact(moment, contact);
-            }
+            self.count(slot, oriented, arrival, first, is_challenge, out);
         }
-        let class = entry.class();
+        let entry = self.flows.get_mut(slot);
+        let class = entry.class(as_zeek);
+        if matches!(class, Class::Closed | Class::Reset) && entry.contact == Progress::Followed {
+            self.tell_end(slot, packet.time, moment, out);
+        }
+        let entry = self.flows.get_mut(slot);
         if class != entry.class || entry.due == NEVER {
             self.wait(slot, class, moment.now);
         } else if class.is_renewed() {
             entry.due = moment.now.saturating_add(self.timeouts[class as usize]);
             self.waiting.renew(class as usize, slot);
+        }
+    }
+
+    /// Counts a packet in its flow, and moves the states of its sides.
+    fn count(
+        &mut self,
+        slot: u32,
+        oriented: &Oriented,
+        arrival: &Arrival<'_>,
+        first: &First,
+        is_challenge: bool,
+        out: &mut Output,
+    ) {
+        let &Arrival { packet, header, moment, .. } = arrival;
+        let as_zeek = self.policy.as_zeek;
+        let entry = self.flows.get_mut(slot);
+        let by_initiator = entry.is_by_initiator(oriented.from_low);
+        let before = [entry.sides[0].state, entry.sides[1].state];
+        entry.extend(packet.time);
+        let bytes = ip_bytes(packet, header, arrival.depth, as_zeek);
+        let (own, peer, history) = entry.sides_of(by_initiator);
+        own.count(1, bytes);
+        if arrival.depth == 0 && !own.is_placed() {
+            own.set_mac(packet.source_mac);
+            peer.set_mac(packet.destination_mac);
+        }
+        let mut believed = !is_challenge;
+        match &header.layer4 {
+            Layer4::Tcp(tcp) if is_challenge => {
+                tcp::pass_by(tcp, own, by_initiator, history);
+            }
+            Layer4::Tcp(tcp) => {
+                let whole = packet.captured_bytes >= packet.frame_bytes;
+                let payload_seen = whole || !as_zeek;
+                let segment = Segment { tcp, by_initiator, payload_seen, as_zeek };
+                believed = tcp::take(segment, own, peer, history);
+            }
+            Layer4::Udp(..) => own.datagram(by_initiator, history),
+            _ => {
+                if let Some(stream) = first.stream(header) {
+                    tcp::resume(stream, own, by_initiator, history);
+                }
+            }
+        }
+        if entry.contact.is_open()
+            && believed
+            && let Some((outcome, proven)) = contacts::answer(entry, header, by_initiator, before)
+        {
+            entry.contact = Progress::Answered;
+            let contact = contacts::of_flow(entry, outcome, proven, packet.time);
+            let follows = (outcome, proven) == (Outcome::Success, true)
+                && contact.transport == Transport::TCP
+                && contacts::is_followed_port(contact.port);
+            out.contact(moment, contact);
+            if follows {
+                self.follow(slot, moment.now);
+            }
         }
     }
 }
@@ -358,25 +352,28 @@ fn timeout(timeouts: &Timeouts, class: Class) -> u64 {
         Class::Attempt => timeouts.tcp_attempt - answer,
         Class::Established => timeouts.tcp_established,
         Class::Closed => timeouts.tcp_closed,
+        Class::Reset => timeouts.tcp_reset,
         Class::Udp => timeouts.udp,
         Class::Icmp => timeouts.icmp,
         Class::Other => timeouts.other,
     }
 }
 
-/// Exchanges the roles of a handshake whose SYN-ACK was seen first, once the other side shows that it
-/// is the one who began: by the SYN itself, an ACK or payload.
-fn put_right(entry: &mut Entry, tcp: &Tcp, from_low: bool) {
+/// Exchanges the roles of a handshake whose SYN-ACK was seen first, once it is known to be none of an
+/// opening from both sides: by the SYN itself, or by an ACK or payload of either side.
+fn put_right(entry: &mut Entry, tcp: &Tcp, from_low: bool, as_zeek: bool) {
     let [initiator, responder] = &entry.sides;
-    if entry.is_by_initiator(from_low)
-        || initiator.state != State::SynAckSent
-        || responder.state != State::Inactive
-    {
+    if initiator.state != State::SynAckSent || responder.state != State::Inactive {
         return;
     }
     let control = TcpFlags::SYN | TcpFlags::FIN | TcpFlags::RST | TcpFlags::ACK;
     let goes_on = tcp.flags.0 & control == TcpFlags::ACK;
-    if goes_on || tcp::is_reversal(tcp, initiator, responder) {
+    let by_other = !entry.is_by_initiator(from_low);
+    // Zeek looks at the history, which has to be that one letter.
+    if !by_other && as_zeek && entry.history.len() != 1 {
+        return;
+    }
+    if goes_on || (by_other && tcp::is_reversal(tcp, initiator, responder)) {
         entry.flip();
         tcp::establish(&mut entry.sides[1]);
         if !goes_on {
@@ -385,14 +382,15 @@ fn put_right(entry: &mut Entry, tcp: &Tcp, from_low: bool) {
     }
 }
 
-/// The IP packet's length; of one that offloading left without, what the frame holds.
-fn ip_bytes(packet: &Packet, header: &Header, as_zeek: bool) -> u64 {
-    if header.ip_bytes > 0 || as_zeek {
+/// The IP packet's length, but no more than the frame holds; of one that offloading left without,
+/// what the frame holds.
+fn ip_bytes(packet: &Packet, header: &Header, depth: usize, as_zeek: bool) -> u64 {
+    if as_zeek {
         return header.ip_bytes.into();
     }
-    packet.frame_bytes.saturating_sub(packet.link_bytes()).into()
-}
-
-fn is_broadcast(header: &Header) -> bool {
-    matches!(header.destination, std::net::IpAddr::V4(address) if address.is_broadcast())
+    let room = packet.frame_bytes.saturating_sub(packet.link_bytes());
+    match header.ip_bytes {
+        0 if depth == 0 => room.into(),
+        bytes => bytes.min(room).into(),
+    }
 }

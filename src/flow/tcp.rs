@@ -6,7 +6,10 @@
 
 mod machine;
 
-pub(super) use self::machine::{conn_state, establish, is_over, is_reuse, is_reversal, take};
+pub(super) use self::machine::{
+    Opening, conn_state, establish, is_over, is_reversal, opening, opening_as_zeek, pass_by,
+    resume, take,
+};
 use crate::record::{History, Letter, MacAddress, Tcp, TcpFlags};
 
 /// What an endpoint has done so far.
@@ -75,6 +78,12 @@ const SEVERAL: u16 = 1 << 11;
 const MAC: u16 = 1 << 12;
 /// It has sent anything at all.
 const ACTIVE: u16 = 1 << 13;
+/// Its start is known, from itself or from what its peer acknowledged.
+const PLACED: u16 = 1 << 14;
+
+/// A RST whose number is further than this from what was sent lies outside the window: the largest that
+/// is offered without scaling. Larger ones may be offered, but then data comes before the RST.
+const LARGEST_WINDOW: u32 = 65_535;
 
 /// A jump in sequence numbers that a SYN or RST is not believed, in bytes (Zeek's value).
 const IMPLAUSIBLE_JUMP: i32 = 1 << 20;
@@ -86,6 +95,8 @@ pub(super) struct Segment<'a> {
     pub(super) by_initiator: bool,
     /// Whether the payload was captured, as far as that matters.
     pub(super) payload_seen: bool,
+    /// Whether to judge as Zeek does.
+    pub(super) as_zeek: bool,
 }
 
 // === impl Side ===
@@ -140,6 +151,11 @@ impl Side {
         }
     }
 
+    /// Whether it went on after its SYN: it acknowledged something, or sent payload.
+    pub(super) fn has_gone_on(&self) -> bool {
+        self.marks & (ACKED | DATA) != 0
+    }
+
     fn has(&self, mark: u16) -> bool {
         self.marks & mark != 0
     }
@@ -164,10 +180,11 @@ impl Side {
         self.last = last;
         self.next = start.wrapping_add(1);
         self.beyond = (0, 0);
-        self.marks &= !(WRAPPED | SEVERAL);
+        self.marks = self.marks & !(WRAPPED | SEVERAL) | PLACED;
     }
 
-    fn begin(&mut self, tcp: &Tcp, past: u32) {
+    /// Starts the sequence space if this segment does; says whether it did.
+    fn begin(&mut self, tcp: &Tcp, past: u32) -> bool {
         let syn = tcp.flags.has(TcpFlags::SYN);
         match self.state {
             State::Inactive | State::Established | State::Partial if syn => {
@@ -181,8 +198,16 @@ impl Side {
             State::Reset if syn && self.before == State::Inactive => {
                 self.place(tcp.sequence, past);
             }
-            _ => {}
+            _ => return false,
         }
+        true
+    }
+
+    /// Whether a RST of its lies outside the window that its peer offers.
+    fn is_outside(&self, tcp: &Tcp) -> bool {
+        let reached = if delta(self.next, self.last) > 0 { self.next } else { self.last };
+        let distance = delta(tcp.sequence, reached).unsigned_abs();
+        self.state != State::Inactive && distance > LARGEST_WINDOW
     }
 
     /// Whether a sequence number lies before the start of what was seen.
@@ -226,7 +251,8 @@ impl Side {
 
     /// Moves the highest byte sent; a segment with payload that does not is a retransmission.
     #[inline]
-    fn advance(&mut self, tcp: &Tcp, past: u32, by_initiator: bool, history: &mut History) {
+    fn advance(&mut self, segment: Segment<'_>, past: u32, is_first: bool, history: &mut History) {
+        let Segment { tcp, by_initiator, as_zeek, .. } = segment;
         let ahead = delta(past, self.last);
         let implausible = ahead.unsigned_abs() > IMPLAUSIBLE_JUMP.unsigned_abs();
         if (tcp.flags.has(TcpFlags::SYN) || tcp.flags.has(TcpFlags::RST)) && implausible {
@@ -238,7 +264,7 @@ impl Side {
         } else if self.state == State::Reset {
         } else if ahead > 0 {
             self.reach(past);
-        } else if tcp.payload_bytes > 0 {
+        } else if tcp.payload_bytes > 0 && (as_zeek || !is_first) {
             self.retransmissions = self.retransmissions.saturating_add(1);
             if is_power_of_ten(self.retransmissions) {
                 history.push(Letter::Retransmission, by_initiator);

@@ -1,19 +1,28 @@
 //! The flow table over packets made by hand, in simulated time.
 
 mod contacts;
+mod opening;
 pub(super) mod packets;
+mod places;
 mod properties;
 mod tcp;
 mod time;
 mod tunnels;
 
 use super::{Output, Policy, Shards, Timeouts};
-use crate::record::{Contact, EndReason, Flow, FlowTags, Packet};
+use crate::record::{Contact, EndReason, Flow, FlowTags, Outcome, Packet};
 
 use packets::{CLIENT, SERVER, at, icmp, udp};
 
 /// Runs packets through a table of one shard, and what is left at the end.
 fn run(policy: Policy, packets: &[Packet]) -> (Vec<Flow>, Vec<Contact>) {
+    let (flows, mut contacts) = run_counting(policy, packets);
+    contacts.retain(|contact| !matches!(contact.outcome, Outcome::Counts { .. }));
+    (flows, contacts)
+}
+
+/// The same with the counts of each second.
+fn run_counting(policy: Policy, packets: &[Packet]) -> (Vec<Flow>, Vec<Contact>) {
     let mut table = Shards::new(policy, 1);
     let mut out = Output { wants_contacts: true, ..Output::default() };
     table.absorb(packets, &mut out);

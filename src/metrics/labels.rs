@@ -33,6 +33,8 @@ pub enum Reason {
     Unread,
     /// The buffer was full, and `when_full` is `drop_newest`.
     BufferFull,
+    /// The IP header has a wrong checksum, and `ignore_checksums` is false.
+    BadChecksum,
     /// A kind of record that the component does not take; the config's check keeps these away.
     WrongKind,
     /// The record can't be written in the sink's encoding.
@@ -149,6 +151,7 @@ impl Label for Reason {
             Self::Unmatched => "unmatched",
             Self::Unread => "unread",
             Self::BufferFull => "buffer_full",
+            Self::BadChecksum => "bad_checksum",
             Self::WrongKind => "wrong_kind",
             Self::Unencodable => "unencodable",
             Self::Refused => "refused",

@@ -2,13 +2,15 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use super::{Id, Kind, Names, Parties, Record, Records, Timestamp};
+use super::{Id, Kind, Names, ObservationPoint, Parties, Record, Records, Timestamp};
 
 /// A detection or a verdict about one source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Alert {
     /// When it was decided, in event time.
     pub time: Timestamp,
+    /// Where what it goes by was seen.
+    pub origin: ObservationPoint,
     /// Whom it is about.
     pub source: IpAddr,
     /// What was decided.

@@ -130,6 +130,16 @@ impl History {
         }
     }
 
+    /// Takes the last such event out again.
+    pub fn withdraw(&mut self, letter: Letter, by_initiator: bool) {
+        let code = letter as u8 + if by_initiator { INITIATOR } else { 0 };
+        let last = (0..).zip(self.codes()).filter(|(_, other)| *other == code).last();
+        if let Some((at, _)) = last {
+            let below = (1 << (BITS * at)) - 1;
+            self.0 = self.0 & below | self.0 >> BITS & !below;
+        }
+    }
+
     /// The roles were exchanged: puts `^` in front and exchanges upper and lower case.
     pub fn flip(&mut self) {
         let mut flipped = Self(u128::from(FLIP));
@@ -190,6 +200,22 @@ mod tests {
         assert_eq!(history.to_string(), "HaQ");
         history.flip();
         assert_eq!(history.to_string(), "^hAq");
+    }
+
+    #[test]
+    fn what_is_withdrawn_leaves_no_gap() {
+        let mut history = History::default();
+        for letter in [Letter::Syn, Letter::Data, Letter::Syn, Letter::Ack] {
+            history.push(letter, true);
+        }
+        history.withdraw(Letter::Fin, true);
+        history.withdraw(Letter::Syn, false);
+        assert_eq!(history.to_string(), "SDSA");
+        history.withdraw(Letter::Syn, true);
+        assert_eq!(history.to_string(), "SDA");
+        history.withdraw(Letter::Ack, true);
+        history.withdraw(Letter::Syn, true);
+        assert_eq!(history.to_string(), "D");
     }
 
     #[test]

@@ -2,20 +2,24 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use super::{Kind, Record, Records, TcpFlags, Timestamp, Transport};
+use super::{Kind, ObservationPoint, Record, Records, TcpFlags, Timestamp, Transport};
 
-/// A source's first contact with a (destination, port), or news of how it ended.
+/// A source's contact with a (destination, port), or news of it: every connection to a port where
+/// people log in or that web servers use, of others the first one. What is about a source alone has
+/// no destination (the unspecified address), what is about a destination alone no source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Contact {
     /// When it happened.
     pub time: Timestamp,
+    /// Where it was seen.
+    pub origin: ObservationPoint,
     /// Who made the contact.
     pub source: IpAddr,
     /// Whom it met.
     pub destination: IpAddr,
     /// The destination's port; 0 where the transport has none.
     pub port: u16,
-    /// The transport.
+    /// The transport; 0 of counts over all.
     pub transport: Transport,
     /// What came of it.
     pub outcome: Outcome,
@@ -43,12 +47,31 @@ pub enum Outcome {
     AckProbe,
     /// An ICMP echo request.
     Echo,
-    /// Packets and SYNs of the source since its last report.
+    /// A connection that had succeeded is over; only on ports where people log in and of web servers.
+    Ended {
+        /// From its first packet on, in nanoseconds.
+        duration_nanos: u64,
+        /// IP bytes that the source sent.
+        sent_bytes: u64,
+        /// IP bytes that it received.
+        received_bytes: u64,
+    },
+    /// The connections of a source to this port of web servers, wherever, that are open; told every
+    /// 10 s.
+    Open {
+        /// How many.
+        count: u32,
+        /// IP bytes both ways since they were last told.
+        bytes: u64,
+    },
+    /// What a source sent within a second, or how often a (destination, port) was tried in it.
     Counts {
-        /// Packets.
+        /// Packets of the source; 0 of a destination.
         packets: u64,
         /// SYNs without ACK.
         syns: u64,
+        /// Handshakes of the destination that were completed; 0 of a source.
+        completed: u64,
     },
 }
 

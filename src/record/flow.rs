@@ -5,8 +5,8 @@ use std::{net::IpAddr, sync::Arc};
 use schemars::JsonSchema;
 
 use super::{
-    CommunityId, ConnState, History, Icmp, Id, Kind, MacAddress, Names, Parties, Record, Records,
-    TcpFlags, Timestamp, Transport, Vlans,
+    CommunityId, ConnState, History, Icmp, Id, Kind, MacAddress, Names, ObservationPoint, Parties,
+    Record, Records, TcpFlags, Timestamp, Transport, Vlans,
 };
 
 /// One report of a bidirectional flow. Counters are those since the last report, so sums are right;
@@ -29,6 +29,8 @@ pub struct Flow {
     pub initiator: Endpoint,
     /// Who was addressed.
     pub responder: Endpoint,
+    /// Where it was seen.
+    pub origin: ObservationPoint,
     /// VLAN tags of its first packet.
     pub vlans: Vlans,
     /// Type and code of the initiator's ICMP message.
@@ -45,8 +47,9 @@ pub struct Flow {
     pub direction: Option<Direction>,
     /// The Community ID of its addresses and ports; the same in other tools' records of it.
     pub community_id: CommunityId,
-    /// The Community ID of the flow whose packet an ICMP error quotes.
-    pub related_community_id: Option<CommunityId>,
+    /// The Community IDs of the flows whose packets ICMP errors quote, in the order in which they
+    /// came: 8 at most.
+    pub related_community_ids: Vec<CommunityId>,
     /// The flow of the tunnel that carries this one.
     pub parent: Option<Id>,
     /// What else is to be known about it.
@@ -130,6 +133,7 @@ impl Flow {
             ),
             initiator,
             responder,
+            origin: ObservationPoint::default(),
             vlans: Vlans::default(),
             icmp: None,
             conn_state: ConnState::Oth,
@@ -137,7 +141,7 @@ impl Flow {
             end_reason: EndReason::Forced,
             protocol: None,
             direction: None,
-            related_community_id: None,
+            related_community_ids: Vec::new(),
             parent: None,
             tags: FlowTags::default(),
             risk: None,
@@ -180,7 +184,7 @@ impl Record for Flow {
     }
 
     fn memory_bytes(&self) -> usize {
-        size_of::<Self>()
+        size_of::<Self>() + size_of_val(self.related_community_ids.as_slice())
     }
 
     fn identity(&self, _observer: &str) -> Option<(Id, Option<u32>)> {

@@ -14,7 +14,7 @@ use super::Timestamp;
 pub struct Id([u8; 16]);
 
 /// Bytes that are hashed at once: enough for any id whose observer has a usual name.
-const ROOM_BYTES: usize = 128;
+const ROOM_BYTES: usize = 160;
 
 /// Collects the parts of an id, each with its length, so that neighbours can't run together.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
-use super::{Id, Kind, Names, Parties, Record, Records, Timestamp, Transport};
+use super::{Id, Kind, Names, ObservationPoint, Parties, Record, Records, Timestamp, Transport};
 
 /// One frame with an IP layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub struct Packet {
     pub epoch: u32,
     /// Number of the frame within the epoch, from 1.
     pub number: u64,
+    /// Where the frame was seen.
+    pub origin: ObservationPoint,
     /// Length of the frame on the wire, in bytes.
     pub frame_bytes: u32,
     /// Bytes of it that were captured.
@@ -53,6 +55,8 @@ pub struct Header {
     pub source: IpAddr,
     /// Receiver.
     pub destination: IpAddr,
+    /// What the tunnel that carries it is told apart by, if it lies in one that has such a number.
+    pub tunnel: Option<TunnelKey>,
     /// What the header carries, after any IPv6 extension headers.
     pub transport: Transport,
     /// Length of the IP packet, header and payload, in bytes; 0 where offloading left none.
@@ -63,6 +67,17 @@ pub struct Header {
     pub fragment: Option<Fragment>,
     /// What follows.
     pub layer4: Layer4,
+}
+
+/// What tells the contents of tunnels between the same two ends apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TunnelKey {
+    /// The network identifier of VXLAN (RFC 7348) or Geneve (RFC 8926), 24 bits.
+    Vni(u32),
+    /// The tunnel endpoint identifier of GTP-U (3GPP TS 29.281): each direction has its own.
+    Teid(u32),
+    /// The key of GRE (RFC 2890).
+    Gre(u32),
 }
 
 /// Where a fragment belongs.

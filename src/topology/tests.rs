@@ -87,7 +87,12 @@ impl Pipeline {
 }
 
 fn raw(numbers: impl IntoIterator<Item = u64>) -> Records {
-    let raw = |number: u64| Raw { line: Bytes::new(), epoch: 0, first: number };
+    let raw = |number: u64| Raw {
+        line: Bytes::new(),
+        epoch: 0,
+        first: number,
+        origin: crate::record::ObservationPoint::default(),
+    };
     Records::Raw(Arc::new(numbers.into_iter().map(raw).collect()))
 }
 

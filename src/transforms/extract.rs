@@ -15,7 +15,7 @@ use crate::{
     ek::{Line, Parser, fields},
     log_limit::LogLimit,
     metrics::{ERRORS, ErrorType, Label, Meter, Reason},
-    record::{Kind, Raw, Records, Timestamp},
+    record::{Kind, ObservationPoint, Raw, Reading, Records, SteadyClock, Timestamp},
 };
 
 /// The port of lines that are no packets, with `on_error: dead_letter`.
@@ -55,6 +55,9 @@ struct Extract {
     parser: Parser,
     on_error: OnError,
     watermark: Option<Watermark>,
+    /// The epoch, and in it the clock of each observation point: a stray time moves no watermark.
+    epoch: u32,
+    clocks: Vec<SteadyClock>,
     meter: Arc<Meter>,
     logged: BTreeMap<&'static str, LogLimit>,
 }
@@ -124,12 +127,25 @@ impl Extract {
             parser: Parser::new(&config.fields),
             on_error: config.on_error,
             watermark: None,
+            epoch: 0,
+            clocks: Vec::new(),
             meter,
             logged: BTreeMap::new(),
         }
     }
 
-    fn advance(&mut self, raw: &Raw, time: Timestamp) {
+    fn advance(&mut self, raw: &Raw, origin: ObservationPoint, time: Timestamp) {
+        if raw.epoch != self.epoch {
+            self.epoch = raw.epoch;
+            self.clocks.clear();
+        }
+        if self.clocks.len() <= origin.index() {
+            self.clocks.resize_with(origin.index() + 1, SteadyClock::default);
+        }
+        let reading = self.clocks.get_mut(origin.index()).map(|clock| clock.read(time));
+        if !matches!(reading, Some(Reading::Steady | Reading::Jumped)) {
+            return;
+        }
         let mark = Watermark { epoch: raw.epoch, time };
         self.watermark = self.watermark.max(Some(mark));
     }
@@ -165,11 +181,11 @@ impl Extract {
         for raw in lines {
             match self.parser.parse(raw) {
                 Ok(Line::Packet(packet)) => {
-                    self.advance(raw, packet.time);
+                    self.advance(raw, packet.origin, packet.time);
                     packets.push(packet);
                 }
-                Ok(Line::NotIp(time)) => {
-                    self.advance(raw, time);
+                Ok(Line::NotIp(time, origin)) => {
+                    self.advance(raw, origin, time);
                     filtered += 1;
                 }
                 Ok(Line::Index) => filtered += 1,
@@ -250,8 +266,12 @@ mod tests {
         }
 
         fn apply(&mut self, epoch: u32, lines: &[&[u8]]) -> Vec<(Port, Batch)> {
-            let lines =
-                lines.iter().map(|line| Raw { line: line.to_vec().into(), epoch, first: 0 });
+            let lines = lines.iter().map(|line| Raw {
+                line: line.to_vec().into(),
+                epoch,
+                first: 0,
+                origin: ObservationPoint::default(),
+            });
             let batch = Batch {
                 records: Records::Raw(Arc::new(lines.collect())),
                 ack: self.receipts.open(),
@@ -358,7 +378,12 @@ mod tests {
 
     #[test]
     fn a_sample_shows_no_more_than_the_beginning_and_no_control_characters() {
-        let raw = Raw { line: b"\x1b[31m\xff\n".repeat(100).into(), epoch: 0, first: 0 };
+        let raw = Raw {
+            line: b"\x1b[31m\xff\n".repeat(100).into(),
+            epoch: 0,
+            first: 0,
+            origin: ObservationPoint::default(),
+        };
         let sample = sample(&raw).to_string();
         assert!(sample.starts_with(r"\x1b[31m\xff\n") && sample.is_ascii());
         assert!(sample.len() <= 4 * SAMPLE_BYTES);

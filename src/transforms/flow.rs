@@ -35,6 +35,8 @@ const MAX_SECS: u64 = u32::MAX as u64;
 /// Flows that slot numbers can tell apart.
 const MAX_FLOWS: usize = 1 << 31;
 const MAX_WORKERS: usize = 256;
+/// With live input, how long packets whose time is doubted wait for others that agree.
+const DOUBTED_NANOS: u64 = 2_000_000_000;
 
 /// Joins packets into flows of both directions and reports them; on the port `contacts`, tells who
 /// tried to reach whom and what came of it.
@@ -58,10 +60,17 @@ pub struct Config {
     /// well, two tunnels deep (`outer`; `inner` in the profile `zeek`). `inner` runs in one thread.
     pub tunnels: Option<Tunnels>,
     /// Ports that servers listen on, as `443/tcp`: they tell who began a flow whose beginning was not
-    /// seen. By default the ports that Zeek's analyzers know.
+    /// seen. By default the ports that Zeek's analyzers know. Where neither end is listed, the only port
+    /// below 1024 is the server's (TCP; not in the profile `zeek`).
     pub server_ports: Vec<String>,
+    /// Ended flows whose roles are remembered (262,144; 0: none; each takes about 40 bytes): a straggler,
+    /// or a keep-alive after hours, is then reported with the initiator the connection had. The oldest
+    /// go first. For sensors that see many connections, or have little memory.
+    #[schemars(range(max = 67_108_864))]
+    pub remembered: usize,
     /// Whether packets with a wrong checksum count as any other (true). False: only as `c` in the
-    /// history; the `tshark` source has to verify them (`checksums: true`).
+    /// history, and not at all where that of the IP header is wrong; the `tshark` source has to verify
+    /// them (`checksums: true`).
     pub ignore_checksums: bool,
     /// Networks and addresses that are inside, for the direction of a flow (`networks.internal` of the
     /// top level).
@@ -140,6 +149,7 @@ impl Default for Config {
             vlan_in_key: None,
             tunnels: None,
             server_ports: server_ports::DEFAULT.iter().map(|port| (*port).to_owned()).collect(),
+            remembered: 262_144,
             ignore_checksums: true,
             internal_networks: Vec::new(),
             workers: 1,
@@ -164,6 +174,7 @@ impl Config {
             vlan_in_key: self.vlan_in_key.unwrap_or(!as_zeek),
             inner: self.tunnels.map_or(as_zeek, |tunnels| tunnels == Tunnels::Inner),
             server_ports: ports.map_err(|error| Error::configuration(error.to_string()))?,
+            remembered: self.remembered,
             ignore_checksums: self.ignore_checksums,
             internal_networks: if own.is_empty() { inside.clone() } else { own },
             as_zeek,
@@ -221,6 +232,12 @@ impl TimeoutSecs {
             tcp_established: or(self.tcp_established_secs, defaults.tcp_established),
             tcp_attempt: or(self.tcp_attempt_secs, defaults.tcp_attempt),
             tcp_closed: or(self.tcp_closed_secs, defaults.tcp_closed),
+            // Where a RST lingers as a FIN does, one option is for both.
+            tcp_reset: if defaults.tcp_reset == defaults.tcp_closed {
+                or(self.tcp_closed_secs, defaults.tcp_reset)
+            } else {
+                defaults.tcp_reset
+            },
             udp: or(self.udp_secs, defaults.udp),
             icmp: or(self.icmp_secs, defaults.icmp),
             other: or(self.other_secs, defaults.other),
@@ -281,16 +298,20 @@ impl Transform for FlowTransform {
             return;
         };
         let in_order = self.table.absorb(packets, &mut output);
-        // After the clock was set back, the epoch's latest time says nothing of the present.
+        // Where a clock was set back, the epoch's latest time says nothing of the present.
         if in_order
             && batch.watermark > self.watermark
             && let Some(mark) = batch.watermark
         {
-            self.table.advance(mark.time, &mut output);
+            self.table.reach(mark.time, &mut output);
         }
         self.watermark = self.watermark.max(batch.watermark);
         self.heard = now;
-        out.absorbed(packets.len() as u64);
+        let discarded = output.discarded.min(packets.len() as u64);
+        out.absorbed(packets.len() as u64 - discarded);
+        if discarded > 0 {
+            out.discarded(Reason::BadChecksum, discarded);
+        }
         batch.ack.settle(End::Delivered);
         self.emit(output, out);
     }
@@ -299,11 +320,20 @@ impl Transform for FlowTransform {
         if self.clock == Clock::Event {
             return None;
         }
+        if self.table.is_holding() {
+            return Some(self.heard.saturating_add(DOUBTED_NANOS));
+        }
         let wait = self.table.deadline()?.since(self.table.now()?);
         Some(self.heard.saturating_add(wait).saturating_add(QUIET_NANOS))
     }
 
     fn tick(&mut self, now: Timestamp, out: &mut Outbox<'_>) {
+        if self.table.is_holding() && now.since(self.heard) >= DOUBTED_NANOS {
+            let mut output = Self::output(out);
+            self.table.release(&mut output);
+            self.emit(output, out);
+            return;
+        }
         let quiet = now.since(self.heard).saturating_sub(QUIET_NANOS);
         let Some(time) = self.table.now().filter(|_| quiet > 0) else { return };
         let mut output = Self::output(out);

@@ -15,6 +15,7 @@ mod dead_letters;
 mod decode;
 mod elasticsearch;
 mod examples;
+mod flows;
 mod harness;
 mod health;
 mod hostile;
@@ -27,6 +28,7 @@ mod over_http;
 mod project;
 mod protocol;
 mod replay;
+mod reports;
 mod reverse_dns;
 mod route;
 mod schemas;
@@ -55,6 +57,7 @@ fn main() {
         decode::cases(),
         elasticsearch::cases(),
         examples::cases(),
+        flows::cases(),
         harness::cases(),
         health::cases(),
         hostile::cases(),
@@ -67,6 +70,7 @@ fn main() {
         project::cases(),
         protocol::cases(),
         replay::cases(),
+        reports::cases(),
         route::cases(),
         reverse_dns::cases(),
         schemas::cases(),

@@ -168,6 +168,7 @@ fn alerts_and_health_records_are_valid(scene: &Scene) -> Outcome {
     ];
     let alerts = (0..).zip(actions).map(|(ordinal, action)| Alert {
         time: Timestamp::from_nanos(1_700_000_000_000_000_000),
+        origin: tidegate::record::ObservationPoint::default(),
         source: "2001:db8::7".parse().expect("an address"),
         action,
         risk_score: 90 - 15 * u8::try_from(ordinal).expect("few"),

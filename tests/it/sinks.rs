@@ -103,6 +103,7 @@ fn alert(number: u64) -> Alert {
     });
     Alert {
         time: Timestamp::from_nanos(0),
+        origin: tidegate::record::ObservationPoint::default(),
         source: [192, 0, 2, 1].into(),
         action: Action::Alert,
         risk_score: 1,

@@ -1,6 +1,6 @@
 //! Frames made by hand, from the inside out, with right lengths and checksums.
 
-use crate::record::Timestamp;
+use crate::record::{ObservationPoint, Timestamp};
 
 use super::super::{Frame, LinkType};
 
@@ -21,6 +21,7 @@ pub(super) fn frame(link: u16, bytes: &[u8]) -> Frame<'_> {
         time: Timestamp::from_nanos(7),
         epoch: 3,
         number: 9,
+        origin: ObservationPoint::default(),
         link: LinkType(link),
         length: length32(bytes.len()),
         bytes,

@@ -10,7 +10,7 @@ use crate::{
         entry::{Class, Progress},
         output::Output,
     },
-    record::{EndReason, Flow, Id, Outcome, Timestamp},
+    record::{EndReason, Flow, Id, ObservationPoint, Outcome, Timestamp},
 };
 
 impl Table {
@@ -18,7 +18,12 @@ impl Table {
     pub(in crate::flow) fn advance(&mut self, now: Timestamp, out: &mut Output) {
         while now >= self.earliest {
             let due = self.next_due();
-            self.earliest = due.map_or(NEVER, |(_, at)| at);
+            let at = due.map_or(NEVER, |(_, at)| at);
+            if self.survey_at <= at.min(now) && self.survey_at != NEVER {
+                self.survey(out);
+                continue;
+            }
+            self.earliest = at.min(self.survey_at);
             if let Some((slot, at)) = due.filter(|(_, at)| *at <= now) {
                 self.expire(slot, at, out);
             } else {
@@ -29,18 +34,28 @@ impl Table {
 
     /// When something falls due next.
     pub(in crate::flow) fn deadline(&self) -> Option<Timestamp> {
-        self.next_due().map(|(_, at)| at)
+        let due = self.next_due().map(|(_, at)| at);
+        due.into_iter().chain(Some(self.survey_at).filter(|at| *at != NEVER)).min()
     }
 
-    /// Ends all flows.
-    pub(in crate::flow) fn drain(&mut self, moment: Moment, out: &mut Output) {
-        for class in Class::ALL {
-            while let Some(slot) = self.waiting.first(class as usize) {
-                self.end(slot, EndReason::Forced, moment, out);
-            }
+    /// Ends the flows of an observation point whose clock was set back; of `None`, all flows.
+    pub(in crate::flow) fn set_back(
+        &mut self,
+        point: Option<ObservationPoint>,
+        moment: Moment,
+        out: &mut Output,
+    ) {
+        let of_point =
+            |slot: &u32| point.is_none_or(|point| self.flows.get(*slot).key.origin() == point);
+        let lists = Class::ALL.into_iter().flat_map(|class| self.waiting.iter(class as usize));
+        let slots: Vec<_> = lists.filter(of_point).collect();
+        for slot in slots {
+            self.end(slot, EndReason::Forced, moment, out);
         }
-        // A clock that was set back would let them outlive their time.
+        // It may be another capture, of other times and perhaps other hosts.
         self.fragments.clear();
+        self.roles.clear();
+        self.met.clear();
     }
 
     /// All flows by their slots, each with what its report is ordered by: its end and its id.
@@ -83,7 +98,7 @@ impl Table {
 
     /// A flow is due: it ends, is reported, or waits on.
     fn expire(&mut self, slot: u32, at: Timestamp, out: &mut Output) {
-        let moment = Moment { now: at, number: 0, era: self.era, late: false };
+        let moment = Moment { now: at, number: 0, late: false };
         let entry = self.flows.get_mut(slot);
         if entry.due > at {
             entry.reported = at;
@@ -98,7 +113,8 @@ impl Table {
             Class::Fresh => {
                 if entry.contact == Progress::Attempted {
                     entry.contact = Progress::TimedOut;
-                    let contact = contacts::of_flow(entry, Outcome::TimedOut, false, at);
+                    let time = entry.first().saturating_add(self.timeouts[Class::Fresh as usize]);
+                    let contact = contacts::of_flow(entry, Outcome::TimedOut, false, time);
                     out.contact(moment, contact);
                 }
                 if self.timeouts[Class::Attempt as usize] == 0 {
@@ -107,7 +123,7 @@ impl Table {
                     self.wait(slot, Class::Attempt, at);
                 }
             }
-            Class::Closed => self.end(slot, EndReason::EndDetected, moment, out),
+            Class::Closed | Class::Reset => self.end(slot, EndReason::EndDetected, moment, out),
             _ => self.end(slot, EndReason::Idle, moment, out),
         }
     }
@@ -135,10 +151,15 @@ impl Table {
     }
 
     pub(super) fn end(&mut self, slot: u32, reason: EndReason, moment: Moment, out: &mut Output) {
+        let ended = self.flows.get(slot).end();
+        self.tell_end(slot, ended, moment, out);
         let report = self.report(slot, reason);
         let entry = self.flows.get_mut(slot);
         entry.rare = None;
         let hash = self.hasher.hash_one(entry.key);
+        if reason != EndReason::Forced && entry.is_conversation() {
+            self.roles.remember(hash, entry.low_initiates);
+        }
         self.waiting.leave(entry.class as usize, slot);
         self.reporting.leave(0, slot);
         self.flows.remove(slot);

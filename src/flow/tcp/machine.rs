@@ -1,17 +1,30 @@
 //! The states of both endpoints together: what a segment does to them, and what they come to.
 
-use super::{CLOSING, FIN, PAYLOAD, Segment, Side, State, is_power_of_ten};
+use super::{CLOSING, DATA, FIN, PAYLOAD, PLACED, Segment, Side, State, delta, is_power_of_ten};
 use crate::record::{ConnState, History, Letter, Tcp, TcpFlags};
 
-/// Takes one segment: moves the states of both sides and writes the history.
+/// What a SYN is to the flow of its addresses and ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::flow) enum Opening {
+    /// A part of it.
+    Own,
+    /// The beginning of another one.
+    Another,
+    /// Perhaps the beginning of another one: if it is answered. Until then it is a stray, or an
+    /// attack, in one that goes on (RFC 9293 section 3.10.7.4, RFC 5961 section 4).
+    Challenge,
+}
+
+/// Takes one segment: moves the states of both sides and writes the history. False for a RST that
+/// its receiver does not believe.
 #[inline]
 pub(in crate::flow) fn take(
     segment: Segment<'_>,
     own: &mut Side,
     peer: &mut Side,
     history: &mut History,
-) {
-    let Segment { tcp, by_initiator, payload_seen } = segment;
+) -> bool {
+    let Segment { tcp, by_initiator, payload_seen, as_zeek } = segment;
     let flags = tcp.flags;
     let (syn, fin, reset, ack) = (
         flags.has(TcpFlags::SYN),
@@ -20,6 +33,10 @@ pub(in crate::flow) fn take(
         flags.has(TcpFlags::ACK),
     );
     own.flags.0 |= flags.0;
+    if reset && !as_zeek && own.is_outside(tcp) {
+        own.note(segment, history);
+        return false;
+    }
     // A RST's payload is no part of the stream.
     let payload = if reset { 0 } else { tcp.payload_bytes };
     let past = tcp
@@ -27,9 +44,7 @@ pub(in crate::flow) fn take(
         .wrapping_add(payload)
         .wrapping_add(u32::from(syn))
         .wrapping_add(u32::from(fin));
-    if syn || own.state == State::Inactive {
-        own.begin(tcp, past);
-    }
+    let is_first = (syn || own.state == State::Inactive) && own.begin(tcp, past);
     let too_early = own.precedes(tcp.sequence);
     own.note(segment, history);
     if tcp.window == Some(0) && !reset && peer.state != State::Closed && own.state != State::Reset {
@@ -51,7 +66,7 @@ pub(in crate::flow) fn take(
             acknowledged = Some(tcp.acknowledgement);
         }
     }
-    own.advance(tcp, past, by_initiator, history);
+    own.advance(segment, past, is_first, history);
     if syn || fin || reset || own.state == State::Inactive {
         transition(tcp, by_initiator, own, peer);
     }
@@ -68,6 +83,39 @@ pub(in crate::flow) fn take(
     }
     own.settle();
     peer.settle();
+    true
+}
+
+/// Takes a SYN that may begin another connection: it changes nothing in this one.
+pub(in crate::flow) fn pass_by(
+    tcp: &Tcp,
+    own: &mut Side,
+    by_initiator: bool,
+    history: &mut History,
+) {
+    own.flags.0 |= tcp.flags.0;
+    history.push(Letter::Syn, by_initiator);
+}
+
+/// Takes payload of the stream that came in a later fragment of a segment.
+pub(in crate::flow) fn resume(
+    (from, past): (u32, u32),
+    own: &mut Side,
+    by_initiator: bool,
+    history: &mut History,
+) {
+    if past == from {
+        return;
+    }
+    own.once(DATA, Letter::Data, by_initiator, history);
+    own.marks |= PAYLOAD;
+    if delta(past, own.last) > 0 {
+        own.reach(past);
+    }
+    if !own.precedes(from) {
+        own.receive(from, past);
+    }
+    own.settle();
 }
 
 /// The state machine of one endpoint.
@@ -150,8 +198,33 @@ pub(in crate::flow) fn is_over(one: &Side, other: &Side) -> bool {
     closed(one, other) || closed(other, one)
 }
 
-/// Whether a SYN begins another connection of the same ports.
-pub(in crate::flow) fn is_reuse(tcp: &Tcp, initiator: &Side, responder: &Side) -> bool {
+/// What a SYN is, with or without ACK, to a flow whose sides are its sender's and the other.
+pub(in crate::flow) fn opening(tcp: &Tcp, own: &Side, peer: &Side) -> Opening {
+    let is_own = !own.has(PLACED) || tcp.sequence == own.start;
+    let was_reset = own.state == State::Reset || peer.state == State::Reset;
+    let is_over = was_reset || is_over(own, peer) || (own.is_closed() && peer.is_closed());
+    let is_one_way = peer.state == State::Inactive;
+    if tcp.flags.has(TcpFlags::ACK) {
+        // Its SYN was not seen, so this is the first of another connection.
+        return if !is_own && (is_over || is_one_way) { Opening::Another } else { Opening::Own };
+    }
+    match is_own {
+        // The other side has forgotten the connection; even the same number begins anew.
+        _ if was_reset => Opening::Another,
+        true => Opening::Own,
+        // An answer to this SYN can't be seen where there was none to the one before.
+        false if is_over || is_one_way => Opening::Another,
+        false => Opening::Challenge,
+    }
+}
+
+/// What a SYN is in Zeek's eyes.
+pub(in crate::flow) fn opening_as_zeek(tcp: &Tcp, initiator: &Side, responder: &Side) -> Opening {
+    if is_reuse(tcp, initiator, responder) { Opening::Another } else { Opening::Own }
+}
+
+/// Whether a SYN begins another connection of the same ports in Zeek's eyes.
+fn is_reuse(tcp: &Tcp, initiator: &Side, responder: &Side) -> bool {
     if !tcp.flags.has(TcpFlags::SYN) {
         return false;
     }

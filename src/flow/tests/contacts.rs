@@ -1,6 +1,6 @@
 //! What packets tell the judge.
 
-use super::{packets::*, run};
+use super::{packets::*, run, run_counting};
 use crate::{
     flow::Policy,
     record::{Contact, Layer4, Outcome, Packet, Transport},
@@ -124,4 +124,149 @@ fn contacts_of_tunnelled_packets_are_nobodys() {
     let outer = packet(header(CLIENT, SERVER, Transport(47))).at(1);
     let inner = tcp(true, "S", 1, 0, 0).outer;
     assert_eq!(run(policy, &[outer.carrying(inner)]).1, []);
+}
+
+/// A whole connection of the client's from this port to the server's `port`, from `second` on; the
+/// client sends `payload` bytes.
+fn connection(from: u8, port: u16, second: i64, payload: u32, ends: bool) -> Vec<Packet> {
+    let done = 101 + payload;
+    let steps: &[(bool, &str, u32, u32, u32, i64)] = &[
+        (true, "S", 100, 0, 0, 0),
+        (false, "SA", 500, 101, 0, 0),
+        (true, "A", 101, 501, 0, 0),
+        (true, "PA", 101, 501, payload, 1),
+        (true, "FA", done, 501, 0, 2),
+        (false, "FA", 501, done + 1, 0, 3),
+    ];
+    let steps = &steps[..if ends { 6 } else { 4 }];
+    let packets = steps.iter().map(|&(by_client, flags, sequence, ack, payload, later)| {
+        let mut packet = tcp(by_client, flags, sequence, ack, payload).at(second + later);
+        let Layer4::Tcp(tcp) = &mut packet.outer.layer4 else { panic!("{packet:?}") };
+        let own = 40_000 + u16::from(from);
+        (tcp.ports.source, tcp.ports.destination) =
+            if by_client { (own, port) } else { (port, own) };
+        packet
+    });
+    packets.collect()
+}
+
+#[test]
+fn each_try_to_log_in_is_told_with_its_end_and_of_other_ports_the_first() {
+    for (port, told) in [(22, 3), (443, 3), (9_999, 1)] {
+        let packets: Vec<_> =
+            (0..3).flat_map(|n| connection(n, port, i64::from(n) * 10, 50, true)).collect();
+        let contacts = run(Policy::default(), &packets).1;
+        let count = |is: fn(&Outcome) -> bool| {
+            contacts.iter().filter(|contact| is(&contact.outcome)).count()
+        };
+        assert_eq!(count(|outcome| *outcome == Outcome::Attempt), told, "{port}");
+        assert_eq!(count(|outcome| *outcome == Outcome::Success), told, "{port}");
+        let ended: Vec<_> = contacts
+            .iter()
+            .filter(|contact| matches!(contact.outcome, Outcome::Ended { .. }))
+            .map(|contact| (contact.outcome, contact.time, contact.source, contact.port))
+            .collect();
+        let outcome = Outcome::Ended {
+            duration_nanos: 3_000_000_000,
+            sent_bytes: 4 * 40 + 50,
+            received_bytes: 2 * 40,
+        };
+        let expected = [3, 13, 23].map(|second| (outcome, at(second), CLIENT, port));
+        assert_eq!(ended, if told == 3 { &expected[..] } else { &[] });
+    }
+}
+
+#[test]
+fn the_end_of_a_long_connection_counts_what_was_reported_before() {
+    let mut packets = connection(0, 22, 0, 50, false);
+    for second in 1..40 {
+        let mut packet = packets[2].clone().at(second * 10);
+        packet.number = 100;
+        packets.push(packet);
+    }
+    let contacts = run(Policy::default(), &packets).1;
+    let Some(Outcome::Ended { sent_bytes, received_bytes, duration_nanos }) =
+        contacts.last().map(|contact| contact.outcome)
+    else {
+        panic!("{contacts:?}")
+    };
+    assert_eq!((sent_bytes, received_bytes), (3 * 40 + 50 + 39 * 40, 40));
+    assert_eq!(duration_nanos, 390_000_000_000);
+}
+
+#[test]
+fn what_a_source_has_open_to_a_web_port_is_told_every_ten_seconds() {
+    let mut packets = [
+        connection(0, 80, 1, 10, false),
+        connection(1, 80, 1, 10, false),
+        connection(2, 80, 1, 10, true),
+        connection(3, 22, 1, 10, false),
+        connection(4, 8_443, 1, 10, false),
+    ]
+    .concat();
+    packets.sort_by_key(|packet| packet.time);
+    let mut late = packets[0].clone().at(15);
+    late.outer = connection(0, 80, 1, 10, false)[2].outer.clone();
+    packets.push(late);
+    packets.push(udp(CLIENT, 1, SERVER, 53, 60).at(25));
+    let contacts = run(Policy::default(), &packets).1;
+    let open: Vec<_> = contacts
+        .iter()
+        .filter_map(|contact| match contact.outcome {
+            Outcome::Open { count, bytes } => {
+                assert_eq!(contact.source, CLIENT);
+                Some((contact.time, contact.port, count, bytes))
+            }
+            _ => None,
+        })
+        .collect();
+    let first = 4 * 40 + 10;
+    assert_eq!(
+        open,
+        [
+            (at(10), 80, 2, 2 * first),
+            (at(10), 8_443, 1, first),
+            (at(20), 80, 2, 40),
+            (at(20), 8_443, 1, 0)
+        ]
+    );
+}
+
+#[test]
+fn packets_syns_and_handshakes_are_counted_each_second() {
+    let mut packets = connection(0, 9_999, 1, 10, false);
+    packets.push(tcp(true, "S", 7, 0, 0).at(1));
+    packets.sort_by_key(|packet| packet.time);
+    let contacts = run_counting(Policy::default(), &packets).1;
+    let counts: Vec<_> = contacts
+        .iter()
+        .filter_map(|contact| match contact.outcome {
+            Outcome::Counts { packets, syns, completed } => {
+                let about = if packets > 0 { contact.source } else { contact.destination };
+                Some((contact.time, about, contact.port, packets, syns, completed))
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(
+        counts,
+        [
+            (at(2), SERVER, 9_999, 0, 2, 1),
+            (at(2), CLIENT, 0, 3, 2, 0),
+            (at(2), SERVER, 0, 1, 0, 0),
+            (at(3), CLIENT, 0, 1, 0, 0),
+        ]
+    );
+}
+
+#[test]
+fn a_flood_of_first_contacts_is_remembered_in_a_bounded_number() {
+    let probe = |port: u16| {
+        let mut packet = udp(CLIENT, 1, SERVER, port, 60).at(1);
+        packet.number = u64::from(port);
+        packet
+    };
+    let packets: Vec<_> = (1..2_000).chain(1..2_000).map(probe).collect();
+    let attempts = run(Policy { max_flows: 10, ..Policy::default() }, &packets).1;
+    assert_eq!(attempts.len(), 1_999, "each is told once, though its flow is long gone");
 }

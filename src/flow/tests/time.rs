@@ -88,10 +88,15 @@ fn a_clock_that_was_set_back_ends_all_flows_and_ids_stay_apart() {
         packet.number = number;
         packet
     };
-    let flows = flows(&[one(1000, 1), one(1010, 2), one(2, 3), one(1000, 4), one(2, 5)]);
+    let packets: Vec<_> = (1..)
+        .zip([1000, 1010, 2, 3, 4, 1000, 1001, 1002, 2, 3, 4])
+        .map(|(number, second)| one(second, number))
+        .collect();
+    let flows = flows(&packets);
     let told: Vec<_> = flows.iter().map(|flow| (flow.start, flow.end_reason)).collect();
     // 2 s is a new beginning, twice; 1000 s after it is the idle time-out.
-    assert_eq!(flows.len(), 4, "{told:?}");
+    let (idle, forced) = (EndReason::Idle, EndReason::Forced);
+    assert_eq!(told, [(at(1000), forced), (at(2), idle), (at(1000), forced), (at(2), forced)]);
     let ids: std::collections::BTreeSet<_> = flows.iter().map(|flow| flow.id).collect();
     assert_eq!(ids.len(), 4);
 }

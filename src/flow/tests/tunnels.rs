@@ -43,7 +43,7 @@ fn an_icmp_error_is_a_flow_of_its_own_that_names_the_one_it_quotes() {
         let flows = run(Policy { inner, ..Policy::default() }, &[quoted.clone(), error.clone()]).0;
         assert_eq!(flows.len(), 2);
         let error = flows.iter().find(|flow| flow.icmp.is_some()).unwrap();
-        assert_eq!(error.related_community_id, Some(CommunityId::of(&quoted.outer)));
+        assert_eq!(error.related_community_ids, [CommunityId::of(&quoted.outer)]);
         assert_eq!((error.initiator.packets, error.responder.packets), (1, 0));
     }
 }

@@ -92,8 +92,12 @@ impl Bench {
     }
 
     async fn send(&self, lines: &[&str]) -> Receipt {
-        let raw =
-            |line: &&str| Raw { line: Bytes::copy_from_slice(line.as_bytes()), epoch: 0, first: 0 };
+        let raw = |line: &&str| Raw {
+            line: Bytes::copy_from_slice(line.as_bytes()),
+            epoch: 0,
+            first: 0,
+            origin: crate::record::ObservationPoint::default(),
+        };
         let (ack, receipt) = self.receipts.open_awaited();
         let records = Records::Raw(Arc::new(lines.iter().map(raw).collect()));
         self.edge.send(Batch { records, ack, watermark: None }).await.unwrap();
@@ -571,7 +575,12 @@ async fn a_sink_that_is_never_idle_is_maintained_all_the_same() {
     let (edge, receiver) = edge(Bounds::default(), WhenFull::Block, &context.meter);
     let mut input = Input::new(Clock::Wall, Arc::clone(&context.meter));
     input.add(receiver, Kinds::of(&[Kind::Raw]));
-    let raw = Raw { line: Bytes::from_static(b"line"), epoch: 0, first: 0 };
+    let raw = Raw {
+        line: Bytes::from_static(b"line"),
+        epoch: 0,
+        first: 0,
+        origin: crate::record::ObservationPoint::default(),
+    };
     let records = Records::Raw(Arc::new(vec![raw; RECORDS]));
     edge.send(Batch::unacknowledged(records)).await.unwrap();
     drop(edge);
@@ -616,7 +625,12 @@ async fn no_more_is_encoded_than_one_request_ahead_of_those_in_flight() {
     let mut input = Input::new(Clock::Wall, Arc::clone(&context.meter));
     input.add(receiver, Kinds::of(&[Kind::Raw]));
     let driver = tokio::spawn(run(input));
-    let raw = Raw { line: Bytes::from_static(b"line"), epoch: 0, first: 0 };
+    let raw = Raw {
+        line: Bytes::from_static(b"line"),
+        epoch: 0,
+        first: 0,
+        origin: crate::record::ObservationPoint::default(),
+    };
     let records = Records::Raw(Arc::new(vec![raw; 1_000]));
     edge.send(Batch::unacknowledged(records)).await.unwrap();
     tokio::time::sleep(Duration::from_mins(1)).await;

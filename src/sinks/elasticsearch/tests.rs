@@ -150,6 +150,7 @@ fn a_document_without_fields_still_has_its_time() {
 fn every_kind_has_a_stream_and_an_id_of_its_own() {
     let alert = Alert {
         time: Timestamp::from_nanos(0),
+        origin: crate::record::ObservationPoint::default(),
         source: "192.0.2.1".parse().unwrap(),
         action: Action::Block,
         risk_score: 90,

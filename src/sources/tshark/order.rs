@@ -7,7 +7,7 @@ use crate::{
     batch::Batch,
     component::{Closed, Outputs, Port},
     metrics::{CAPTURE_LOST, ERRORS, ErrorType, LossCause},
-    record::{Raw, Records},
+    record::{Interface, ObservationPoint, Raw, Records},
 };
 
 /// Lines in a batch, at most.
@@ -20,6 +20,7 @@ const LARGEST_GAP: u64 = 10_000_000;
 #[derive(Debug)]
 pub(super) struct Emitter<'a> {
     out: &'a Outputs,
+    origin: ObservationPoint,
     epoch: u32,
     /// Packets of the epoch before the present capture.
     first: u64,
@@ -40,9 +41,11 @@ struct Place {
 // === impl Emitter ===
 
 impl<'a> Emitter<'a> {
-    /// At the beginning of epoch 0.
-    pub(super) fn new(out: &'a Outputs) -> Self {
-        Self { out, epoch: 0, first: 0, place: Place::default() }
+    /// At the beginning of epoch 0, for what comes from `interface`, if it is one.
+    pub(super) fn new(out: &'a Outputs, interface: Option<&str>) -> Self {
+        let interface = interface.map(|name| Interface::Named(name.into()));
+        let origin = ObservationPoint::of(out.meter().id(), interface);
+        Self { out, origin, epoch: 0, first: 0, place: Place::default() }
     }
 
     /// A new capturer, or a new file.
@@ -102,7 +105,8 @@ impl<'a> Emitter<'a> {
             if missing > 0 {
                 self.out.meter().count(CAPTURE_LOST, LossCause::FrameGap, missing);
             }
-            records.push(Raw { line, epoch: self.epoch, first: self.first });
+            let (epoch, first, origin) = (self.epoch, self.first, self.origin);
+            records.push(Raw { line, epoch, first, origin });
             if records.len() == BATCH_LINES {
                 self.send(std::mem::take(&mut records)).await?;
             }

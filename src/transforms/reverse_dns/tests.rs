@@ -140,6 +140,7 @@ fn flow(last: u8) -> Records {
 fn alert(source: IpAddr) -> Records {
     Records::Alerts(Arc::new(vec![Alert {
         time: Timestamp::default(),
+        origin: crate::record::ObservationPoint::default(),
         source,
         action: Action::Alert,
         risk_score: 50,
@@ -154,6 +155,7 @@ fn packet(second: i64, from: (IpAddr, u16), to: (IpAddr, u16), extra: &[(&str, &
         time: Timestamp::from_nanos(second * 1_000_000_000),
         epoch: 0,
         number: 1,
+        origin: crate::record::ObservationPoint::default(),
         frame_bytes: 100,
         captured_bytes: 100,
         source_mac: None,
@@ -164,6 +166,7 @@ fn packet(second: i64, from: (IpAddr, u16), to: (IpAddr, u16), extra: &[(&str, &
             destination: to.0,
             transport: Transport::UDP,
             ip_bytes: 86,
+            tunnel: None,
             checksums: Checksums::default(),
             fragment: None,
             layer4: Layer4::Udp(Ports { source: from.1, destination: to.1 }, 58),

@@ -147,6 +147,7 @@ impl Delivery {
 pub(crate) fn alerts(count: u32, bad: &[u32]) -> Vec<Alert> {
     let alert = |ordinal| Alert {
         time: Timestamp::from_parts(1_700_000_000 + i64::from(ordinal), 1).expect("in range"),
+        origin: tidegate::record::ObservationPoint::default(),
         source: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
         action: Action::Alert,
         risk_score: 50,

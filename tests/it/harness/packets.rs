@@ -45,10 +45,15 @@ pub(crate) fn packets(capture: &Path, checksums: bool) -> Result<Vec<Packet>, Fa
     let mut parser = Parser::new(&[]);
     let mut packets = Vec::new();
     for line in output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-        let raw = Raw { line: line.to_vec().into(), epoch: 0, first: 0 };
+        let raw = Raw {
+            line: line.to_vec().into(),
+            epoch: 0,
+            first: 0,
+            origin: tidegate::record::ObservationPoint::default(),
+        };
         match parser.parse(&raw) {
             Ok(Line::Packet(packet)) => packets.push(packet),
-            Ok(Line::NotIp(_) | Line::Index) => {}
+            Ok(Line::NotIp(..) | Line::Index) => {}
             Err(error) => {
                 let line = String::from_utf8_lossy(line);
                 return Err(format!("{}: {error}: {line}", capture.display()).into());

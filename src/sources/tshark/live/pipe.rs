@@ -66,7 +66,7 @@ pub(in crate::sources::tshark) async fn run(
     let pair =
         Pair { config, dumpcap: programs::find(&config.programs.dumpcap)?, reader: &reader, out };
     let mut supervisor = Supervisor::new(&config.restart, Arc::clone(out.meter()));
-    let mut emitter = Emitter::new(out);
+    let mut emitter = Emitter::new(out, config.interface.as_deref());
     loop {
         emitter.begin_epoch(supervisor.epoch);
         pair.once(&mut supervisor, &mut emitter, &stop).await?;

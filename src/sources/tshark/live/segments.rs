@@ -96,7 +96,7 @@ pub(in crate::sources::tshark) async fn run(
         workers: config.workers.into(),
         reader: &reader,
         jobs: VecDeque::new(),
-        emitter: Emitter::new(out),
+        emitter: Emitter::new(out, config.interface.as_deref()),
         out,
         restart: &config.restart,
         damaged: base.join("damaged"),

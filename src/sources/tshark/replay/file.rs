@@ -72,7 +72,7 @@ pub(in crate::sources::tshark) async fn run(
         reader: &reader,
         units,
         jobs: VecDeque::new(),
-        emitter: Emitter::new(out),
+        emitter: Emitter::new(out, None),
         file: 0,
         out,
     };

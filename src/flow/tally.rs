@@ -1,0 +1,165 @@
+//! Packets and SYNs of each source, and SYNs for each port with the handshakes that came of them, a
+//! second at a time: the rates a judge needs, which no single flow shows.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
+
+use super::{clock::Moment, output::Output};
+use crate::record::{
+    Contact, Layer4, ObservationPoint, Outcome, Packet, TcpFlags, Timestamp, Transport,
+};
+
+/// Sources, and ports, that are told apart within a second; further ones go uncounted until the
+/// next.
+const CAPACITY: usize = 65_536;
+
+/// The counts of the present second.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    second: Option<i64>,
+    sources: HashMap<(ObservationPoint, IpAddr), Sent>,
+    targets: HashMap<(ObservationPoint, IpAddr, u16), Aimed>,
+}
+
+#[derive(Debug, Default)]
+struct Sent {
+    packets: u64,
+    syns: u64,
+}
+
+#[derive(Debug, Default)]
+struct Aimed {
+    syns: u64,
+    completed: u64,
+}
+
+// === impl Tally ===
+
+impl Tally {
+    /// Whether the counts are those of a second before `now`.
+    pub(super) fn is_over(&self, now: Timestamp) -> bool {
+        self.second.is_some_and(|second| second < now.parts().0)
+    }
+
+    /// Counts a packet that comes at `now`.
+    pub(super) fn count(&mut self, packet: &Packet, now: Timestamp) {
+        self.second.get_or_insert(now.parts().0);
+        let header = &packet.outer;
+        let is_syn = |flags: TcpFlags| flags.has(TcpFlags::SYN) && !flags.has(TcpFlags::ACK);
+        let aimed = match header.layer4 {
+            Layer4::Tcp(tcp) if is_syn(tcp.flags) => Some(tcp.ports.destination),
+            _ => None,
+        };
+        if let Some(sent) = slot(&mut self.sources, (packet.origin, header.source)) {
+            sent.packets += 1;
+            sent.syns += u64::from(aimed.is_some());
+        }
+        if let Some(port) = aimed
+            && let Some(aimed) = slot(&mut self.targets, (packet.origin, header.destination, port))
+        {
+            aimed.syns += 1;
+        }
+    }
+
+    /// Counts the handshakes among what became known since this was last asked.
+    pub(super) fn complete<'a>(&mut self, contacts: impl Iterator<Item = &'a Contact>) {
+        let done = |contact: &&Contact| {
+            contact.outcome == Outcome::Success && contact.transport == Transport::TCP
+        };
+        for contact in contacts.filter(done) {
+            let key = (contact.origin, contact.destination, contact.port);
+            if let Some(aimed) = slot(&mut self.targets, key) {
+                aimed.completed += 1;
+            }
+        }
+    }
+
+    /// The second is over: tells its counts.
+    pub(super) fn tell(&mut self, out: &mut Output) {
+        let Some(second) = self.second.take() else { return };
+        let Some(time) = Timestamp::from_parts(second.saturating_add(1), 0) else { return };
+        let moment = Moment { now: time, number: 0, late: false };
+        for ((origin, source), Sent { packets, syns }) in self.sources.drain() {
+            let outcome = Outcome::Counts { packets, syns, completed: 0 };
+            let destination = nobody(source);
+            let transport = Transport(0);
+            let path_proven = false;
+            out.contact(
+                moment,
+                Contact {
+                    time,
+                    origin,
+                    source,
+                    destination,
+                    port: 0,
+                    transport,
+                    outcome,
+                    path_proven,
+                },
+            );
+        }
+        for ((origin, destination, port), Aimed { syns, completed }) in self.targets.drain() {
+            let outcome = Outcome::Counts { packets: 0, syns, completed };
+            let source = nobody(destination);
+            let transport = Transport::TCP;
+            let path_proven = false;
+            out.contact(
+                moment,
+                Contact {
+                    time,
+                    origin,
+                    source,
+                    destination,
+                    port,
+                    transport,
+                    outcome,
+                    path_proven,
+                },
+            );
+        }
+    }
+}
+
+/// The counts of a key, if there is room for it.
+fn slot<K: Eq + std::hash::Hash, V: Default>(map: &mut HashMap<K, V>, key: K) -> Option<&mut V> {
+    if map.len() >= CAPACITY && !map.contains_key(&key) {
+        return None;
+    }
+    Some(map.entry(key).or_default())
+}
+
+/// The address that stands for all others of its version.
+pub(super) fn nobody(like: IpAddr) -> IpAddr {
+    match like {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::tests::packets::{SERVER, at, tcp};
+
+    #[test]
+    fn a_flood_of_spoofed_sources_is_held_to_the_capacity() {
+        let mut tally = Tally::default();
+        for number in 0..100_000_u32 {
+            let mut packet = tcp(true, "S", 1, 0, 0);
+            packet.outer.source = Ipv4Addr::from_bits(number).into();
+            tally.count(&packet, at(1));
+        }
+        assert_eq!((tally.sources.len(), tally.targets.len()), (CAPACITY, 1));
+        let mut out = Output { wants_contacts: true, ..Output::default() };
+        assert!(!tally.is_over(at(1)) && tally.is_over(at(2)));
+        tally.tell(&mut out);
+        assert_eq!(out.contacts.len(), CAPACITY + 1);
+        let of_server = out.contacts.iter().find(|report| report.record.destination == SERVER);
+        let expected = Outcome::Counts { packets: 0, syns: 100_000, completed: 0 };
+        assert_eq!(of_server.map(|report| report.record.outcome), Some(expected));
+        tally.tell(&mut out);
+        assert_eq!(out.contacts.len(), CAPACITY + 1);
+    }
+}
