@@ -242,7 +242,7 @@ impl Encoder {
     /// The time that is written as the record's own; `None` where [`encode`](Self::encode) fails.
     pub fn time(&self, records: &Records, index: usize) -> Option<Timestamp> {
         match records {
-            Records::Raw(_) | Records::Contacts(_) => None,
+            Records::Raw(_) | Records::Frames(_) | Records::Contacts(_) => None,
             Records::Packets(packets) => packets.get(index).map(|packet| packet.time),
             Records::Flows(flows) => flows.get(index).map(|flow| match self.schema {
                 Schema::Simple => flow.start,
@@ -257,7 +257,9 @@ impl Encoder {
     fn encode_kind(&self, records: &Records, index: usize, out: &mut Vec<u8>) -> Result<(), Error> {
         let Layouts { packet, flow, alert, health } = &*self.layouts;
         match records {
-            Records::Raw(_) | Records::Contacts(_) => Err(Error::Kind(records.kind())),
+            Records::Raw(_) | Records::Frames(_) | Records::Contacts(_) => {
+                Err(Error::Kind(records.kind()))
+            }
             Records::Packets(packets) => self.write(packet, packets, index, out),
             Records::Flows(flows) => self.write(flow, flows, index, out),
             Records::Alerts(alerts) => self.write(alert, alerts, index, out),

@@ -1,6 +1,6 @@
 //! The kinds of record that flow through a pipeline, and the batches' payload.
 //!
-//! `Raw` lines become `Packet`s, packets become `Contact`s (what the judge feeds on) and `Flow`s,
+//! `Raw` lines, or `Frame`s, become `Packet`s, packets become `Contact`s (what the judge feeds on) and `Flow`s,
 //! the judge adds `Alert`s, and each minute a `Health` record says how the sensor itself is.
 //! A consumer matches on the kind once a batch, never once a record.
 
@@ -9,6 +9,7 @@ mod community_id;
 mod conn_state;
 mod contact;
 mod flow;
+mod frame;
 mod health;
 mod id;
 mod names;
@@ -27,6 +28,7 @@ pub use self::{
     conn_state::{ConnState, History, Letter},
     contact::{Contact, Outcome},
     flow::{Direction, EndReason, Endpoint, Flow, FlowTags},
+    frame::{FramePlace, Frames, Interface},
     health::{ClockState, Health, MapFill},
     id::{Id, IdBuilder},
     names::{HostNames, NameOrigin, Names},
@@ -45,6 +47,8 @@ pub use self::{
 pub enum Kind {
     /// One untouched line of `tshark -T ek`.
     Raw,
+    /// One frame as it was captured.
+    Frame,
     /// One frame with an IP layer.
     Packet,
     /// The first contact of a source with a (destination, port), and how it ended.
@@ -81,6 +85,8 @@ pub struct Raw {
 pub enum Records {
     /// Lines.
     Raw(Arc<Vec<Raw>>),
+    /// Frames.
+    Frames(Arc<Frames>),
     /// Packets.
     Packets(Arc<Vec<Packet>>),
     /// Contacts.
@@ -99,8 +105,9 @@ pub enum Records {
 
 impl Kind {
     /// All kinds, in the order data passes through them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Raw,
+        Self::Frame,
         Self::Packet,
         Self::Contact,
         Self::Flow,
@@ -113,6 +120,7 @@ impl Kind {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Raw => "raw",
+            Self::Frame => "frame",
             Self::Packet => "packet",
             Self::Contact => "contact",
             Self::Flow => "flow",
@@ -134,7 +142,7 @@ impl fmt::Display for Kind {
 impl Kinds {
     /// No kind.
     pub const NONE: Self = Self(0);
-    /// What leaves the pipeline through a sink: all but raw lines and contacts.
+    /// What leaves the pipeline through a sink: all but raw lines, frames and contacts.
     pub const REPORTS: Self = Self::of(&[Kind::Packet, Kind::Flow, Kind::Alert, Kind::Health]);
     /// Every kind.
     pub const ALL: Self = Self::of(&Kind::ALL);
@@ -204,6 +212,7 @@ impl Records {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Raw(_) => Kind::Raw,
+            Self::Frames(_) => Kind::Frame,
             Self::Packets(_) => Kind::Packet,
             Self::Contacts(_) => Kind::Contact,
             Self::Flows(_) => Kind::Flow,
@@ -225,6 +234,7 @@ impl Records {
     pub fn len(&self) -> usize {
         match self {
             Self::Raw(records) => records.len(),
+            Self::Frames(frames) => frames.len(),
             Self::Packets(records) => records.len(),
             Self::Contacts(records) => records.len(),
             Self::Flows(records) => records.len(),
@@ -243,6 +253,7 @@ impl Records {
     pub fn none(kind: Kind) -> Self {
         match kind {
             Kind::Raw => Self::Raw(Arc::default()),
+            Kind::Frame => Self::Frames(Arc::default()),
             Kind::Packet => Self::Packets(Arc::default()),
             Kind::Contact => Self::Contacts(Arc::default()),
             Kind::Flow => Self::Flows(Arc::default()),
@@ -263,7 +274,7 @@ impl Records {
             }
             Self::Alerts(alerts) => (alerts.get(index)?.id(observer), None),
             Self::Health(health) => (health.get(index)?.id(observer), None),
-            Self::Raw(_) | Self::Contacts(_) | Self::Returned(_) => return None,
+            Self::Raw(_) | Self::Frames(_) | Self::Contacts(_) | Self::Returned(_) => return None,
         })
     }
 
@@ -271,6 +282,7 @@ impl Records {
     pub fn memory_bytes(&self) -> usize {
         match self {
             Self::Raw(records) => records.iter().map(|raw| size_of::<Raw>() + raw.line.len()).sum(),
+            Self::Frames(frames) => frames.memory_bytes(),
             Self::Packets(records) => records.iter().map(Packet::memory_bytes).sum(),
             Self::Contacts(records) => records.len() * size_of::<Contact>(),
             Self::Flows(records) => records.iter().map(Flow::memory_bytes).sum(),

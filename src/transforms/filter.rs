@@ -100,7 +100,7 @@ impl Transform for Filter {
             Records::Flows(flows) => Records::Flows(self.keep(flows)),
             Records::Alerts(alerts) => Records::Alerts(self.keep(alerts)),
             Records::Health(health) => Records::Health(self.keep(health)),
-            Records::Raw(_) | Records::Returned(_) => {
+            Records::Raw(_) | Records::Frames(_) | Records::Returned(_) => {
                 out.dropped(WRONG_KIND, before);
                 ack.settle(End::Dropped);
                 return;

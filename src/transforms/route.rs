@@ -219,7 +219,7 @@ impl Transform for Route {
             Records::Flows(flows) => self.split(flows, Records::Flows, read, out),
             Records::Alerts(alerts) => self.split(alerts, Records::Alerts, read, out),
             Records::Health(health) => self.split(health, Records::Health, read, out),
-            records @ (Records::Raw(_) | Records::Returned(_)) => {
+            records @ (Records::Raw(_) | Records::Frames(_) | Records::Returned(_)) => {
                 out.dropped(WRONG_KIND, records.len() as u64);
                 ack.settle(End::Dropped);
                 return;

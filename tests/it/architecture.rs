@@ -14,6 +14,7 @@ const LAYERS: &[(u8, &[&str])] = &[
     (
         2,
         &[
+            "capture",
             "condition",
             "decode",
             "ek",

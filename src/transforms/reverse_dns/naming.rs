@@ -30,7 +30,11 @@ pub(super) fn addresses(records: &Records, visit: impl FnMut(Sought)) {
         Records::Packets(packets) => each(packets, visit),
         Records::Flows(flows) => each(flows, visit),
         Records::Alerts(alerts) => each(alerts, visit),
-        Records::Raw(_) | Records::Contacts(_) | Records::Health(_) | Records::Returned(_) => {}
+        Records::Raw(_)
+        | Records::Frames(_)
+        | Records::Contacts(_)
+        | Records::Health(_)
+        | Records::Returned(_) => {}
     }
 }
 
@@ -41,7 +45,11 @@ pub(super) fn name(records: &mut Records, find: impl Fn(Sought) -> Option<Arc<Ho
         Records::Packets(packets) => fill(packets, find),
         Records::Flows(flows) => fill(flows, find),
         Records::Alerts(alerts) => fill(alerts, find),
-        Records::Raw(_) | Records::Contacts(_) | Records::Health(_) | Records::Returned(_) => {}
+        Records::Raw(_)
+        | Records::Frames(_)
+        | Records::Contacts(_)
+        | Records::Health(_)
+        | Records::Returned(_) => {}
     }
 }
 
