@@ -9,8 +9,8 @@ use tidegate::{
     codec::{Codec, Encoder, EncodingConfig, Origin, Schema},
     component::Clock,
     record::{
-        CommunityId, ConnState, Direction, EndReason, Endpoint, Flow, Header, History, Id, Layer4,
-        Letter, Names, Packet, Ports, Records, TcpFlags, Timestamp, Transport, Vlans,
+        Checksums, CommunityId, ConnState, Direction, EndReason, Endpoint, Flow, Header, History,
+        Id, Layer4, Letter, Names, Packet, Ports, Records, TcpFlags, Timestamp, Transport, Vlans,
     },
 };
 
@@ -49,6 +49,7 @@ fn packet(number: u16) -> Packet {
             destination: address(number, 254),
             transport: Transport::TCP,
             ip_bytes: 46 + u32::from(number),
+            checksums: Checksums::default(),
             fragment: None,
             layer4: Layer4::Udp(ports, 0),
         },

@@ -13,7 +13,7 @@ use hashbrown::HashMap;
 use tidegate::{
     flow::{Output, Policy, Shards, Timeouts},
     record::{
-        Checksum, Header, Layer4, MacAddress, Names, Packet, Ports, Tcp, TcpFlags, Timestamp,
+        Checksums, Header, Layer4, MacAddress, Names, Packet, Ports, Tcp, TcpFlags, Timestamp,
         Transport, Vlans,
     },
 };
@@ -45,15 +45,15 @@ fn packet(flow: u32, nanos: i64) -> Packet {
             destination: Ipv4Addr::new(192, 0, 2, 1).into(),
             transport: Transport::TCP,
             ip_bytes: 100,
+            checksums: Checksums::default(),
             fragment: None,
             layer4: Layer4::Tcp(Tcp {
                 ports: Ports { source: 40000, destination: 443 },
                 flags: TcpFlags(TcpFlags::ACK),
                 sequence: 1,
                 acknowledgement: 1,
-                window: 1000,
+                window: Some(1000),
                 payload_bytes: 48,
-                checksum: Checksum::Unverified,
             }),
         },
         inner: Vec::new(),

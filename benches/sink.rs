@@ -28,8 +28,8 @@ use tidegate::{
     },
     metrics::{Books, Meter},
     record::{
-        Endpoint, Flow, Header, Id, Kinds, Layer4, Names, Packet, Ports, Records, Timestamp,
-        Transport, Vlans,
+        Checksums, Endpoint, Flow, Header, Id, Kinds, Layer4, Names, Packet, Ports, Records,
+        Timestamp, Transport, Vlans,
     },
     sinks::{ConfigureSink, elasticsearch, options::Options, splunk_hec},
 };
@@ -67,6 +67,7 @@ fn packet(number: u32) -> Packet {
             destination: address(number / 7, 172),
             transport: Transport::UDP,
             ip_bytes: 1_280,
+            checksums: Checksums::default(),
             fragment: None,
             layer4: Layer4::Udp(Ports { source: 40_000, destination: 53 }, 1_252),
         },

@@ -33,8 +33,8 @@ pub use self::{
     id::{Id, IdBuilder},
     names::{HostNames, NameOrigin, Names},
     packet::{
-        Checksum, Extra, Fragment, Header, Icmp, Layer4, MacAddress, Packet, Ports, Tcp, TcpFlags,
-        Vlans,
+        Checksum, Checksums, Extra, Fragment, Header, Icmp, Layer4, MacAddress, Packet, Ports, Tcp,
+        TcpFlags, Vlans,
     },
     returned::Returned,
     time::{Rfc3339, Timestamp},

@@ -13,7 +13,7 @@ use super::*;
 use crate::{
     component::Clock,
     record::{
-        Action, Alert, Direction, Endpoint, Flow, Header, Health, HostNames, Id, Layer4,
+        Action, Alert, Checksums, Direction, Endpoint, Flow, Header, Health, HostNames, Id, Layer4,
         NameOrigin, Names, Packet, Ports, Raw, Transport, Vlans,
     },
 };
@@ -36,6 +36,7 @@ fn packet(transport: Transport, layer4: Layer4) -> Packet {
             destination: IpAddr::V4(Ipv4Addr::new(10, 0, 0, 5)),
             transport,
             ip_bytes: 1266,
+            checksums: Checksums::default(),
             fragment: None,
             layer4,
         },

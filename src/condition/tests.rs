@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::record::{
-    Action, Alert, Checksum, ClockState, ConnState, Contact, Direction, EndReason, Endpoint, Flow,
+    Action, Alert, Checksums, ClockState, ConnState, Contact, Direction, EndReason, Endpoint, Flow,
     FlowTags, Header, Health, HostNames, Id, Kind, Layer4, Letter, MacAddress, NameOrigin, Names,
     Outcome, Packet, Ports, Tcp, TcpFlags, Timestamp, Transport, Vlans,
 };
@@ -43,15 +43,15 @@ fn packet() -> Packet {
             destination: "2001:db8::1".parse().unwrap(),
             transport: Transport::TCP,
             ip_bytes: 1_280,
+            checksums: Checksums::default(),
             fragment: None,
             layer4: Layer4::Tcp(Tcp {
                 ports: Ports { source: 51_234, destination: 443 },
                 flags: TcpFlags(TcpFlags::ACK),
                 sequence: 1,
                 acknowledgement: 1,
-                window: 1,
+                window: Some(1),
                 payload_bytes: 1_240,
-                checksum: Checksum::Unverified,
             }),
         },
         inner: Vec::new(),

@@ -11,7 +11,7 @@ use super::{
     values::Values,
 };
 use crate::record::{
-    Checksum, Fragment, Header, Icmp, Layer4, Ports, Tcp, TcpFlags, Transport, Vlans,
+    Checksum, Checksums, Fragment, Header, Icmp, Layer4, Ports, Tcp, TcpFlags, Transport, Vlans,
 };
 
 /// IP headers read within the outermost; deeper ones are left out.
@@ -116,6 +116,7 @@ fn ipv4(values: &Values<'_, '_>, nth: usize) -> Result<Option<Header>, Error> {
         destination: address::<Ipv4Addr>(BASE[IP_DST], destination)?,
         transport: Transport(required(values, IP_PROTO, nth)?),
         ip_bytes: required::<u16>(values, IP_LEN, nth)?.into(),
+        checksums: Checksums::default(),
         fragment,
         layer4: Layer4::Opaque,
     }))
@@ -138,6 +139,7 @@ fn ipv6(values: &Values<'_, '_>, nth: usize) -> Result<Option<Header>, Error> {
         } else {
             u32::from(payload) + IPV6_HEADER
         },
+        checksums: Checksums::default(),
         fragment: None,
         layer4: Layer4::Opaque,
     }))
@@ -170,6 +172,7 @@ fn follow(
         layer => {
             if header.fragment.is_none_or(|fragment| fragment.offset == 0) {
                 header.layer4 = layer4(layer, values, nth)?.unwrap_or(Layer4::Opaque);
+                header.checksums.transport = checksum(layer, values, nth);
             }
             return Ok(());
         }
@@ -183,7 +186,7 @@ fn follow(
 /// A transport header; `None` if it was cut before its ports or its type.
 fn layer4(layer: Layer, values: &Values<'_, '_>, nth: usize) -> Result<Option<Layer4>, Error> {
     Ok(match layer {
-        Layer::Tcp => tcp(values, nth)?.map(Layer4::Tcp),
+        Layer::Tcp => tcp(values, nth)?,
         Layer::Udp => match ports(values, UDP_SRC, UDP_DST, nth)? {
             Some(ports) => {
                 let length: Option<u32> = number(values, UDP_LEN, nth)?;
@@ -199,25 +202,31 @@ fn layer4(layer: Layer, values: &Values<'_, '_>, nth: usize) -> Result<Option<La
     })
 }
 
-fn tcp(values: &Values<'_, '_>, nth: usize) -> Result<Option<Tcp>, Error> {
+/// What tshark says of the checksum of a transport header.
+fn checksum(layer: Layer, values: &Values<'_, '_>, nth: usize) -> Checksum {
+    // `PROTO_CHECKSUM_E_*` in epan/proto.h of Wireshark.
+    match values.get(TCP_CHECKSUM, nth).filter(|_| layer == Layer::Tcp) {
+        Some("0" | "Bad") => Checksum::Bad,
+        Some("1" | "Good") => Checksum::Good,
+        _ => Checksum::Unverified,
+    }
+}
+
+fn tcp(values: &Values<'_, '_>, nth: usize) -> Result<Option<Layer4>, Error> {
     let Some(ports) = ports(values, TCP_SRC, TCP_DST, nth)? else {
         return Ok(None);
     };
-    // An ICMP error may quote no more than the ports, and a frame may be cut behind them.
-    Ok(Some(Tcp {
+    let Some(flags) = number(values, TCP_FLAGS, nth)? else {
+        return Ok(Some(Layer4::TcpPorts(ports)));
+    };
+    Ok(Some(Layer4::Tcp(Tcp {
         ports,
-        flags: TcpFlags(number(values, TCP_FLAGS, nth)?.unwrap_or_default()),
+        flags: TcpFlags(flags),
         sequence: number(values, TCP_SEQ, nth)?.unwrap_or_default(),
         acknowledgement: number(values, TCP_ACK, nth)?.unwrap_or_default(),
-        window: number(values, TCP_WINDOW, nth)?.unwrap_or_default(),
+        window: number(values, TCP_WINDOW, nth)?,
         payload_bytes: number(values, TCP_LEN, nth)?.unwrap_or_default(),
-        // `PROTO_CHECKSUM_E_*` in epan/proto.h of Wireshark.
-        checksum: match values.get(TCP_CHECKSUM, nth) {
-            Some("0" | "Bad") => Checksum::Bad,
-            Some("1" | "Good") => Checksum::Good,
-            _ => Checksum::Unverified,
-        },
-    }))
+    })))
 }
 
 fn icmp(

@@ -56,6 +56,7 @@ fn header(source: &str, destination: &str, transport: u8, ip_bytes: u32, layer4:
         destination: ip(destination),
         transport: Transport(transport),
         ip_bytes,
+        checksums: Checksums::default(),
         fragment: None,
         layer4,
     }
@@ -87,9 +88,8 @@ fn every_field_of_a_packet_is_filled() {
         flags: TcpFlags(TcpFlags::PSH | TcpFlags::ACK),
         sequence: 1_279_124_641,
         acknowledgement: u32::MAX,
-        window: 64_240,
+        window: Some(64_240),
         payload_bytes: 8,
-        checksum: Checksum::Good,
     };
     let expected = Packet {
         time: Timestamp::from_nanos(1_700_000_000_123_456_789),

@@ -98,7 +98,7 @@ impl Datagram {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Layer4;
+    use crate::record::{Checksums, Layer4};
 
     fn part(id: u32, offset: u32, layer4: Layer4) -> (Header, Fragment) {
         let fragment = Fragment { id, offset, more: true };
@@ -107,6 +107,7 @@ mod tests {
             destination: [10, 0, 0, 2].into(),
             transport: Transport::UDP,
             ip_bytes: 1500,
+            checksums: Checksums::default(),
             fragment: Some(fragment),
             layer4,
         };

@@ -297,10 +297,7 @@ impl Table {
         if packet.damaged {
             entry.tags.insert(FlowTags::DAMAGED);
         }
-        let checksum = match &header.layer4 {
-            Layer4::Tcp(tcp) => tcp.checksum,
-            _ => Checksum::Unverified,
-        };
+        let checksum = header.checksums.transport;
         if checksum == Checksum::Bad {
             entry.tags.insert(FlowTags::BAD_CHECKSUM);
         }

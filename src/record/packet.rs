@@ -57,6 +57,8 @@ pub struct Header {
     pub transport: Transport,
     /// Length of the IP packet, header and payload, in bytes; 0 where offloading left none.
     pub ip_bytes: u32,
+    /// What is known of the checksums.
+    pub checksums: Checksums,
     /// Set for every part of a fragmented packet.
     pub fragment: Option<Fragment>,
     /// What follows.
@@ -81,6 +83,9 @@ pub enum Layer4 {
     Opaque,
     /// TCP.
     Tcp(Tcp),
+    /// TCP of which no more than the ports is known: the rest was cut off, or an ICMP error did not
+    /// quote it, or it lies in the next fragment.
+    TcpPorts(Ports),
     /// UDP, with the bytes of payload its header claims.
     Udp(Ports, u32),
     /// SCTP.
@@ -109,12 +114,10 @@ pub struct Tcp {
     pub sequence: u32,
     /// Raw acknowledgement number.
     pub acknowledgement: u32,
-    /// Window as written in the header, not scaled.
-    pub window: u16,
+    /// Window as written in the header, not scaled; `None` where the capture was cut before it.
+    pub window: Option<u16>,
     /// Bytes of payload.
     pub payload_bytes: u32,
-    /// What is known of the checksum.
-    pub checksum: Checksum,
 }
 
 /// The control bits of a TCP header, as in its 13th and 14th byte (RFC 9293).
@@ -131,6 +134,15 @@ pub enum Checksum {
     Good,
     /// It is wrong: damage, or a capture taken before the network card filled it in.
     Bad,
+}
+
+/// The checksums of an IP header and of what it carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Checksums {
+    /// That of an IPv4 header; IPv6 has none.
+    pub ip: Checksum,
+    /// That of TCP, UDP, SCTP, ICMP or ICMPv6; a fragment's can't be checked.
+    pub transport: Checksum,
 }
 
 /// An ICMP or ICMPv6 header.
@@ -198,7 +210,7 @@ impl Layer4 {
     pub const fn ports(&self) -> Option<Ports> {
         match self {
             Self::Tcp(tcp) => Some(tcp.ports),
-            Self::Udp(ports, _) | Self::Sctp(ports) => Some(*ports),
+            Self::TcpPorts(ports) | Self::Udp(ports, _) | Self::Sctp(ports) => Some(*ports),
             Self::Opaque | Self::Icmp(_) => None,
         }
     }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tidegate::{
     flow::{Output, Policy, Shards},
     record::{
-        Checksum, EndReason, Header, Layer4, Names, Packet, Ports, Tcp, TcpFlags, Timestamp,
+        Checksums, EndReason, Header, Layer4, Names, Packet, Ports, Tcp, TcpFlags, Timestamp,
         Transport, Vlans,
     },
 };
@@ -221,15 +221,15 @@ fn syn(number: u32) -> Packet {
             destination: [192, 0, 2, 1].into(),
             transport: Transport::TCP,
             ip_bytes: 40,
+            checksums: Checksums::default(),
             fragment: None,
             layer4: Layer4::Tcp(Tcp {
                 ports: Ports { source: 40_000, destination: 443 },
                 flags: TcpFlags(TcpFlags::SYN),
                 sequence: number,
                 acknowledgement: 0,
-                window: 1_000,
+                window: Some(1_000),
                 payload_bytes: 0,
-                checksum: Checksum::Unverified,
             }),
         },
         inner: Vec::new(),

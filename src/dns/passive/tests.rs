@@ -1,5 +1,5 @@
 use super::*;
-use crate::record::{Header, Layer4, Names, Ports, Vlans};
+use crate::record::{Checksums, Header, Layer4, Names, Ports, Vlans};
 
 const CLIENT: &str = "192.168.1.10";
 const OTHER: &str = "192.168.1.11";
@@ -36,6 +36,7 @@ fn packet(
             destination: ip(destination),
             transport: Transport::UDP,
             ip_bytes: 86,
+            checksums: Checksums::default(),
             fragment: None,
             layer4: Layer4::Udp(Ports { source: source_port, destination: destination_port }, 58),
         },

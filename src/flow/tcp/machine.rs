@@ -32,7 +32,7 @@ pub(in crate::flow) fn take(
     }
     let too_early = own.precedes(tcp.sequence);
     own.note(segment, history);
-    if tcp.window == 0 && !reset && peer.state != State::Closed && own.state != State::Reset {
+    if tcp.window == Some(0) && !reset && peer.state != State::Closed && own.state != State::Reset {
         own.zero_windows = own.zero_windows.saturating_add(1);
         if is_power_of_ten(own.zero_windows) {
             history.push(Letter::ZeroWindow, by_initiator);

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::record::{
-    Checksum, Fragment, Header, Icmp, Layer4, MacAddress, Packet, Ports, Tcp, TcpFlags, Timestamp,
+    Checksums, Fragment, Header, Icmp, Layer4, MacAddress, Packet, Ports, Tcp, TcpFlags, Timestamp,
     Transport, Vlans,
 };
 
@@ -16,7 +16,15 @@ pub(in crate::flow) fn at(seconds: i64) -> Timestamp {
 }
 
 pub(in crate::flow) fn header(source: IpAddr, destination: IpAddr, transport: Transport) -> Header {
-    Header { source, destination, transport, ip_bytes: 60, fragment: None, layer4: Layer4::Opaque }
+    Header {
+        source,
+        destination,
+        transport,
+        ip_bytes: 60,
+        checksums: Checksums::default(),
+        fragment: None,
+        layer4: Layer4::Opaque,
+    }
 }
 
 pub(in crate::flow) fn packet(outer: Header) -> Packet {
@@ -84,9 +92,8 @@ pub(in crate::flow) fn tcp(
         flags: TcpFlags(bits.fold(0, |all, bit| all | bit)),
         sequence,
         acknowledgement: ack,
-        window: 1000,
+        window: Some(1000),
         payload_bytes: payload,
-        checksum: Checksum::Unverified,
     });
     let ip_bytes = 40 + payload;
     packet(Header { ip_bytes, layer4, ..header(source, destination, Transport::TCP) })

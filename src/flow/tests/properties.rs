@@ -29,9 +29,8 @@ fn any_header() -> impl Strategy<Value = Header> {
                     flags: TcpFlags(flags.into()),
                     sequence: sequence.wrapping_sub(30),
                     acknowledgement: acknowledgement.wrapping_sub(30),
-                    window: flags.into(),
+                    window: Some(flags.into()),
                     payload_bytes,
-                    checksum: if good { Checksum::Good } else { Checksum::Bad },
                 });
                 (Transport::TCP, layer4)
             }
@@ -47,7 +46,9 @@ fn any_header() -> impl Strategy<Value = Header> {
         let layer4 = if later { Layer4::Opaque } else { layer4 };
         let ip_bytes = ip_bytes.into();
         let ends = header([10, 0, 0, source].into(), [10, 0, 0, destination].into(), transport);
-        Header { ip_bytes, fragment, layer4, ..ends }
+        let transport = if good { Checksum::Good } else { Checksum::Bad };
+        let checksums = Checksums { transport, ..Checksums::default() };
+        Header { ip_bytes, checksums, fragment, layer4, ..ends }
     })
 }
 

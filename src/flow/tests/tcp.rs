@@ -121,10 +121,10 @@ fn a_wrong_checksum_counts_only_as_a_letter_if_checksums_matter() {
     let packets: Vec<_> = play(&[SYN, SYN_ACK, ACK])
         .into_iter()
         .map(|mut packet| {
-            if let Layer4::Tcp(tcp) = &mut packet.outer.layer4
+            if let Layer4::Tcp(tcp) = &packet.outer.layer4
                 && tcp.flags.0 == TcpFlags::ACK
             {
-                tcp.checksum = Checksum::Bad;
+                packet.outer.checksums.transport = Checksum::Bad;
             }
             packet
         })

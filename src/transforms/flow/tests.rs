@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     ack::Receipts,
-    record::{Header, Layer4, Packet, Ports, Transport, Vlans},
+    record::{Checksums, Header, Layer4, Packet, Ports, Transport, Vlans},
 };
 
 struct Bench {
@@ -29,6 +29,7 @@ fn udp(seconds: i64, source_port: u16) -> Packet {
             destination: [10, 0, 0, 2].into(),
             transport: Transport::UDP,
             ip_bytes: 60,
+            checksums: Checksums::default(),
             fragment: None,
             layer4: Layer4::Udp(Ports { source: source_port, destination: 161 }, 32),
         },

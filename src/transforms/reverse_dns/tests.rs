@@ -11,8 +11,8 @@ use crate::{
     dns::scripted::{Reply, Scripted, host, pointer},
     metrics::Meter,
     record::{
-        Action, Alert, Endpoint, Extra, Flow, Header, HostNames, Id, Layer4, NameOrigin, Names,
-        Ports, Timestamp, Transport, Vlans,
+        Action, Alert, Checksums, Endpoint, Extra, Flow, Header, HostNames, Id, Layer4, NameOrigin,
+        Names, Ports, Timestamp, Transport, Vlans,
     },
 };
 
@@ -164,6 +164,7 @@ fn packet(second: i64, from: (IpAddr, u16), to: (IpAddr, u16), extra: &[(&str, &
             destination: to.0,
             transport: Transport::UDP,
             ip_bytes: 86,
+            checksums: Checksums::default(),
             fragment: None,
             layer4: Layer4::Udp(Ports { source: from.1, destination: to.1 }, 58),
         },
