@@ -9,6 +9,7 @@ pub mod codec;
 pub mod component;
 pub mod condition;
 pub mod config;
+pub mod decode;
 pub mod dns;
 mod document;
 pub mod ek;

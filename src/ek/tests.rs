@@ -7,8 +7,8 @@ use proptest::{collection::vec, prelude::*, sample::select, string::string_regex
 
 use super::{Line, Parser, fields::BASE};
 use crate::record::{
-    Checksum, Fragment, Header, Icmp, Layer4, MacAddress, Names, Packet, Ports, Raw, Tcp, TcpFlags,
-    Timestamp, Transport, Vlans,
+    Checksum, Checksums, Fragment, Header, Icmp, Layer4, MacAddress, Names, Packet, Ports, Raw,
+    Tcp, TcpFlags, Timestamp, Transport, Vlans,
 };
 
 const TCP: &str = r#"{"timestamp":"1700000000123","layers":{"frame_number":["2"],"frame_time_epoch":["1700000000.123456789"],"frame_len":["74"],"frame_cap_len":["70"],"frame_protocols":["eth:ethertype:vlan:ethertype:ip:tcp:http"],"eth_src":["02:00:00:00:00:01"],"eth_dst":["02:00:00:00:00:02"],"vlan_id":["7"],"ip_src":["10.1.2.3"],"ip_dst":["192.0.2.17"],"ip_proto":["6"],"ip_len":["60"],"ip_id":["0x321b"],"ip_flags_mf":["0"],"ip_frag_offset":["0"],"tcp_srcport":["36813"],"tcp_dstport":["80"],"tcp_flags":["0x0018"],"tcp_seq_raw":["1279124641"],"tcp_ack_raw":["4294967295"],"tcp_len":["8"],"tcp_window_size_value":["64240"],"tcp_checksum_status":["1"]}}"#;
@@ -100,7 +100,10 @@ fn every_field_of_a_packet_is_filled() {
         source_mac: Some(MacAddress([2, 0, 0, 0, 0, 1])),
         destination_mac: Some(MacAddress([2, 0, 0, 0, 0, 2])),
         vlans,
-        outer: header("10.1.2.3", "192.0.2.17", 6, 60, Layer4::Tcp(tcp)),
+        outer: Header {
+            checksums: Checksums { transport: Checksum::Good, ..Checksums::default() },
+            ..header("10.1.2.3", "192.0.2.17", 6, 60, Layer4::Tcp(tcp))
+        },
         inner: Vec::new(),
         protocol: Some("http".into()),
         damaged: false,

@@ -8,8 +8,8 @@ use super::packets::{header, packet};
 use crate::{
     flow::{Output, Policy, Report, Shards},
     record::{
-        Checksum, Contact, Flow, Fragment, Header, Icmp, Layer4, Packet, Ports, Tcp, TcpFlags,
-        Timestamp, Transport,
+        Checksum, Checksums, Contact, Flow, Fragment, Header, Icmp, Layer4, Packet, Ports, Tcp,
+        TcpFlags, Timestamp, Transport,
     },
 };
 

@@ -1,0 +1,121 @@
+//! What follows an IP header: a transport header, or nothing that has ports or types.
+//!
+//! Sources: RFC 9293 (TCP), RFC 768 (UDP), RFC 9260 (SCTP), RFC 792 and 4443 (ICMP).
+
+use super::{
+    checksum,
+    link::Layer,
+    network::{Carried, Found, Network},
+    tunnel,
+    view::View,
+};
+use crate::record::{Icmp, Layer4, Ports, Tcp, TcpFlags, Transport};
+
+/// Lengths of headers, in bytes.
+const TCP_HEADER: u32 = 20;
+const UDP_HEADER: u32 = 8;
+const ICMP_HEADER: usize = 8;
+/// DNS's own port.
+const DNS_PORT: u16 = 53;
+
+/// Reads what follows an IP header.
+pub(super) fn read(network: Network<'_>, checks: bool) -> Found<'_> {
+    let Network { header, payload, is_readable, partial, damaged } = network;
+    let partial = partial || header.fragment.is_some_and(|fragment| fragment.more);
+    let mut found = Found { header, carried: None, message: None, damaged };
+    if !is_readable {
+        return found;
+    }
+    let header = &mut found.header;
+    let carry = |(layer, view)| Carried { layer, view, partial };
+    match header.transport {
+        Transport::TCP => {
+            let wrong;
+            (header.layer4, wrong) = tcp(payload, partial);
+            found.damaged |= wrong;
+        }
+        Transport::UDP => {
+            let (layer4, datagram, wrong) = udp(payload, partial);
+            header.layer4 = layer4;
+            found.damaged |= wrong;
+            if let (Layer4::Udp(ports, _), Some(datagram)) = (layer4, datagram) {
+                found.carried = tunnel::over_udp(ports, datagram).map(carry);
+                let is_message = [ports.source, ports.destination].contains(&DNS_PORT);
+                found.message = is_message.then_some(datagram);
+            }
+        }
+        Transport::SCTP => header.layer4 = ports(payload).map_or(Layer4::Opaque, Layer4::Sctp),
+        Transport::ICMP | Transport::ICMPV6 => {
+            header.layer4 = icmp(payload).map_or(Layer4::Opaque, Layer4::Icmp);
+            let quoted = payload.skip(ICMP_HEADER).filter(|_| is_error(header.transport, payload));
+            found.carried = quoted.map(|view| Carried { layer: Layer::Ip, view, partial: true });
+        }
+        other => found.carried = tunnel::over_ip(other, payload).map(carry),
+    }
+    if checks && !partial && !found.damaged {
+        let is_tunnel = found.carried.is_some();
+        found.header.checksums.transport = checksum::transport(&found.header, payload, is_tunnel);
+    }
+    found
+}
+
+fn ports(view: View<'_>) -> Option<Ports> {
+    let &[a, b, c, d] = view.first()?;
+    Some(Ports { source: u16::from_be_bytes([a, b]), destination: u16::from_be_bytes([c, d]) })
+}
+
+/// The header, and whether it is wrong.
+fn tcp(view: View<'_>, partial: bool) -> (Layer4, bool) {
+    const FLAGS: u16 = 0x0fff;
+    let Some(ports) = ports(view) else {
+        return (Layer4::Opaque, !partial && view.wire() < TCP_HEADER);
+    };
+    let is_short = !partial && view.wire() < TCP_HEADER;
+    let Some(&[_, _, _, _, a, b, c, d, e, f, g, h, high, low]) = view.first() else {
+        return (Layer4::TcpPorts(ports), is_short);
+    };
+    let header_bytes = u32::from(high >> 4) * 4;
+    if header_bytes < TCP_HEADER {
+        return (Layer4::TcpPorts(ports), true);
+    }
+    let tcp = Tcp {
+        ports,
+        flags: TcpFlags(u16::from_be_bytes([high, low]) & FLAGS),
+        sequence: u32::from_be_bytes([a, b, c, d]),
+        acknowledgement: u32::from_be_bytes([e, f, g, h]),
+        window: view.number(14),
+        payload_bytes: view.wire().saturating_sub(header_bytes),
+    };
+    (Layer4::Tcp(tcp), !partial && header_bytes > view.wire())
+}
+
+/// The header, what it carries, and whether it is wrong.
+fn udp(view: View<'_>, partial: bool) -> (Layer4, Option<View<'_>>, bool) {
+    let Some(ports) = ports(view) else {
+        return (Layer4::Opaque, None, !partial && view.wire() < UDP_HEADER);
+    };
+    let length = match view.number(4).map(u32::from) {
+        // Cut off, a jumbogram (RFC 2675), or offloading left none.
+        None | Some(0) => view.wire(),
+        Some(length) => length,
+    };
+    let wrong = length < UDP_HEADER || !partial && length > view.wire();
+    let held = if partial { length } else { length.min(view.wire()) };
+    let datagram =
+        view.skip(UDP_HEADER as usize).map(|rest| rest.limit(held.saturating_sub(UDP_HEADER)));
+    (Layer4::Udp(ports, held.saturating_sub(UDP_HEADER)), datagram, wrong)
+}
+
+fn icmp(view: View<'_>) -> Option<Icmp> {
+    let &[kind, code] = view.first()?;
+    Some(Icmp { kind, code })
+}
+
+/// Whether a message quotes the packet it is about.
+fn is_error(transport: Transport, message: View<'_>) -> bool {
+    match (transport, message.byte(0)) {
+        (Transport::ICMP, Some(kind)) => matches!(kind, 3 | 4 | 5 | 11 | 12),
+        (_, Some(kind)) => matches!(kind, 1..=4),
+        _ => false,
+    }
+}

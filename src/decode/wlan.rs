@@ -1,0 +1,67 @@
+//! IEEE 802.11 data frames, and radiotap before them.
+//!
+//! Sources: IEEE 802.11-2020, 9.2 and 9.3.2; radiotap.org.
+
+use super::{
+    Skipped,
+    link::{Layer, Step},
+    view::View,
+};
+
+/// A data frame, its header filled up to a multiple of `alignment`: what follows is IEEE 802.2, if it is
+/// not encrypted.
+pub(super) fn frame(view: View<'_>, alignment: usize) -> Step<'_> {
+    const DATA: u8 = 2;
+    const NO_DATA: u8 = 0x40;
+    const QOS: u8 = 0x80;
+    const TO_AND_FROM_DISTRIBUTION: u8 = 0x03;
+    const PROTECTED: u8 = 0x40;
+    const ORDER: u8 = 0x80;
+    const AGGREGATE: u8 = 0x80;
+    let &[kind, flags] = view.need()?;
+    if kind >> 2 & 3 != DATA || kind & NO_DATA != 0 {
+        return Err(Skipped::NotIp);
+    }
+    if flags & PROTECTED != 0 {
+        return Err(Skipped::Encrypted);
+    }
+    let &[.., sequence, _] = view.need::<24>()?;
+    if sequence & 0x0f != 0 {
+        // A later fragment has no header of its own.
+        return Err(Skipped::NotIp);
+    }
+    let fourth_address = flags & TO_AND_FROM_DISTRIBUTION == TO_AND_FROM_DISTRIBUTION;
+    let mut length = if fourth_address { 30 } else { 24 };
+    if kind & QOS != 0 {
+        let &[control, _] = view.behind(length)?.need()?;
+        if control & AGGREGATE != 0 {
+            return Err(Skipped::SeveralPackets);
+        }
+        length += if flags & ORDER != 0 { 6 } else { 2 };
+    }
+    Ok((Layer::Llc, view.behind(length.next_multiple_of(alignment))?))
+}
+
+/// Radiotap: version, padding, the header's length, which fields there are; little-endian.
+pub(super) fn radiotap(view: View<'_>) -> Step<'_> {
+    let &[_, _, low, high] = view.need()?;
+    let payload = view.behind(u16::from_le_bytes([low, high]).into())?;
+    Ok((if is_padded(view) { Layer::PaddedWlan } else { Layer::Wlan }, payload))
+}
+
+/// Whether the flags say that the 802.11 header was filled up.
+fn is_padded(view: View<'_>) -> bool {
+    const MAX_WORDS: usize = 32;
+    const TIMER: u8 = 1;
+    const FLAGS: u8 = 2;
+    const PADDED: u8 = 0x20;
+    let word = |at: usize| view.chunk::<4>(4 + at * 4);
+    let Some(&[present, ..]) = word(0).filter(|[present, ..]| present & FLAGS != 0) else {
+        return false;
+    };
+    let goes_on = |at: &usize| word(*at).is_some_and(|[.., last]| last & 0x80 != 0);
+    let words = (0..MAX_WORDS).take_while(goes_on).count() + 1;
+    let first = 4 + words * 4;
+    let at = if present & TIMER == 0 { first } else { first.next_multiple_of(8) + 8 };
+    view.byte(at).is_some_and(|flags| flags & PADDED != 0)
+}
