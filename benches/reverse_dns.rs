@@ -20,7 +20,7 @@ use tidegate::{
     batch::{Batch, Watermark},
     codec::{Encoder, EncodingConfig, Origin, Schema},
     component::{
-        Clock, Component, Configure as _, Context, Input, Outputs, Port,
+        Clock, Component, Configure as _, Context, Decoding, Input, Outputs, Port,
         edge::{Bounds, EdgeReceiver, EdgeSender, WhenFull, edge},
     },
     ek::{Line, Parser},
@@ -78,6 +78,7 @@ async fn rate(lines: &Arc<Vec<Raw>>, config: Option<&Config>) -> f64 {
                 data_dir: "/nonexistent".into(),
                 observer: "bench".into(),
                 interface: None,
+                decoding: Decoding::default(),
                 config_hash: "bench".into(),
                 books: Books::default(),
                 reload,

@@ -23,7 +23,7 @@ use tidegate::{
     batch::Batch,
     codec::{Encoder, EncodingConfig, Origin, Schema},
     component::{
-        Clock, Component, Context, Input,
+        Clock, Component, Context, Decoding, Input,
         edge::{Bounds, EdgeSender, WhenFull, edge},
     },
     metrics::{Books, Meter},
@@ -206,6 +206,7 @@ impl Running {
             data_dir: "unused".into(),
             observer: "bench".into(),
             interface: None,
+            decoding: Decoding::default(),
             config_hash: "bench".into(),
             books: Books::default(),
             reload: watch::channel(0).1,

@@ -14,6 +14,7 @@ mod inputs;
 mod load;
 #[cfg(test)]
 mod reference;
+mod replaced;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -31,7 +32,8 @@ pub use self::{
     family::{Facts, Families, Family, NoKeys, Role},
     globals::{Api, Globals, Observer},
     graph::mermaid,
-    load::{Loaded, load, load_file},
+    load::{Loaded, load, load_file, load_replay},
+    replaced::Replayed,
     schema::schema,
 };
 pub use crate::document::{

@@ -1,9 +1,10 @@
 //! Compressed captures, known by their first bytes.
 
+mod gzip;
+
 use std::io::{self, BufReader, Chain, Cursor, Read};
 
-use flate2::bufread::MultiGzDecoder;
-
+use self::gzip::Gzip;
 use super::error::Fault;
 
 /// Bytes that tell a compression.
@@ -11,6 +12,9 @@ const MAGIC_BYTES: usize = 4;
 
 /// What compressed bytes are read in.
 const BUFFER_BYTES: usize = 64 << 10;
+
+/// zstd is unpacked in pieces of this size: where it finds something wrong, the last one is lost.
+const ZSTD_PIECE_BYTES: usize = 256;
 
 const GZIP: &[u8] = b"\x1f\x8b";
 const ZSTD: &[u8] = b"\x28\xb5\x2f\xfd";
@@ -27,7 +31,7 @@ pub(super) enum Unpacked<R: Read> {
     /// It is not compressed.
     Plain(Whole<R>),
     /// One or more members of gzip (RFC 1952).
-    Gzip(Box<MultiGzDecoder<BufReader<Whole<R>>>>),
+    Gzip(Box<Gzip<BufReader<Whole<R>>>>),
     /// One or more frames of zstd (RFC 8878), with windows of 128 MiB at most.
     Zstd(Box<zstd::stream::read::Decoder<'static, BufReader<Whole<R>>>>),
 }
@@ -48,7 +52,7 @@ impl<R: Read> Unpacked<R> {
         let whole = Cursor::new(magic).chain(input);
         let buffered = |whole| BufReader::with_capacity(BUFFER_BYTES, whole);
         Ok(if gzip {
-            Self::Gzip(Box::new(MultiGzDecoder::new(buffered(whole))))
+            Self::Gzip(Box::new(Gzip::new(buffered(whole))))
         } else if zstd {
             let decoder = zstd::stream::read::Decoder::with_buffer(buffered(whole));
             Self::Zstd(Box::new(decoder.map_err(reading)?))
@@ -68,7 +72,10 @@ impl<R: Read> Read for Unpacked<R> {
         match self {
             Self::Plain(whole) => whole.read(buffer),
             Self::Gzip(decoder) => decoder.read(buffer),
-            Self::Zstd(decoder) => decoder.read(buffer),
+            Self::Zstd(decoder) => {
+                let piece = buffer.len().min(ZSTD_PIECE_BYTES);
+                decoder.read(buffer.get_mut(..piece).unwrap_or_default())
+            }
         }
     }
 }

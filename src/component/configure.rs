@@ -26,12 +26,23 @@ pub struct Context {
     pub observer: Arc<str>,
     /// The interface on which all that it reads was captured, if it is one.
     pub interface: Option<Arc<str>>,
+    /// How frames that it reads are to be decoded.
+    pub decoding: Decoding,
     /// The hash of the config as it was loaded, without its secrets.
     pub config_hash: Arc<str>,
     /// The accounts of all components.
     pub books: Books,
     /// Changes on SIGHUP: files are reopened and lists read again.
     pub reload: watch::Receiver<u64>,
+}
+
+/// How frames are to be decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Decoding {
+    /// How many threads may do so; 0 where no source above gives frames.
+    pub workers: u16,
+    /// Whether somebody below reads DNS answers.
+    pub dns: bool,
 }
 
 /// Something wrong with a component's config.
@@ -110,6 +121,16 @@ pub trait Configure {
 
     /// Fields it needs from upstream beyond the base fields.
     fn needs(&self) -> Vec<Need> {
+        Vec::new()
+    }
+
+    /// Fields it makes use of where they are there, beyond the base fields.
+    fn uses(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// What is right but better said otherwise: warnings.
+    fn remarks(&self) -> Vec<Problem> {
         Vec::new()
     }
 

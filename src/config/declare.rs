@@ -8,7 +8,7 @@ use super::{
 };
 use crate::document::{
     de::{Deserializer, choose, read},
-    report::Diagnostic,
+    report::{Diagnostic, Severity},
     text::Span,
     tree::{Entry, Node, Origin, Value},
 };
@@ -304,15 +304,20 @@ impl Draft<'_> {
         }
     }
 
-    /// Values out of range, where the key could be read.
+    /// Values out of range, and remarks, where the key could be read.
     fn check_values(&mut self, problems: &mut Vec<Diagnostic>) {
-        let found = self.facts.as_mut().map(|facts| std::mem::take(&mut facts.problems));
-        for problem in found.unwrap_or_default() {
+        let Some(facts) = &mut self.facts else { return };
+        let errors = std::mem::take(&mut facts.problems).into_iter();
+        let remarks = std::mem::take(&mut facts.remarks).into_iter();
+        let found = errors
+            .map(|problem| (problem, Severity::Error))
+            .chain(remarks.map(|remark| (remark, Severity::Warning)));
+        for (problem, severity) in found {
             if self.is_consequence(&problem.key) {
                 continue;
             }
             let mut located = self.error(self.locate(&problem.key), &problem.key, &problem.message);
-            located.hint = problem.hint;
+            (located.hint, located.severity) = (problem.hint, severity);
             problems.push(located);
         }
     }

@@ -178,7 +178,7 @@ mod tests {
     use crate::{
         ack::{End, Receipts},
         component::{
-            Input,
+            Decoding, Input,
             edge::{Bounds, WhenFull, edge},
         },
         metrics::{Books, Meter},
@@ -206,6 +206,7 @@ mod tests {
                 clock: Clock::Wall,
                 data_dir: PathBuf::new(),
                 observer: "sensor".into(),
+                decoding: Decoding::default(),
                 config_hash: "c0ffee".into(),
                 books: Books::new(sources, [Arc::clone(&siem)]),
                 interface: None,

@@ -213,6 +213,7 @@ impl<'a> Builder<'a> {
             data_dir: self.config.globals.data_dir.clone(),
             observer: Arc::clone(&self.observer),
             interface: self.config.interface_above(&declared.inputs).map(Arc::from),
+            decoding: self.config.decoding(&declared.id, &declared.inputs),
             config_hash: Arc::clone(&self.config.hash),
             books: self.books.clone(),
             reload: self.reload.clone(),

@@ -15,6 +15,7 @@ mod dead_letters;
 mod elasticsearch;
 mod examples;
 mod harness;
+mod headers;
 mod health;
 mod hostile;
 mod live;
@@ -50,6 +51,7 @@ fn main() {
         elasticsearch::cases(),
         examples::cases(),
         harness::cases(),
+        headers::cases(),
         health::cases(),
         hostile::cases(),
         live::cases(),

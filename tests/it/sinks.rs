@@ -8,7 +8,7 @@ use tidegate::{
     ack::{End, Receipts},
     batch::Batch,
     component::{
-        Clock, Component, Context, Input,
+        Clock, Component, Context, Decoding, Input,
         edge::{Bounds, WhenFull, edge},
     },
     metrics::{Books, Meter, State},
@@ -67,6 +67,7 @@ async fn fill(disk: &MemoryDisk, mut config: Value) -> Outcome {
         data_dir: PathBuf::new(),
         observer: "sensor".into(),
         interface: None,
+        decoding: Decoding::default(),
         config_hash: "".into(),
         books: Books::default(),
         reload,

@@ -93,6 +93,58 @@ fn a_compressed_capture_cut_at_any_byte_gives_whole_frames_and_says_so() {
 }
 
 #[test]
+fn frames_before_damage_in_a_compressed_capture_are_given() {
+    let mut pcap = Pcap::new(Order::Little, 0xa1b2_c3d4);
+    for number in 0..10_000_u32 {
+        let mut frame = frame(1, 60);
+        // What can't be packed well, so that there are many blocks.
+        frame[14..18].copy_from_slice(&number.wrapping_mul(0x9e37_79b1).to_le_bytes());
+        pcap.frame([number, 0], &frame);
+    }
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(pcap.bytes()).unwrap();
+    let gzip = encoder.finish().unwrap();
+    let zstd = zstd::encode_all(pcap.bytes(), 1).unwrap();
+    let whole = read(pcap.bytes()).frames;
+    // zstd unpacks blocks of 128 KiB as a whole.
+    for (packed, name, block) in [(gzip, "gzip", 0), (zstd, "zstd", (128 << 10) / 76 + 1)] {
+        for cut in [packed.len() / 3, packed.len() / 2, packed.len() - 9] {
+            let outcome = read(&packed[..cut]);
+            let given = outcome.frames.len();
+            let least = whole.len() * cut * 9 / packed.len() / 10;
+            assert!(given + block > least, "{name}, {cut} of {}: {given}", packed.len());
+            assert!(outcome.frames == whole[..given] && outcome.end.is_err());
+        }
+        let mut wrong = packed.clone();
+        let half = packed.len() / 2;
+        wrong[half..half + 4].copy_from_slice(&[0xff; 4]);
+        let outcome = read(&wrong);
+        assert!(outcome.frames.len() > 3_000, "{name}: {}", outcome.frames.len());
+        assert!(outcome.end.is_err(), "{name}");
+    }
+}
+
+#[test]
+fn the_parts_of_gzips_header_are_passed_over_and_its_checksum_is_checked() {
+    let capture = pcap(Order::Little, 2);
+    let member = |extra: &[u8], name: &str| {
+        let builder = flate2::GzBuilder::new().extra(extra).filename(name).comment("made");
+        let mut encoder = builder.write(Vec::new(), Compression::fast());
+        encoder.write_all(capture.bytes()).unwrap();
+        encoder.finish().unwrap()
+    };
+    let mut gzip = member(b"extra", "name");
+    assert_eq!(said(&gzip), (2, String::new()));
+    let trailer = gzip.len() - 8;
+    gzip[trailer] ^= 1;
+    let (frames, says) = said(&gzip);
+    assert_eq!(frames, 2);
+    assert!(says.contains("its checksum is not that of its content"), "{says}");
+    let behind = [member(b"", "x"), b"something else".to_vec()].concat();
+    assert!(said(&behind).1.contains("what follows is no member of gzip"), "{}", said(&behind).1);
+}
+
+#[test]
 fn what_is_wrong_is_said_with_its_place() {
     let little = Order::Little;
     let text = b"this is a text and no capture";

@@ -16,7 +16,7 @@ use super::*;
 use crate::{
     ack::{Receipt, Receipts},
     component::{
-        Clock, Context, ItemEnd, Items, Outcome, SendError,
+        Clock, Context, Decoding, ItemEnd, Items, Outcome, SendError,
         edge::{Bounds, EdgeSender, WhenFull, edge},
     },
     metrics::{Books, Meter, State},
@@ -119,6 +119,7 @@ fn context() -> Context {
         data_dir: PathBuf::new(),
         observer: "test".into(),
         interface: None,
+        decoding: Decoding::default(),
         config_hash: "".into(),
         books: Books::default(),
         reload: watch::channel(0).1,

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::*;
 use crate::{
     ack::Receipts,
-    component::Item,
+    component::{Decoding, Item},
     metrics::{Books, Meter},
     record::{Health, Kind},
 };
@@ -35,6 +35,7 @@ fn context(reload: watch::Receiver<u64>) -> Context {
         data_dir: PathBuf::new(),
         observer: "sensor".into(),
         interface: None,
+        decoding: Decoding::default(),
         config_hash: "".into(),
         books: Books::default(),
         reload,

@@ -16,7 +16,7 @@ use super::*;
 use crate::{
     ack::{End, Receipts},
     component::{
-        Clock, Port,
+        Clock, Decoding, Port,
         edge::{Bounds, EdgeReceiver, WhenFull, edge},
     },
     metrics::{Balance, Books, Meter},
@@ -68,6 +68,7 @@ impl Started {
             data_dir: PathBuf::from("/nonexistent"),
             observer: "test".into(),
             interface: None,
+            decoding: Decoding::default(),
             config_hash: "".into(),
             books: Books::default(),
             reload,

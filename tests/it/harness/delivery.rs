@@ -15,7 +15,7 @@ use tidegate::{
     ack::{End, Receipts},
     batch::Batch,
     component::{
-        Clock, Component, Context, Input,
+        Clock, Component, Context, Decoding, Input,
         edge::{EdgeSender, edge},
     },
     metrics::{Balance, Books, Meter},
@@ -62,6 +62,7 @@ impl Delivery {
             data_dir: "unused".into(),
             observer: "test".into(),
             interface: None,
+            decoding: Decoding::default(),
             config_hash: "".into(),
             books: Books::default(),
             reload: watch::channel(0).1,

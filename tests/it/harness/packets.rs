@@ -1,4 +1,5 @@
-//! The packets of a capture, through tshark and the parser the `extract` transform uses.
+//! The packets of a capture, through tshark and the parser the `extract` transform uses, or read and
+//! decoded by ourselves.
 
 use std::{
     path::Path,
@@ -7,9 +8,14 @@ use std::{
 
 use libtest_mimic::Failed;
 use tidegate::{
+    capture::{Part, Reader},
+    decode::{self, LinkType},
     ek::{Line, Parser, fields},
     record::{Packet, Raw},
 };
+
+/// How the packets of a capture are had.
+pub(crate) type Read = fn(&Path, bool) -> Result<Vec<Packet>, Failed>;
 
 /// The packets of a capture; `checksums`: tshark verifies those of TCP.
 ///
@@ -42,6 +48,31 @@ pub(crate) fn packets(capture: &Path, checksums: bool) -> Result<Vec<Packet>, Fa
                 return Err(format!("{}: {error}: {line}", capture.display()).into());
             }
         }
+    }
+    Ok(packets)
+}
+
+/// The packets of a capture by `dissect: headers`; `checksums`: they are verified.
+///
+/// # Errors
+/// When the capture can't be read.
+pub(crate) fn by_headers(capture: &Path, checksums: bool) -> Result<Vec<Packet>, Failed> {
+    let options = decode::Options { checksums, dns: false };
+    let mut reader = Reader::open(capture)?;
+    let mut packets = Vec::new();
+    while let Part::Frames(frames) = reader.read()? {
+        let decoded = frames.places.iter().filter_map(|place| {
+            let frame = decode::Frame {
+                time: place.time,
+                epoch: 0,
+                number: place.number,
+                link: LinkType(place.link),
+                length: place.length,
+                bytes: frames.of(place),
+            };
+            decode::decode(&frame, &options).ok()
+        });
+        packets.extend(decoded);
     }
     Ok(packets)
 }

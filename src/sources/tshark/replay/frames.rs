@@ -56,7 +56,9 @@ pub(in crate::sources::tshark) async fn run(
             return Ok(());
         }
     }
-    reading.await.map_err(|error| Error::failure("the reader of captures has failed").because(error))
+    reading
+        .await
+        .map_err(|error| Error::failure("the reader of captures has failed").because(error))
 }
 
 /// Reads the files, as long as somebody wants them.
