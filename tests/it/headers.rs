@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, File, OpenOptions},
     io::Write,
+    os::unix::fs::PermissionsExt,
     path::Path,
     process::Command,
     thread,
@@ -74,7 +75,8 @@ fn no_tshark_is_needed(scene: &Scene) -> Outcome {
     captures::numbered(10).write(&capture);
     let config = config::replay(scene, "dissect: headers", "");
     for command in [&["validate"][..], &["replay", "-c"]] {
-        let mut run = Tidegate::new(scene, command).arg(&config).env("PATH", "/nonexistent");
+        let mut run =
+            Tidegate::new(scene, command).arg(&config).env("PATH", without_tshark(scene)?);
         if command.len() > 1 {
             run = run.arg(&capture);
         } else {
@@ -89,22 +91,22 @@ fn no_tshark_is_needed(scene: &Scene) -> Outcome {
 fn the_command_line_says_how_deep_whatever_the_config_says(scene: &Scene) -> Outcome {
     let capture = scene.path("some.pcap");
     captures::numbered(10).write(&capture);
-    let without_tshark = |config: &Path, arguments: &[&str]| -> Result<Ended, Failed> {
+    let run = |config: &Path, arguments: &[&str]| -> Result<Ended, Failed> {
         let mut run = Tidegate::new(scene, ["replay", "-c"]).arg(config).arg(&capture);
         for argument in arguments {
             run = run.arg(argument);
         }
-        run.env("PATH", "/nonexistent").run()
+        run.env("PATH", without_tshark(scene)?).run()
     };
     let application = config::replay(scene, "dissect: application", "");
-    without_tshark(&application, &["--dissect", "headers"])?.expect(0)?;
-    without_tshark(&application, &[])?.expect(78)?.says(&["tshark"])?;
+    run(&application, &["--dissect", "headers"])?.expect(0)?;
+    run(&application, &[])?.says(&["no tshark here"])?;
     let headers = config::replay(scene, "dissect: headers", "");
-    without_tshark(&headers, &["--dissect", "application"])?.expect(78)?.says(&["tshark"])?;
-    without_tshark(&headers, &["--dissect", "deep"])?.expect(2)?;
+    run(&headers, &["--dissect", "application"])?.says(&["no tshark here"])?;
+    run(&headers, &["--dissect", "deep"])?.expect(2)?;
     // Even of a source that captures, for which headers are not to be had yet.
     let live = config::live(scene, "dissect: headers", "");
-    without_tshark(&live, &[])?.expect(0)?;
+    run(&live, &[])?.expect(0)?;
     Ok(())
 }
 
@@ -115,7 +117,7 @@ fn transport_means_headers_for_files_and_says_so(scene: &Scene) -> Outcome {
     let ended = Tidegate::new(scene, ["replay", "-c"])
         .arg(&config)
         .arg(&capture)
-        .env("PATH", "/nonexistent")
+        .env("PATH", without_tshark(scene)?)
         .run()?
         .expect(0)?;
     ended.says(&["warning", "`transport` means `headers`", "replay.yaml:3:"])?;
@@ -368,6 +370,18 @@ fn a_million_packets_fit_into_bounded_memory(scene: &Scene) -> Outcome {
         assert!((1..=PEAK_KILOBYTES).contains(&peak_kilobytes), "{peak_kilobytes} KiB");
     }
     Ok(())
+}
+
+/// A `PATH` on which tshark and editcap fail.
+fn without_tshark(scene: &Scene) -> Result<String, Failed> {
+    let folder = scene.path("bin");
+    fs::create_dir_all(&folder)?;
+    for name in ["tshark", "editcap"] {
+        let program = folder.join(name);
+        fs::write(&program, "#!/bin/sh\necho \"no $0 here: no tshark here\" >&2\nexit 1\n")?;
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+    }
+    Ok(format!("{}:{}", folder.display(), std::env::var("PATH")?))
 }
 
 /// Replays captures into a fresh file.
