@@ -13,7 +13,7 @@ use crate::record::{FramePlace, Interface};
 /// `MAXIMUM_SNAPLEN`).
 pub const MAX_FRAME_BYTES: u32 = 262_144;
 
-/// The longest frames of the links that have longer ones, as Wireshark has them: D-Bus, USBPcap, and the
+/// The longest frames of the links that have longer ones, as Wireshark has them: D-Bus, Windows' USB, and the
 /// high-speed serial links of Elektrobit.
 const LONG_FRAMES: [(u16, u32); 3] = [(231, 128 << 20), (249, 128 << 20), (279, 32 << 20)];
 

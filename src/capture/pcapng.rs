@@ -29,7 +29,7 @@ const FRAME_BYTES: usize = 12;
 const MIN_SECTION_BYTES: usize = 28;
 const MIN_INTERFACE_BYTES: usize = 20;
 const MIN_PACKET_BYTES: usize = 32;
-const MIN_SIMPLE_BYTES: usize = 16;
+const MIN_SIMPLE_BYTES: u32 = 16;
 /// Of a longer block only the beginning is looked at.
 const MAX_BLOCK_BYTES: usize = MAX_FRAME_BYTES as usize + (64 << 10);
 
@@ -229,43 +229,45 @@ impl Pcapng {
         let captured = number(20);
         block.fits(captured, MIN_PACKET_BYTES)?;
         let units = u64::from(number(12)) << 32 | u64::from(number(16));
-        self.push(of, of.timing.at(units), [captured, number(24)], 28, scan)
+        of.push(of.timing.at(units), [captured, number(24)], 28, scan)
     }
 
     /// A Simple Packet Block is of the first interface, and has no time stamp.
     fn simple_packet(&self, block: Block, bytes: &[u8], scan: &mut Scan<'_>) -> Result<(), Fault> {
-        block.at_least(MIN_SIMPLE_BYTES)?;
+        block.at_least(MIN_SIMPLE_BYTES as usize)?;
         let of = self.described(0)?;
         let length = block.order.u32(bytes, 8).unwrap_or_default();
         let snaplen = if of.snaplen == 0 { u32::MAX } else { of.snaplen };
-        let room = block.length - MIN_SIMPLE_BYTES as u32;
+        let room = block.length.saturating_sub(MIN_SIMPLE_BYTES);
         let captured = length.min(snaplen).min(room);
-        self.push(of, Timestamp::default(), [captured, length], 12, scan)
-    }
-
-    fn push(
-        &self,
-        of: Described,
-        time: Timestamp,
-        [captured, length]: [u32; 2],
-        begin: usize,
-        scan: &mut Scan<'_>,
-    ) -> Result<(), Fault> {
-        let most = most_captured(of.link);
-        if captured > most {
-            return Err(Fault::FrameTooLong { claimed: captured, most });
-        }
-        let Described { link, interface, .. } = of;
-        scan.push(
-            FramePlace { time, captured, length, link, interface, ..FramePlace::default() },
-            begin,
-        );
-        Ok(())
+        of.push(Timestamp::default(), [captured, length], 12, scan)
     }
 
     fn described(&self, index: u32) -> Result<Described, Fault> {
         let described = self.described.get(index as usize).copied();
         described.ok_or(Fault::UnknownInterface { index, described: self.described.len() })
+    }
+}
+
+// === impl Described ===
+
+impl Described {
+    /// Takes a frame of this interface whose bytes begin at `begin` in its block.
+    fn push(
+        self,
+        time: Timestamp,
+        [captured, length]: [u32; 2],
+        begin: usize,
+        scan: &mut Scan<'_>,
+    ) -> Result<(), Fault> {
+        let Self { link, interface, .. } = self;
+        let most = most_captured(link);
+        if captured > most {
+            return Err(Fault::FrameTooLong { claimed: captured, most });
+        }
+        let place = FramePlace { time, captured, length, link, interface, ..FramePlace::default() };
+        scan.push(place, begin);
+        Ok(())
     }
 }
 

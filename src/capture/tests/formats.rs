@@ -131,7 +131,7 @@ fn each_interface_has_its_link_its_clock_and_its_name() {
     let mut pcapng = Pcapng::new(Order::Big);
     pcapng
         .interface(1, &[(2, b"eth0"), (9, &[9]), (0, &[])])
-        .interface(113, &[(9, &[0x80 | 10]), (14, &(-3_i64).to_be_bytes()), (2, b"any\0")])
+        .interface(113, &[(9, &[0x8a]), (14, &(-3_i64).to_be_bytes()), (2, b"any\0")])
         .interface(101, &[(12, b"an OS")]);
     pcapng.packet(0, 7, &frame(1, 60)).packet(1, 5 << 10, &frame(2, 60)).packet(
         2,

@@ -134,8 +134,9 @@ impl Pcapng {
     /// An Enhanced Packet Block.
     pub(super) fn packet(&mut self, interface: u32, units: u64, frame: &[u8]) -> &mut Self {
         let length = u32::try_from(frame.len()).unwrap();
+        let part = |bits: u64| u32::try_from(bits & 0xffff_ffff).unwrap();
         let mut body = Writer::new(self.0.order);
-        body.u32(interface).u32((units >> 32) as u32).u32(units as u32).u32(length).u32(length);
+        body.u32(interface).u32(part(units >> 32)).u32(part(units)).u32(length).u32(length);
         body.raw(frame);
         self.block(6, &body.bytes)
     }

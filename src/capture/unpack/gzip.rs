@@ -12,9 +12,8 @@ const NAME: u8 = 0x08;
 const COMMENT: u8 = 0x10;
 const RESERVED: u8 = 0xe0;
 
-/// A header's bytes before what its flags announce; what follows the data.
+/// A header's bytes before what its flags announce.
 const HEADER_BYTES: usize = 10;
-const TRAILER_BYTES: usize = 8;
 
 /// `deflate`, the only method there is.
 const DEFLATE: u8 = 8;
@@ -102,12 +101,11 @@ impl<R: BufRead> Gzip<R> {
     }
 
     fn trailer(&mut self) -> io::Result<()> {
-        let mut trailer = [0; TRAILER_BYTES];
-        self.input.read_exact(&mut trailer)?;
-        let [a, b, c, d, e, f, g, h] = trailer;
-        if u32::from_le_bytes([a, b, c, d]) != self.crc.sum()
-            || u32::from_le_bytes([e, f, g, h]) != self.crc.amount()
-        {
+        let (mut sum, mut amount) = ([0; 4], [0; 4]);
+        self.input.read_exact(&mut sum)?;
+        self.input.read_exact(&mut amount)?;
+        let own = (self.crc.sum(), self.crc.amount());
+        if (u32::from_le_bytes(sum), u32::from_le_bytes(amount)) != own {
             return Err(wrong("its checksum is not that of its content"));
         }
         Ok(())

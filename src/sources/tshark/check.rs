@@ -355,7 +355,7 @@ mod tests {
             let interface = (mode != Mode::File).then(|| "eth0".to_owned());
             let files = if mode == Mode::File { vec!["a.pcap".into()] } else { Vec::new() };
             let fields = fields.iter().map(|field| (*field).to_owned()).collect();
-            Config { mode, interface, files, dissect, fields, ..Config::default() }
+            Config { mode, interface, files, fields, dissect, ..Config::default() }
         };
         let headers = Dissect::Headers;
         assert_eq!(keys(&with(Mode::File, headers, &["dns.a", "dns.id"])), [""; 0]);

@@ -118,7 +118,7 @@ mod tests {
     /// Batches of frames, long ones first, one of lines among them.
     fn batches() -> Vec<Records> {
         let batch = |at: u32| {
-            let list = vec![(1, udp([1, 2], b"x")); if at % 3 == 0 { 900 } else { 2 }];
+            let list = vec![(1, udp([1, 2], b"x")); if at.is_multiple_of(3) { 900 } else { 2 }];
             Records::Frames(Arc::new(frames(at * 1_000, &list)))
         };
         let mut batches: Vec<_> = (1..40).map(batch).collect();

@@ -3,7 +3,10 @@
 //! Data passes: file → [`Reader`] on a thread of its own → frames, which share the reader's buffers.
 //! A file is an epoch. Nobody looks into the frames here.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use tokio::{sync::mpsc, task::spawn_blocking};
 use tokio_util::sync::CancellationToken;
@@ -81,7 +84,7 @@ fn read(files: Vec<PathBuf>, verify_checksums: bool, sender: &mpsc::Sender<News>
 
 /// Reads a file until `take` wants no more.
 fn read_one(
-    file: &PathBuf,
+    file: &Path,
     mut take: impl FnMut(Frames) -> bool,
 ) -> Result<(), (&'static str, String)> {
     let mut reader =
