@@ -141,7 +141,7 @@ pub fn decode(frame: &Frame<'_>, options: &Options) -> Result<Packet, Skipped> {
     let mut next = outermost.carried;
     while let Some(carried) = next
         && inner.len() < MAX_INNER
-        && let Some(found) = within(carried, options)
+        && let Some(found) = within(carried, *options)
     {
         inner.push(found.header);
         message = found.message.filter(|_| !carried.partial);
@@ -171,7 +171,8 @@ pub fn decode(frame: &Frame<'_>, options: &Options) -> Result<Packet, Skipped> {
 }
 
 /// The IP header in what another one carries, if there is one.
-fn within<'a>(carried: Carried<'a>, options: &Options) -> Option<network::Found<'a>> {
+#[inline(never)]
+fn within(carried: Carried<'_>, options: Options) -> Option<network::Found<'_>> {
     let view = link::descend(carried.layer, carried.view, &mut Link::default()).ok()?;
     network::read(view, carried.partial, options.checksums).ok()
 }

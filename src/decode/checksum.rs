@@ -1,14 +1,14 @@
 //! Checksums, as far as what they cover was captured.
 //!
 //! Sources: RFC 1071 (the internet checksum), RFC 8200 section 8.1, RFC 768 and 6935 (UDP without
-//! one), RFC 9260 appendix A (CRC32c).
+//! one), RFC 9260 appendix A (`CRC32c`).
 
 use std::net::IpAddr;
 
 use super::view::View;
 use crate::record::{Checksum, Header, Layer4, Transport};
 
-/// CRC32c of each byte, reflected.
+/// `CRC32c` of each byte, reflected.
 const CRC32C: [u32; 256] = {
     let mut table = [0; 256];
     let mut at: u32 = 0;
@@ -38,12 +38,9 @@ pub(super) fn transport(header: &Header, payload: View<'_>, is_tunnel: bool) -> 
         return Checksum::Unverified;
     }
     match (header.transport, header.layer4) {
-        (Transport::TCP, Layer4::Tcp(_)) => {
-            verdict(add(pseudo(header, payload.wire()), payload.bytes()))
-        }
         (Transport::UDP, Layer4::Udp(_, bytes)) => udp(header, payload, bytes, is_tunnel),
         (Transport::ICMP, Layer4::Icmp(_)) => verdict(add(0, payload.bytes())),
-        (Transport::ICMPV6, Layer4::Icmp(_)) => {
+        (Transport::TCP, Layer4::Tcp(_)) | (Transport::ICMPV6, Layer4::Icmp(_)) => {
             verdict(add(pseudo(header, payload.wire()), payload.bytes()))
         }
         (Transport::SCTP, Layer4::Sctp(_)) => sctp(payload),
@@ -65,18 +62,19 @@ fn udp(header: &Header, payload: View<'_>, bytes: u32, is_tunnel: bool) -> Check
 }
 
 fn sctp(payload: View<'_>) -> Checksum {
-    let Some((&[a, b, c, d, e, f, g, h, sum @ ..], chunks)) =
-        payload.bytes().split_first_chunk::<12>()
-    else {
+    let Some((ports_and_tag, rest)) = payload.bytes().split_first_chunk::<8>() else {
+        return Checksum::Unverified;
+    };
+    let Some((sum, chunks)) = rest.split_first_chunk::<4>() else {
         return Checksum::Unverified;
     };
     let step = |crc: u32, byte: &u8| {
         let at = crc.to_le_bytes()[0] ^ byte;
         crc >> 8 ^ CRC32C[usize::from(at)]
     };
-    let header = [a, b, c, d, e, f, g, h, 0, 0, 0, 0];
-    let crc = !chunks.iter().fold(header.iter().fold(u32::MAX, step), step);
-    if u32::from_le_bytes(sum) == crc { Checksum::Good } else { Checksum::Bad }
+    let covered = ports_and_tag.iter().chain(&[0; 4]).chain(chunks);
+    let crc = !covered.fold(u32::MAX, step);
+    if u32::from_le_bytes(*sum) == crc { Checksum::Good } else { Checksum::Bad }
 }
 
 /// The sum over what TCP, UDP and ICMPv6 cover beside themselves: addresses, length and protocol.

@@ -45,13 +45,13 @@ pub(super) fn frame_relay(view: View<'_>) -> Step<'_> {
     let bytes = view.bytes().iter().take(4);
     let address = bytes.take_while(|byte| **byte & LAST == 0).count() + 1;
     let rest = view.behind(address)?;
-    let identified = match rest.need()? {
+    let behind = match rest.need()? {
         [UNNUMBERED, 0] => rest.behind(2)?,
         [UNNUMBERED, _] => rest.behind(1)?,
         kind => return Ok((Layer::EtherType(u16::from_be_bytes(*kind)), rest.behind(2)?)),
     };
-    let &[identifier] = identified.need()?;
-    let payload = identified.behind(1)?;
+    let &[identifier] = behind.need()?;
+    let payload = behind.behind(1)?;
     match identifier {
         0xcc | 0x8e => Ok((Layer::Ip, payload)),
         0x80 => ethernet::snap(payload),

@@ -1,7 +1,7 @@
 //! What carries further IP packets: protocols of IP's own, and those over UDP, known by their port and
 //! by what their headers must say.
 //!
-//! Sources: RFC 2003, 4213, 2784, 2890, 2637 (GRE and PPTP), 3378 (EtherIP), 4023 (MPLS), 4380
+//! Sources: RFC 2003, 4213, 2784, 2890, 2637 (GRE and PPTP), 3378 (`EtherIP`), 4023 (MPLS), 4380
 //! (Teredo), 7348 (VXLAN), 8926 (GENEVE), 8086 (GRE in UDP), 7510 (MPLS in UDP), 2661 (L2TP), 9300
 //! (LISP); 3GPP TS 29.281 and 29.060 (GTP-U); draft-foschiano-erspan, draft-massar-v6ops-ayiya,
 //! draft-ietf-nvo3-vxlan-gpe.

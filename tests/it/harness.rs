@@ -17,6 +17,7 @@ pub(crate) mod packets;
 pub(crate) mod poll;
 pub(crate) mod process;
 pub(crate) mod proxy;
+pub(crate) mod recorded;
 pub(crate) mod search;
 pub(crate) mod server;
 pub(crate) mod table;

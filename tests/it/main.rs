@@ -12,6 +12,7 @@ mod community_id;
 mod conditions;
 mod damage;
 mod dead_letters;
+mod decode;
 mod elasticsearch;
 mod examples;
 mod harness;
@@ -48,6 +49,7 @@ fn main() {
         conditions::cases(),
         damage::cases(),
         dead_letters::cases(),
+        decode::cases(),
         elasticsearch::cases(),
         examples::cases(),
         harness::cases(),

@@ -171,7 +171,7 @@ pub(super) fn icmp6(kind: u8, code: u8, rest: &[u8]) -> Vec<u8> {
     message
 }
 
-/// From port 2905 to 2906, with a chunk of four bytes and its right CRC32c.
+/// From port 2905 to 2906, with a chunk of four bytes and its right `CRC32c`.
 pub(super) fn sctp() -> Vec<u8> {
     let mut packet = [2905_u16, 2906].map(u16::to_be_bytes).concat();
     packet.extend([0, 0, 0, 7, 0, 0, 0, 0, 11, 0, 0, 4]);

@@ -65,7 +65,7 @@ fn without_a_length_the_frame_tells() {
 
 #[test]
 fn a_jumbogram_is_as_long_as_its_option_says() {
-    let segment = tcp(Over::V6, &[], &[1; 70_000]);
+    let segment = tcp(Over::V6, &[], &vec![1; 70_000]);
     let option = [&[6, 0, 0xc2, 4], &(length32(segment.len()) + 8).to_be_bytes()[..]].concat();
     let jumbo = ipv6(0, &[option, segment].concat());
     let padded = [on_ethernet(&jumbo), vec![0; 9]].concat();
