@@ -9,7 +9,7 @@ FUZZ_SECS ?= 60
 
 .PHONY: demo test test-full lint update image fuzz
 
-# Replays the capture of the first example, and prints its records and its summary.
+# Replays the capture of the first example, and prints its records, its flows and its summary.
 demo:
 	scripts/install-deps demo
 	$(CARGO) build --locked --no-default-features
@@ -17,6 +17,7 @@ demo:
 	TIDEGATE_OUT=$(DEMO) $(CARGO) run --locked --no-default-features --quiet -- replay -c examples/first/tidegate.yaml \
 		--summary $(DEMO)/summary.json examples/first/first.pcap
 	@echo && echo "records, $(DEMO)/records.ndjson:" && cat $(DEMO)/records.ndjson
+	@echo && echo "flows, $(DEMO)/flows.ndjson:" && cat $(DEMO)/flows.ndjson
 	@echo && echo "summary, $(DEMO)/summary.json:" && cat $(DEMO)/summary.json && echo
 
 # What CI runs. Live captures need root: TIDEGATE_TESTS=unprivileged leaves them out.

@@ -9,8 +9,8 @@ use tidegate::{
     condition::{Condition, Predicate},
     field::Origin,
     record::{
-        ConnState, Direction, Endpoint, Flow, Header, Id, Layer4, Names, Packet, Ports, Timestamp,
-        Transport, Vlans,
+        Checksums, ConnState, Direction, Endpoint, Flow, Header, Id, Layer4, Names,
+        ObservationPoint, Packet, Ports, Timestamp, Transport, Vlans,
     },
 };
 
@@ -29,6 +29,7 @@ fn packet(number: u16) -> Packet {
     let ports = Ports { source: 40_000 + number, destination: port(number) };
     Packet {
         time: Timestamp::from_nanos(1_697_554_523_000_001_000 + i64::from(number) * 1_234_567),
+        origin: ObservationPoint::default(),
         epoch: 0,
         number: number.into(),
         frame_bytes: 60 + u32::from(number),
@@ -39,8 +40,10 @@ fn packet(number: u16) -> Packet {
         outer: Header {
             source: address(number, 1),
             destination: address(number, 254),
+            tunnel: None,
             transport: if number.is_multiple_of(2) { Transport::TCP } else { Transport::UDP },
             ip_bytes: 46 + u32::from(number),
+            checksums: Checksums::default(),
             fragment: None,
             layer4: Layer4::Udp(ports, 0),
         },

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::{
     clock::Clock,
-    configure::{Asks, Claim, Configure, Context, Need, Problem, Reference},
+    configure::{Asks, Claim, Configure, Context, Decoding, Need, Problem, Reference},
     error::{Error, with_causes},
     input::Input,
     outbox::Outbox,

@@ -16,6 +16,7 @@ mod networks;
 mod ranges;
 #[cfg(test)]
 mod reference;
+mod replaced;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -34,8 +35,9 @@ pub use self::{
     family::{Facts, Families, Family, NoKeys},
     globals::{Api, Globals, Observer},
     graph::mermaid,
-    load::{Loaded, load, load_file},
+    load::{Loaded, load, load_file, load_replay},
     networks::{Allow, Ignore, Networks},
+    replaced::Replayed,
     schema::schema,
 };
 pub use crate::document::{

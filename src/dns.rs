@@ -19,7 +19,7 @@ pub use self::{
     cache::{Answer, Failure},
     directory::{Directory, Options, Question},
     host_name::host_name,
-    passive::{FIELDS, PassiveNames},
+    passive::{ALL_FIELDS, FIELDS, PassiveNames},
     range::{Range, Route},
     resolver::{Error, Resolver},
     server::{Private, Server},

@@ -36,7 +36,7 @@ pub(crate) use self::{
     query::{Accessor, Facts, Query},
     texts::Texts,
 };
-use crate::record::{Kind, Kinds, Raw, Record, Records, Returned, Visit};
+use crate::record::{FramePlace, Kind, Kinds, Raw, Record, Records, Returned, Visit};
 
 /// Records with a table of fields.
 pub trait Fields: Record {
@@ -158,6 +158,10 @@ impl<R: Fields> Visit<R, bool> for HasFields {
 }
 
 // === Kinds without fields ===
+
+impl Fields for FramePlace {
+    const FIELDS: &'static [Field<Self>] = &[];
+}
 
 impl Fields for Raw {
     const FIELDS: &'static [Field<Self>] = &[];

@@ -5,6 +5,7 @@
 pub mod ack;
 pub mod api;
 pub mod batch;
+pub mod capture;
 pub mod cli;
 pub mod codec;
 pub mod component;

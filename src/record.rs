@@ -1,6 +1,6 @@
 //! The kinds of record that flow through a pipeline, and the batches' payload.
 //!
-//! `Raw` lines become `Packet`s, packets become `Contact`s (what the judge feeds on) and `Flow`s,
+//! `Raw` lines, or `Frame`s, become `Packet`s, packets become `Contact`s (what the judge feeds on) and `Flow`s,
 //! the judge adds `Alert`s, and each minute a `Health` record says how the sensor itself is.
 //! A consumer matches on the kind once a batch, never once a record: what is done with every kind is
 //! a [`Visit`] or a [`VisitMut`] of [`Records`], what a kind is like is in its [`Record`].
@@ -10,6 +10,7 @@ mod community_id;
 mod conn_state;
 mod contact;
 mod flow;
+mod frame;
 mod health;
 mod id;
 mod names;
@@ -30,6 +31,7 @@ pub use self::{
     conn_state::{ConnState, History, Letter},
     contact::{Contact, Outcome},
     flow::{Direction, EndReason, Endpoint, Flow, FlowTags},
+    frame::{CaptureInterface, FramePlace, Frames},
     health::{ClockState, Health, MapFill},
     id::{Id, IdBuilder},
     names::{HostNames, NameOrigin, Names},
@@ -50,6 +52,8 @@ pub use self::{
 pub enum Kind {
     /// One untouched line of `tshark -T ek`.
     Raw,
+    /// One frame as it was captured.
+    Frame,
     /// One frame with an IP layer.
     Packet,
     /// The first contact of a source with a (destination, port), and how it ended.
@@ -88,6 +92,8 @@ pub struct Raw {
 pub enum Records {
     /// Lines.
     Raw(Arc<Vec<Raw>>),
+    /// Frames.
+    Frames(Arc<Frames>),
     /// Packets.
     Packets(Arc<Vec<Packet>>),
     /// Contacts.
@@ -181,8 +187,9 @@ struct IdentityAt<'a>(usize, &'a str);
 
 impl Kind {
     /// All kinds, in the order data passes through them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Raw,
+        Self::Frame,
         Self::Packet,
         Self::Contact,
         Self::Flow,
@@ -195,6 +202,7 @@ impl Kind {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Raw => "raw",
+            Self::Frame => "frame",
             Self::Packet => "packet",
             Self::Contact => "contact",
             Self::Flow => "flow",
@@ -216,7 +224,7 @@ impl fmt::Display for Kind {
 impl Kinds {
     /// No kind.
     pub const NONE: Self = Self(0);
-    /// What leaves the pipeline through a sink: all but raw lines and contacts.
+    /// What leaves the pipeline through a sink: all but raw lines, frames and contacts.
     pub const REPORTS: Self = Self::of(&[Kind::Packet, Kind::Flow, Kind::Alert, Kind::Health]);
     /// Every kind.
     pub const ALL: Self = Self::of(&Kind::ALL);
@@ -292,6 +300,7 @@ impl Records {
     pub fn visit<O, V>(&self, visitor: V) -> O
     where
         V: Visit<Raw, O>
+            + Visit<FramePlace, O>
             + Visit<Packet, O>
             + Visit<Contact, O>
             + Visit<Flow, O>
@@ -301,6 +310,7 @@ impl Records {
     {
         match self {
             Self::Raw(records) => visitor.visit(records),
+            Self::Frames(frames) => visitor.visit(&frames.places),
             Self::Packets(records) => visitor.visit(records),
             Self::Contacts(records) => visitor.visit(records),
             Self::Flows(records) => visitor.visit(records),
@@ -314,6 +324,7 @@ impl Records {
     pub fn visit_mut<O, V>(&mut self, visitor: V) -> O
     where
         V: VisitMut<Raw, O>
+            + VisitMut<FramePlace, O>
             + VisitMut<Packet, O>
             + VisitMut<Contact, O>
             + VisitMut<Flow, O>
@@ -323,6 +334,7 @@ impl Records {
     {
         match self {
             Self::Raw(records) => visitor.visit_mut(records),
+            Self::Frames(frames) => visitor.visit_mut(&mut Arc::make_mut(frames).places),
             Self::Packets(records) => visitor.visit_mut(records),
             Self::Contacts(records) => visitor.visit_mut(records),
             Self::Flows(records) => visitor.visit_mut(records),
@@ -336,6 +348,7 @@ impl Records {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Raw(_) => Kind::Raw,
+            Self::Frames(_) => Kind::Frame,
             Self::Packets(_) => Kind::Packet,
             Self::Contacts(_) => Kind::Contact,
             Self::Flows(_) => Kind::Flow,
@@ -364,6 +377,7 @@ impl Records {
     pub fn none(kind: Kind) -> Self {
         match kind {
             Kind::Raw => Self::Raw(Arc::default()),
+            Kind::Frame => Self::Frames(Arc::default()),
             Kind::Packet => Self::Packets(Arc::default()),
             Kind::Contact => Self::Contacts(Arc::default()),
             Kind::Flow => Self::Flows(Arc::default()),
@@ -381,7 +395,10 @@ impl Records {
 
     /// About how many bytes of memory they hold, for the bounds of buffers.
     pub fn memory_bytes(&self) -> usize {
-        self.visit(MemoryBytes)
+        match self {
+            Self::Frames(frames) => frames.memory_bytes(),
+            _ => self.visit(MemoryBytes),
+        }
     }
 }
 

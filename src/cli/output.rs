@@ -14,13 +14,22 @@ use tracing::{Level, enabled};
 use super::{exit::Exit, log::LogFormat, stderr};
 use crate::{
     component::Error,
-    config::{Components, Loaded, load_file},
+    config::{Components, Loaded, Replayed, Report, load_file, load_replay as load_replayed},
     topology::{Ended, Unbuilt},
 };
 
 /// Loads a config to run; prints its problems, and gives `None` if it can't be used.
 pub(super) fn load(path: &Path) -> Option<Loaded<Components>> {
-    let loaded = match load_file::<Components>(path, false) {
+    usable(load_file(path, false))
+}
+
+/// The same of a config whose source reads a replay's captures instead.
+pub(super) fn load_replay(path: &Path, replayed: &Replayed<'_>) -> Option<Loaded<Components>> {
+    usable(load_replayed(path, replayed))
+}
+
+fn usable(loaded: Result<Loaded<Components>, Box<Report>>) -> Option<Loaded<Components>> {
+    let loaded = match loaded {
         Ok(loaded) => loaded,
         Err(problems) => {
             report(problems.render(colours()));

@@ -32,6 +32,8 @@ pub struct Context {
     pub observer: Arc<str>,
     /// The interface on which all that it reads was captured, if it is one.
     pub interface: Option<Arc<str>>,
+    /// How frames that it reads are to be decoded.
+    pub decoding: Decoding,
     /// The hash of the config as it was loaded, without its secrets.
     pub config_hash: Arc<str>,
     /// The networks that the config lists for everybody. They change on SIGHUP, and once the addresses
@@ -44,6 +46,15 @@ pub struct Context {
     pub books: Books,
     /// Changes on SIGHUP: files are reopened and lists read again.
     pub reload: watch::Receiver<u64>,
+}
+
+/// How frames are to be decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Decoding {
+    /// How many threads may do so; 0 where no source above gives frames.
+    pub workers: u16,
+    /// Whether somebody below reads DNS answers.
+    pub dns: bool,
 }
 
 /// Something wrong with a component's config.
@@ -128,6 +139,16 @@ pub trait Configure {
         Vec::new()
     }
 
+    /// Fields it makes use of where they are there, beyond the base fields.
+    fn uses(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// What is right but better said otherwise: warnings.
+    fn remarks(&self) -> Vec<Problem> {
+        Vec::new()
+    }
+
     /// Fields of records it asks for: one that no record on its inputs can have is a mistake.
     fn asks(&self) -> Vec<Asks> {
         Vec::new()
@@ -197,6 +218,7 @@ impl Context {
             data_dir: PathBuf::from("/nonexistent"),
             observer: "test".into(),
             interface: None,
+            decoding: Decoding::default(),
             config_hash: "".into(),
             networks: watch::channel(Arc::default()).1,
             stores: BTreeMap::new(),

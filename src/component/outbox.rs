@@ -33,6 +33,11 @@ impl<'a> Outbox<'a> {
         self.connected.get(port.0).copied().unwrap_or(false)
     }
 
+    /// Which ports anybody reads.
+    pub fn connected(&self) -> &'a [bool] {
+        self.connected
+    }
+
     /// Passes on records that came in, with their share.
     pub fn push(&mut self, port: Port, batch: Batch) {
         self.meter.passed(batch.records.len() as u64);

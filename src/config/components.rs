@@ -163,6 +163,7 @@ impl Family for SinkConfig {
             claims,
             needs: Vec::new(),
             provides: Vec::new(),
+            remarks: Vec::new(),
             asks: Vec::new(),
             takes_verdicts: false,
             references: Vec::new(),

@@ -10,7 +10,7 @@ use super::{
 use crate::component::{Problem, Role};
 use crate::document::{
     de::{Deserializer, choose, read},
-    report::Diagnostic,
+    report::{Diagnostic, Severity},
     text::Span,
     tree::{Entry, Node, Origin, Value},
 };
@@ -311,22 +311,32 @@ impl Draft<'_> {
 
     /// Numbers out of the ranges that a schema of some of the keys gives.
     fn check_ranges(&self, schema: &serde_json::Value, problems: &mut Vec<Diagnostic>) {
-        self.report_values(ranges::problems(schema, self.node), problems);
+        let found = ranges::problems(schema, self.node).into_iter();
+        self.report_values(found.map(|problem| (problem, Severity::Error)), problems);
     }
 
-    /// What a component finds wrong with its values, where the key could be read.
+    /// What a component finds wrong with its values, and its remarks, where the key could be read.
     fn check_values(&mut self, problems: &mut Vec<Diagnostic>) {
-        let found = self.facts.as_mut().map(|facts| std::mem::take(&mut facts.problems));
-        self.report_values(found.unwrap_or_default(), problems);
+        let Some(facts) = &mut self.facts else { return };
+        let errors = std::mem::take(&mut facts.problems).into_iter();
+        let remarks = std::mem::take(&mut facts.remarks).into_iter();
+        let found = errors
+            .map(|problem| (problem, Severity::Error))
+            .chain(remarks.map(|remark| (remark, Severity::Warning)));
+        self.report_values(found, problems);
     }
 
-    fn report_values(&self, found: Vec<Problem>, problems: &mut Vec<Diagnostic>) {
-        for problem in found {
+    fn report_values(
+        &self,
+        found: impl Iterator<Item = (Problem, Severity)>,
+        problems: &mut Vec<Diagnostic>,
+    ) {
+        for (problem, severity) in found {
             if self.is_consequence(&problem.key) {
                 continue;
             }
             let mut located = self.error(self.locate(&problem.key), &problem.key, &problem.message);
-            located.hint = problem.hint;
+            (located.hint, located.severity) = (problem.hint, severity);
             problems.push(located);
         }
     }

@@ -122,7 +122,9 @@ pub(super) fn kinds(
 }
 
 fn remedy(refused: Kinds) -> &'static str {
-    if refused.contains(Kind::Raw) {
+    if refused.contains(Kind::Frame) {
+        "frames become packets in a transform of type `extract`"
+    } else if refused.contains(Kind::Raw) {
         "raw lines become packets in a transform of type `extract`"
     } else {
         "read another output, or put a transform between that makes what it takes"
@@ -145,8 +147,9 @@ pub(super) fn needs(
         for source in above(drafts, wiring, at, Role::Source) {
             let writer = &drafts[source];
             let Some(facts) = &writer.facts else { continue };
-            let lines = flowing[source].first().is_some_and(|kinds| kinds.contains(Kind::Raw));
-            if !lines || writer.is_consequence("fields") {
+            let carries = |kind| flowing[source].first().is_some_and(|kinds| kinds.contains(kind));
+            let frames = carries(Kind::Frame);
+            if !(frames || carries(Kind::Raw)) || writer.is_consequence("fields") {
                 continue;
             }
             for need in needs.iter().filter(|need| !facts.provides.contains(&need.field)) {
@@ -156,10 +159,18 @@ pub(super) fn needs(
                     need.field,
                     writer.id
                 );
+                let (note, hint) = if frames {
+                    let fields = writer.name("fields");
+                    let hint = format!("`dissect: application`, and the field in `{fields}`");
+                    ("this source reads headers: only tshark has such fields", hint)
+                } else {
+                    let hint = format!("add it to `{}`", writer.name("fields"));
+                    ("this source has to print it", hint)
+                };
                 problems.push(
                     Diagnostic::error(draft.locate(&need.key), message)
-                        .note(writer.span, "this source has to print it")
-                        .hint(format!("add it to `{}`", writer.name("fields"))),
+                        .note(writer.span, note)
+                        .hint(hint),
                 );
             }
         }

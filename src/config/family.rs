@@ -56,6 +56,8 @@ pub struct Facts {
     pub needs: Vec<Need>,
     /// Fields it provides.
     pub provides: Vec<String>,
+    /// What is better said otherwise.
+    pub remarks: Vec<Problem>,
     /// Fields of records it asks for.
     pub asks: Vec<Asks>,
     /// Whether it offers a store for verdicts.
@@ -80,6 +82,7 @@ impl Facts {
             claims: config.claims(),
             needs: config.needs(),
             provides: config.provides(),
+            remarks: config.remarks(),
             asks: config.asks(),
             takes_verdicts: config.takes_verdicts(),
             references: config.references(),
@@ -95,6 +98,7 @@ impl Facts {
             claims: Vec::new(),
             needs: Vec::new(),
             provides: Vec::new(),
+            remarks: Vec::new(),
             asks: Vec::new(),
             references: Vec::new(),
         }

@@ -13,6 +13,7 @@ use super::{
     family::{Families, Family, types},
     globals::Globals,
     inputs::{self, Wiring},
+    replaced::Replayed,
     usage,
 };
 use crate::component::{Problem, Role};
@@ -46,6 +47,25 @@ pub struct Loaded<F: Families = Components> {
 /// # Errors
 /// All problems of the config, if there is an error among them.
 pub fn load_file<F: Families>(path: &Path, lenient: bool) -> Result<Loaded<F>, Box<Report>> {
+    read_file(path, lenient, None)
+}
+
+/// Loads a config file with a replay's captures in the place of what its source reads.
+///
+/// # Errors
+/// All problems of the config as it is then, if there is an error among them.
+pub fn load_replay<F: Families>(
+    path: &Path,
+    replayed: &Replayed<'_>,
+) -> Result<Loaded<F>, Box<Report>> {
+    read_file(path, false, Some(replayed))
+}
+
+fn read_file<F: Families>(
+    path: &Path,
+    lenient: bool,
+    replayed: Option<&Replayed<'_>>,
+) -> Result<Loaded<F>, Box<Report>> {
     let name = path.display().to_string();
     let mut bytes = Vec::new();
     let read = |bytes: &mut Vec<u8>| -> io::Result<()> {
@@ -60,7 +80,7 @@ pub fn load_file<F: Families>(path: &Path, lenient: bool) -> Result<Loaded<F>, B
         directory: path.parent().unwrap_or(Path::new(".")),
         lenient,
     };
-    load(name, &bytes, surroundings)
+    load_with(name, &bytes, surroundings, replayed)
 }
 
 /// Loads a config from the bytes of a file called `name`.
@@ -72,6 +92,15 @@ pub fn load<F: Families>(
     bytes: &[u8],
     surroundings: Surroundings<'_>,
 ) -> Result<Loaded<F>, Box<Report>> {
+    load_with(name, bytes, surroundings, None)
+}
+
+fn load_with<F: Families>(
+    name: impl Into<String>,
+    bytes: &[u8],
+    surroundings: Surroundings<'_>,
+    replayed: Option<&Replayed<'_>>,
+) -> Result<Loaded<F>, Box<Report>> {
     let (text, mut problems) = Text::decode(name, bytes);
     let root = problems.is_empty().then(|| parse(&text, &mut problems)).flatten();
     let Some(mut root) = root else {
@@ -80,6 +109,9 @@ pub fn load<F: Families>(
     };
     let values = interpolate(&mut root, &text, surroundings, &mut problems);
     let secrets = mark(&mut root, &text, values);
+    if let Some(replayed) = replayed {
+        replayed.put_into(&mut root);
+    }
     let config = pipeline::<F>(&root, surroundings, &mut problems);
     let failed = |problem: &Diagnostic| problem.severity == Severity::Error;
     match config {

@@ -24,6 +24,10 @@ use crate::record::{Extra, HostNames, NameOrigin, Packet, Timestamp, Transport};
 pub const FIELDS: [&str; 5] =
     ["dns.qry.name", "dns.a", "dns.aaaa", "dns.count.answers", "dns.resp.type"];
 
+/// All fields it looks at: with its id an answer is told from a forged one.
+pub const ALL_FIELDS: [&str; 6] =
+    ["dns.id", "dns.qry.name", "dns.a", "dns.aaaa", "dns.count.answers", "dns.resp.type"];
+
 /// The message's id as `-T ek` prints it: looked at if it is there.
 const ID: &str = "dns_id";
 /// The others likewise.

@@ -38,6 +38,12 @@ pub enum ErrorType {
     UnreadableValue,
     /// A number in a line of tshark is larger than its field can be.
     OutOfRange,
+    /// A frame's link type is not read by `dissect: headers`.
+    UnknownLinkType,
+    /// A frame carries several packets, which `dissect: headers` does not take apart.
+    SeveralPackets,
+    /// More headers precede a frame's IP header than `dissect: headers` reads.
+    TooManyHeaders,
     /// dumpcap ended because its interface went away.
     InterfaceGone,
     /// dumpcap could not start or ended with an error.
@@ -113,6 +119,9 @@ impl Label for ErrorType {
             Self::DuplicateKey => "duplicate_key",
             Self::UnreadableValue => "unreadable_value",
             Self::OutOfRange => "out_of_range",
+            Self::UnknownLinkType => "unknown_link_type",
+            Self::SeveralPackets => "several_packets",
+            Self::TooManyHeaders => "too_many_headers",
             Self::InterfaceGone => "interface_gone",
             Self::DumpcapFailed => "dumpcap_failed",
             Self::DumpcapKilled => "dumpcap_killed",

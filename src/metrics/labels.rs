@@ -57,6 +57,20 @@ pub enum Reason {
     UnreadableValue,
     /// A number in a line of tshark is larger than its field can be.
     OutOfRange,
+    /// A frame carries something else than IP.
+    NotIp,
+    /// The capture was cut before the end of a frame's IP header.
+    CutShort,
+    /// A frame ends within its headers, or they contradict themselves.
+    Malformed,
+    /// A frame is encrypted below IP.
+    Encrypted,
+    /// Frames of this link type are not read by `dissect: headers`.
+    UnknownLinkType,
+    /// A frame carries several packets, which `dissect: headers` does not take apart.
+    SeveralPackets,
+    /// More link-layer headers precede a frame's IP header than `dissect: headers` reads.
+    TooManyHeaders,
 }
 
 /// Why packets were lost before there was a record of them.
@@ -134,9 +148,17 @@ impl Label for () {
 // === impl Reason ===
 
 impl Reason {
-    /// Those that the config asked for by what it selects.
-    pub(super) const FILTERED: [Self; 4] =
-        [Self::Filtered, Self::Condition, Self::Unmatched, Self::Unread];
+    /// Those that the config asked for by what it selects, and frames that hold no packet to be read.
+    pub(super) const FILTERED: [Self; 8] = [
+        Self::Filtered,
+        Self::Condition,
+        Self::Unmatched,
+        Self::Unread,
+        Self::NotIp,
+        Self::CutShort,
+        Self::Malformed,
+        Self::Encrypted,
+    ];
 
     fn is_intentional(self) -> bool {
         self == Self::BufferFull || Self::FILTERED.contains(&self)
@@ -163,6 +185,13 @@ impl Label for Reason {
             Self::DuplicateKey => "duplicate_key",
             Self::UnreadableValue => "unreadable_value",
             Self::OutOfRange => "out_of_range",
+            Self::NotIp => "not_ip",
+            Self::CutShort => "cut_short",
+            Self::Malformed => "malformed",
+            Self::Encrypted => "encrypted",
+            Self::UnknownLinkType => "unknown_link_type",
+            Self::SeveralPackets => "several_packets",
+            Self::TooManyHeaders => "too_many_headers",
         }
     }
 

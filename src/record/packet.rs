@@ -287,10 +287,13 @@ impl TcpFlags {
 /// As ECS writes it (RFC 7042): `00-16-47-9D-F2-C2`.
 impl fmt::Display for MacAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, byte) in self.0.iter().enumerate() {
-            write!(f, "{}{byte:02X}", if at == 0 { "" } else { "-" })?;
+        const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+        let mut text = [b'-'; 17];
+        for (place, byte) in text.chunks_mut(3).zip(self.0) {
+            let [high, low, ..] = place else { continue };
+            (*high, *low) = (DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]);
         }
-        Ok(())
+        f.write_str(str::from_utf8(&text).unwrap_or_default())
     }
 }
 

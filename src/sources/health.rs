@@ -165,7 +165,7 @@ mod tests {
     use crate::{
         ack::End,
         component::{
-            Input,
+            Decoding, Input,
             edge::{Bounds, WhenFull, edge},
         },
         metrics::{Books, CAPTURE_LOST, CAPTURE_UNKNOWN_LOSS, DISCARDED, LossCause, Meter, Reason},
@@ -189,6 +189,7 @@ mod tests {
                 [Arc::clone(&meter)].into_iter().chain(with_wire.then(|| Arc::clone(&wire)));
             let context = Context {
                 observer: "sensor".into(),
+                decoding: Decoding::default(),
                 config_hash: "c0ffee".into(),
                 books: Books::new(sources, [Arc::clone(&siem)]),
                 ..Context::alone(Arc::clone(&meter))

@@ -1,10 +1,12 @@
-//! The TShark sidecar: packets from an interface or from capture files, as lines of `tshark -T ek`.
+//! Packets from an interface or from capture files: as lines of `tshark -T ek`, the TShark sidecar, or of
+//! files as the frames themselves.
 //!
 //! dumpcap captures and tshark dissects, as children without privileges; we start them, read their
 //! lines, put these in order and account for what is missing. tshark costs some 70 µs a packet and
 //! we about 0.2, so the way to more packets is more tsharks ([`Config::workers`]).
 //!
-//! * [`replay`] (`mode: file`): files are cut into chunks, the chunks read.
+//! * [`replay`] (`mode: file`): files are cut into chunks, the chunks read. With `dissect: headers` no
+//!   tshark runs: we read the files.
 //! * [`live`] (`segments`, `pipe`): dumpcap is kept running, what it closed or hands over is read.
 //!
 //! In both a worker ([`process`]) is one tshark, a [`reading`] one capture with its retries, and
@@ -33,14 +35,15 @@ use self::{
         version,
         worker::Tshark,
     },
-    replay::file,
+    replay::{file, frames},
 };
-use crate::component::{
-    Claim, Component, Configure, Context, Error, Outputs, Problem, Signature, Source,
+use crate::{
+    component::{Claim, Component, Configure, Context, Error, Outputs, Problem, Signature, Source},
+    dns,
+    record::Kind,
 };
-use crate::record::Kind;
 
-/// Packets from an interface or from capture files, dissected by tshark.
+/// Packets from an interface or from capture files, dissected by tshark, or by ourselves.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
@@ -51,7 +54,7 @@ pub struct Config {
     /// The interface to capture on, for `segments` and `pipe`.
     pub interface: Option<String>,
     /// The capture files to read, in this order, for `mode: file`: all formats tshark knows,
-    /// compressed ones too.
+    /// compressed ones too; with `dissect: headers` pcap and pcapng, also in gzip or zstd.
     pub files: Vec<PathBuf>,
     /// Which packets to capture, in the syntax of pcap-filter(7); all by default. Leave out what
     /// Tidegate itself sends (`not port 9200`).
@@ -66,13 +69,16 @@ pub struct Config {
     /// Whether to see packets that are not for this machine; off by default, on for a mirror port.
     pub promiscuous: bool,
     /// How many tsharks work at once, 1 by default, 64 at most. Each takes a core, some 200 MB, and
-    /// up to 32 MiB of ours for lines that wait for their turn; `pipe` always has one.
+    /// up to 32 MiB of ours for lines that wait for their turn; `pipe` always has one. With `dissect:
+    /// headers`, how many batches of frames `extract` decodes at once.
     #[schemars(range(min = 1, max = 64))]
     pub workers: u16,
-    /// How deep tshark looks: `application` (the default) names the application protocol,
-    /// `transport` stops at the ports and is up to a seventh faster.
+    /// How deep packets are looked into: `application` (the default) has tshark name the application
+    /// protocol; `headers` stops at the ports, runs no tshark and is some fifty times faster, for
+    /// files so far. `transport` is tshark stopping at the ports; for files it means `headers`, unless
+    /// `fields` asks for more. For whoever wants flows and not the names of applications.
     pub dissect: Dissect,
-    /// Whether tshark verifies checksums; off by default, as a capture on the sending machine has
+    /// Whether checksums are verified; off by default, as a capture on the sending machine has
     /// wrong ones before the card fills them in.
     pub checksums: bool,
     /// The short files of `mode: segments`.
@@ -102,13 +108,15 @@ pub enum Mode {
     File,
 }
 
-/// How deep tshark looks into a packet.
+/// How deep packets are looked into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Dissect {
-    /// Up to the ports.
+    /// Up to the ports, by ourselves.
+    Headers,
+    /// Up to the ports, by tshark.
     Transport,
-    /// All of it, so that the application protocol is known.
+    /// All of it, by tshark, so that the application protocol is known.
     #[default]
     Application,
 }
@@ -146,7 +154,13 @@ pub struct Restart {
     pub max_secs: u64,
 }
 
-/// The source of one config.
+/// The source that reads frames itself.
+#[derive(Debug)]
+struct FrameReader {
+    config: Config,
+}
+
+/// The source that has tshark read.
 #[derive(Debug)]
 struct Sidecar {
     config: Config,
@@ -162,6 +176,27 @@ impl Config {
     pub fn replay(&self, files: Vec<PathBuf>) -> Self {
         Self { mode: Mode::File, interface: None, capture_filter: None, files, ..self.clone() }
     }
+
+    /// How many batches of frames may be decoded at once; `None` if tshark reads.
+    pub fn decoders(&self) -> Option<u16> {
+        self.reads_frames().then_some(self.workers)
+    }
+
+    /// Whether we read the frames ourselves.
+    fn reads_frames(&self) -> bool {
+        match self.dissect {
+            Dissect::Headers => true,
+            Dissect::Transport => {
+                self.mode == Mode::File && self.fields.iter().all(|field| is_of_headers(field))
+            }
+            Dissect::Application => false,
+        }
+    }
+}
+
+/// Whether a field is had without tshark.
+fn is_of_headers(field: &str) -> bool {
+    dns::ALL_FIELDS.contains(&field)
 }
 
 impl Default for Config {
@@ -199,11 +234,15 @@ impl Default for Restart {
 
 impl Configure for Config {
     fn signature(&self) -> Signature {
-        Signature::source(Kind::Raw)
+        Signature::source(if self.reads_frames() { Kind::Frame } else { Kind::Raw })
     }
 
     fn check(&self) -> Vec<Problem> {
         check::values(self)
+    }
+
+    fn remarks(&self) -> Vec<Problem> {
+        check::remarks(self)
     }
 
     fn check_environment(&self) -> Vec<Problem> {
@@ -229,12 +268,18 @@ impl Configure for Config {
     }
 
     fn provides(&self) -> Vec<String> {
+        if self.reads_frames() {
+            return dns::ALL_FIELDS.map(str::to_owned).into();
+        }
         self.fields.clone()
     }
 
     fn build(&self, context: &Context) -> Result<Component, Error> {
         if let Some(problem) = check::files(self).into_iter().next() {
             return Err(Error::configuration(problem.message));
+        }
+        if self.reads_frames() {
+            return Ok(Component::source(FrameReader { config: self.clone() }));
         }
         let reader = Tshark {
             program: programs::find(&self.programs.tshark)?,
@@ -244,6 +289,14 @@ impl Configure for Config {
             meter: Arc::clone(&context.meter),
         };
         Ok(Component::source(Sidecar { config: self.clone(), reader, context: context.clone() }))
+    }
+}
+
+// === impl FrameReader ===
+
+impl Source for FrameReader {
+    async fn run(self, out: Outputs, stop: CancellationToken) -> Result<(), Error> {
+        frames::run(&self.config, &out, stop).await
     }
 }
 

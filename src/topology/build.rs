@@ -259,6 +259,7 @@ impl<'a> Builder<'a> {
             data_dir: self.config.globals.data_dir.clone(),
             observer: Arc::clone(&self.observer),
             interface: self.config.interface_above(&declared.inputs).map(Arc::from),
+            decoding: self.config.decoding(&declared.id, &declared.inputs),
             config_hash: Arc::clone(&self.config.hash),
             networks,
             stores,

@@ -1,31 +1,77 @@
-//! What is known of a component from the sources above it.
+//! What is known of a component from the sources above it, and from what reads it.
 
 use std::collections::{BTreeSet, HashSet};
 
-use crate::config::{Components, Config, Edge, SourceConfig};
+use crate::{
+    component::Decoding,
+    config::{Components, Config, Edge, SourceConfig},
+    dns,
+};
 
 // === impl Config ===
 
 impl Config<Components> {
     /// The interface on which all that these inputs carry was captured, if it is one.
     pub fn interface_above(&self, inputs: &[Edge]) -> Option<&str> {
+        // What the sensor says of itself comes from no interface, and from no other one either.
+        let about_itself = |source: &SourceConfig| matches!(source, SourceConfig::Health(_));
+        let sources = self.sources_above(inputs).into_iter();
+        let sources = sources.filter(|source| !about_itself(source));
+        let mut interfaces: BTreeSet<_> =
+            sources.map(|source| source.configure().interface()).collect();
+        let interface = interfaces.pop_first().flatten();
+        interface.filter(|_| interfaces.is_empty())
+    }
+
+    /// How the component of this id and with these inputs is to decode frames that it reads.
+    pub fn decoding(&self, id: &str, inputs: &[Edge]) -> Decoding {
+        let sources = self.sources_above(inputs).into_iter();
+        let workers = sources.filter_map(|source| match source {
+            SourceConfig::Tshark(tshark) => tshark.decoders(),
+            SourceConfig::Health(_) => None,
+        });
+        let is_dns = |field: &String| dns::ALL_FIELDS.contains(&field.as_str());
+        let below = self.below(id);
+        let mut used = self.transforms.iter().filter(|transform| below.contains(&*transform.id));
+        Decoding {
+            workers: workers.max().unwrap_or(0),
+            dns: used.any(|transform| transform.config.configure().uses().iter().any(is_dns)),
+        }
+    }
+
+    fn sources_above(&self, inputs: &[Edge]) -> Vec<&SourceConfig> {
         let mut rest: Vec<_> = inputs.iter().map(|edge| edge.from.as_str()).collect();
-        let (mut seen, mut interfaces) = (HashSet::new(), BTreeSet::new());
+        let (mut seen, mut sources) = (HashSet::new(), Vec::new());
         while let Some(id) = rest.pop() {
             if !seen.insert(id) {
                 continue;
             }
-            // What the sensor says of itself comes from no interface, and from no other one either.
-            let about_itself = |source: &SourceConfig| matches!(source, SourceConfig::Health(_));
             let source = self.sources.iter().find(|source| source.id == id);
-            let source = source.filter(|source| !about_itself(&source.config));
-            interfaces.extend(source.map(|source| source.config.configure().interface()));
+            sources.extend(source.map(|source| &source.config));
             let transform = self.transforms.iter().find(|transform| transform.id == id);
             let above = transform.into_iter().flat_map(|transform| &transform.inputs);
             rest.extend(above.map(|edge| edge.from.as_str()));
         }
-        let interface = interfaces.pop_first().flatten();
-        interface.filter(|_| interfaces.is_empty())
+        sources
+    }
+
+    /// The ids of the transforms that read what a component gives, directly or not.
+    fn below(&self, id: &str) -> HashSet<&str> {
+        let mut below = HashSet::new();
+        let reads = |inputs: &[Edge], below: &HashSet<&str>| {
+            inputs.iter().any(|edge| edge.from == id || below.contains(&*edge.from))
+        };
+        loop {
+            let before = below.len();
+            for transform in &self.transforms {
+                if reads(&transform.inputs, &below) {
+                    below.insert(transform.id.as_str());
+                }
+            }
+            if below.len() == before {
+                return below;
+            }
+        }
     }
 }
 
@@ -62,5 +108,37 @@ sinks:
             load::<Components>("t", text.as_bytes(), surroundings).expect("it loads").config;
         let above = |sink: usize| config.interface_above(&config.sinks[sink].inputs);
         assert_eq!([above(0), above(1), above(2)], [Some("lo"), None, None]);
+    }
+
+    #[test]
+    fn frames_are_decoded_as_their_source_says_and_as_those_below_need_it() {
+        let text = "
+sources:
+  one: { type: tshark, mode: file, files: [a.pcap], dissect: headers, workers: 3 }
+  two: { type: tshark, mode: file, files: [b.pcap] }
+transforms:
+  learnt: { type: extract, inputs: [one] }
+  plain: { type: extract, inputs: [one] }
+  lines: { type: extract, inputs: [two] }
+  flows: { type: flow, inputs: [learnt, plain] }
+  named: { type: reverse_dns, inputs: [flows, learnt], packets: learn }
+  unnamed: { type: reverse_dns, inputs: [plain], passive: false }
+sinks:
+  all: { type: console, inputs: [named, unnamed, lines] }
+";
+        let surroundings = Surroundings {
+            variable: &|_| None,
+            directory: Path::new("/nonexistent"),
+            lenient: false,
+        };
+        let config =
+            load::<Components>("t", text.as_bytes(), surroundings).expect("it loads").config;
+        let decoding = |at: usize| {
+            let transform = &config.transforms[at];
+            let decoding = config.decoding(&transform.id, &transform.inputs);
+            (decoding.workers, decoding.dns)
+        };
+        // What `plain` gives is joined with the rest in `flows`, which `named` reads.
+        assert_eq!([decoding(0), decoding(1), decoding(2)], [(3, true), (3, true), (0, false)]);
     }
 }

@@ -1,10 +1,20 @@
-//! `extract`: lines of `tshark -T ek` become packets.
+//! `extract`: lines of `tshark -T ek`, or frames as they were captured, become packets.
+//!
+//! Frames ([`frames`]) are decoded in several threads where the source has several `workers`
+//! ([`parallel`]).
+
+mod frames;
+mod parallel;
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use self::{
+    frames::{Decoded, Decoder},
+    parallel::Parallel,
+};
 use crate::{
     ack::End,
     batch::{Batch, Watermark},
@@ -12,13 +22,17 @@ use crate::{
         Carries, Component, Configure, Context, Error, Need, Outbox, Port, PortSpec, Problem,
         Signature, Transform,
     },
+    decode::Skipped,
     ek::{Line, Parser, fields},
     log_limit::LogLimit,
-    metrics::{ERRORS, ErrorType, Label, Meter, Reason},
-    record::{Kind, ObservationPoint, Raw, Reading, Records, SteadyClock, Timestamp},
+    metrics::{DISCARDED, ERRORS, ErrorType, Label, Meter, Reason},
+    record::{
+        FramePlace, Frames, Kind, Kinds, ObservationPoint, Raw, Reading, Records, SteadyClock,
+        Timestamp,
+    },
 };
 
-/// The port of lines that are no packets, with `on_error: dead_letter`.
+/// The port of lines and frames that are no packets, with `on_error: dead_letter`.
 const DROPPED: Port = Port(1);
 /// Extra fields at most.
 const MAX_FIELDS: usize = 64;
@@ -26,20 +40,22 @@ const MAX_FIELDS: usize = 64;
 /// and nothing of its payload.
 const SAMPLE_BYTES: usize = 80;
 
-/// Turns the lines of a `tshark` source into packets.
+/// Turns the lines, or the frames, of a `tshark` source into packets.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Further fields to keep with each packet, in tshark's dotted names (`dns.qry.name`). None by
-    /// default, 64 at most; the `tshark` source upstream has to list them too. For a sink that
-    /// wants more than addresses and ports. Of each field, 64 values of 1,024 bytes are kept.
+    /// default, 64 at most; the `tshark` source upstream has to list them too, or with `dissect:
+    /// headers` to have them: dns.id, dns.qry.name, dns.count.answers, dns.resp.type, dns.a and
+    /// dns.aaaa. For a sink that wants more than addresses and ports. Of each field, 64 values of 1,024
+    /// bytes are kept.
     pub fields: Vec<String>,
-    /// What becomes of a line that is no packet (`count` by default). Either way it is counted by
-    /// its reason. For whoever wants to look into such lines.
+    /// What becomes of a line or a frame that should be a packet and is none (`count` by default).
+    /// Either way it is counted by its reason. For whoever wants to look into such lines.
     pub on_error: OnError,
 }
 
-/// What becomes of a line that is no packet.
+/// What becomes of a line or a frame that is no packet.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnError {
@@ -53,6 +69,7 @@ pub enum OnError {
 #[derive(Debug)]
 struct Extract {
     parser: Parser,
+    decoder: Decoder,
     on_error: OnError,
     watermark: Option<Watermark>,
     /// The epoch, and in it the clock of each observation point: a stray time moves no watermark.
@@ -62,16 +79,23 @@ struct Extract {
     logged: BTreeMap<&'static str, LogLimit>,
 }
 
+/// What of a batch should be packets and is none.
+#[derive(Debug)]
+struct Bad {
+    /// Why, of each of them.
+    reasons: Vec<Reason>,
+    records: Records,
+}
+
 // === impl Config ===
 
 impl Configure for Config {
     fn signature(&self) -> Signature {
-        let signature = Signature::transform(Kind::Raw.into(), Carries::Only(Kind::Packet));
+        let captured = Kinds::of(&[Kind::Raw, Kind::Frame]);
+        let signature = Signature::transform(captured, Carries::Only(Kind::Packet));
         match self.on_error {
             OnError::Count => signature,
-            OnError::DeadLetter => {
-                signature.and(PortSpec::named("dropped", Carries::Only(Kind::Raw)))
-            }
+            OnError::DeadLetter => signature.and(PortSpec::named("dropped", Carries::Inputs)),
         }
     }
 
@@ -109,8 +133,18 @@ impl Configure for Config {
     }
 
     fn build(&self, context: &Context) -> Result<Component, Error> {
-        let meter = Arc::clone(&context.meter);
-        Ok(Component::transform(Extract::new(self, meter)))
+        let decoder = Decoder::new(&self.fields, context.decoding.dns);
+        let extract = Extract::new(self, decoder.clone(), Arc::clone(&context.meter));
+        let workers = usize::from(context.decoding.workers);
+        Ok(if workers > 1 {
+            Component::stage(Parallel { extract, decoder, clock: context.clock, workers })
+        } else {
+            Component::transform(extract)
+        })
+    }
+
+    fn uses(&self) -> Vec<String> {
+        self.fields.clone()
     }
 }
 
@@ -122,9 +156,10 @@ fn is_field(name: &str) -> bool {
 // === impl Extract ===
 
 impl Extract {
-    fn new(config: &Config, meter: Arc<Meter>) -> Self {
+    fn new(config: &Config, decoder: Decoder, meter: Arc<Meter>) -> Self {
         Self {
             parser: Parser::new(&config.fields),
+            decoder,
             on_error: config.on_error,
             watermark: None,
             epoch: 0,
@@ -134,9 +169,9 @@ impl Extract {
         }
     }
 
-    fn advance(&mut self, raw: &Raw, origin: ObservationPoint, time: Timestamp) {
-        if raw.epoch != self.epoch {
-            self.epoch = raw.epoch;
+    fn advance(&mut self, epoch: u32, origin: ObservationPoint, time: Timestamp) {
+        if epoch != self.epoch {
+            self.epoch = epoch;
             self.clocks.clear();
         }
         if self.clocks.len() <= origin.index() {
@@ -146,7 +181,7 @@ impl Extract {
         if !matches!(reading, Some(Reading::Steady | Reading::Jumped)) {
             return;
         }
-        let mark = Watermark { epoch: raw.epoch, time };
+        let mark = Watermark { epoch, time };
         self.watermark = self.watermark.max(Some(mark));
     }
 
@@ -168,24 +203,52 @@ impl Extract {
         }
     }
 
-    /// The packets of a batch, and the lines that are none with their reasons.
-    fn packets(
+    /// What goes on of a batch, by port, and accounts for the rest. `decoded` is what its frames are, if
+    /// it holds any.
+    fn take(
         &mut self,
-        lines: &[Raw],
+        batch: Batch,
+        decoded: Option<Decoded>,
         now: Timestamp,
-        out: &mut Outbox<'_>,
-    ) -> (Records, Vec<(Reason, Raw)>) {
+        connected: &[bool],
+    ) -> Vec<(Port, Batch)> {
+        let (packets, bad) = match (&batch.records, decoded) {
+            (Records::Raw(lines), _) => self.lines(lines, now),
+            (Records::Frames(frames), Some(decoded)) => self.frames(frames, decoded, now),
+            (records, _) => {
+                self.meter.count(DISCARDED, Reason::WrongKind, records.len() as u64);
+                batch.ack.settle(End::Dropped);
+                return Vec::new();
+            }
+        };
+        let batch = Batch { watermark: self.watermark.max(batch.watermark), ..batch };
+        let mut parts = Vec::with_capacity(2);
+        let wanted = connected.get(DROPPED.0).copied().unwrap_or(false);
+        if self.on_error == OnError::DeadLetter && wanted {
+            parts.push((DROPPED, batch.share().with(bad.records)));
+        } else if !bad.reasons.is_empty() {
+            for reason in bad.reasons {
+                self.meter.count(DISCARDED, reason, 1);
+            }
+            batch.ack.share().settle(End::Dropped);
+        }
+        parts.push((Port::MAIN, batch.with(packets)));
+        parts
+    }
+
+    /// The packets of a batch of lines, and the lines that are none.
+    fn lines(&mut self, lines: &[Raw], now: Timestamp) -> (Records, Bad) {
         let mut packets = Vec::with_capacity(lines.len());
-        let mut bad = Vec::new();
+        let (mut bad, mut reasons) = (Vec::new(), Vec::new());
         let mut filtered = 0;
         for raw in lines {
             match self.parser.parse(raw) {
                 Ok(Line::Packet(packet)) => {
-                    self.advance(raw, packet.origin, packet.time);
+                    self.advance(raw.epoch, packet.origin, packet.time);
                     packets.push(packet);
                 }
                 Ok(Line::NotIp(time, origin)) => {
-                    self.advance(raw, origin, time);
+                    self.advance(raw.epoch, origin, time);
                     filtered += 1;
                 }
                 Ok(Line::Index) => filtered += 1,
@@ -201,35 +264,68 @@ impl Extract {
                             "a line of tshark is no packet"
                         );
                     }
-                    bad.push((reason, raw.clone()));
+                    reasons.push(reason);
+                    bad.push(raw.clone());
                 }
             }
         }
-        out.discarded(Reason::Filtered, filtered);
-        (Records::Packets(Arc::new(packets)), bad)
+        self.meter.count(DISCARDED, Reason::Filtered, filtered);
+        self.report_mended(now);
+        (Records::Packets(Arc::new(packets)), Bad { reasons, records: Records::Raw(Arc::new(bad)) })
+    }
+
+    /// The packets of a batch of frames, and the frames that should be some.
+    fn frames(&mut self, frames: &Frames, decoded: Decoded, now: Timestamp) -> (Records, Bad) {
+        let points = frames.points();
+        for place in frames.places.iter() {
+            let point = points.get(usize::from(place.interface)).copied();
+            self.advance(frames.epoch, point.unwrap_or(frames.source), place.time);
+        }
+        let (mut places, mut reasons) = (Vec::new(), Vec::new());
+        for (at, skipped) in decoded.skipped {
+            let (reason, error_type) = frames::reason(skipped);
+            let (Some(error_type), Some(place)) = (error_type, frames.places.get(at)) else {
+                self.meter.count(DISCARDED, reason, 1);
+                continue;
+            };
+            self.report_skipped(skipped, error_type, place, now);
+            reasons.push(reason);
+            places.push(*place);
+        }
+        let bad = Frames { places: Arc::new(places), ..frames.clone() };
+        let packets = Records::Packets(Arc::new(decoded.packets));
+        (packets, Bad { reasons, records: Records::Frames(Arc::new(bad)) })
+    }
+
+    fn report_skipped(
+        &mut self,
+        skipped: Skipped,
+        error_type: ErrorType,
+        place: &FramePlace,
+        now: Timestamp,
+    ) {
+        self.meter.count(ERRORS, error_type, 1);
+        if let Some(suppressed) = self.due(error_type, now) {
+            tracing::error!(
+                reason = skipped.name(),
+                frame = place.number,
+                link_type = place.link,
+                suppressed,
+                "{skipped}: `dissect: application` has tshark look into it"
+            );
+        }
     }
 }
 
 impl Transform for Extract {
     fn apply(&mut self, batch: Batch, now: Timestamp, out: &mut Outbox<'_>) {
-        let Records::Raw(lines) = &batch.records else {
-            out.discarded(Reason::WrongKind, batch.records.len() as u64);
-            batch.ack.settle(End::Dropped);
-            return;
+        let decoded = match &batch.records {
+            Records::Frames(frames) => Some(self.decoder.decode(frames)),
+            _ => None,
         };
-        let (packets, bad) = self.packets(lines, now, out);
-        self.report_mended(now);
-        let batch = Batch { watermark: self.watermark.max(batch.watermark), ..batch };
-        if self.on_error == OnError::DeadLetter && out.wants(DROPPED) {
-            let lines = bad.into_iter().map(|(_, raw)| raw).collect();
-            out.push(DROPPED, batch.share().with(Records::Raw(Arc::new(lines))));
-        } else if !bad.is_empty() {
-            for (reason, _) in bad {
-                out.discarded(reason, 1);
-            }
-            batch.ack.share().settle(End::Dropped);
+        for (port, batch) in self.take(batch, decoded, now, out.connected()) {
+            out.push(port, batch);
         }
-        out.push(Port::MAIN, batch.with(packets));
     }
 }
 
@@ -259,7 +355,11 @@ mod tests {
         fn new(on_error: OnError, connected: &[bool]) -> Self {
             let config = Config { on_error, ..Config::default() };
             Self {
-                extract: Extract::new(&config, Meter::new("packets", "extract")),
+                extract: Extract::new(
+                    &config,
+                    Decoder::new(&[], false),
+                    Meter::new("packets", "extract"),
+                ),
                 receipts: Receipts::default(),
                 connected: connected.to_vec(),
             }

@@ -82,8 +82,9 @@ pub struct Config {
     /// default). They go before `ptr`. A name counts for the client that asked for it, in records that
     /// began after its answer; in others it is unverified, for any client may ask a server of its own
     /// for any name. Needs the fields dns.qry.name, dns.a, dns.aaaa, dns.count.answers and
-    /// dns.resp.type in the `tshark` source and in `extract`, and a `snaplen` that leaves DNS answers
-    /// whole (512 does for most). With dns.id, too, an answer must have its question's number.
+    /// dns.resp.type in the `tshark` source and in `extract` (or `dissect: headers` there, which has
+    /// them of DNS over UDP), and a `snaplen` that leaves DNS answers whole (512 does for most). With
+    /// dns.id, too, an answer must have its question's number.
     pub passive: bool,
     /// Whether PTR records are asked for (on by default). Off, nothing is sent.
     pub ptr: bool,
@@ -180,6 +181,11 @@ impl Configure for Config {
             Packets::Learn => dns::FIELDS.into_iter().map(need).collect(),
             Packets::Name => Vec::new(),
         }
+    }
+
+    fn uses(&self) -> Vec<String> {
+        let fields = dns::ALL_FIELDS.into_iter().filter(|_| self.passive);
+        fields.map(str::to_owned).collect()
     }
 
     fn build(&self, context: &Context) -> Result<Component, Error> {

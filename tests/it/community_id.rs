@@ -5,12 +5,17 @@ use std::{collections::BTreeMap, fs, net::IpAddr};
 use serde::Deserialize;
 use tidegate::record::{CommunityId, Header, Icmp, IcmpPorts, Layer4, Packet, Transport};
 
-use crate::harness::{Case, Outcome, Scene, captures, packets::packets_of_data, tshark};
+use crate::harness::{
+    Case, Outcome, Scene, captures,
+    packets::{self, Read},
+    tshark,
+};
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
         Case::new(every_vector_of_the_specification_is_met).needs_data(),
         Case::new(every_packet_has_the_id_tshark_gives_it).needs_data().busy(),
+        Case::new(every_packet_by_headers_has_the_id_tshark_gives_it).needs_data().busy(),
     ]
 }
 
@@ -44,13 +49,21 @@ fn every_vector_of_the_specification_is_met(scene: &Scene) -> Outcome {
 }
 
 fn every_packet_has_the_id_tshark_gives_it(scene: &Scene) -> Outcome {
+    compare_all(scene, packets::packets)
+}
+
+fn every_packet_by_headers_has_the_id_tshark_gives_it(scene: &Scene) -> Outcome {
+    compare_all(scene, packets::by_headers)
+}
+
+fn compare_all(scene: &Scene, read: Read) -> Outcome {
     let (mut same, mut unexplained) = (0, Vec::new());
     let mut reasons = BTreeMap::<_, usize>::new();
     // From the last one: another case asks tshark from the first one on.
     for capture in captures::below(&scene.data)?.into_iter().rev() {
         let name = capture.strip_prefix(&scene.data)?.display().to_string();
         let theirs = tshark::answers(&capture)?.by_number("communityid")?;
-        let packets = packets_of_data(&capture)?;
+        let packets = read(&capture, false)?;
         // Elsewhere it has to agree on every packet.
         let may_differ = packets.iter().any(|packet| {
             packet.outer.fragment.is_some() || (!packet.inner.is_empty() && !is_icmp(packet))

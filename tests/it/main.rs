@@ -17,6 +17,7 @@ mod elasticsearch;
 mod examples;
 mod flows;
 mod harness;
+mod headers;
 mod health;
 mod hostile;
 mod live;
@@ -59,6 +60,7 @@ fn main() {
         examples::cases(),
         flows::cases(),
         harness::cases(),
+        headers::cases(),
         health::cases(),
         hostile::cases(),
         live::cases(),

@@ -19,7 +19,7 @@ use tidegate::{
 use crate::harness::{
     Case, Outcome, Scene, captures,
     nfdump::{self, OneWay},
-    packets::packets,
+    packets::{self, Read},
     tshark,
 };
 
@@ -27,7 +27,10 @@ use crate::harness::{
 const EXTENSION_HEADERS: [u8; 3] = [0, 43, 60];
 
 pub(crate) fn cases() -> Vec<Case> {
-    vec![Case::new(packets_and_bytes_are_those_that_nfdump_counts).needs_data().busy()]
+    vec![
+        Case::new(packets_and_bytes_are_those_that_nfdump_counts).needs_data().busy(),
+        Case::new(packets_and_bytes_by_headers_are_those_that_nfdump_counts).needs_data().busy(),
+    ]
 }
 
 /// Transport, sender with port, receiver with port. Of an ICMP message the ports are those of its
@@ -38,13 +41,21 @@ type Tuple = (u8, (IpAddr, u16), (IpAddr, u16));
 type Sums = BTreeMap<Tuple, (u64, u64)>;
 
 fn packets_and_bytes_are_those_that_nfdump_counts(scene: &Scene) -> Outcome {
+    compare_all(scene, packets::packets)
+}
+
+fn packets_and_bytes_by_headers_are_those_that_nfdump_counts(scene: &Scene) -> Outcome {
+    compare_all(scene, packets::by_headers)
+}
+
+fn compare_all(scene: &Scene, read: Read) -> Outcome {
     let (mut counted, mut tuples) = (0, 0);
     let (mut explained, mut unexplained) = (Vec::new(), Vec::new());
     for capture in captures::below(&scene.data)? {
         let name = capture.strip_prefix(&scene.data)?.display();
         let plain = scene.path("plain.pcap");
         tshark::filtered(&capture, tshark::NEITHER_TUNNEL_NOR_FRAGMENT, &plain)?;
-        let packets = packets(&plain, false)?;
+        let packets = read(&plain, false)?;
         let theirs = theirs(&nfdump::flows(&plain, packets.len(), &scene.path("nfdump"))?);
         let mut expected = ours(&packets);
         counted += packets.len();

@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde_json::Value;
+
 use crate::harness::{Case, Outcome, Scene, expected, tidegate::Tidegate};
 
 /// The cases about shipped files.
@@ -36,6 +38,11 @@ fn the_first_example_runs(scene: &Scene) -> Outcome {
     let records = fs::read_to_string(scene.path("records.ndjson"))?;
     assert_eq!(records.lines().collect::<Vec<_>>(), expected::simple_json(&capture)?);
     assert_eq!(records.lines().count(), 15);
+    let flows = fs::read_to_string(scene.path("flows.ndjson"))?;
+    let flows: Vec<Value> = flows.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    assert_eq!(flows.len(), 6);
+    let packets = |flow: &Value| flow["network"]["packets"].as_u64().unwrap_or_default();
+    assert_eq!(flows.iter().map(packets).sum::<u64>(), 15, "each packet is in one flow");
     Ok(())
 }
 

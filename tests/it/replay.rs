@@ -255,7 +255,7 @@ fn a_relative_temporary_folder_serves_for_chunks(scene: &Scene) -> Outcome {
     let capture = scene.path("sixty-thousand.pcap");
     captures::numbered(60_000).write(&capture);
     fs::create_dir(scene.path("temporary"))?;
-    let config = config::replay(scene, "dissect: transport", "");
+    let config = config::replay(scene, "", "");
     let ended = Tidegate::new(scene, ["replay", "-c"])
         .arg(&config)
         .arg(&capture)
@@ -283,7 +283,7 @@ fn a_capture_that_grows_beyond_its_disk_is_read_without_chunks(scene: &Scene) ->
     let packed_bytes = capture.metadata()?.len();
     assert!((500_000..2_000_000).contains(&packed_bytes), "{packed_bytes} bytes");
     let disk = MemoryDisk::mount(&scene.path("disk"), 120_000_000)?;
-    let config = config::replay(scene, "dissect: transport", "");
+    let config = config::replay(scene, "", "");
     let ended = Tidegate::new(scene, ["replay", "-c"])
         .arg(&config)
         .arg(&capture)

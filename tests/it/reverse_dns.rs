@@ -76,6 +76,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new(private_addresses_are_asked_for_where_the_config_says),
         Case::new(an_address_has_the_name_its_client_asked_for),
         Case::new(flows_have_passive_names_from_packets_that_end_there),
+        Case::new(passive_names_are_had_by_headers_without_any_field_named),
         Case::new(packets_only_learnt_from_need_the_fields_upstream),
         Case::new(a_slow_or_silent_resolver_is_measured_against_none).slow().alone(),
     ]
@@ -186,6 +187,33 @@ fn flows_have_passive_names_from_packets_that_end_there(scene: &Scene) -> Outcom
         (to.to_owned(), from.to_owned(), name.to_owned(), unverified.to_owned())
     });
     assert_eq!(named, expected);
+    Ok(())
+}
+
+fn passive_names_are_had_by_headers_without_any_field_named(scene: &Scene) -> Outcome {
+    let path = asked_for(scene);
+    let by_tshark = pipeline(scene, "ptr: false", DNS_FIELDS_AND_ID);
+    let expected = destinations(&replayed_by(scene, &by_tshark, &path)?);
+    assert!(expected.iter().any(|(_, name)| name.is_some()), "{expected:?}");
+    for keys in ["ptr: false", "ptr: false, packets: learn"] {
+        fs::remove_file(scene.path("records.out"))?;
+        let config = pipeline(scene, keys, "");
+        let text = fs::read_to_string(&config)?
+            .replace("mode: file,", "mode: file, dissect: headers,")
+            // Packets that end in `named` have no names there: their copies go round it.
+            .replace("inputs: [named]", "inputs: [named, packets]");
+        let config = if keys.contains("learn") {
+            scene.write("headers.yaml", text)
+        } else {
+            scene.write("headers.yaml", text.replace("inputs: [named, packets]", "inputs: [named]"))
+        };
+        let records = replayed_by(scene, &config, &path)?;
+        if keys.contains("learn") {
+            assert_eq!(records.len(), expected.len());
+        } else {
+            assert_eq!(destinations(&records), expected);
+        }
+    }
     Ok(())
 }
 

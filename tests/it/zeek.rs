@@ -14,7 +14,7 @@ use tidegate::{
 
 use crate::harness::{
     Case, Outcome, Scene,
-    packets::{packets, packets_of_data},
+    packets::{self, Read},
 };
 
 /// Of the rows with counters, how many have to be right, in percent.
@@ -25,7 +25,10 @@ const HISTORY_PERCENT: usize = 99;
 const DURATION_TOLERANCE_NANOS: u64 = 2_000;
 
 pub(crate) fn cases() -> Vec<Case> {
-    vec![Case::new(flows_are_the_connections_of_zeeks_baselines).needs_data().busy()]
+    vec![
+        Case::new(flows_are_the_connections_of_zeeks_baselines).needs_data().busy(),
+        Case::new(flows_by_headers_are_the_connections_of_zeeks_baselines).needs_data().busy(),
+    ]
 }
 
 #[derive(Debug, Deserialize)]
@@ -79,6 +82,14 @@ struct Tally {
 }
 
 fn flows_are_the_connections_of_zeeks_baselines(scene: &Scene) -> Outcome {
+    compare_all(scene, "zeek", packets::packets)
+}
+
+fn flows_by_headers_are_the_connections_of_zeeks_baselines(scene: &Scene) -> Outcome {
+    compare_all(scene, "zeek, by headers", packets::by_headers)
+}
+
+fn compare_all(scene: &Scene, name: &str, read: Read) -> Outcome {
     let folder = scene.data.join("flows/zeek");
     let baselines: Vec<Baseline> = serde_json::from_slice(&fs::read(folder.join("cases.json"))?)?;
     let mut captures: BTreeMap<(String, bool), Arc<Vec<Packet>>> = BTreeMap::new();
@@ -86,15 +97,13 @@ fn flows_are_the_connections_of_zeeks_baselines(scene: &Scene) -> Outcome {
     for baseline in &baselines {
         let capture = (baseline.trace.clone(), !baseline.ignore_checksums);
         if !captures.contains_key(&capture) {
-            let path = folder.join("traces").join(&capture.0);
-            let read =
-                if capture.1 { packets(&path, true)?.into() } else { packets_of_data(&path)? };
-            captures.insert(capture.clone(), read);
+            let packets = read(&folder.join("traces").join(&capture.0), capture.1)?;
+            captures.insert(capture.clone(), packets.into());
         }
         compare(baseline, flows(&captures[&capture], baseline)?, &mut tally);
     }
     eprintln!(
-        "zeek: {} rows with counters, {} right; of these {} states, {} histories, {} of {} durations",
+        "{name}: {} rows with counters, {} right; of these {} states, {} histories, {} of {} durations",
         tally.rows, tally.right, tally.states, tally.histories, tally.durations, tally.timed
     );
     tally.remarks.iter().for_each(|remark| eprintln!("  {remark}"));

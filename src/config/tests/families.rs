@@ -210,6 +210,7 @@ impl Family for Sink {
             problems,
             claims,
             needs: Vec::new(),
+            remarks: Vec::new(),
             provides: Vec::new(),
             asks: Vec::new(),
             takes_verdicts: false,

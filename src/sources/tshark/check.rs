@@ -9,7 +9,7 @@ use super::process::{
     question::Question,
     refusal::{interfaces, refused},
 };
-use super::{Config, Mode, Restart, Segment};
+use super::{Config, Dissect, Mode, Restart, Segment, is_of_headers};
 use crate::component::{Error, Problem, with_causes};
 
 /// libpcap's own maximum (`MAXIMUM_SNAPLEN`).
@@ -25,7 +25,17 @@ pub(super) fn values(config: &Config) -> Vec<Problem> {
     findings.ranges(config);
     findings.segment(config);
     findings.fields(config);
+    findings.headers(config);
     findings.0
+}
+
+/// What is right but better said otherwise.
+pub(super) fn remarks(config: &Config) -> Vec<Problem> {
+    if config.dissect != Dissect::Transport || !config.reads_frames() {
+        return Vec::new();
+    }
+    let remark = "for files `transport` means `headers`: we read them, and no tshark runs";
+    vec![Problem::new("dissect", remark).hint("write `dissect: headers`")]
 }
 
 #[derive(Default)]
@@ -105,6 +115,27 @@ impl Findings {
         );
     }
 
+    /// What only tshark knows, asked for where no tshark runs.
+    fn headers(&mut self, config: &Config) {
+        if config.dissect != Dissect::Headers {
+            return;
+        }
+        self.unless(
+            config.mode == Mode::File,
+            "dissect",
+            "`dissect: headers` is for files so far (`mode: file`, `replay`)",
+            "leave it out for capturing; `replay --dissect headers` has it for a replay alone",
+        );
+        for (place, field) in config.fields.iter().enumerate() {
+            self.unless(
+                is_of_headers(field),
+                &format!("fields[{place}]"),
+                format!("only tshark knows `{field}`, and with `dissect: headers` none runs"),
+                "leave it out, or have tshark read with `dissect: application`",
+            );
+        }
+    }
+
     fn segment(&mut self, config: &Config) {
         let Segment { max_bytes, disk_budget_bytes, .. } = config.segment;
         self.unless(
@@ -160,6 +191,9 @@ fn unreadable(path: &Path) -> Option<String> {
 /// What this machine lacks.
 pub(super) fn environment(config: &Config) -> Vec<Problem> {
     let mut problems = files(config);
+    if config.reads_frames() {
+        return problems;
+    }
     match programs::find(&config.programs.tshark) {
         Err(error) => problems.push(problem("", &error)),
         Ok(tshark) => problems.extend(fields(config, &tshark)),
@@ -273,6 +307,27 @@ mod tests {
         let config =
             Config { mode: Mode::File, interface: Some("eth0".to_owned()), ..Config::default() };
         assert_eq!(keys(&config), ["files", "interface"]);
+    }
+
+    #[test]
+    fn headers_are_for_files_and_for_what_they_hold() {
+        let with = |mode, dissect, fields: &[&str]| {
+            let interface = (mode != Mode::File).then(|| "eth0".to_owned());
+            let files = if mode == Mode::File { vec!["a.pcap".into()] } else { Vec::new() };
+            let fields = fields.iter().map(|field| (*field).to_owned()).collect();
+            Config { mode, interface, files, fields, dissect, ..Config::default() }
+        };
+        let headers = Dissect::Headers;
+        assert_eq!(keys(&with(Mode::File, headers, &["dns.a", "dns.id"])), [""; 0]);
+        assert_eq!(keys(&with(Mode::File, headers, &["dns.a", "http.host"])), ["fields[1]"]);
+        assert_eq!(keys(&with(Mode::Pipe, headers, &[])), ["dissect"]);
+        let reads = |mode, dissect, fields| with(mode, dissect, fields).decoders();
+        assert_eq!(reads(Mode::File, Dissect::Transport, &[]), Some(1));
+        assert_eq!(reads(Mode::File, Dissect::Transport, &["http.host"]), None);
+        assert_eq!(reads(Mode::Segments, Dissect::Transport, &[]), None);
+        assert_eq!(reads(Mode::File, Dissect::Application, &[]), None);
+        assert_eq!(remarks(&with(Mode::File, Dissect::Transport, &[])).len(), 1);
+        assert_eq!(remarks(&with(Mode::Segments, Dissect::Transport, &[])), []);
     }
 
     #[test]

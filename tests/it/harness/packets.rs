@@ -1,4 +1,5 @@
-//! The packets of a capture, through tshark and the parser the `extract` transform uses.
+//! The packets of a capture, through tshark and the parser the `extract` transform uses, or read and
+//! decoded by ourselves.
 
 use std::{
     path::Path,
@@ -8,8 +9,10 @@ use std::{
 
 use libtest_mimic::Failed;
 use tidegate::{
+    capture::{Part, Reader},
+    decode::{self, LinkType},
     ek::{Line, Parser, fields},
-    record::{Packet, Raw},
+    record::{ObservationPoint, Packet, Raw},
 };
 
 use super::shared::Shared;
@@ -22,6 +25,8 @@ pub(crate) fn packets_of_data(capture: &Path) -> Result<Arc<Vec<Packet>>, Failed
     static SHARED: Shared<Vec<Packet>> = Shared::new();
     SHARED.get(capture, || packets(capture, false))
 }
+/// How the packets of a capture are had.
+pub(crate) type Read = fn(&Path, bool) -> Result<Vec<Packet>, Failed>;
 
 /// The packets of a capture; `checksums`: tshark verifies those of TCP.
 ///
@@ -49,7 +54,7 @@ pub(crate) fn packets(capture: &Path, checksums: bool) -> Result<Vec<Packet>, Fa
             line: line.to_vec().into(),
             epoch: 0,
             first: 0,
-            origin: tidegate::record::ObservationPoint::default(),
+            origin: ObservationPoint::default(),
         };
         match parser.parse(&raw) {
             Ok(Line::Packet(packet)) => packets.push(packet),
@@ -59,6 +64,33 @@ pub(crate) fn packets(capture: &Path, checksums: bool) -> Result<Vec<Packet>, Fa
                 return Err(format!("{}: {error}: {line}", capture.display()).into());
             }
         }
+    }
+    Ok(packets)
+}
+
+/// The packets of a capture by `dissect: headers`; `checksums`: they are verified.
+///
+/// # Errors
+/// When the capture can't be read.
+pub(crate) fn by_headers(capture: &Path, checksums: bool) -> Result<Vec<Packet>, Failed> {
+    let options = decode::Options { checksums, dns: false };
+    let mut reader = Reader::open(capture)?;
+    let mut packets = Vec::new();
+    while let Part::Frames(frames) = reader.read()? {
+        let points = frames.points();
+        let decoded = frames.places.iter().filter_map(|place| {
+            let frame = decode::Frame {
+                origin: points.get(usize::from(place.interface)).copied().unwrap_or_default(),
+                time: place.time,
+                epoch: 0,
+                number: place.number,
+                link: LinkType(place.link),
+                length: place.length,
+                bytes: frames.of(place),
+            };
+            decode::decode(&frame, &options).ok()
+        });
+        packets.extend(decoded);
     }
     Ok(packets)
 }

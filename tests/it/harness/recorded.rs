@@ -56,7 +56,6 @@ impl Recorded {
             time: self.time,
             epoch: 0,
             number: self.number,
-            origin: ObservationPoint::default(),
             link: LinkType(self.link),
             length: self.length,
             bytes: &self.bytes,
@@ -116,7 +115,6 @@ fn records(bytes: &[u8], magic: [u8; 4]) -> Option<Vec<Recorded>> {
         let (bytes, behind) = rest[16..].split_at(captured);
         frames.push(Recorded {
             number: frames.len() as u64 + 1,
-            origin: ObservationPoint::default(),
             time: Timestamp::from_nanos(i64::from(seconds) * 1_000_000_000 + fraction * unit),
             link,
             length,
@@ -202,7 +200,6 @@ fn enhanced(order: Order, body: &[u8], interfaces: &[Interface]) -> Option<Recor
     let bytes = body.get(20..)?.get(..order.long(body, 12)? as usize)?.to_vec();
     Some(Recorded {
         number: 0,
-        origin: ObservationPoint::default(),
         time: Timestamp::from_nanos(whole * 1_000_000_000 + i64::try_from(fraction).ok()?),
         link: interface.link,
         length: order.long(body, 16)?,

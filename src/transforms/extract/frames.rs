@@ -1,0 +1,177 @@
+//! Frames as they were captured become packets.
+
+use std::sync::Arc;
+
+use crate::{
+    decode::{self, LinkType, Skipped},
+    ek::fields::printed,
+    metrics::{ErrorType, Reason},
+    record::{Extra, FramePlace, Frames, ObservationPoint, Packet},
+};
+
+/// Reads frames.
+#[derive(Debug, Clone)]
+pub(super) struct Decoder {
+    /// The extra fields to keep, as `-T ek` prints their names, in this order.
+    fields: Arc<[String]>,
+    /// Whether DNS answers are learnt from downstream: then all there is of them is kept.
+    learnt_from: bool,
+}
+
+/// What became of a batch of frames.
+#[derive(Debug)]
+pub(super) struct Decoded {
+    pub(super) packets: Vec<Packet>,
+    /// Those that are no packets, by their place in the batch.
+    pub(super) skipped: Vec<(usize, Skipped)>,
+}
+
+// === impl Decoder ===
+
+impl Decoder {
+    /// Keeps these of the fields that headers have, in tshark's dotted names; and what names are learnt
+    /// from, if anybody does.
+    pub(super) fn new(fields: &[String], learnt_from: bool) -> Self {
+        Self { fields: fields.iter().map(|field| printed(field)).collect(), learnt_from }
+    }
+
+    pub(super) fn decode(&self, frames: &Frames) -> Decoded {
+        let options = decode::Options {
+            checksums: frames.verify_checksums,
+            dns: self.learnt_from || !self.fields.is_empty(),
+        };
+        let mut decoded =
+            Decoded { packets: Vec::with_capacity(frames.len()), skipped: Vec::new() };
+        let points = frames.points();
+        for (at, place) in frames.places.iter().enumerate() {
+            match decode::decode(&frame(frames, place, &points), &options) {
+                Ok(mut packet) => {
+                    if !packet.extra.is_empty() && !self.fields.is_empty() {
+                        self.choose(&mut packet.extra);
+                    }
+                    decoded.packets.push(packet);
+                }
+                Err(reason) => decoded.skipped.push((at, reason)),
+            }
+        }
+        decoded
+    }
+
+    /// The fields that the config asks for come first and in its order.
+    fn choose(&self, extra: &mut Vec<Extra>) {
+        let place = |extra: &Extra| {
+            self.fields.iter().position(|name| **name == *extra.name).unwrap_or(self.fields.len())
+        };
+        if !self.learnt_from {
+            extra.retain(|extra| place(extra) < self.fields.len());
+        }
+        extra.sort_by_key(place);
+    }
+}
+
+fn frame<'a>(
+    frames: &'a Frames,
+    place: &FramePlace,
+    points: &[ObservationPoint],
+) -> decode::Frame<'a> {
+    decode::Frame {
+        time: place.time,
+        origin: points.get(usize::from(place.interface)).copied().unwrap_or(frames.source),
+        epoch: frames.epoch,
+        number: place.number,
+        link: LinkType(place.link),
+        length: place.length,
+        bytes: frames.of(place),
+    }
+}
+
+/// Why a frame went no further, and the error that it counts as if it is a loss: if it could have been
+/// read otherwise. Others have no packet to be read.
+pub(super) fn reason(skipped: Skipped) -> (Reason, Option<ErrorType>) {
+    match skipped {
+        Skipped::UnknownLink => (Reason::UnknownLinkType, Some(ErrorType::UnknownLinkType)),
+        Skipped::SeveralPackets => (Reason::SeveralPackets, Some(ErrorType::SeveralPackets)),
+        Skipped::TooDeep => (Reason::TooManyHeaders, Some(ErrorType::TooManyHeaders)),
+        Skipped::NotIp => (Reason::NotIp, None),
+        Skipped::CutShort => (Reason::CutShort, None),
+        Skipped::Malformed => (Reason::Malformed, None),
+        Skipped::Encrypted => (Reason::Encrypted, None),
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::record::Timestamp;
+
+    /// An Ethernet frame with an IPv4 header and a UDP datagram.
+    pub(in crate::transforms::extract) fn udp(ports: [u16; 2], payload: &[u8]) -> Vec<u8> {
+        let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0];
+        let length = |more: usize| u16::try_from(payload.len() + more).unwrap().to_be_bytes();
+        frame.extend([0x45, 0]);
+        frame.extend(length(28));
+        frame.extend([0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+        frame.extend(ports.iter().flat_map(|port| port.to_be_bytes()));
+        frame.extend(length(8));
+        frame.extend([0, 0]);
+        frame.extend(payload);
+        frame
+    }
+
+    /// These frames of link types, one a second from `first` on.
+    pub(in crate::transforms::extract) fn frames(first: u32, list: &[(u16, Vec<u8>)]) -> Frames {
+        let mut made = Frames { epoch: 4, ..Frames::default() };
+        let (mut bytes, mut places) = (Vec::new(), Vec::new());
+        for (at, (link, frame)) in (first..).zip(list) {
+            let captured = u32::try_from(frame.len()).unwrap();
+            places.push(FramePlace {
+                time: Timestamp::from_nanos(i64::from(at) * 1_000_000_000),
+                number: at.into(),
+                offset: u32::try_from(bytes.len()).unwrap(),
+                captured,
+                length: captured,
+                link: *link,
+                interface: 0,
+            });
+            bytes.extend(frame);
+        }
+        (made.bytes, made.places) = (bytes.into(), places.into());
+        made
+    }
+
+    /// A question for `a.b` and its answer with one address.
+    fn dns() -> [Vec<u8>; 2] {
+        let question = b"\0\x07\x01\0\0\x01\0\0\0\0\0\0\x01a\x01b\0\0\x01\0\x01".to_vec();
+        let mut answer = b"\0\x07\x81\x80\0\x01\0\x01\0\0\0\0\x01a\x01b\0\0\x01\0\x01".to_vec();
+        answer.extend(b"\xc0\x0c\0\x01\0\x01\0\0\0\x3c\0\x04\xc0\0\x02\x01");
+        [question, answer]
+    }
+
+    #[test]
+    fn frames_become_packets_or_the_reason_why_not() {
+        let arp = [vec![0xff; 12], vec![8, 6], vec![0; 28]].concat();
+        let list = [(1, udp([1, 2], b"x")), (1, arp), (147, udp([3, 4], b"y"))];
+        let decoded = Decoder::new(&[], false).decode(&frames(7, &list));
+        assert_eq!(decoded.packets.len(), 1);
+        assert_eq!((decoded.packets[0].epoch, decoded.packets[0].number), (4, 7));
+        assert_eq!(decoded.skipped, [(1, Skipped::NotIp), (2, Skipped::UnknownLink)]);
+    }
+
+    #[test]
+    fn dns_fields_are_read_where_somebody_wants_them_in_the_order_of_the_config() {
+        let [question, answer] = dns();
+        let list = [(1, udp([4_000, 53], &question)), (1, udp([53, 4_000], &answer))];
+        let names = |fields: &[&str], learnt_from| {
+            let fields: Vec<_> = fields.iter().map(|field| (*field).to_owned()).collect();
+            let decoded = Decoder::new(&fields, learnt_from).decode(&frames(1, &list));
+            let names = |packet: &Packet| {
+                packet.extra.iter().map(|extra| extra.name.to_string()).collect::<Vec<_>>()
+            };
+            decoded.packets.iter().map(names).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&[], false), [[""; 0], []]);
+        assert_eq!(names(&["dns.a", "dns.id"], false), [&["dns_id"][..], &["dns_a", "dns_id"]]);
+        let learnt = names(&["dns.a"], true);
+        assert_eq!((learnt[1][0].as_str(), learnt[1].len()), ("dns_a", 5));
+    }
+}
