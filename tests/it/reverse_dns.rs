@@ -77,6 +77,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new(an_address_has_the_name_its_client_asked_for),
         Case::new(flows_have_passive_names_from_packets_that_end_there),
         Case::new(passive_names_are_had_by_headers_without_any_field_named),
+        Case::new(every_flow_has_its_name_whatever_the_order_of_inputs),
         Case::new(packets_only_learnt_from_need_the_fields_upstream),
         Case::new(a_slow_or_silent_resolver_is_measured_against_none).slow().alone(),
     ]
@@ -251,6 +252,64 @@ fn asked_for(scene: &Scene) -> PathBuf {
     let path = scene.path("passive.pcap");
     capture.write(&path);
     path
+}
+
+/// Flows end all along a capture, and each began after the answer with its name: in a replay every one has
+/// it, the same bytes each time.
+fn every_flow_has_its_name_whatever_the_order_of_inputs(scene: &Scene) -> Outcome {
+    const EXCHANGES: u32 = 1_500;
+    let mut capture = Capture::micros();
+    for number in 0..EXCHANGES {
+        let server = Ipv4Addr::from(0x0808_0000 + number);
+        let id = u16::try_from(number)?;
+        let name = format!("host-{number}.example");
+        let frames = [
+            between(CLIENT, DNS_SERVER, [40_000, 53], &dns_message(id, &name, 0x0100, &[])),
+            between(
+                DNS_SERVER,
+                CLIENT,
+                [53, 40_000],
+                &dns_message(id, &name, 0x8180, &[(server, false)]),
+            ),
+            between(CLIENT, server, [40_001, 443], b"hello"),
+        ];
+        for (micros, frame) in (0..).zip(&frames) {
+            capture.frame(captures::EPOCH_SECONDS + number, micros, frame);
+        }
+    }
+    let path = scene.path("exchanges.pcap");
+    capture.write(&path);
+    let mut first = None;
+    for inputs in ["[flows, packets]", "[packets, flows]"] {
+        for workers in [1, 2] {
+            let source = format!("{DNS_FIELDS_AND_ID}, workers: {workers}");
+            let text = fs::read_to_string(pipeline(scene, "packets: learn, ptr: false", &source))?;
+            let flows = format!("flows: {{ type: flow, inputs: [packets], workers: {workers} }}");
+            let text = text
+                .replace(
+                    &format!("inputs: [capture], {source}"),
+                    &format!("inputs: [capture], {DNS_FIELDS_AND_ID}"),
+                )
+                .replace("transforms:", &format!("transforms:\n  {flows}"))
+                .replace(
+                    "inputs: [packets], packets: learn",
+                    &format!("inputs: {inputs}, packets: learn"),
+                );
+            let config = scene.write("ordered.yaml", text);
+            let records = replayed_by(scene, &config, &path)?;
+            let named = destinations(&records).into_iter().filter(|(to, name)| {
+                let to: Option<Ipv4Addr> = to.parse().ok();
+                let number = to.map_or(u32::MAX, |to| to.to_bits().wrapping_sub(0x0808_0000));
+                *name == Some(format!("host-{number}.example"))
+            });
+            assert_eq!(named.count(), EXCHANGES as usize, "{inputs}, {workers} workers");
+            let bytes = fs::read(scene.path("records.out"))?;
+            fs::remove_file(scene.path("records.out"))?;
+            let first = first.get_or_insert_with(|| bytes.clone());
+            assert!(*first == bytes, "{inputs}, {workers} workers: other bytes than the first run");
+        }
+    }
+    Ok(())
 }
 
 fn packets_only_learnt_from_need_the_fields_upstream(scene: &Scene) -> Outcome {

@@ -95,7 +95,10 @@ fn mistakes_between_components_are_found_at_the_reader() {
         (
             "via: gate",
             "via: wire",
-            vec!["transforms.scored.block.via: `wire` is a capture, which blocks nothing"],
+            vec![
+                "transforms.scored.block.via: `wire` is a capture, which blocks nothing",
+                "sources.gate: nobody reads its main output",
+            ],
         ),
         ("  rest:", "  re.st:", vec!["`re.st` can't be the id of a sink"]),
         ("type: blackhole", "type: blackhol", vec!["unknown sink type `blackhol`"]),

@@ -151,7 +151,7 @@ const PRINT_THREE: &str = r#"for i in 1 2 3; do
 async fn chunks_give_the_same_lines_with_one_worker_and_with_two() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = files(&folder, &[("big.pcap", capture(51_000)), ("ten.pcap", capture(10))]);
-    config.dissect = Dissect::Transport;
+    config.dissect = Dissect::Application;
     let one = run(config.clone()).await;
     config.workers = 2;
     let two = run(config).await;
