@@ -115,7 +115,7 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let level = event.metadata().level();
+        let level = *event.metadata().level();
         let (dim, colour, bold, plain) = if writer.has_ansi_escapes() {
             ("\x1b[2m", colour(level), "\x1b[1m", "\x1b[0m")
         } else {
@@ -131,8 +131,8 @@ where
 }
 
 /// Red, yellow, green, blue and magenta, by the ANSI numbers (ECMA-48, SGR).
-fn colour(level: &Level) -> &'static str {
-    match *level {
+fn colour(level: Level) -> &'static str {
+    match level {
         Level::ERROR => "\x1b[31m",
         Level::WARN => "\x1b[33m",
         Level::INFO => "\x1b[32m",

@@ -242,10 +242,14 @@ fn every_default_is_in_its_range() {
         }
         match schema {
             serde_json::Value::Object(keys) => {
-                keys.iter().for_each(|(name, inner)| visit(inner, &format!("{key}.{name}"), wrong));
+                for (name, inner) in keys {
+                    visit(inner, &format!("{key}.{name}"), wrong);
+                }
             }
             serde_json::Value::Array(items) => {
-                items.iter().for_each(|item| visit(item, key, wrong));
+                for item in items {
+                    visit(item, key, wrong);
+                }
             }
             _ => {}
         }

@@ -340,7 +340,7 @@ impl Readers<'_> {
         meter.count(ERRORS, ErrorType::DamagedSegment, 1);
         match packets {
             Some(packets) => {
-                meter.count(CAPTURE_LOST, LossCause::TsharkFailed, packets.saturating_sub(seen))
+                meter.count(CAPTURE_LOST, LossCause::TsharkFailed, packets.saturating_sub(seen));
             }
             None => meter.count(CAPTURE_UNKNOWN_LOSS, (), 1),
         }

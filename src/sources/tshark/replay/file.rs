@@ -136,7 +136,7 @@ impl Replay<'_> {
             Work::Chunk { .. } => {}
             Work::Damaged(words) => self.damaged(ErrorType::DamagedCapture, job.unit.file, words),
             Work::Unreadable(words) => {
-                self.damaged(ErrorType::UnreadableCapture, job.unit.file, words)
+                self.damaged(ErrorType::UnreadableCapture, job.unit.file, words);
             }
         }
         let Some(mut reading) = job.reading.take() else {
@@ -175,7 +175,7 @@ impl Replay<'_> {
         let missing = unit.packets().map(|all| all.saturating_sub(self.emitter.packets()));
         match end {
             ReadEnd::Complete => {
-                meter.count(CAPTURE_LOST, LossCause::FrameGap, missing.unwrap_or(0))
+                meter.count(CAPTURE_LOST, LossCause::FrameGap, missing.unwrap_or(0));
             }
             ReadEnd::Damaged(words) => {
                 meter.count(CAPTURE_LOST, LossCause::FrameGap, missing.unwrap_or(0));
