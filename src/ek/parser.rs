@@ -37,6 +37,10 @@ const ETH_DST: usize = base("eth.dst");
 
 /// What a line is.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "every second line is a packet; a box would cost each one"
+)]
 pub enum Line {
     /// A frame with an IP layer.
     Packet(Packet),
