@@ -68,7 +68,7 @@ fn compare_all(scene: &Scene, read: Read) -> Outcome {
         let may_differ = packets.iter().any(|packet| {
             packet.outer.fragment.is_some() || (!packet.inner.is_empty() && !is_icmp(packet))
         });
-        for packet in packets.iter() {
+        for packet in &packets {
             let ours = CommunityId::of(&packet.outer).to_string();
             let theirs = &theirs[&packet.number];
             if ours == *theirs {

@@ -170,7 +170,7 @@ fn capturing_by_headers_is_refused_so_far(scene: &Scene) -> Outcome {
 
 fn one_worker_and_two_write_the_same_bytes(scene: &Scene) -> Outcome {
     let captures = captures::below(&scene.data)?;
-    let captures: Vec<_> = captures.iter().map(|path| path.as_path()).collect();
+    let captures: Vec<_> = captures.iter().map(std::path::PathBuf::as_path).collect();
     for (kind, transform) in
         [("packets", ""), ("flows", "  flows: { type: flow, inputs: [packets]")]
     {

@@ -59,7 +59,7 @@ impl Delivery {
         let built = config.build(&options, &context).map_err(|error| error.to_string())?;
         let Component::Sink(run) = built else { return Err("not a sink".into()) };
         let bounds = options.buffer.bounds();
-        let (edge, receiver) = edge(bounds, options.buffer.when_full.into(), &meter);
+        let (edge, receiver) = edge(bounds, options.buffer.when_full, &meter);
         let mut input = Input::new(Clock::Wall, Arc::clone(&meter));
         input.add(receiver, Kinds::REPORTS);
         Ok(Self { edge, meter, receipts, sink: tokio::spawn(run(input)) })
