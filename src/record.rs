@@ -70,7 +70,7 @@ pub enum Kind {
 
 /// A set of kinds: what an edge of the pipeline carries, or a component accepts.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
-pub struct Kinds(u8);
+pub struct Kinds(u16);
 
 /// One untouched line of `tshark -T ek` and where it came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
