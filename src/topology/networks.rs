@@ -131,3 +131,76 @@ async fn addresses(host: &Host, clock: Clock) -> Result<Vec<IpAddr>, String> {
         Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, net::Ipv4Addr};
+
+    use super::*;
+
+    fn host(name: &str) -> Host {
+        Host { name: name.to_owned(), port: 443 }
+    }
+
+    async fn keeper(clock: Clock, hosts: &[&str]) -> Keeper {
+        let hosts = hosts.iter().map(|name| host(name));
+        Keeper::start(Lists::default(), hosts, clock, watch::channel(0).1).await
+    }
+
+    fn destinations(keeper: &Keeper) -> Vec<String> {
+        let networks = keeper.networks();
+        let networks = networks.borrow();
+        networks.destinations.iter().map(|(network, ())| network.to_string()).collect()
+    }
+
+    /// A label longer than any may be: nobody is asked for it.
+    fn impossible() -> String {
+        format!("{}.example", "x".repeat(64))
+    }
+
+    #[tokio::test]
+    async fn the_addresses_of_sinks_are_found_but_for_names_in_a_replay() {
+        let hosts = ["192.0.2.1", "2001:db8::1", "localhost", &impossible()];
+        let live = destinations(&keeper(Clock::Wall, &hosts).await);
+        for known in ["192.0.2.1/32", "2001:db8::1/128"] {
+            assert!(live.iter().any(|found| found == known), "{live:?}");
+        }
+        assert!(live.iter().any(|found| found == "127.0.0.1/32" || found == "::1/128"), "{live:?}");
+        let replay = destinations(&keeper(Clock::Event, &hosts).await);
+        assert_eq!(replay, ["192.0.2.1/32", "2001:db8::1/128"]);
+    }
+
+    #[tokio::test]
+    async fn a_name_without_an_answer_keeps_the_addresses_it_had() {
+        let mut keeper = keeper(Clock::Wall, &[&impossible()]).await;
+        assert_eq!(destinations(&keeper), Vec::<String>::new());
+        let before = vec![IpAddr::from(Ipv4Addr::new(192, 0, 2, 7))];
+        keeper.hosts.insert(host(&impossible()), before);
+        assert!(!keeper.resolve().await, "there is no news");
+        keeper.read().await;
+        assert_eq!(destinations(&keeper), ["192.0.2.7/32"]);
+    }
+
+    #[tokio::test]
+    async fn files_are_read_again_on_sighup_and_the_good_lines_count() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("allow.txt");
+        fs::write(&path, "10.0.0.1\n").unwrap();
+        let lists = Lists { allow_files: vec![path.clone()], ..Lists::default() };
+        let (reload, reloaded) = watch::channel(0);
+        let keeper = Keeper::start(lists, [host("192.0.2.1")], Clock::Wall, reloaded).await;
+        let mut networks = keeper.networks();
+        let allows = |networks: &Networks, address: &str| {
+            networks.allowed(address.parse().unwrap()).is_some()
+        };
+        assert!(allows(&networks.borrow_and_update(), "10.0.0.1/32"));
+        let following = tokio::spawn(keeper.follow());
+        fs::write(&path, "10.0.0.2\nten\n").unwrap();
+        reload.send_replace(1);
+        networks.changed().await.unwrap();
+        let now = networks.borrow();
+        assert!(allows(&now, "10.0.0.2/32") && !allows(&now, "10.0.0.1/32"));
+        assert!(now.destinations.contains(Ipv4Addr::new(192, 0, 2, 1).into()), "and what is known");
+        following.abort();
+    }
+}

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::time::timeout;
 
 use super::*;
@@ -9,7 +10,7 @@ use crate::{
         Outputs, Port,
         edge::{Bounds, EdgeSender, WhenFull, edge},
     },
-    record::{Records, Timestamp},
+    record::{ObservationPoint, Raw, Records, Timestamp},
 };
 
 /// An input whose edges are written to by hand.
@@ -117,51 +118,57 @@ async fn batches_outside_event_time_take_their_turn() {
     assert_eq!(kinds, [Kind::Health, Kind::Packet, Kind::Health, Kind::Packet]);
 }
 
-/// `extract` gives packets to a reader and to `flow`, whose flows the reader has too: as with
-/// `reverse_dns` and `inputs: [flows, packets]`, but with a full buffer between the two.
+/// A source gives records to a reader and to one that makes flows of them, which the reader has too: as
+/// with `reverse_dns` and `inputs: [flows, packets]`, but with room for one record before the reader.
 #[tokio::test(start_paused = true)]
-async fn live_packets_that_wait_for_room_come_before_the_flows_made_of_them() {
-    for packets_first in [true, false] {
+async fn live_records_that_wait_for_room_come_before_the_flows_made_of_them() {
+    const RECORDS: i64 = 200;
+    for reader_first in [true, false] {
         let meter = Meter::new("reader", "test");
         let (flows, flows_receiver) = new_edge(&meter);
-        let (to_reader, packets_receiver) = new_edge(&meter);
+        let one = Bounds { max_events: 1, max_bytes: 1 << 20 };
+        let (to_reader, receiver) = edge(one, WhenFull::Block, &meter);
         let mut input = Input::new(Clock::Wall, Arc::clone(&meter));
         input.add(flows_receiver, Kind::Flow.into());
-        input.add(packets_receiver, Kind::Packet.into());
+        input.add(receiver, Kind::Raw.into());
         let (to_flow, mut flow) = new_edge(&Meter::new("flow", "test"));
-        let mut outputs = Outputs::new(1, Meter::new("extract", "test"), Receipts::default());
-        let edges = if packets_first { [to_reader, to_flow] } else { [to_flow, to_reader] };
+        let mut outputs = Outputs::new(1, Meter::new("source", "test"), Receipts::default());
+        let edges = if reader_first { [to_reader, to_flow] } else { [to_flow, to_reader] };
         for edge in edges {
             outputs.connect(Port::MAIN, edge);
         }
-
-        let extract = tokio::spawn(async move {
-            for nanos in 0..200 {
-                outputs.send(Port::MAIN, batch(Kind::Packet, nanos)).await.unwrap();
+        let source = tokio::spawn(async move {
+            for nanos in 0..RECORDS {
+                let raw = Raw {
+                    line: Bytes::new(),
+                    epoch: 0,
+                    first: 0,
+                    origin: ObservationPoint::default(),
+                };
+                let batch = batch(Kind::Raw, nanos).with(Records::Raw(Arc::new(vec![raw])));
+                outputs.send(Port::MAIN, batch).await.unwrap();
             }
         });
         let flow = tokio::spawn(async move {
             while let Some(batch) = poll_fn(|cx| flow.poll_recv(cx)).await {
-                let Some(mark) = batch.watermark else { continue };
-                let made = self::batch(Kind::Flow, mark.time.nanos());
-                flows.send(made).await.unwrap();
+                flows.send(self::batch(Kind::Flow, seen(&batch).1)).await.unwrap();
             }
         });
         let (mut learnt, mut flows_read) = (-1, 0);
-        // Long enough for all buffers to fill.
+        // What has room is there when the reader begins, and what has none waits.
         tokio::time::sleep(Duration::from_millis(10)).await;
         while let Some(batch) = input.recv().await {
             match seen(&batch) {
-                (Kind::Packet, nanos) => learnt = nanos,
+                (Kind::Raw, nanos) => learnt = nanos,
                 (_, nanos) => {
-                    assert!(nanos <= learnt, "flow {nanos} came before its packets, {learnt} did");
+                    assert!(nanos <= learnt, "flow {nanos} came before its record, {learnt} did");
                     flows_read += 1;
                 }
             }
         }
-        extract.await.unwrap();
+        source.await.unwrap();
         flow.await.unwrap();
-        assert_eq!(flows_read, 200);
+        assert_eq!(flows_read, RECORDS);
     }
 }
 
