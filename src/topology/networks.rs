@@ -8,7 +8,6 @@ use ipnet::IpNet;
 use tokio::{
     net::lookup_host,
     sync::watch,
-    task::spawn_blocking,
     time::{sleep, timeout},
 };
 use tracing::warn;
@@ -17,6 +16,7 @@ use crate::{
     component::Clock,
     networks::{Lists, Networks},
     sinks::Host,
+    task,
 };
 
 /// How long a start waits for the addresses of all hosts together; those that come later count later.
@@ -79,7 +79,7 @@ impl Keeper {
     /// Reads the lists again; what is wrong in their files is told, and the good lines count.
     async fn read(&mut self) {
         let lists = std::mem::take(&mut self.lists);
-        let read = spawn_blocking(move || (lists.read(), lists)).await;
+        let read = task::blocking(move || (lists.read(), lists)).await;
         let Ok(((networks, faults), lists)) = read else { return };
         self.lists = lists;
         for fault in faults {

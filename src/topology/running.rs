@@ -62,7 +62,7 @@ impl Running {
         let stop = CancellationToken::new();
         let receipts = plan.receipts.clone();
         let keeper = plan.networks.take();
-        let keeper = keeper.map(|keeper| AbortOnDropHandle::new(tokio::spawn(keeper.follow())));
+        let keeper = keeper.map(|keeper| AbortOnDropHandle::new(task::spawn(keeper.follow())));
         let observe = |part: &Part| Observed { meter: Arc::clone(&part.meter), role: part.role() };
         let components = plan.parts.iter().map(observe).collect();
         let (mut tasks, mut members) = (JoinSet::new(), HashMap::new());

@@ -13,8 +13,8 @@ use crate::harness::{
     tidegate::Tidegate,
 };
 
-/// What the process itself may say in such a run.
-const OF_THE_PROCESS: &[&str] = &["metrics and health are served", "stopping: "];
+/// What the process itself may say in such a run, the lines of its summary among it.
+const OF_THE_PROCESS: &[&str] = &["metrics and health are served", "stopping: ", " = out "];
 
 /// One line of a log: who speaks, of which type, and all of it.
 struct Line {
