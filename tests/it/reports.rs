@@ -22,7 +22,6 @@ const KNOWN_TO_BE_WRONG: &[&str] = &[
     "spb-no-timestamp.pcapng",
     "srh.pcap",
     "trailer-vss8.pcap",
-    "trustsec-cmd.pcap",
     "v4-proto60-fake-tcp.pcap",
     "v6-ah-tcp.pcap",
     "vlan0-priority.pcap",

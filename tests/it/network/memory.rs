@@ -23,8 +23,9 @@ use crate::harness::{
     tidegate::{Running, Tidegate},
 };
 
-/// The bound.
-const MAX_KIB: u64 = 128 << 10;
+/// What an optimised build stays below (a release build takes 95 to 103 MiB where a server refuses each
+/// document at length, the worst of these); unoptimised code holds half as much again on its way.
+const MAX_KIB: u64 = if cfg!(debug_assertions) { 192 << 10 } else { 128 << 10 };
 /// More than all buffers hold.
 const PACKETS: u32 = 400_000;
 /// Enough for every buffer to have been as full as it gets, where a server takes all.
@@ -40,7 +41,7 @@ type Play = fn(&Scene, Sink) -> Result<u64, Failed>;
 pub(super) fn cases() -> Vec<Case> {
     let case = |sink: Sink, state: &str, play: Play| {
         let name = format!("{}-{state}", sink.name());
-        Case::with(memory_stays_under_128_mib_whatever_the_server_does, &name, (sink, play))
+        Case::with(memory_stays_bounded_whatever_the_server_does, &name, (sink, play))
     };
     let of_sink = |sink| {
         [
@@ -52,7 +53,7 @@ pub(super) fn cases() -> Vec<Case> {
     Sink::ALL.into_iter().flat_map(of_sink).collect()
 }
 
-fn memory_stays_under_128_mib_whatever_the_server_does(
+fn memory_stays_bounded_whatever_the_server_does(
     scene: &Scene,
     (sink, play): (Sink, Play),
 ) -> Outcome {
