@@ -18,7 +18,6 @@ demo:
 		--summary $(DEMO)/summary.json examples/first/first.pcap
 	@echo && echo "records, $(DEMO)/records.ndjson:" && cat $(DEMO)/records.ndjson
 	@echo && echo "flows, $(DEMO)/flows.ndjson:" && cat $(DEMO)/flows.ndjson
-	@echo && echo "flows, $(DEMO)/flows.ndjson:" && cat $(DEMO)/flows.ndjson
 	@echo && echo "summary, $(DEMO)/summary.json:" && cat $(DEMO)/summary.json && echo
 
 # What CI runs. Live captures need root: TIDEGATE_TESTS=unprivileged leaves them out.
