@@ -23,9 +23,11 @@ use crate::harness::{
     tidegate::{Running, Tidegate},
 };
 
-/// What an optimised build stays below (a release build takes 95 to 103 MiB where a server refuses each
-/// document at length, the worst of these); unoptimised code holds half as much again on its way.
-const MAX_KIB: u64 = if cfg!(debug_assertions) { 192 << 10 } else { 128 << 10 };
+/// The bound.
+const MAX_KIB: u64 = 128 << 10;
+/// The same where Elasticsearch refuses each document at length. A release build takes 95 to 103 MiB then;
+/// unoptimised code holds half as much again on its way.
+const MAX_REFUSED_KIB: u64 = if cfg!(debug_assertions) { 192 << 10 } else { MAX_KIB };
 /// More than all buffers hold.
 const PACKETS: u32 = 400_000;
 /// Enough for every buffer to have been as full as it gets, where a server takes all.
@@ -41,7 +43,11 @@ type Play = fn(&Scene, Sink) -> Result<u64, Failed>;
 pub(super) fn cases() -> Vec<Case> {
     let case = |sink: Sink, state: &str, play: Play| {
         let name = format!("{}-{state}", sink.name());
-        Case::with(memory_stays_bounded_whatever_the_server_does, &name, (sink, play))
+        let bound = match (sink, state) {
+            (Sink::Elasticsearch, "refuses-each") => MAX_REFUSED_KIB,
+            _ => MAX_KIB,
+        };
+        Case::with(memory_stays_bounded_whatever_the_server_does, &name, (sink, play, bound))
     };
     let of_sink = |sink| {
         [
@@ -55,11 +61,11 @@ pub(super) fn cases() -> Vec<Case> {
 
 fn memory_stays_bounded_whatever_the_server_does(
     scene: &Scene,
-    (sink, play): (Sink, Play),
+    (sink, play, bound): (Sink, Play, u64),
 ) -> Outcome {
     let most = play(scene, sink)?;
     eprintln!("{}: at most {} MiB", sink.name(), most / 1024);
-    if (1..=MAX_KIB).contains(&most) { Ok(()) } else { Err(format!("{most} KiB").into()) }
+    if (1..=bound).contains(&most) { Ok(()) } else { Err(format!("{most} KiB").into()) }
 }
 
 fn with_a_server_that_takes_all(scene: &Scene, sink: Sink) -> Result<u64, Failed> {
