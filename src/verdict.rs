@@ -26,6 +26,8 @@ pub struct Verdict {
     pub action: Action,
     /// Which of their packets.
     pub scope: Scope,
+    /// The destination port it is confined to (TCP, UDP, SCTP); `None`: all that they send.
+    pub port: Option<u16>,
     /// How long it holds; `None`: until it is removed.
     pub ttl: Option<Duration>,
     /// The risk score, 0 to 100; 0 if nobody scored them.

@@ -72,6 +72,10 @@ impl Output {
                 contact.destination,
                 contact.port,
                 contact.origin.mark(),
+                // Contacts say nothing of VLANs, by which flows of two shards may differ alone.
+                contact.transport.0,
+                contact.time,
+                contact.outcome,
             )
         });
         self.contacts.dedup_by(join);

@@ -28,8 +28,8 @@ pub struct Contact {
     pub path_proven: bool,
 }
 
-/// What came of a contact.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What came of a contact. The order is that in which one packet's are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Outcome {
     /// Begun; no answer yet.
     Attempt,

@@ -136,7 +136,7 @@ pub struct Tcp {
 }
 
 /// The control bits of a TCP header, as in its 13th and 14th byte (RFC 9293).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct TcpFlags(pub u16);
 
 /// What is known of a checksum.

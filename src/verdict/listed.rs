@@ -16,6 +16,8 @@ pub struct Listed<'a> {
     source: &'a str,
     action: Action,
     scope: Scope,
+    /// `None`: all ports.
+    port: Option<u16>,
     mode: Mode,
     ttl_s: Option<u64>,
     expires: Option<Timestamp>,
@@ -43,6 +45,7 @@ impl<'a> Listed<'a> {
             source,
             action: verdict.action,
             scope: verdict.scope,
+            port: verdict.port,
             mode: entry.mode,
             ttl_s: verdict.ttl.map(whole_secs),
             expires,
@@ -76,6 +79,7 @@ mod tests {
             network: "2001:db8:1::/64".parse().unwrap(),
             action: Action::RateLimit,
             scope: Scope::New,
+            port: None,
             ttl: Some(Duration::from_millis(60_500)),
             score: 66,
             offence: 2,
@@ -88,7 +92,7 @@ mod tests {
             line,
             json!({
                 "address": "2001:db8:1::", "prefix": 64, "source": "gate",
-                "action": "rate_limit", "scope": "new", "mode": "observe",
+                "action": "rate_limit", "scope": "new", "port": null, "mode": "observe",
                 "ttl_s": 61, "expires": "1970-01-01T00:01:00.500Z", "remaining_s": 1,
                 "packets": 3, "bytes": 180, "score": 66, "offence": 2,
                 "reasons": ["12 of 14 contacts failed"], "by": "score",

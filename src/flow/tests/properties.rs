@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
-use super::packets::{header, packet};
+use super::packets::{SERVER, header, packet, tcp, udp};
 use crate::{
     flow::{Output, Policy, Report, Shards},
     record::{
@@ -106,6 +106,26 @@ fn run(
     }
     assert!(table.is_empty());
     (flows, contacts)
+}
+
+/// Attempts that a contact cannot tell apart, as it says nothing of VLANs, fall due at one instant in
+/// whatever order their shards come to it.
+#[test]
+fn attempts_that_only_a_vlan_tells_apart_time_out_in_one_order() {
+    for first in 0..4 {
+        let syn = |vlan: u16| {
+            let packet = tcp(true, "S", 100, 0, 0).at(997).vlan(vlan);
+            let nanos = packet.time.nanos() + i64::from((vlan + first) % 4);
+            Packet { time: Timestamp::from_nanos(nanos), ..packet }
+        };
+        let mut packets = vec![udp(SERVER, 1, SERVER, 1, 60).at(1000)];
+        packets.extend((1..9).map(syn));
+        packets.push(udp(SERVER, 1, SERVER, 1, 60).at(1010));
+        let expected = run(&Policy::default(), 1, 1000, &packets);
+        for shards in 2..6 {
+            assert_eq!(run(&Policy::default(), shards, 1000, &packets), expected);
+        }
+    }
 }
 
 proptest! {

@@ -84,6 +84,7 @@ fn verdict(number: u64) -> Verdict {
         network: format!("203.0.113.{number}/32").parse().unwrap(),
         action: verdict::Action::Drop,
         scope: Scope::All,
+        port: None,
         ttl: Some(Duration::from_hours(1)),
         score: 85,
         offence: 0,

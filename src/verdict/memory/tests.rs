@@ -21,6 +21,7 @@ fn verdict(network: &str, ttl_secs: u64) -> Verdict {
         network: net(network),
         action: Action::Drop,
         scope: Scope::All,
+        port: None,
         ttl: (ttl_secs > 0).then(|| Duration::from_secs(ttl_secs)),
         score: 85,
         offence: 0,
