@@ -8,7 +8,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::{Clock, Component, Error, Signature};
+use super::{Clock, Component, Error, Machine, Signature};
 use crate::{
     ack::Receipts,
     metrics::{Books, Meter},
@@ -30,6 +30,8 @@ pub struct Context {
     pub data_dir: PathBuf,
     /// The sensor's name: part of every record id.
     pub observer: Arc<str>,
+    /// The machine that it runs on.
+    pub machine: Arc<Machine>,
     /// The interface on which all that it reads was captured, if it is one.
     pub interface: Option<Arc<str>>,
     /// How frames that it reads are to be decoded.
@@ -217,6 +219,7 @@ impl Context {
             clock: Clock::Wall,
             data_dir: PathBuf::from("/nonexistent"),
             observer: "test".into(),
+            machine: Arc::default(),
             interface: None,
             decoding: Decoding::default(),
             config_hash: "".into(),
