@@ -20,6 +20,7 @@ mod harness;
 mod headers;
 mod health;
 mod hostile;
+mod latency;
 mod live;
 mod locks;
 mod logs;
@@ -63,6 +64,7 @@ fn main() {
         headers::cases(),
         health::cases(),
         hostile::cases(),
+        latency::cases(),
         live::cases(),
         locks::cases(),
         logs::cases(),

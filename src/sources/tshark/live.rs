@@ -4,4 +4,5 @@ pub(super) mod backlog;
 pub(super) mod capture;
 pub(super) mod pipe;
 pub(super) mod segments;
+pub(super) mod silence;
 pub(super) mod supervise;

@@ -4,13 +4,13 @@
 //! an epoch. tshark's memory grows with the flows it has seen, by some 0.65 KB a packet of new flows.
 
 use std::{
-    io,
+    io::{self, PipeReader},
     path::{Path, PathBuf},
     process::Stdio,
     sync::Arc,
 };
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::super::process::{
@@ -20,9 +20,12 @@ use super::super::process::{
     worker::{Finish, Tshark, Worker},
 };
 use super::super::{Config, order::Emitter};
-use super::supervise::{BEGUN, Supervisor};
+use super::{
+    silence::{LOOK_EVERY, Silence},
+    supervise::{BEGUN, Supervisor},
+};
 use crate::{
-    component::{Error, Outputs, drain},
+    component::{Clock, Error, Outputs, drain},
     metrics::{CAPTURE_LOST, CAPTURE_UNKNOWN_LOSS, ERRORS, ErrorType, LossCause, Meter},
     task,
 };
@@ -36,6 +39,14 @@ struct Pair<'a> {
     dumpcap: PathBuf,
     reader: &'a Tshark,
     out: &'a Outputs,
+}
+
+/// The two at work.
+struct Started {
+    dumpcap: Child,
+    worker: Worker,
+    /// The end of the pipe between them that tshark reads.
+    packets: PipeReader,
 }
 
 /// Why a dumpcap has ended.
@@ -86,7 +97,7 @@ impl Pair<'_> {
         emitter: &mut Emitter<'_>,
         stop: &CancellationToken,
     ) -> Result<(), Error> {
-        let (dumpcap, worker) = match self.start(&self.dumpcap).await {
+        let started = match self.start(&self.dumpcap).await {
             Ok(started) => started,
             Err(error) if error.is_configuration() => return Err(error),
             Err(error) => {
@@ -95,15 +106,18 @@ impl Pair<'_> {
             }
         };
         supervisor.started();
-        self.follow(dumpcap, worker, supervisor, emitter, stop).await
+        self.follow(started, supervisor, emitter, stop).await
     }
 
-    async fn start(&self, dumpcap: &Path) -> Result<(Child, Worker), Error> {
+    async fn start(&self, dumpcap: &Path) -> Result<Started, Error> {
         let (packets, output) = io::pipe()
             .map_err(|error| Error::failure("no pipe for dumpcap could be made").because(error))?;
         if let Err(error) = rustix::pipe::fcntl_setpipe_size(&packets, PIPE_BYTES) {
             tracing::debug!(%error, "the pipe from dumpcap keeps its size");
         }
+        let ours = packets
+            .try_clone()
+            .map_err(|error| Error::failure("the pipe from dumpcap has no copy").because(error))?;
         let worker = self.reader.start(packets.into()).await?;
         let launch = Launch {
             program: dumpcap.to_owned(),
@@ -114,17 +128,17 @@ impl Pair<'_> {
             death_signal: "TERM",
         };
         let dumpcap = Child::start(launch, Some(self.out.meter())).await?;
-        Ok((dumpcap, worker))
+        Ok(Started { dumpcap, worker, packets: ours })
     }
 
     async fn follow(
         &self,
-        dumpcap: Child,
-        mut worker: Worker,
+        started: Started,
         supervisor: &mut Supervisor,
         emitter: &mut Emitter<'_>,
         stop: &CancellationToken,
     ) -> Result<(), Error> {
+        let Started { dumpcap, mut worker, packets } = started;
         let mut unaccounted = Unaccounted(Some(self.out.meter()));
         // A task of its own, for we may wait for a destination without end: dumpcap has to be told to
         // stop meanwhile, and what it still holds has to be read.
@@ -135,10 +149,14 @@ impl Pair<'_> {
         // On a quiet wire no line says that dumpcap captures, but what it refuses it refuses at once.
         let mut captures = false;
         let mut deadline = Instant::now() + BEGUN;
+        let mut look = interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut silence, mut blocks) = (Silence::new(), 0_u64);
         loop {
             tokio::select! {
                 block = worker.blocks.recv() => {
                     let Some(block) = block else { break };
+                    blocks += 1;
                     if ended.is_none() {
                         captures = true;
                         supervisor.captures();
@@ -148,6 +166,12 @@ impl Pair<'_> {
                 how = &mut capture, if ended.is_none() => {
                     ended = Some(how);
                     deadline = Instant::now() + drain::READERS;
+                }
+                _ = look.tick(), if captures && ended.is_none() => {
+                    let state = is_empty(&packets).then_some(blocks);
+                    if let Some(time) = silence.look(state, Clock::Wall.now(None)) {
+                        emitter.reached(time).await?;
+                    }
                 }
                 () = sleep_until(deadline), if ended.is_some() || !captures => {
                     if ended.is_some() {
@@ -160,6 +184,8 @@ impl Pair<'_> {
                 }
             }
         }
+        // With nobody to read, dumpcap shall not wait for one.
+        drop(packets);
         let how = if let Some(how) = ended {
             how
         } else {
@@ -182,6 +208,11 @@ impl Pair<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether tshark has taken all that dumpcap wrote: what it did not print by then, it never will.
+fn is_empty(packets: &PipeReader) -> bool {
+    rustix::io::ioctl_fionread(packets).is_ok_and(|bytes| bytes == 0)
 }
 
 /// Stays with dumpcap to its end, which it brings about on `stop`.

@@ -208,7 +208,7 @@ impl Readers<'_> {
     async fn begin(&mut self, item: Item) {
         let reading = match &item {
             Item::Segment(segment) => Some(self.start(segment).await),
-            Item::Begin(_) | Item::Shed(_) | Item::End(_) => None,
+            Item::Begin(_) | Item::Shed(_) | Item::Reached(_) | Item::End(_) => None,
         };
         self.jobs.push_back(Job { item, reading });
     }
@@ -222,6 +222,7 @@ impl Readers<'_> {
         match job.item {
             Item::Begin(epoch) => self.emitter.begin_epoch(epoch),
             Item::Shed(packets) => self.emitter.skip_packets(packets),
+            Item::Reached(time) => self.emitter.reached(time).await?,
             Item::End(captured) => {
                 let missing = captured
                     .and_then(|captured| captured.checked_sub(self.emitter.epoch_packets()))
