@@ -13,7 +13,7 @@ pub(crate) fn cases() -> Vec<Case> {
 fn a_closed_connection_is_reported_while_the_wire_is_silent(scene: &Scene) -> Outcome {
     let capture = scene.path("connection.pcap");
     captures::connection().write(&capture);
-    for mode in ["pipe", "segments"] {
+    for mode in ["pipe", "segments", "pipe, dissect: headers", "segments, dissect: headers"] {
         let out = scene.path("records.out");
         if out.exists() {
             std::fs::remove_file(&out)?;

@@ -39,12 +39,14 @@ pub(crate) fn cases() -> Vec<Case> {
 fn a_hundred_thousand_packets_are_captured_or_counted_as_lost(scene: &Scene) -> Outcome {
     let capture = scene.path("ten-thousand.pcap");
     captures::numbered(10_000).write(&capture);
-    for round in 0..if scene.full { 3 } else { 1 } {
+    let usual = ["workers: 2", "dissect: headers", "mode: pipe, dissect: headers"];
+    let rounds = if scene.full { 3 } else { 1 };
+    for (round, source) in (0..rounds).flat_map(|round| usual.map(|source| (round, source))) {
         let out = scene.path("records.out");
         if out.exists() {
             fs::remove_file(&out)?;
         }
-        let live = Live::start(scene, "mode: segments, workers: 2")?;
+        let live = Live::start(scene, source)?;
         let began = poll::now();
         let sent = live.wire.send(&capture, RATE, 10)?;
         let seconds = began.elapsed().as_secs_f64();
@@ -55,7 +57,12 @@ fn a_hundred_thousand_packets_are_captured_or_counted_as_lost(scene: &Scene) -> 
         assert!(rate >= SHOWN_RATE, "only {rate:.0} packets/s were sent");
         let (ended, records) = live.stop()?;
         let lost = lost(&ended)?;
-        assert_eq!(records + lost, sent, "round {round}: {records} captured\n{}", ended.stderr);
+        assert_eq!(
+            records + lost,
+            sent,
+            "{source}, round {round}: {records} captured\n{}",
+            ended.stderr
+        );
         ended.expect(if lost == 0 { 0 } else { 3 })?;
     }
     Ok(())
@@ -64,7 +71,7 @@ fn a_hundred_thousand_packets_are_captured_or_counted_as_lost(scene: &Scene) -> 
 fn sigterm_drains_what_was_captured_and_ends_with_0(scene: &Scene) -> Outcome {
     let capture = scene.path("thousand.pcap");
     captures::numbered(1_000).write(&capture);
-    for mode in ["segments", "pipe"] {
+    for mode in ["segments", "pipe", "segments, dissect: headers", "pipe, dissect: headers"] {
         let out = scene.path("records.out");
         if out.exists() {
             fs::remove_file(&out)?;

@@ -34,7 +34,7 @@ pub(super) fn remarks(config: &Config) -> Vec<Problem> {
     if config.dissect != Dissect::Transport || !config.reads_frames() {
         return Vec::new();
     }
-    let remark = "for files `transport` means `headers`: we read them, and no tshark runs";
+    let remark = "`transport` means `headers`: we read the packets, and no tshark runs";
     vec![Problem::new("dissect", remark).hint("write `dissect: headers`")]
 }
 
@@ -92,9 +92,9 @@ impl Findings {
             "leave it out, or read files with `mode: file`",
         );
         self.unless(
-            config.mode != Mode::Pipe || config.workers <= 1,
+            config.mode != Mode::Pipe || config.workers <= 1 || config.reads_frames(),
             "workers",
-            format!("`mode: pipe` has one worker, not {}", config.workers),
+            format!("`mode: pipe` has one tshark, not {}", config.workers),
             "leave it out, or use `mode: segments`",
         );
     }
@@ -120,12 +120,6 @@ impl Findings {
         if config.dissect != Dissect::Headers {
             return;
         }
-        self.unless(
-            config.mode == Mode::File,
-            "dissect",
-            "`dissect: headers` is for files so far (`mode: file`, `replay`)",
-            "leave it out for capturing; `replay --dissect headers` has it for a replay alone",
-        );
         for (place, field) in config.fields.iter().enumerate() {
             self.unless(
                 is_of_headers(field),
@@ -191,16 +185,17 @@ fn unreadable(path: &Path) -> Option<String> {
 /// What this machine lacks.
 pub(super) fn environment(config: &Config) -> Vec<Problem> {
     let mut problems = files(config);
-    if config.reads_frames() {
-        return problems;
-    }
-    match programs::find(&config.programs.tshark) {
-        Err(error) => problems.push(problem("", &error)),
-        Ok(tshark) => problems.extend(fields(config, &tshark)),
+    if !config.reads_frames() {
+        match programs::find(&config.programs.tshark) {
+            Err(error) => problems.push(problem("", &error)),
+            Ok(tshark) => problems.extend(fields(config, &tshark)),
+        }
     }
     if config.mode == Mode::File {
-        let editcap = programs::find(&config.programs.editcap);
-        problems.extend(editcap.err().map(|error| problem("", &error)));
+        if !config.reads_frames() {
+            let editcap = programs::find(&config.programs.editcap);
+            problems.extend(editcap.err().map(|error| problem("", &error)));
+        }
         return problems;
     }
     let Some(interface) = &config.interface else {
@@ -310,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_are_for_files_and_for_what_they_hold() {
+    fn headers_are_for_what_they_hold() {
         let with = |mode, dissect, fields: &[&str]| {
             let interface = (mode != Mode::File).then(|| "eth0".to_owned());
             let files = if mode == Mode::File { vec!["a.pcap".into()] } else { Vec::new() };
@@ -320,14 +315,19 @@ mod tests {
         let headers = Dissect::Headers;
         assert_eq!(keys(&with(Mode::File, headers, &["dns.a", "dns.id"])), [""; 0]);
         assert_eq!(keys(&with(Mode::File, headers, &["dns.a", "http.host"])), ["fields[1]"]);
-        assert_eq!(keys(&with(Mode::Pipe, headers, &[])), ["dissect"]);
+        assert_eq!(keys(&with(Mode::Pipe, headers, &["dns.a"])), [""; 0]);
+        let several = |dissect| Config { workers: 2, ..with(Mode::Pipe, dissect, &[]) };
+        assert_eq!(keys(&several(headers)), [""; 0]);
+        assert_eq!(keys(&several(Dissect::Application)), ["workers"]);
         let reads = |mode, dissect, fields| with(mode, dissect, fields).decoders();
         assert_eq!(reads(Mode::File, Dissect::Transport, &[]), Some(1));
         assert_eq!(reads(Mode::File, Dissect::Transport, &["http.host"]), None);
-        assert_eq!(reads(Mode::Segments, Dissect::Transport, &[]), None);
+        assert_eq!(reads(Mode::Segments, Dissect::Transport, &[]), Some(1));
+        assert_eq!(reads(Mode::Segments, headers, &[]), Some(1));
+        assert_eq!(reads(Mode::Pipe, Dissect::Transport, &["http.host"]), None);
         assert_eq!(reads(Mode::File, Dissect::Application, &[]), None);
         assert_eq!(remarks(&with(Mode::File, Dissect::Transport, &[])).len(), 1);
-        assert_eq!(remarks(&with(Mode::Segments, Dissect::Transport, &[])), []);
+        assert_eq!(remarks(&with(Mode::Segments, Dissect::Transport, &["http.host"])), []);
     }
 
     #[test]

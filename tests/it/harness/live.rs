@@ -122,7 +122,7 @@ impl<'a> Live<'a> {
 }
 
 /// Packets wait for dumpcap once their ring is in its memory; it opens its first segment after that.
-fn has_begun(pid: u32) -> bool {
+pub(crate) fn has_begun(pid: u32) -> bool {
     let Ok(open) = fs::read_dir(format!("/proc/{pid}/fd")) else {
         return false;
     };

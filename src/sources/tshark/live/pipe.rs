@@ -15,23 +15,21 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::super::process::{
     arguments,
-    child::{Child, Ended, Exit, Launch},
+    child::{Child, Exit, Launch},
     programs::{self, Privilege},
     worker::{Finish, Tshark, Worker},
 };
 use super::super::{Config, order::Emitter};
 use super::{
+    attend::{PIPE_BYTES, Reason, Unaccounted, attend},
     silence::{LOOK_EVERY, Silence},
     supervise::{BEGUN, Supervisor},
 };
 use crate::{
     component::{Clock, Error, Outputs, drain},
-    metrics::{CAPTURE_LOST, CAPTURE_UNKNOWN_LOSS, ERRORS, ErrorType, LossCause, Meter},
+    metrics::{CAPTURE_LOST, ERRORS, ErrorType, LossCause},
     task,
 };
-
-/// Room in the pipe between the two.
-const PIPE_BYTES: usize = 1 << 20;
 
 /// dumpcap and tshark, one behind the other.
 struct Pair<'a> {
@@ -48,20 +46,6 @@ struct Started {
     /// The end of the pipe between them that tshark reads.
     packets: PipeReader,
 }
-
-/// Why a dumpcap has ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reason {
-    /// By itself, or by somebody else.
-    Ended,
-    /// We were told to stop.
-    Stopped,
-    /// tshark is gone: without it dumpcap has nowhere to write.
-    ReaderGone,
-}
-
-/// A capture whose losses are not counted yet; if it is dropped, nobody will.
-struct Unaccounted<'a>(Option<&'a Meter>);
 
 /// Captures until `stop`, then hands on what was captured.
 ///
@@ -139,9 +123,7 @@ impl Pair<'_> {
         stop: &CancellationToken,
     ) -> Result<(), Error> {
         let Started { dumpcap, mut worker, packets } = started;
-        let mut unaccounted = Unaccounted(Some(self.out.meter()));
-        // A task of its own, for we may wait for a destination without end: dumpcap has to be told to
-        // stop meanwhile, and what it still holds has to be read.
+        let mut unaccounted = Unaccounted::new(self.out.meter());
         let reader_gone = CancellationToken::new();
         let attending = attend(dumpcap, stop.clone(), reader_gone.clone());
         let mut capture = AbortOnDropHandle::new(task::spawn(attending));
@@ -196,7 +178,7 @@ impl Pair<'_> {
             Error::failure("the supervisor of dumpcap has failed").because(error)
         })?;
         let finish = worker.finish().await?;
-        unaccounted.0 = None;
+        unaccounted.is_counted();
         if reason == Reason::ReaderGone {
             let (error_type, reason) = describe(&finish);
             supervisor.failed(error_type, &reason);
@@ -215,20 +197,6 @@ fn is_empty(packets: &PipeReader) -> bool {
     rustix::io::ioctl_fionread(packets).is_ok_and(|bytes| bytes == 0)
 }
 
-/// Stays with dumpcap to its end, which it brings about on `stop`.
-async fn attend(
-    mut dumpcap: Child,
-    stop: CancellationToken,
-    reader_gone: CancellationToken,
-) -> (Ended, Reason) {
-    tokio::select! {
-        biased;
-        ended = dumpcap.ended() => (ended, Reason::Ended),
-        () = stop.cancelled() => (dumpcap.finish_capture(drain::WRITER_TO_PIPE).await, Reason::Stopped),
-        () = reader_gone.cancelled() => (dumpcap.finish(drain::WRITER_TO_PIPE).await, Reason::ReaderGone),
-    }
-}
-
 fn describe(finish: &Finish) -> (ErrorType, String) {
     match finish.ended.exit {
         Exit::Signal(_) => (ErrorType::TsharkKilled, format!("tshark: {}", finish.ended.exit)),
@@ -236,16 +204,5 @@ fn describe(finish: &Finish) -> (ErrorType, String) {
             ErrorType::TsharkFailed,
             format!("tshark: {}: {}", finish.ended.exit, finish.ended.words),
         ),
-    }
-}
-
-// === impl Unaccounted ===
-
-impl Drop for Unaccounted<'_> {
-    fn drop(&mut self) {
-        if let Some(meter) = self.0 {
-            meter.count(CAPTURE_UNKNOWN_LOSS, (), 1);
-            tracing::error!("the capture was cut off: packets may be lost uncounted");
-        }
     }
 }

@@ -1,13 +1,13 @@
-//! `mode: segments`: dumpcap writes short files, tsharks read them once they are closed.
+//! `mode: segments`: dumpcap writes short files, tsharks read them once they are closed, or we do.
 //!
-//! Data passes: interface → dumpcap → segments on disk → [`Backlog`] → tsharks → [`Emitter`]. Nothing
+//! Data passes: interface → dumpcap → segments on disk → [`Backlog`] → tsharks → [`Emitter`], or with
+//! `dissect: headers` → [`FrameReaders`](super::frames::segments::FrameReaders). Nothing
 //! is lost while the disk's budget lasts, whatever happens to tshark: a segment is deleted only when it
 //! was read. A start of dumpcap is an epoch.
 
 use std::{
     collections::VecDeque,
     fs::{self, DirBuilder},
-    io,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -27,10 +27,12 @@ use super::super::{
 use super::{
     backlog::{Backlog, Item, Segment},
     capture::{Capturer, remove},
+    frames::{FrameEmitter, segments::FrameReaders},
+    shelf::Shelf,
 };
 use crate::{
     component::{Context, Error, Outputs, drain, with_causes},
-    metrics::{CAPTURE_LOST, CAPTURE_UNKNOWN_LOSS, ERRORS, ErrorType, LossCause, Meter},
+    metrics::{CAPTURE_LOST, ERRORS, ErrorType, LossCause, Meter},
     retry::Delays,
     storage::private::{self, PrivateFolder},
     task,
@@ -39,9 +41,6 @@ use crate::{
 /// How often a segment is tried whose tshark does not start: with the delays of a default config a
 /// shortage of processes or memory, or an update of tshark, may last some 45 seconds.
 const TRIES: u32 = 8;
-
-/// Damaged segments that are kept, for whoever wants to know why.
-const KEPT_DAMAGED: usize = 4;
 
 /// An item, and the tshark that reads it if it is a segment.
 struct Job {
@@ -59,20 +58,28 @@ struct Readers<'a> {
     out: &'a Outputs,
     /// How long to wait between tries.
     restart: &'a Restart,
-    /// Where damaged segments go.
-    damaged: PathBuf,
+    shelf: Shelf,
     /// Cancelled when what is not read yet is given up.
     overdue: CancellationToken,
 }
 
-/// Captures until `stop`, then reads what was captured.
+/// What the readers of segments work with.
+struct Place<'a> {
+    config: &'a Config,
+    backlog: &'a Backlog,
+    out: &'a Outputs,
+    shelf: Shelf,
+    overdue: CancellationToken,
+}
+
+/// Captures until `stop`, then has a `reader` read what was captured, or reads it ourselves.
 ///
 /// # Errors
 /// If a program is missing, or refuses its command line.
 pub(in crate::sources::tshark) async fn run(
     config: &Config,
     context: &Context,
-    reader: Tshark,
+    reader: Option<Tshark>,
     out: &Outputs,
     stop: CancellationToken,
 ) -> Result<(), Error> {
@@ -87,19 +94,17 @@ pub(in crate::sources::tshark) async fn run(
         meter: Arc::clone(out.meter()),
     };
     let mut capture = AbortOnDropHandle::new(task::spawn(capturer.run(stop.clone())));
-    reader.try_out().await?;
+    if let Some(reader) = &reader {
+        reader.try_out().await?;
+    }
     // Should we be dropped, the next run counts what lies there.
     private.keep(true);
     let overdue = CancellationToken::new();
-    let mut readers = Readers {
+    let place = Place {
+        config,
         backlog: &backlog,
-        workers: config.workers.into(),
-        reader: &reader,
-        jobs: VecDeque::new(),
-        emitter: Emitter::new(out, config.interface.as_deref()),
         out,
-        restart: &config.restart,
-        damaged: base.join("damaged"),
+        shelf: Shelf::new(&base, Arc::clone(out.meter())),
         overdue: overdue.clone(),
     };
     // Readers look at it between blocks: what they handed on stays handed on.
@@ -108,7 +113,10 @@ pub(in crate::sources::tshark) async fn run(
         sleep(drain::READERS).await;
         overdue.cancel();
     }));
-    let read = readers.run().await;
+    let (read, in_hand) = match &reader {
+        Some(reader) => place.by_tshark(reader).await,
+        None => place.by_ourselves().await,
+    };
     drop(deadline);
     let stopped = if read.is_ok() {
         (&mut capture).await.unwrap_or_else(|error| {
@@ -118,7 +126,7 @@ pub(in crate::sources::tshark) async fn run(
         Ok(())
     };
     let left = left(private.path().to_owned()).await;
-    let unread = left.saturating_sub(readers.emitter.packets());
+    let unread = left.saturating_sub(in_hand);
     if unread > 0 {
         out.meter().count(ERRORS, ErrorType::SegmentUnread, 1);
         out.meter().count(CAPTURE_LOST, LossCause::Shutdown, unread);
@@ -180,6 +188,40 @@ fn count(folder: &Path) -> u64 {
             _ => 0,
         })
         .sum()
+}
+
+// === impl Place ===
+
+impl Place<'_> {
+    /// Reads to the end; also answers how many packets of a segment were handed on that is still there.
+    async fn by_tshark(self, reader: &Tshark) -> (Result<(), Error>, u64) {
+        let mut readers = Readers {
+            backlog: self.backlog,
+            workers: self.config.workers.into(),
+            reader,
+            jobs: VecDeque::new(),
+            emitter: Emitter::new(self.out, self.config.interface.as_deref()),
+            out: self.out,
+            restart: &self.config.restart,
+            shelf: self.shelf,
+            overdue: self.overdue,
+        };
+        let read = readers.run().await;
+        (read, readers.emitter.packets())
+    }
+
+    /// The same without tshark.
+    async fn by_ourselves(self) -> (Result<(), Error>, u64) {
+        let mut readers = FrameReaders {
+            backlog: self.backlog,
+            emitter: FrameEmitter::new(self.out, self.config),
+            out: self.out,
+            shelf: self.shelf,
+            overdue: self.overdue,
+        };
+        let read = readers.run().await;
+        (read, readers.emitter.packets())
+    }
 }
 
 // === impl Readers ===
@@ -263,7 +305,8 @@ impl Readers<'_> {
                     return Ok(());
                 }
                 Some(ReadEnd::Damaged(words)) => {
-                    self.damaged(segment, &words).await;
+                    self.shelf.damaged(segment, &words, self.emitter.packets()).await;
+                    self.emitter.end_capture(None);
                     return Ok(());
                 }
                 Some(ReadEnd::Died(how)) => {
@@ -312,73 +355,11 @@ impl Readers<'_> {
         }
     }
 
-    /// A segment of which tshark says that it is damaged.
-    async fn damaged(&mut self, segment: &Segment, words: &str) {
-        if segment.may_be_cut {
-            // That packets are missing was said when its capturer was killed.
-            remove(&segment.path).await;
-        } else {
-            self.out.meter().count(ERRORS, ErrorType::DamagedSegment, 1);
-            self.out.meter().count(CAPTURE_UNKNOWN_LOSS, (), 1);
-            tracing::error!(
-                says = words,
-                packets = self.emitter.packets(),
-                folder = %self.damaged.display(),
-                "a segment is damaged: its complete packets were read, and it is kept"
-            );
-            self.keep(segment).await;
-        }
-        self.emitter.end_capture(None);
-    }
-
-    /// A segment that no tshark reads to its end: counts what is missing.
+    /// A segment that no tshark reads to its end.
     async fn given_up(&mut self, segment: &Segment, why: &str) {
-        let path = segment.path.clone();
-        let packets = task::blocking(move || pcap::count_packets(&path)).await;
-        let packets = packets.ok().and_then(Result::ok);
-        let seen = self.emitter.packets();
-        let meter = self.out.meter();
-        meter.count(ERRORS, ErrorType::DamagedSegment, 1);
-        match packets {
-            Some(packets) => {
-                meter.count(CAPTURE_LOST, LossCause::TsharkFailed, packets.saturating_sub(seen));
-            }
-            None => meter.count(CAPTURE_UNKNOWN_LOSS, (), 1),
-        }
-        tracing::error!(
-            why,
-            packets = seen,
-            of = packets,
-            folder = %self.damaged.display(),
-            "no tshark reads a segment to its end: the rest of it is lost, and it is kept"
-        );
-        self.keep(segment).await;
+        let packets = self.shelf.given_up(segment, why, self.emitter.packets()).await;
         self.emitter.end_capture(packets);
     }
-
-    /// Keeps a damaged segment, and no more than a few of them.
-    async fn keep(&self, segment: &Segment) {
-        let (path, folder) = (segment.path.clone(), self.damaged.clone());
-        let kept = task::blocking(move || keep(&path, &folder)).await;
-        if let Err(error) = kept.map_err(io::Error::other).flatten() {
-            tracing::warn!(%error, "the damaged segment is not kept");
-            remove(&segment.path).await;
-        }
-    }
-}
-
-fn keep(segment: &Path, folder: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    let mut kept: Vec<_> = fs::read_dir(folder)?
-        .flatten()
-        .map(|entry| (entry.metadata().and_then(|meta| meta.modified()).ok(), entry.path()))
-        .collect();
-    kept.sort();
-    let surplus = (kept.len() + 1).saturating_sub(KEPT_DAMAGED);
-    for (_, path) in kept.into_iter().take(surplus) {
-        fs::remove_file(path)?;
-    }
-    fs::rename(segment, folder.join(segment.file_name().unwrap_or_default()))
 }
 
 #[cfg(test)]

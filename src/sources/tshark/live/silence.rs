@@ -15,6 +15,11 @@ pub(in crate::sources::tshark) const LOOK_EVERY: Duration = Duration::from_milli
 /// machine.
 const HELD_BACK_NANOS: i64 = 500_000_000;
 
+/// The time before which all packets captured were handed over by `now`, as nothing comes.
+pub(in crate::sources::tshark) fn reached(now: Timestamp) -> Timestamp {
+    Timestamp::from_nanos(now.nanos().saturating_sub(HELD_BACK_NANOS))
+}
+
 /// Watches what a capturer has handed over, told apart by an `S`.
 #[derive(Debug)]
 pub(in crate::sources::tshark) struct Silence<S> {
@@ -38,7 +43,7 @@ impl<S: PartialEq> Silence<S> {
     ) -> Option<Timestamp> {
         let is_silent = state.is_some() && state == self.last;
         self.last = state;
-        is_silent.then(|| Timestamp::from_nanos(now.nanos().saturating_sub(HELD_BACK_NANOS)))
+        is_silent.then(|| reached(now))
     }
 }
 
