@@ -179,6 +179,11 @@ pub trait Configure {
         false
     }
 
+    /// What it takes from where, in a few words for whoever starts it; of a source.
+    fn outline(&self) -> Option<String> {
+        None
+    }
+
     /// Builds the component.
     ///
     /// # Errors

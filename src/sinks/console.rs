@@ -47,6 +47,10 @@ struct Console {
 // === impl Config ===
 
 impl ConfigureSink for Config {
+    fn outline(&self) -> Option<String> {
+        Some("to stdout".to_owned())
+    }
+
     /// Small and soon: somebody may be looking on. A request that failed half-way is continued, which
     /// only works if no other comes between.
     fn requests(&self) -> Requests {

@@ -290,6 +290,10 @@ fn unfit(key: &str, name: &str, also: &str) -> Option<Problem> {
 }
 
 impl ConfigureSink for Config {
+    fn outline(&self) -> Option<String> {
+        Some(format!("to {}", self.endpoints.join(", ")))
+    }
+
     /// 5 MB before compression: the least of what Elastic advises, for each request in flight takes
     /// memory.
     fn requests(&self) -> Requests {

@@ -126,6 +126,10 @@ impl Default for Config {
 }
 
 impl ConfigureSink for Config {
+    fn outline(&self) -> Option<String> {
+        Some(format!("to {}", self.path))
+    }
+
     fn requests(&self) -> Requests {
         Requests { in_order: true, ..Requests::default() }
     }

@@ -195,6 +195,10 @@ impl Acknowledgements {
 }
 
 impl ConfigureSink for Config {
+    fn outline(&self) -> Option<String> {
+        Some(format!("to {}", self.endpoint))
+    }
+
     /// What collectors took at most in their first releases (`max_content_length`), and little enough
     /// for indexers to acknowledge soon.
     fn requests(&self) -> Requests {

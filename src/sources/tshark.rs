@@ -253,6 +253,20 @@ impl Configure for Config {
         self.interface.as_deref().filter(|_| self.mode != Mode::File)
     }
 
+    fn outline(&self) -> Option<String> {
+        let Some(interface) = self.interface() else {
+            return Some(format!("reads {} files", self.files.len()));
+        };
+        let how = match self.mode {
+            Mode::Pipe => "as they come".to_owned(),
+            _ => format!("in segments of {} s", self.segment.max_secs),
+        };
+        let by = if self.reads_frames() { "up to the ports, without tshark" } else { "by tshark" };
+        let filter = self.capture_filter.as_deref();
+        let filter = filter.map(|filter| format!(", {filter:?}")).unwrap_or_default();
+        Some(format!("captures on {interface} {how}, {by}{filter}"))
+    }
+
     fn claims(&self) -> Vec<Claim> {
         self.interface()
             .map(|interface| Claim {

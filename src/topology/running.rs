@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     ack::Receipts,
-    component::Error,
+    component::{Error, with_causes},
     metrics::{Meter, State},
     storage::directory::OwnDirectory,
     task,
@@ -153,6 +153,11 @@ impl Running {
             meter.set_state(state);
         }
         let error = result.err()?;
+        if !error.is_downstream() {
+            for meter in &members {
+                meter.failed(&with_causes(&error));
+            }
+        }
         speaker(&members).in_scope(|| {
             if error.is_downstream() {
                 info!("stopped: {error}");

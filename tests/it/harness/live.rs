@@ -55,6 +55,11 @@ impl<'a> Live<'a> {
         Ok(live)
     }
 
+    /// A program that runs already, on its wire.
+    pub(crate) fn of(scene: &'a Scene, running: Running, wire: Wire) -> Self {
+        Self { scene, running, wire }
+    }
+
     /// Waits for a dumpcap that is not `old` and has begun to capture; answers its process id.
     ///
     /// # Errors

@@ -101,7 +101,7 @@ impl Capturer {
     }
 
     async fn capture(&self, stop: &CancellationToken) -> Result<(), Error> {
-        let mut supervisor = Supervisor::new(&self.config.restart, Arc::clone(&self.meter));
+        let mut supervisor = Supervisor::new(&self.config, Arc::clone(&self.meter));
         loop {
             let reason = self.once(&mut supervisor, stop).await?;
             if reason == Reason::Stopped || !supervisor.pause(stop).await {

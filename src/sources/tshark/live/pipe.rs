@@ -60,7 +60,7 @@ pub(in crate::sources::tshark) async fn run(
     reader.try_out().await?;
     let pair =
         Pair { config, dumpcap: programs::find(&config.programs.dumpcap)?, reader: &reader, out };
-    let mut supervisor = Supervisor::new(&config.restart, Arc::clone(out.meter()));
+    let mut supervisor = Supervisor::new(config, Arc::clone(out.meter()));
     let mut emitter = Emitter::new(out, config.interface.as_deref());
     loop {
         emitter.begin_epoch(supervisor.epoch);

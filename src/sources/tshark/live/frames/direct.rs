@@ -91,7 +91,7 @@ pub(in crate::sources::tshark) async fn run(
     stop: CancellationToken,
 ) -> Result<(), Error> {
     let dumpcap = programs::find(&config.programs.dumpcap)?;
-    let mut supervisor = Supervisor::new(&config.restart, Arc::clone(out.meter()));
+    let mut supervisor = Supervisor::new(config, Arc::clone(out.meter()));
     let mut emitter = FrameEmitter::new(out, config);
     loop {
         emitter.begin_epoch(supervisor.epoch);
