@@ -17,7 +17,7 @@ mod upstream;
 mod wire;
 
 pub use self::{
-    build::{Unbuilt, build, build_dead_letters},
+    build::{Unbuilt, build, build_dead_letters, build_replay},
     plan::{Link, Part, Plan},
     running::{Ended, Failure, Running},
     summary::{Account, Observed, Summary, Totals},

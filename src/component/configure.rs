@@ -26,6 +26,9 @@ pub struct Context {
     pub receipts: Receipts,
     /// Which clock the run goes by.
     pub clock: Clock,
+    /// Whether a destination that refuses us before it took anything ends the run: in a replay, unless it
+    /// is told to wait.
+    pub gives_up: bool,
     /// Where buffers, segments and the verdict log lie.
     pub data_dir: PathBuf,
     /// The sensor's name: part of every record id.
@@ -66,6 +69,8 @@ pub struct Problem {
     pub message: String,
     /// How to mend it.
     pub hint: Option<String>,
+    /// Whether it keeps nothing from running.
+    pub is_warning: bool,
 }
 
 /// Something only one component may use: the path of an output file, reports on an interface.
@@ -121,6 +126,12 @@ pub trait Configure {
 
     /// What this machine lacks (a program, an interface, a permission).
     fn check_environment(&self) -> Vec<Problem> {
+        Vec::new()
+    }
+
+    /// What of it can't be checked on this machine as it is, and why: `capture_filter (there is no interface
+    /// eth9)`.
+    fn unchecked(&self) -> Vec<String> {
         Vec::new()
     }
 
@@ -220,6 +231,7 @@ impl Context {
             meter,
             receipts: Receipts::default(),
             clock: Clock::Wall,
+            gives_up: false,
             data_dir: PathBuf::from("/nonexistent"),
             observer: "test".into(),
             interface: None,
@@ -238,7 +250,14 @@ impl Context {
 impl Problem {
     /// A problem with the value of `key`.
     pub fn new(key: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { key: key.into(), message: message.into(), hint: None }
+        Self { key: key.into(), message: message.into(), hint: None, is_warning: false }
+    }
+
+    /// It keeps nothing from running.
+    #[must_use]
+    pub fn warning(mut self) -> Self {
+        self.is_warning = true;
+        self
     }
 
     /// Adds how to mend it.

@@ -400,6 +400,7 @@ impl Elasticsearch {
         let reason = format!("{node}: {error}");
         match error {
             SendError::Unclear { .. } => SendError::Unclear { may_double: !self.own_ids, reason },
+            SendError::Astray { .. } => SendError::Astray { reason },
             _ => SendError::Retry { after: None, reason },
         }
     }

@@ -249,6 +249,10 @@ impl Configure for Config {
         check::environment(self)
     }
 
+    fn unchecked(&self) -> Vec<String> {
+        check::unchecked(self)
+    }
+
     fn interface(&self) -> Option<&str> {
         self.interface.as_deref().filter(|_| self.mode != Mode::File)
     }

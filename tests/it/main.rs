@@ -29,6 +29,7 @@ mod nfdump;
 mod over_http;
 mod project;
 mod protocol;
+mod refused;
 mod replay;
 mod reports;
 mod reverse_dns;
@@ -73,6 +74,7 @@ fn main() {
         over_http::cases(),
         project::cases(),
         protocol::cases(),
+        refused::cases(),
         replay::cases(),
         reports::cases(),
         route::cases(),

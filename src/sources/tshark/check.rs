@@ -7,10 +7,13 @@ use super::process::{
     child::Exit,
     programs::{self, Privilege},
     question::Question,
-    refusal::{interfaces, refused},
+    refusal::{interfaces, is_about_the_interface, refused},
 };
 use super::{Config, Dissect, Mode, Restart, Segment, is_of_headers};
-use crate::component::{Error, Problem, with_causes};
+use crate::{
+    component::{Error, Problem, with_causes},
+    storage::directory::unmakable,
+};
 
 /// libpcap's own maximum (`MAXIMUM_SNAPLEN`).
 pub(super) const MAX_SNAPLEN: u32 = 262_144;
@@ -198,21 +201,50 @@ pub(super) fn environment(config: &Config) -> Vec<Problem> {
         }
         return problems;
     }
-    let Some(interface) = &config.interface else {
-        return problems;
-    };
-    if interface != "any" && !interfaces().contains(interface) {
-        problems.push(
-            Problem::new("interface", format!("there is no interface `{interface}`"))
-                .hint(format!("there are: {}", interfaces().join(", "))),
-        );
-        return problems;
-    }
+    problems.extend(segments(config));
     match programs::find(&config.programs.dumpcap) {
         Err(error) => problems.push(problem("", &error)),
-        Ok(dumpcap) => problems.extend(capture(config, &dumpcap, interface)),
+        Ok(dumpcap) => problems.extend(capturing(config, &dumpcap)),
     }
     problems
+}
+
+/// What keeps dumpcap from capturing on the interface.
+fn capturing(config: &Config, dumpcap: &Path) -> Option<Problem> {
+    let interface = config.interface.as_deref()?;
+    if !exists(interface) {
+        let message = format!("there is no interface `{interface}`: `run` waits for it");
+        let hint = format!("there are: {}", interfaces().join(", "));
+        return Some(Problem::new("interface", message).hint(hint).warning());
+    }
+    let problem = capture(config, dumpcap, interface)?;
+    // One that is down is waited for, as one that is missing.
+    Some(if is_about_the_interface(&problem.message) { problem.warning() } else { problem })
+}
+
+/// The folder of segments, if it can be neither used nor made.
+fn segments(config: &Config) -> Option<Problem> {
+    let folder = config.segment.dir.as_ref().filter(|_| config.mode == Mode::Segments)?;
+    let message = unmakable(folder)?;
+    Some(Problem::new("segment.dir", message).hint("choose another, or give the user access"))
+}
+
+/// What can't be checked here, and why.
+pub(super) fn unchecked(config: &Config) -> Vec<String> {
+    let Some(interface) = &config.interface else { return Vec::new() };
+    let why = if !exists(interface) {
+        format!("there is no interface {interface}")
+    } else if !programs::may_capture() {
+        "without CAP_NET_RAW".to_owned()
+    } else {
+        return Vec::new();
+    };
+    let filter = config.capture_filter.as_ref().map(|_| format!("capture_filter ({why})"));
+    filter.into_iter().collect()
+}
+
+fn exists(interface: &str) -> bool {
+    interface == "any" || interfaces().iter().any(|name| name == interface)
 }
 
 /// Has tshark read nothing, for what it says about its command line.
@@ -345,6 +377,36 @@ mod tests {
                 "/ can't be read: it is a folder",
             ]
         );
+    }
+
+    #[test]
+    fn an_interface_that_is_missing_is_a_warning_and_its_filter_not_checked() {
+        let config = Config {
+            interface: Some("none-such0".to_owned()),
+            capture_filter: Some("port 1 and and".to_owned()),
+            dissect: Dissect::Headers,
+            ..Config::default()
+        };
+        let problems = environment(&config);
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(problems[0].is_warning && problems[0].message.contains("none-such0"));
+        assert_eq!(unchecked(&config), ["capture_filter (there is no interface none-such0)"]);
+        let without = Config { capture_filter: None, ..config };
+        assert_eq!(unchecked(&without), [""; 0]);
+    }
+
+    #[test]
+    fn a_folder_of_segments_that_can_not_be_made_is_named() {
+        let folder = |dir: &str| {
+            let segment = Segment { dir: Some(dir.into()), ..Segment::default() };
+            let interface = Some("lo".to_owned());
+            let config = Config { interface, segment, ..Config::default() };
+            segments(&config).map(|problem| (problem.key, problem.message))
+        };
+        assert_eq!(folder("/tmp/not/there/yet"), None);
+        let (key, message) = folder("/proc/version/segments").unwrap();
+        assert_eq!(key, "segment.dir");
+        assert!(message.contains("/proc/version"), "{message}");
     }
 
     #[test]
