@@ -8,6 +8,7 @@
 pub mod budget;
 mod build;
 mod chain;
+mod journal;
 mod networks;
 mod plan;
 mod running;

@@ -13,7 +13,7 @@ use crate::{
     ack::Receipts,
     metrics::{Books, Meter},
     networks::Networks,
-    record::Kinds,
+    record::{Added, Kinds},
     verdict::Store,
 };
 
@@ -35,6 +35,8 @@ pub struct Context {
     pub observer: Arc<str>,
     /// The interface on which all that it reads was captured, if it is one.
     pub interface: Option<Arc<str>>,
+    /// What the config as a whole adds to every record.
+    pub added: Arc<Added>,
     /// How frames that it reads are to be decoded.
     pub decoding: Decoding,
     /// The hash of the config as it was loaded, without its secrets.
@@ -235,6 +237,7 @@ impl Context {
             data_dir: PathBuf::from("/nonexistent"),
             observer: "test".into(),
             interface: None,
+            added: Arc::default(),
             decoding: Decoding::default(),
             config_hash: "".into(),
             networks: watch::channel(Arc::default()).1,

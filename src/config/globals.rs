@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::{networks::Networks, ranges, schema::schema_of};
 use crate::component::Problem;
 use crate::document::{de::read, report::Diagnostic, tree::Node};
+use crate::field::{Schema, check_added};
+use crate::record::Added;
 use crate::storage::directory::unmakable;
 
 /// The smallest memory budget that anything runs in: 16 MiB.
@@ -30,6 +32,8 @@ pub struct Globals {
     pub memory_budget_bytes: Option<u64>,
     /// What this sensor is called.
     pub observer: Observer,
+    /// Labels and tags that every record has.
+    pub add: Added,
     /// Whose networks are whose: read by `flow`, and by the firewall and the scorer once they are there.
     pub networks: Networks,
 }
@@ -60,6 +64,7 @@ impl Default for Globals {
             memory_budget_bytes: None,
             observer: Observer::default(),
             networks: Networks::default(),
+            add: Added::default(),
         }
     }
 }
@@ -130,7 +135,8 @@ impl Globals {
     }
 
     fn check(&self) -> Vec<Problem> {
-        let mut problems = Vec::new();
+        // Any sink may write them in any schema.
+        let mut problems = check_added(&self.add, &Schema::ALL);
         if self.data_dir.as_os_str().is_empty() {
             problems.push(Problem::new("data_dir", "the path is empty").hint("name a directory"));
         }

@@ -76,7 +76,11 @@ impl ConfigureSink for Config {
                 .because(error)
                 .hint("don't close it, redirect it to /dev/null")
         })?;
-        let encoder = Encoder::new(&options.encoding, self.schema(), Origin::of(context));
+        let encoder = Encoder::new(
+            &options.encoding,
+            self.schema(),
+            Origin::of(context).adding(&options.add),
+        );
         let sink = Console::new(encoder, File::from(output));
         driver::component(sink, self.requests(), options, context)
     }

@@ -347,7 +347,7 @@ impl ConfigureSink for Config {
             installed: OnceCell::new(),
             actions: Actions::new(
                 self,
-                self.encoder(options, Origin::of(context)),
+                self.encoder(options, Origin::of(context).adding(&options.add)),
                 &context.observer,
             ),
             own_ids: self.id == IdMode::Record,

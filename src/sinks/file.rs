@@ -196,7 +196,11 @@ impl Config {
             closed: Vec::new(),
         };
         Ok(FileSink {
-            encoder: Encoder::new(&options.encoding, self.schema(), Origin::of(context)),
+            encoder: Encoder::new(
+                &options.encoding,
+                self.schema(),
+                Origin::of(context).adding(&options.add),
+            ),
             template,
             writer: Arc::new(Mutex::new(writer)),
         })

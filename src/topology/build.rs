@@ -287,6 +287,7 @@ impl<'a> Builder<'a> {
             data_dir: self.config.globals.data_dir.clone(),
             observer: Arc::clone(&self.observer),
             interface: self.config.interface_above(&declared.inputs).map(Arc::from),
+            added: Arc::new(self.config.globals.add.clone()),
             decoding: self.config.decoding(&declared.id, &declared.inputs),
             config_hash: Arc::clone(&self.config.hash),
             networks,

@@ -27,6 +27,7 @@ mod logs;
 mod network;
 mod nfdump;
 mod over_http;
+mod previous_run;
 mod project;
 mod protocol;
 mod refused;
@@ -72,6 +73,7 @@ fn main() {
         network::cases(),
         nfdump::cases(),
         over_http::cases(),
+        previous_run::cases(),
         project::cases(),
         protocol::cases(),
         refused::cases(),

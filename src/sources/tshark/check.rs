@@ -15,6 +15,9 @@ use crate::{
     storage::directory::unmakable,
 };
 
+/// What dumpcap says of a filter that it can't compile.
+const BAD_FILTER: &str = "Invalid capture filter";
+
 /// libpcap's own maximum (`MAXIMUM_SNAPLEN`).
 pub(super) const MAX_SNAPLEN: u32 = 262_144;
 
@@ -271,7 +274,8 @@ fn complaint(
     let name = program.file_name().unwrap_or_default().to_string_lossy();
     let question = Question { program: program.to_owned(), arguments, privilege };
     match question.ask_and_block() {
-        Ok(answer) if answer.exit == Exit::Code(0) => None,
+        // dumpcap ends well with a filter that it can't compile, and only says so.
+        Ok(answer) if answer.exit == Exit::Code(0) && !answer.words.contains(BAD_FILTER) => None,
         Ok(answer) => Some(problem(key(&answer.words), &refused(&name, &answer.words))),
         Err(error) => Some(problem("", &error)),
     }

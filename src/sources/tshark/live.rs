@@ -4,6 +4,7 @@ mod attend;
 pub(super) mod backlog;
 pub(super) mod capture;
 pub(super) mod frames;
+mod left;
 pub(super) mod pipe;
 pub(super) mod segments;
 mod shelf;

@@ -38,7 +38,7 @@ use crate::{
 const SPACE_EVERY: Duration = Duration::from_secs(1);
 
 /// dumpcap numbers segments modulo this (`RINGBUFFER_MAX_NUM_FILES`): 0 follows 99,999.
-const SEGMENT_NUMBERS: u64 = 100_000;
+pub(super) const SEGMENT_NUMBERS: u64 = 100_000;
 /// More than it begins from one look to the next. What lies further behind are segments that wait, with
 /// numbers of the last time round.
 const NEW_SEGMENTS: u64 = 10_000;
@@ -52,6 +52,8 @@ pub(in crate::sources::tshark) struct Capturer {
     pub(in crate::sources::tshark) dumpcap: PathBuf,
     /// A folder of ours alone.
     pub(in crate::sources::tshark) folder: PathBuf,
+    /// The number of its first start.
+    pub(in crate::sources::tshark) first_epoch: u32,
     /// Where closed segments go.
     pub(in crate::sources::tshark) backlog: Arc<Backlog>,
     /// Counts what is lost.
@@ -102,6 +104,7 @@ impl Capturer {
 
     async fn capture(&self, stop: &CancellationToken) -> Result<(), Error> {
         let mut supervisor = Supervisor::new(&self.config, Arc::clone(&self.meter));
+        supervisor.epoch = self.first_epoch;
         loop {
             let reason = self.once(&mut supervisor, stop).await?;
             if reason == Reason::Stopped || !supervisor.pause(stop).await {
@@ -306,11 +309,7 @@ fn list(folder: &Path, after: u64) -> io::Result<Vec<(u64, Segment)>> {
     let mut segments = Vec::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        let name = entry.file_name();
-        let number = name
-            .to_str()
-            .and_then(|name| name.split('_').nth(1))
-            .and_then(|number| number.parse().ok());
+        let number = number(&entry.path());
         let Some(number) = number.filter(|number| is_after(*number, after)) else {
             continue;
         };
@@ -323,6 +322,12 @@ fn list(folder: &Path, after: u64) -> io::Result<Vec<(u64, Segment)>> {
     }
     segments.sort_by_key(|(number, _)| distance(*number, after));
     Ok(segments)
+}
+
+/// The number in a segment's name.
+pub(super) fn number(segment: &Path) -> Option<u64> {
+    let number = segment.file_name()?.to_str()?.split('_').nth(1)?.parse().ok()?;
+    (number < SEGMENT_NUMBERS).then_some(number)
 }
 
 fn is_after(number: u64, after: u64) -> bool {

@@ -28,11 +28,12 @@ use super::{
     backlog::{Backlog, Item, Segment},
     capture::{Capturer, remove},
     frames::{FrameEmitter, segments::FrameReaders},
+    left,
     shelf::Shelf,
 };
 use crate::{
     component::{Context, Error, Outputs, drain, with_causes},
-    metrics::{CAPTURE_LOST, ERRORS, ErrorType, LossCause, Meter},
+    metrics::{CAPTURE_LOST, ERRORS, ErrorType, LossCause},
     retry::Delays,
     storage::private::{self, PrivateFolder},
     task,
@@ -84,12 +85,16 @@ pub(in crate::sources::tshark) async fn run(
     stop: CancellationToken,
 ) -> Result<(), Error> {
     let base = folder(config, context);
-    let mut private = prepare(base.clone(), Arc::clone(out.meter())).await?;
+    let (mut private, epochs) = prepare(base.clone()).await?;
+    // Whatever becomes of us, the next run reads what lies there.
+    private.keep(true);
     let backlog = Arc::new(Backlog::default());
+    let first_epoch = left::queue(epochs, &backlog);
     let capturer = Capturer {
         config: config.clone(),
         dumpcap: programs::find(&config.programs.dumpcap)?,
         folder: private.path().to_owned(),
+        first_epoch,
         backlog: Arc::clone(&backlog),
         meter: Arc::clone(out.meter()),
     };
@@ -97,8 +102,6 @@ pub(in crate::sources::tshark) async fn run(
     if let Some(reader) = &reader {
         reader.try_out().await?;
     }
-    // Should we be dropped, the next run counts what lies there.
-    private.keep(true);
     let overdue = CancellationToken::new();
     let place = Place {
         config,
@@ -129,13 +132,13 @@ pub(in crate::sources::tshark) async fn run(
     let unread = left.saturating_sub(in_hand);
     if unread > 0 {
         out.meter().count(ERRORS, ErrorType::SegmentUnread, 1);
-        out.meter().count(CAPTURE_LOST, LossCause::Shutdown, unread);
         tracing::error!(
             packets = unread,
-            "segments were not read before the end: what follows them was too slow"
+            folder = %private.path().display(),
+            "segments were not read before the end, as what follows was too slow: the next run reads them"
         );
     }
-    private.keep(false);
+    private.keep(unread > 0);
     drop(task::blocking(move || drop(private)).await);
     read.and(stopped)
 }
@@ -146,8 +149,8 @@ pub(in crate::sources::tshark) fn folder(config: &Config, context: &Context) -> 
     config.segment.dir.clone().unwrap_or_else(default)
 }
 
-/// A new folder for segments in `base`, once what earlier runs left there is counted and removed.
-async fn prepare(base: PathBuf, meter: Arc<Meter>) -> Result<PrivateFolder, Error> {
+/// A new folder for segments in `base`, with what earlier runs left there.
+async fn prepare(base: PathBuf) -> Result<(PrivateFolder, Vec<left::Epoch>), Error> {
     let prepare = move || {
         let unwritable = |error| {
             Error::configuration(format!("no segments can be written to {}", base.display()))
@@ -155,18 +158,20 @@ async fn prepare(base: PathBuf, meter: Arc<Meter>) -> Result<PrivateFolder, Erro
                 .because(error)
         };
         DirBuilder::new().recursive(true).mode(0o700).create(&base).map_err(unwritable)?;
-        private::sweep(&base, |folder| {
-            let packets = count(folder);
-            if packets > 0 {
-                meter.count(ERRORS, ErrorType::SegmentUnread, 1);
-                meter.count(CAPTURE_LOST, LossCause::PreviousRun, packets);
-                tracing::error!(
-                    packets,
-                    "an earlier run ended before it read all it had captured: up to so many packets are lost"
-                );
+        let folder = PrivateFolder::create(&base).map_err(unwritable)?;
+        let mut taken = Ok(());
+        private::sweep(&base, |dead| {
+            if taken.is_ok() {
+                taken = left::take_over(dead, folder.path());
             }
+            taken.is_ok()
         });
-        PrivateFolder::create(&base).map_err(unwritable)
+        let found = taken.and_then(|()| left::found(folder.path())).map_err(unwritable)?;
+        let bytes: u64 = found.iter().map(left::Epoch::bytes).sum();
+        if bytes > 0 {
+            tracing::warn!(bytes, "an earlier run left segments: they are read first");
+        }
+        Ok((folder, found))
     };
     let prepared = task::blocking(prepare).await;
     prepared.map_err(|join| Error::failure("the folder for segments is not made").because(join))?
@@ -300,6 +305,7 @@ impl Readers<'_> {
             let why = match end {
                 None => return Ok(()),
                 Some(ReadEnd::Complete) => {
+                    left::note(segment, self.emitter.epoch_packets()).await;
                     remove(&segment.path).await;
                     self.emitter.end_capture(None);
                     return Ok(());
@@ -307,6 +313,7 @@ impl Readers<'_> {
                 Some(ReadEnd::Damaged(words)) => {
                     self.shelf.damaged(segment, &words, self.emitter.packets()).await;
                     self.emitter.end_capture(None);
+                    left::note(segment, self.emitter.epoch_packets()).await;
                     return Ok(());
                 }
                 Some(ReadEnd::Died(how)) => {
@@ -359,6 +366,7 @@ impl Readers<'_> {
     async fn given_up(&mut self, segment: &Segment, why: &str) {
         let packets = self.shelf.given_up(segment, why, self.emitter.packets()).await;
         self.emitter.end_capture(packets);
+        left::note(segment, self.emitter.epoch_packets()).await;
     }
 }
 
@@ -405,21 +413,21 @@ mod tests {
     }
 
     #[test]
-    fn what_an_earlier_run_left_is_not_counted_on_a_thread_of_the_runtime() {
+    fn what_an_earlier_run_left_is_not_looked_for_on_a_thread_of_the_runtime() {
         let base = tempfile::tempdir().unwrap();
         let dead = base.path().join("tidegate-1-0");
-        fs::create_dir(&dead).unwrap();
-        fs::write(dead.join("a.pcap"), segment(5)).unwrap();
-        let meter = Meter::new("wire", "tshark");
-        let (path, is_there, counts) = (base.path().to_owned(), dead.clone(), Arc::clone(&meter));
+        fs::create_dir_all(dead.join("3")).unwrap();
+        fs::write(dead.join("3/segment_00001_20260101.pcap"), segment(5)).unwrap();
+        let (path, is_there) = (base.path().to_owned(), dead.clone());
         with_no_thread_that_may_wait(|release| async move {
-            let mut preparing = Box::pin(prepare(path, counts));
+            let mut preparing = Box::pin(prepare(path));
             assert!(poll!(&mut preparing).is_pending());
             assert!(is_there.exists());
             release.send(()).unwrap();
-            assert!(preparing.await.unwrap().path().is_dir());
+            let (folder, found) = preparing.await.unwrap();
+            assert!(folder.path().join("3").is_dir());
+            assert_eq!(left::queue(found, &Backlog::default()), 4);
         });
         assert!(!dead.exists());
-        assert_eq!(meter.balance().lost.get("previous_run"), Some(&5));
     }
 }

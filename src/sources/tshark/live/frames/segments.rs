@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::{
     backlog::{Backlog, Item, Segment},
     capture::remove,
+    left,
     shelf::Shelf,
 };
 use super::FrameEmitter;
@@ -82,8 +83,10 @@ impl FrameReaders<'_> {
             .await
             .map_err(|error| Error::failure("the reader of segments has failed").because(error))?;
         let seen = self.emitter.packets();
+        let is_gone = !matches!(end, ReadEnd::Complete);
         let packets = match end {
             ReadEnd::Complete => {
+                left::note(segment, self.emitter.epoch_packets()).await;
                 remove(&segment.path).await;
                 None
             }
@@ -94,6 +97,9 @@ impl FrameReaders<'_> {
             ReadEnd::Unreadable(why) => self.shelf.given_up(segment, &why, seen).await,
         };
         self.emitter.end_capture(packets);
+        if is_gone {
+            left::note(segment, self.emitter.epoch_packets()).await;
+        }
         Ok(())
     }
 }
