@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     component::{Clock, Context, Machine, View},
-    record::{Kind, Timestamp},
+    record::{Added, Kind, Timestamp},
 };
 
 /// What all records of a run have in common.
@@ -23,6 +23,8 @@ pub struct Origin {
     /// The sensor's machine.
     machine: Arc<Machine>,
     clock: Clock,
+    /// What the config adds to every record.
+    pub(crate) added: Added,
 }
 
 // === impl Origin ===
@@ -39,13 +41,15 @@ impl Origin {
             interface: None,
             machine: Arc::default(),
             clock,
+            added: Added::default(),
         }
     }
 
     /// Records of the run a component is built for.
     pub fn of(context: &Context) -> Self {
         let (interface, machine) = (context.interface.clone(), Arc::clone(&context.machine));
-        Self { interface, machine, ..Self::new(&context.observer, context.clock) }
+        let added = Added::clone(&context.added);
+        Self { interface, machine, added, ..Self::new(&context.observer, context.clock) }
     }
 
     /// The machine that records are made on. None in a replay, whose output is the same on any.
@@ -71,6 +75,13 @@ impl Origin {
             self.datasets = Kind::ALL.map(|_| dataset.into());
         }
         self.namespace = namespace.into();
+        self
+    }
+
+    /// Adds what a sink has of its own.
+    #[must_use]
+    pub fn adding(mut self, own: &Added) -> Self {
+        self.added = own.over(&self.added);
         self
     }
 

@@ -230,7 +230,9 @@ impl Extract {
                 return Vec::new();
             }
         };
-        let batch = Batch { watermark: self.watermark.max(batch.watermark), ..batch };
+        // Where no packets come, the source says how far time has come.
+        self.watermark = self.watermark.max(batch.watermark);
+        let batch = Batch { watermark: self.watermark, ..batch };
         let mut parts = Vec::with_capacity(2);
         let wanted = connected.get(DROPPED.0).copied().unwrap_or(false);
         if self.on_error == OnError::DeadLetter && wanted {

@@ -157,6 +157,27 @@ fn a_packet_whose_time_is_doubted_waits_two_seconds_of_quiet() {
 }
 
 #[test]
+fn a_live_source_that_tells_the_time_ends_flows_without_any_quiet() {
+    let mut bench = Bench::new(Clock::Wall, false);
+    bench.apply(vec![udp(1_000, 1)], 1_000, 1_000);
+    assert_eq!(sizes(&bench.apply(vec![], 1_059, 1_060)), [(0, Kind::Flow, 0)]);
+    assert_eq!(sizes(&bench.apply(vec![], 1_060, 1_061)), [(0, Kind::Flow, 1)]);
+}
+
+#[test]
+fn a_source_that_repeats_a_time_does_not_put_off_the_wall_clock() {
+    let mut bench = Bench::new(Clock::Wall, false);
+    bench.apply(vec![udp(1_000, 1)], 1_000, 1_000);
+    // As where the clock was set back: what the source tells is not news.
+    bench.apply(vec![], 1_000, 1_050);
+    assert_eq!(bench.flow.deadline(), Some(second(1_000 + 60 + 30)));
+    // Nor do times alone settle the doubts about a packet.
+    bench.apply(vec![udp(1_100, 2)], 1_000, 1_060);
+    bench.apply(vec![], 1_061, 1_061);
+    assert_eq!(bench.flow.deadline(), Some(second(1_062)));
+}
+
+#[test]
 fn a_replay_has_no_deadlines() {
     let mut bench = Bench::new(Clock::Event, false);
     bench.apply(vec![udp(1, 1)], 1, 1);

@@ -141,6 +141,25 @@ pub(crate) fn one_to_443() -> Capture {
     capture
 }
 
+/// A TCP connection to port 443, opened, used and closed by both.
+pub(crate) fn connection() -> Capture {
+    let mut capture = Capture::micros();
+    let steps: [(Way, [u32; 2], u8, &[u8]); 7] = [
+        (Way::There, [100, 0], flags::SYN, b""),
+        (Way::Back, [300, 101], flags::SYN | flags::ACK, b""),
+        (Way::There, [101, 301], flags::ACK, b""),
+        (Way::There, [101, 301], flags::PSH | flags::ACK, b"question"),
+        (Way::Back, [301, 109], flags::FIN | flags::ACK, b""),
+        (Way::There, [109, 302], flags::FIN | flags::ACK, b""),
+        (Way::Back, [302, 110], flags::ACK, b""),
+    ];
+    for (step, (way, numbers, flags, payload)) in (0..).zip(steps) {
+        let segment = Segment { ports: [51_234, 443], numbers, flags, payload };
+        capture.frame(EPOCH_SECONDS, step, &frames::on_ethernet(&frames::tcp(way, segment)));
+    }
+    capture
+}
+
 /// One frame of every kind, at times that need 0, 3, 6 and 9 digits of fraction, not in order.
 pub(crate) fn every_kind() -> Capture {
     let request = frames::udp(Way::There, [40_001, 53], b"question");
