@@ -26,6 +26,7 @@ fn packet(transport: Transport, layer4: Layer4) -> Packet {
         time: Timestamp::from_nanos(1_697_554_523_000_000_000),
         epoch: 0,
         number: 1,
+        part: 0,
         origin: crate::record::ObservationPoint::default(),
         frame_bytes: 1280,
         captured_bytes: 128,

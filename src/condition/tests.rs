@@ -39,6 +39,7 @@ fn packet() -> Packet {
         time: Timestamp::default(),
         epoch: 0,
         number: 1,
+        part: 0,
         origin: crate::record::ObservationPoint::default(),
         frame_bytes: 1_294,
         captured_bytes: 128,

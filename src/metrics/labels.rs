@@ -67,7 +67,7 @@ pub enum Reason {
     Encrypted,
     /// Frames of this link type are not read by `dissect: headers`.
     UnknownLinkType,
-    /// A frame carries several packets, which `dissect: headers` does not take apart.
+    /// A frame aggregates several packets, and none of them can be read by `dissect: headers`.
     SeveralPackets,
     /// More link-layer headers precede a frame's IP header than `dissect: headers` reads.
     TooManyHeaders,

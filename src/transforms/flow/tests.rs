@@ -19,6 +19,7 @@ fn udp(seconds: i64, source_port: u16) -> Packet {
         time: second(seconds),
         epoch: 0,
         number: 1,
+        part: 0,
         origin: crate::record::ObservationPoint::default(),
         frame_bytes: 74,
         captured_bytes: 74,

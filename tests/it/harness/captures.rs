@@ -48,6 +48,12 @@ impl Capture {
         Self::new(0xa1b2_3c4d, 1_000_000_000)
     }
 
+    /// The same, of another link type (a `LINKTYPE_` number).
+    pub(crate) fn of_link(mut self, link: u16) -> Self {
+        self.bytes[20..24].copy_from_slice(&u32::from(link).to_le_bytes());
+        self
+    }
+
     fn new(magic: u32, per_second: u32) -> Self {
         let mut bytes = magic.to_le_bytes().to_vec();
         bytes.extend([2, 0, 4, 0]);
