@@ -10,7 +10,10 @@ mod refusals;
 mod request;
 mod tries;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -106,6 +109,7 @@ pub fn component<S: Sink>(
         waits,
         refused: LogLimit::series(),
         halved: LogLimit::series(),
+        delivered: AtomicU64::new(0),
     };
     let driver = Driver {
         delivery: Arc::new(delivery),

@@ -391,11 +391,11 @@ impl Elasticsearch {
         last
     }
 
-    /// Under our own ids a repeat is met as a duplicate, and counted then: nothing is unclear.
+    /// Under our own ids a repeat is met as a duplicate, and counted then.
     fn unanswered(&self, node: &str, error: &SendError) -> SendError {
         let reason = format!("{node}: {error}");
         match error {
-            SendError::Unclear { .. } if !self.own_ids => SendError::Unclear { reason },
+            SendError::Unclear { .. } => SendError::Unclear { may_double: !self.own_ids, reason },
             _ => SendError::Retry { after: None, reason },
         }
     }

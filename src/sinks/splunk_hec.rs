@@ -388,11 +388,11 @@ impl Sink for SplunkHec {
                 Ok(self.taken_before(taken, items.len(), &ItemEnd::Retry(reason())))
             }
             Meaning::Later { .. } | Meaning::Unclear => {
-                Err(SendError::Unclear { reason: reason() })
+                Err(SendError::Unclear { may_double: true, reason: reason() })
             }
             Meaning::Foreign => {
                 self.foreign.fetch_add(1, Relaxed);
-                Err(SendError::Unclear { reason: reason() })
+                Err(SendError::Unclear { may_double: true, reason: reason() })
             }
         }
     }
