@@ -44,6 +44,8 @@ struct ComponentHealth {
     kind: &'static str,
     state: &'static str,
     healthy: bool,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    says: Option<serde_json::Value>,
 }
 
 #[derive(Debug, Serialize)]
@@ -131,6 +133,7 @@ impl ComponentHealth {
             kind: meter.kind(),
             state: state.name(),
             healthy: matches!(state, State::Running | State::Ended),
+            says: meter.says(),
         }
     }
 }

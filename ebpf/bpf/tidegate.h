@@ -38,6 +38,8 @@ enum tg_word {
 	TG_HAS_ALLOW4,
 	TG_HAS_ALLOW6,
 	TG_ATTACHED,	/* how the program is attached (1 native, 2 generic); not read here */
+	TG_MODE,	/* 1 observe, 2 enforce: what the daemon was told; not read here */
+	TG_CHANGES,	/* counted up by whoever changes verdicts beside the daemon; not read here */
 	TG_WORDS,
 };
 

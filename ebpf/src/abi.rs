@@ -56,10 +56,14 @@ pub enum Word {
     HasAllow6,
     /// How the program is attached.
     Attached,
+    /// What the daemon was told: 1 observe, 2 enforce.
+    Mode,
+    /// Counted up by whoever changes verdicts beside the daemon.
+    Changes,
 }
 
 /// How many words there are.
-pub const WORDS: u32 = 8;
+pub const WORDS: u32 = 10;
 
 /// Packets and their IP bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

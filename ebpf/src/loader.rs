@@ -62,6 +62,8 @@ pub struct Gate {
     pins: Option<Pins>,
     specs: [Spec; 8],
     folder: Option<PathBuf>,
+    enforce: bool,
+    persist: bool,
     link: Option<(&'static str, XdpLinkId)>,
 }
 
@@ -123,7 +125,15 @@ impl Gate {
             loader.map_pin_path(spec.name, path);
         }
         let ebpf = loader.load(OBJECT).map_err(|error| Error::Load(causes(&error)))?;
-        let mut gate = Self { ebpf, pins, specs, folder, link: None };
+        let mut gate = Self {
+            ebpf,
+            pins,
+            specs,
+            folder,
+            enforce: settings.enforce,
+            persist: false,
+            link: None,
+        };
         gate.carry_over(settings.enforce)?;
         Ok(gate)
     }
@@ -153,11 +163,18 @@ impl Gate {
     }
 
     /// Attaches it to an interface. If an earlier run left its attachment there, it takes that over
-    /// without a gap. Then the folder of its maps is the one in use.
+    /// without a gap. Then the folder of its maps is the one in use. With `persist` the attachment is
+    /// pinned: it outlives this process, which otherwise ends it.
     ///
     /// # Errors
     /// If another program is attached, the driver can't or the interface is gone.
-    pub fn attach(&mut self, interface: u32, wanted: Wanted) -> Result<Attached, Error> {
+    pub fn attach(
+        &mut self,
+        interface: u32,
+        wanted: Wanted,
+        persist: bool,
+    ) -> Result<Attached, Error> {
+        self.persist = persist;
         let attached = match self.adopt(interface, wanted)? {
             Some(attached) => attached,
             None => self.attach_anew(interface, wanted)?,
@@ -167,7 +184,9 @@ impl Gate {
                 Mode::Native => 1,
                 Mode::Skb => 2,
             };
-            Maps::open(folder)?.set(Word::Attached, mode)?;
+            let mut maps = Maps::open(folder)?;
+            maps.set(Word::Attached, mode)?;
+            maps.set(Word::Mode, if self.enforce { 2 } else { 1 })?;
             pins.switch(folder)?;
         }
         Ok(attached)
@@ -183,7 +202,7 @@ impl Gate {
             Wanted::Native => mode == Some(Mode::Native),
             Wanted::Skb => mode == Some(Mode::Skb),
         };
-        if found != interface || !fits {
+        if found != interface || !fits || !self.persist {
             pins.detach_link()?;
             return Ok(None);
         }
@@ -233,11 +252,11 @@ impl Gate {
             Mode::Native => XdpMode::Driver,
             Mode::Skb => XdpMode::Skb,
         };
-        let pins = self.pins.clone();
+        let (pins, persist) = (self.pins.clone(), self.persist);
         let program = self.program(name)?;
         let attached = program.attach_to_if_index(interface, flags);
         let id = attached.map_err(|error| Error::of_attachment(&error))?;
-        let Some(pins) = pins else {
+        let Some(pins) = pins.filter(|_| persist) else {
             self.link = Some((name, id));
             return Ok(());
         };
@@ -260,8 +279,8 @@ impl Gate {
     /// If what is pinned can't be read.
     pub fn is_attached(&self, interface: u32) -> Result<bool, Error> {
         match &self.pins {
-            Some(pins) => Ok(pins.attached_to()? == Some(interface)),
-            None => Ok(self.link.is_some()),
+            Some(pins) if self.persist => Ok(pins.attached_to()? == Some(interface)),
+            _ => Ok(self.link.is_some()),
         }
     }
 

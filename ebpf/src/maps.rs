@@ -267,6 +267,18 @@ impl Maps {
         })
     }
 
+    /// Whether the daemon was told to enforce; `None` if it never attached.
+    ///
+    /// # Errors
+    /// If it can't be read.
+    pub fn enforces(&self) -> Result<Option<bool>, Error> {
+        Ok(match self.word(Word::Mode)? {
+            1 => Some(false),
+            2 => Some(true),
+            _ => None,
+        })
+    }
+
     /// What became of packets, over all processors.
     ///
     /// # Errors

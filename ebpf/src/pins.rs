@@ -15,7 +15,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{Error, layout::Settings, sys};
+use aya::maps::MapData;
+
+use crate::{Error, error::causes, layout::Settings, sys};
 
 /// Where the BPF file system is.
 pub const FILE_SYSTEM: &str = "/sys/fs/bpf";
@@ -42,6 +44,19 @@ pub fn sources() -> Result<Vec<String>, Error> {
     let mut names = names.collect::<io::Result<Vec<_>>>().map_err(failed)?;
     names.sort_unstable();
     Ok(names)
+}
+
+/// Pins a map under a further path.
+///
+/// # Errors
+/// If there is no map, or the path can't be pinned to.
+pub fn again(map: &Path, path: &Path) -> Result<(), Error> {
+    let failed = |error: &dyn std::error::Error| Error::Pin {
+        path: path.to_owned(),
+        source: io::Error::other(causes(error)),
+    };
+    let data = MapData::from_pin(map).map_err(|error| failed(&error))?;
+    data.pin(path).map_err(|error| failed(&error))
 }
 
 // === impl Pins ===

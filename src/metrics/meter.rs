@@ -35,6 +35,8 @@ pub struct Meter {
     /// All other counters, by name and label.
     counts: Mutex<Counts>,
     level: Level,
+    /// What it says of itself in `/health`.
+    says: Mutex<Option<serde_json::Value>>,
 }
 
 type Counts = BTreeMap<(&'static str, &'static str), Count>;
@@ -71,6 +73,7 @@ impl Meter {
             unmade: AtomicU64::new(0),
             counts: Mutex::default(),
             level: Level::new(&id, kind),
+            says: Mutex::default(),
             id,
             kind,
         });
@@ -116,6 +119,16 @@ impl Meter {
     /// The gauges of the buffer before it.
     pub fn level(&self) -> Level {
         self.level.clone()
+    }
+
+    /// What the component says of itself in `/health` from now on.
+    pub fn say(&self, says: serde_json::Value) {
+        *self.says.lock().unwrap_or_else(PoisonError::into_inner) = Some(says);
+    }
+
+    /// What it says of itself, if it does.
+    pub fn says(&self) -> Option<serde_json::Value> {
+        self.says.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// `n` records were taken in.

@@ -1,5 +1,6 @@
 //! The gate: its program by single packets (`BPF_PROG_TEST_RUN`), against the reference decoder.
 
+mod live;
 mod made;
 mod reference;
 mod verdicts;
@@ -8,5 +9,5 @@ use crate::harness::Case;
 
 /// The gate's cases.
 pub(crate) fn cases() -> Vec<Case> {
-    [reference::cases(), verdicts::cases()].into_iter().flatten().collect()
+    [live::cases(), reference::cases(), verdicts::cases()].into_iter().flatten().collect()
 }
