@@ -1,6 +1,10 @@
 # Tidegate with tshark, as a user without privileges. docs/container.md says how to run it.
 FROM docker.io/library/rust:1.95-bookworm AS build
 WORKDIR /src
+# They compile the gate's program.
+RUN apt-get update \
+    && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends clang libbpf-dev \
+    && rm -rf /var/lib/apt/lists/*
 COPY . .
 RUN cargo build --release --locked --bin tidegate
 

@@ -35,10 +35,10 @@ test-full:
 	if [ "$$(id -u)" -eq 0 ]; then $(MAKE) image; else echo "left out: make image needs root" >&2; fi
 
 lint:
-	scripts/phase format $(CARGO) fmt --check
-	scripts/phase clippy $(CARGO) clippy --locked --all-targets -- -D warnings
+	scripts/phase format $(CARGO) fmt --all --check
+	scripts/phase clippy $(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" scripts/phase documentation \
-		$(CARGO) doc --locked --no-deps --document-private-items
+		$(CARGO) doc --locked --workspace --no-deps --document-private-items
 	deny=$$(scripts/cargo-deny) && scripts/phase licences $$deny --locked check bans licenses sources
 
 # Writes everything anew that is made from the code: docs/reference.md, docs/fields.md, the index

@@ -47,6 +47,8 @@ struct ComponentHealth {
     /// What is wrong, while it is not well.
     #[serde(skip_serializing_if = "Option::is_none")]
     last_error: Option<String>,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    says: Option<serde_json::Value>,
 }
 
 #[derive(Debug, Serialize)]
@@ -136,6 +138,7 @@ impl ComponentHealth {
             state: state.name(),
             healthy,
             last_error: meter.last_error().filter(|_| !healthy),
+            says: meter.says(),
         }
     }
 }

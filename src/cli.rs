@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand. Data goes to stdout, everything else to stderr.
 
 mod exit;
+mod gate;
 mod graph;
 mod live;
 mod log;
@@ -12,6 +13,11 @@ mod run;
 mod schema;
 mod stderr;
 mod validate;
+#[cfg_attr(
+    not(feature = "xdp"),
+    expect(dead_code, reason = "without the gate there is nothing to show")
+)]
+mod verdicts;
 
 use std::{
     path::{Path, PathBuf},
@@ -58,6 +64,10 @@ enum Command {
     Graph(graph::Args),
     /// Print the JSON Schema of the config.
     Schema,
+    /// List, add and remove verdicts in the kernel; also while no daemon runs.
+    Verdicts(verdicts::Args),
+    /// Say where a gate is attached, or take it off; also while no daemon runs.
+    Gate(gate::Args),
 }
 
 /// Runs the command line of this process.
@@ -81,6 +91,8 @@ pub fn main() -> ExitCode {
         Command::Validate(args) => validate::run(&args, cli.quiet),
         Command::Graph(args) => graph::run(&args),
         Command::Schema => schema::run(),
+        Command::Verdicts(args) => verdicts::run(&args),
+        Command::Gate(args) => gate::run(&args),
     };
     stderr::finish();
     exit.into()

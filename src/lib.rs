@@ -17,6 +17,8 @@ mod document;
 pub mod ek;
 pub mod field;
 pub mod flow;
+pub mod gate;
+pub mod host;
 pub mod log_limit;
 pub mod metrics;
 pub mod networks;

@@ -17,7 +17,7 @@ pub use self::{
     balance::Balance,
     books::{Books, Figures},
     error_type::ErrorType,
-    labels::{Label, Lookup, LossCause, Reason},
+    labels::{Label, Lookup, LossCause, Reason, XdpOutcome},
     level::Level,
     meter::{Holding, Meter},
     state::State,
@@ -125,6 +125,15 @@ pub const FLOW_ENDED: Counter<EndReason> = Counter::new(
     &["reason"],
     "Flows that ended, by reason; `lack_of_resources`: the table was full.",
 );
+/// What the gate's program did with packets.
+pub const XDP_PACKETS: Counter<XdpOutcome> = Counter::new(
+    "tidegate_xdp_packets_total",
+    &["outcome"],
+    "Packets that the gate's program saw, by what became of them; a fragment counts as one, too.",
+);
+/// Verdicts in the kernel.
+pub const XDP_VERDICTS: Gauge =
+    Gauge::new("tidegate_xdp_verdicts", "Verdicts that hold in the gate's maps.");
 /// The build.
 pub const BUILD_INFO: Metric = Metric {
     name: "tidegate_build_info",
@@ -149,6 +158,8 @@ pub const ALL: &[Metric] = &[
     DNS_LOOKUPS.metric,
     FLOW_ACTIVE.metric,
     FLOW_ENDED.metric,
+    XDP_PACKETS.metric,
+    XDP_VERDICTS.metric,
     BUILD_INFO,
 ];
 

@@ -3,3 +3,4 @@
 pub mod dead_letters;
 pub mod health;
 pub mod tshark;
+pub mod xdp;

@@ -10,7 +10,7 @@ mod memory;
 use std::{borrow::Cow, fmt, net::IpAddr, time::Duration};
 
 use ipnet::IpNet;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use self::{listed::Listed, memory::MemoryStore};
 use crate::record::{Id, Timestamp};
@@ -41,7 +41,7 @@ pub struct Verdict {
 }
 
 /// What becomes of packets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
     /// They are dropped.
@@ -51,7 +51,7 @@ pub enum Action {
 }
 
 /// Which packets of a source.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
     /// All, those of open connections too.
@@ -62,7 +62,7 @@ pub enum Scope {
 }
 
 /// Whether a store's verdicts have effect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// No: what they would have dropped is counted.
@@ -72,7 +72,7 @@ pub enum Mode {
 }
 
 /// Who decided.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum By {
     /// The scorer.

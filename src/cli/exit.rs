@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::topology::Ended;
+use crate::{component::Error, topology::Ended};
 
 /// How the process ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +28,11 @@ impl Exit {
             None if ended.is_clean() => Self::Clean,
             None => Self::Unclean,
         }
+    }
+
+    /// The exit of a command that an error ended.
+    pub(super) fn of_error(error: &Error) -> Self {
+        if error.is_configuration() { Self::Configuration } else { Self::Failure }
     }
 
     const fn code(self) -> u8 {

@@ -26,6 +26,9 @@ pub enum SourceConfig {
     Health(sources::health::Config),
     /// Packets from an interface or from capture files, dissected by tshark.
     Tshark(Box<sources::tshark::Config>),
+    /// The gate: an XDP program on an interface, which drops or limits the packets of sources that a
+    /// verdict names. It makes no records; `tidegate verdicts` lists what it holds.
+    Xdp(Box<sources::xdp::Config>),
 }
 
 /// The transforms.
@@ -82,6 +85,7 @@ impl SourceConfig {
         match self {
             Self::Health(config) => config,
             Self::Tshark(config) => &**config,
+            Self::Xdp(config) => &**config,
         }
     }
 }

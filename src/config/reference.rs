@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     component::Role,
-    metrics::{self, ErrorType, Lookup, LossCause, Reason},
+    metrics::{self, ErrorType, Lookup, LossCause, Reason, XdpOutcome},
     record::EndReason,
 };
 
@@ -122,6 +122,7 @@ impl Page {
             ("cause", "tidegate_capture_lost_packets_total", schema_of::<LossCause>()),
             ("reason", "tidegate_flow_ended_total", schema_of::<EndReason>()),
             ("result", "tidegate_dns_lookups_total", schema_of::<Lookup>()),
+            ("outcome", "tidegate_xdp_packets_total", schema_of::<XdpOutcome>()),
         ];
         for (label, metric, schema) in labels {
             self.text(&format!("\n### `{label}` of `{metric}`\n\n| word | meaning |\n|---|---|"));

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::{
     declare::Draft,
+    family::Facts,
     inputs::{Wire, Wiring},
 };
 use crate::component::{Port, PortSpec, Role};
@@ -18,7 +19,9 @@ pub(super) fn unused(drafts: &[Draft<'_>], wiring: &Wiring, problems: &mut Vec<D
     };
     for (at, draft) in drafts.iter().enumerate() {
         let exempt = draft.role == Role::Sink || wiring.meant.contains(&at) || referred(draft.id);
-        if exempt {
+        // A gate without outputs serves people and lists.
+        let serves = |facts: &Facts| facts.takes_verdicts && facts.signature.ports.is_empty();
+        if exempt || draft.facts.as_ref().is_some_and(serves) {
             continue;
         }
         let readers: Vec<_> = wires.iter().filter(|wire| wire.from == at).collect();

@@ -98,6 +98,12 @@ pub enum ErrorType {
     AcknowledgementLate,
     /// The token has indexer acknowledgement off.
     AcknowledgementsOff,
+    /// The gate's program was taken off its interface, or the interface is gone.
+    GateDetached,
+    /// The gate's maps could not be read or written.
+    GateMap,
+    /// A line of the verdict log could not be written.
+    VerdictLog,
 }
 
 // === impl ErrorType ===
@@ -149,6 +155,9 @@ impl Label for ErrorType {
             Self::AcknowledgementUnanswered => "acknowledgement_unanswered",
             Self::AcknowledgementLate => "acknowledgement_late",
             Self::AcknowledgementsOff => "acknowledgements_off",
+            Self::GateDetached => "gate_detached",
+            Self::GateMap => "gate_map",
+            Self::VerdictLog => "verdict_log",
         }
     }
 }

@@ -135,6 +135,42 @@ pub enum Lookup {
     QueueFull,
 }
 
+/// What the gate's program did with packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema)]
+#[cfg_attr(test, derive(serde::Deserialize))]
+#[schemars(rename_all = "snake_case")]
+#[cfg_attr(test, serde(rename_all = "snake_case"))]
+pub enum XdpOutcome {
+    /// Nothing is said about their source: passed.
+    Pass,
+    /// Dropped, by a verdict on their address.
+    DropAddress,
+    /// Dropped, by a verdict on a network their address is in.
+    DropNetwork,
+    /// Dropped, above the rate that a verdict leaves their source.
+    DropRate,
+    /// They would have been dropped, but the gate or the verdict only observes.
+    WouldDrop,
+    /// A verdict limits their source, and they are below that: passed.
+    WithinRate,
+    /// A verdict on their source is about other packets: passed.
+    OutOfScope,
+    /// The allow list covers their source, which has a verdict: passed.
+    Allowed,
+    /// Of a kind that always passes (neighbour discovery, path MTU, DHCP, VRRP), from a source with a verdict.
+    Exempt,
+    /// Of a session that this host began, with a source that has a verdict: passed.
+    OwnSession,
+    /// From a source with a verdict, passed because the daemon was silent.
+    FailOpen,
+    /// Neither IPv4 nor IPv6: passed.
+    NotIp,
+    /// Their headers contradict themselves or the frame: passed.
+    Malformed,
+    /// Parts of packets; counted beside what became of them.
+    Fragment,
+}
+
 // === impl () ===
 
 impl Label for () {
@@ -258,6 +294,29 @@ impl Label for Lookup {
     }
 }
 
+// === impl XdpOutcome ===
+
+impl Label for XdpOutcome {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::DropAddress => "drop_address",
+            Self::DropNetwork => "drop_network",
+            Self::DropRate => "drop_rate",
+            Self::WouldDrop => "would_drop",
+            Self::WithinRate => "within_rate",
+            Self::OutOfScope => "out_of_scope",
+            Self::Allowed => "allowed",
+            Self::Exempt => "exempt",
+            Self::OwnSession => "own_session",
+            Self::FailOpen => "fail_open",
+            Self::NotIp => "not_ip",
+            Self::Malformed => "malformed",
+            Self::Fragment => "fragment",
+        }
+    }
+}
+
 // === impl EndReason ===
 
 impl Label for EndReason {
@@ -287,8 +346,13 @@ mod tests {
 
     #[test]
     fn each_word_is_listed_under_the_name_it_is_counted_under() {
-        let all =
-            [names::<Reason>(), names::<LossCause>(), names::<Lookup>(), names::<ErrorType>()];
+        let all = [
+            names::<Reason>(),
+            names::<LossCause>(),
+            names::<Lookup>(),
+            names::<XdpOutcome>(),
+            names::<ErrorType>(),
+        ];
         for (listed, counted) in all.iter().flatten() {
             assert_eq!(listed, counted);
         }

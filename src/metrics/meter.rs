@@ -40,6 +40,8 @@ pub struct Meter {
     level: Level,
     last_error: Mutex<Option<String>>,
     gauged: Mutex<BTreeMap<&'static str, u64>>,
+    /// What it says of itself in `/health`.
+    says: Mutex<Option<serde_json::Value>>,
 }
 
 type Counts = BTreeMap<(&'static str, &'static str), Count>;
@@ -78,6 +80,7 @@ impl Meter {
             level: Level::new(&id, kind),
             last_error: Mutex::default(),
             gauged: Mutex::default(),
+            says: Mutex::default(),
             id,
             kind,
         });
@@ -123,6 +126,16 @@ impl Meter {
     /// The gauges of the buffer before it.
     pub fn level(&self) -> Level {
         self.level.clone()
+    }
+
+    /// What the component says of itself in `/health` from now on.
+    pub fn say(&self, says: serde_json::Value) {
+        *self.says.lock().unwrap_or_else(PoisonError::into_inner) = Some(says);
+    }
+
+    /// What it says of itself, if it does.
+    pub fn says(&self) -> Option<serde_json::Value> {
+        self.says.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// `n` records were taken in.

@@ -34,6 +34,20 @@ impl Id {
         empty.bytes(kind.as_bytes()).bytes(observer.as_bytes())
     }
 
+    /// The id of these 16 bytes, which [`bytes`](Self::bytes) gave.
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// The id that is written so; `None` if it is none.
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = text.as_bytes();
+        if digits.len() != 32 || digits.iter().any(|digit| !digit.is_ascii_hexdigit()) {
+            return None;
+        }
+        u128::from_str_radix(text, 16).ok().map(|number| Self(number.to_be_bytes()))
+    }
+
     /// The 16 bytes.
     pub const fn bytes(&self) -> &[u8; 16] {
         &self.0

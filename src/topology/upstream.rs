@@ -14,7 +14,9 @@ impl Config<Components> {
     /// The interface on which all that these inputs carry was captured, if it is one.
     pub fn interface_above(&self, inputs: &[Edge]) -> Option<&str> {
         // What the sensor says of itself comes from no interface, and from no other one either.
-        let about_itself = |source: &SourceConfig| matches!(source, SourceConfig::Health(_));
+        let about_itself = |source: &SourceConfig| {
+            matches!(source, SourceConfig::Health(_) | SourceConfig::Xdp(_))
+        };
         let sources = self.sources_above(inputs).into_iter();
         let sources = sources.filter(|source| !about_itself(source));
         let mut interfaces: BTreeSet<_> =
@@ -28,7 +30,7 @@ impl Config<Components> {
         let sources = self.sources_above(inputs).into_iter();
         let workers = sources.filter_map(|source| match source {
             SourceConfig::Tshark(tshark) => tshark.decoders(),
-            SourceConfig::Health(_) => None,
+            SourceConfig::Health(_) | SourceConfig::Xdp(_) => None,
         });
         let is_dns = |field: &String| dns::ALL_FIELDS.contains(&field.as_str());
         let below = self.below(id);

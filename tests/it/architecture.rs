@@ -23,6 +23,8 @@ const LAYERS: &[(u8, &[&str])] = &[
             "dns",
             "codec",
             "document",
+            "gate",
+            "host",
             "storage",
             "buffer",
         ],
@@ -43,6 +45,7 @@ const WITHIN: &[(&str, &[&str])] = &[
     ("verdict", &["networks"]),
     ("component", &["retry", "networks", "verdict"]),
     ("field", &["component"]),
+    ("gate", &["host"]),
     ("api", &["topology"]),
     ("main", &["cli"]),
 ];

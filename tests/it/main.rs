@@ -16,6 +16,8 @@ mod decode;
 mod elasticsearch;
 mod examples;
 mod flows;
+#[cfg(feature = "xdp")]
+mod gate;
 mod harness;
 mod headers;
 mod health;
@@ -63,6 +65,8 @@ fn main() {
         elasticsearch::cases(),
         examples::cases(),
         flows::cases(),
+        #[cfg(feature = "xdp")]
+        gate::cases(),
         harness::cases(),
         headers::cases(),
         health::cases(),

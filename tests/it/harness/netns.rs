@@ -5,15 +5,18 @@
 
 use std::{
     fs,
+    os::fd::AsFd,
     path::Path,
     process::{self, Command},
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
+    thread,
 };
 
 use libtest_mimic::Failed;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::{
     Case, Outcome, Scene,
@@ -160,6 +163,29 @@ impl Namespace {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.name, program]);
         command
+    }
+
+    /// The same, with the file systems of our own mount namespace: the BPF file system is seen.
+    pub(crate) fn entered(&self, program: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/run/netns/{}", self.name)).arg(program);
+        command
+    }
+
+    /// Calls a function in a thread that is inside: sockets it makes stay there.
+    ///
+    /// # Errors
+    /// When the namespace can't be entered.
+    pub(crate) fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, Failed> {
+        let namespace = fs::File::open(Path::new("/run/netns").join(&self.name))?;
+        let entered = thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                let kind = Some(LinkNameSpaceType::Network);
+                move_into_link_name_space(namespace.as_fd(), kind).map(|()| work())
+            });
+            thread.join().expect("it does not panic")
+        });
+        Ok(entered?)
     }
 
     /// Runs a program inside, and answers what it printed.

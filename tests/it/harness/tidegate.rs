@@ -63,6 +63,15 @@ impl Tidegate {
         Self::from(scene, namespace.command(program()), arguments)
     }
 
+    /// The same with the file systems of our own mount namespace, and so with what is pinned.
+    pub(crate) fn entered<A: AsRef<OsStr>>(
+        scene: &Scene,
+        namespace: &Namespace,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Self {
+        Self::from(scene, namespace.entered(program()), arguments)
+    }
+
     fn from<A: AsRef<OsStr>>(
         scene: &Scene,
         mut command: Command,

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What the kernel's side and user space share: the layout of map keys, map values and events.
+ * src/abi.rs has the same, and a test compares the two by the object's BTF. Whatever changes here
+ * changes the folder of the pinned maps (see src/layout.rs).
+ */
+#ifndef TIDEGATE_H
+#define TIDEGATE_H
+
+#include <linux/types.h>
+
+/* What became of a packet; indexes tg_stats. */
+enum tg_outcome {
+	TG_PASS,	  /* nothing is said about its source */
+	TG_DROP_ADDRESS,  /* a verdict on its address */
+	TG_DROP_NETWORK,  /* a verdict on a network its address is in */
+	TG_DROP_RATE,	  /* above the rate that a verdict leaves it */
+	TG_WOULD_DROP,	  /* as the three above, but observed only */
+	TG_WITHIN_RATE,	  /* a verdict limits its source, and it is below that */
+	TG_OUT_OF_SCOPE,  /* a verdict on its source is about other packets */
+	TG_ALLOWED,	  /* a verdict would drop it, the allow list does not */
+	TG_EXEMPT,	  /* a verdict would drop it, but its kind always passes */
+	TG_OWN_SESSION,	  /* a verdict would drop it, but this host began the session */
+	TG_FAIL_OPEN,	  /* a verdict would drop it, but the daemon is silent */
+	TG_NOT_IP,	  /* neither IPv4 nor IPv6 */
+	TG_MALFORMED,	  /* its headers contradict themselves or the frame; passes */
+	TG_FRAGMENT,	  /* a part of a packet; counted beside what became of it */
+	TG_OUTCOMES,
+};
+
+/* Indexes tg_state. Each is written alone, so that two writers don't undo each other's work. */
+enum tg_word {
+	TG_HEARTBEAT,	/* CLOCK_MONOTONIC, ns: when the daemon last said that it lives */
+	TG_HAS_BLOCK4,	/* not 0: the map has entries, so a packet is looked up there */
+	TG_HAS_BLOCK6,
+	TG_HAS_NET4,
+	TG_HAS_NET6,
+	TG_HAS_ALLOW4,
+	TG_HAS_ALLOW6,
+	TG_ATTACHED,	/* how the program is attached (1 native, 2 generic); not read here */
+	TG_MODE,	/* 1 observe, 2 enforce: what the daemon was told; not read here */
+	TG_CHANGES,	/* counted up by whoever changes verdicts beside the daemon; not read here */
+	TG_WORDS,
+};
+
+enum tg_action { TG_DROP, TG_RATE_LIMIT };
+enum tg_scope { TG_ALL, TG_NEW };
+
+/* How far parsing came. */
+enum tg_result { TG_OK, TG_RESULT_NOT_IP, TG_RESULT_MALFORMED, TG_RESULT_TOO_DEEP };
+enum tg_fragment { TG_WHOLE, TG_FIRST, TG_LATER };
+enum tg_layer4 {
+	TG_OPAQUE, /* nothing that could be read */
+	TG_PORTS,  /* ports, and no more of TCP */
+	TG_READ,   /* ports and TCP's flags, or ICMP's type and code */
+};
+
+struct tg_count {
+	__u64 packets;
+	__u64 bytes;
+};
+
+/* A verdict in force: the value of tg_block4, tg_block6, tg_net4 and tg_net6. */
+struct tg_block {
+	__u64 deadline_ns; /* CLOCK_MONOTONIC; 0: none */
+	__u64 packets;	   /* dropped, or would have been */
+	__u64 bytes;	   /* their IP bytes */
+	__u64 bucket_ns;   /* when the bucket of a rate limit is empty; 0: it has not been used */
+	__u64 since_ns;	   /* since the epoch: when user space put it here */
+	__u64 ttl_ns;	   /* 0: none */
+	__u8 id[16];	   /* names the verdict in records and in the log */
+	__u32 offence;
+	__u16 port; /* in host order; 0: all */
+	__u8 action;
+	__u8 scope;
+	__u8 enforce; /* not 0: packets are dropped; else they would have been */
+	__u8 by;      /* who decided; of no meaning here */
+	__u8 score;
+	__u8 prefix; /* length of the network: a trie finds wider ones too */
+	__u8 reserved[4];
+};
+
+struct tg_net4_key {
+	__u32 prefix;
+	__u8 address[4];
+};
+
+struct tg_net6_key {
+	__u32 prefix;
+	__u8 address[16];
+};
+
+/* What was read of a packet. */
+struct tg_packet {
+	__u8 source[16]; /* IPv4: the first four bytes */
+	__u8 destination[16];
+	__u32 ip_bytes;	    /* header and payload, no more than the frame has */
+	__u16 source_port;  /* in host order */
+	__u16 destination_port;
+	__u16 tcp_flags; /* 12 bits */
+	__u8 result;
+	__u8 family; /* 4 or 6 */
+	__u8 transport;
+	__u8 fragment;
+	__u8 layer4;
+	__u8 icmp_type;
+	__u8 icmp_code;
+	__u8 hop_limit;
+	__u8 damaged; /* not 0: headers contradict themselves or the frame, behind the IP header */
+	__u8 tags;    /* VLAN tags */
+};
+
+#endif

@@ -1,0 +1,324 @@
+//! What the program and user space share: the same as `bpf/tidegate.h`, which says what each means.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// What became of a packet: an index of the statistics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u32)]
+pub enum Outcome {
+    /// Nothing is said about its source.
+    Pass,
+    /// Dropped, by a verdict on its address.
+    DropAddress,
+    /// Dropped, by a verdict on a network its address is in.
+    DropNetwork,
+    /// Dropped, above the rate that a verdict leaves its source.
+    DropRate,
+    /// It would have been dropped, but is only observed.
+    WouldDrop,
+    /// A verdict limits its source, and it is below that.
+    WithinRate,
+    /// A verdict on its source is about other packets.
+    OutOfScope,
+    /// A verdict would drop it, the allow list does not.
+    Allowed,
+    /// A verdict would drop it, but its kind always passes.
+    Exempt,
+    /// A verdict would drop it, but this host began the session.
+    OwnSession,
+    /// A verdict would drop it, but the daemon is silent.
+    FailOpen,
+    /// Neither IPv4 nor IPv6.
+    NotIp,
+    /// Its headers contradict themselves or the frame; it passed.
+    Malformed,
+    /// A part of a packet; counted beside what became of it.
+    Fragment,
+}
+
+/// A word of the state that user space and the program share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Word {
+    /// When the daemon last said that it lives (`CLOCK_MONOTONIC`, ns).
+    Heartbeat,
+    /// The map of verdicts on IPv4 addresses is looked at.
+    HasBlock4,
+    /// The same for IPv6.
+    HasBlock6,
+    /// The map of verdicts on IPv4 networks is looked at.
+    HasNet4,
+    /// The same for IPv6.
+    HasNet6,
+    /// The IPv4 allow list is looked at.
+    HasAllow4,
+    /// The same for IPv6.
+    HasAllow6,
+    /// How the program is attached.
+    Attached,
+    /// What the daemon was told: 1 observe, 2 enforce.
+    Mode,
+    /// Counted up by whoever changes verdicts beside the daemon.
+    Changes,
+}
+
+/// How many words there are.
+pub const WORDS: u32 = 10;
+
+/// Packets and their IP bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct Count {
+    /// Packets.
+    pub packets: u64,
+    /// IP bytes; of what is no IP, bytes of the frame.
+    pub bytes: u64,
+}
+
+/// A verdict in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct Block {
+    /// When it ends (`CLOCK_MONOTONIC`, ns); 0: never by itself.
+    pub deadline_ns: u64,
+    /// Packets dropped, or that would have been.
+    pub packets: u64,
+    /// Their IP bytes.
+    pub bytes: u64,
+    /// When the bucket of a rate limit is empty; 0: it has not been used.
+    pub bucket_ns: u64,
+    /// When user space put it there, nanoseconds since the epoch.
+    pub since_ns: u64,
+    /// How long it holds, ns; 0: until it is removed.
+    pub ttl_ns: u64,
+    /// Names the verdict in records and in the log.
+    pub id: [u8; 16],
+    /// How often its source has been blocked before.
+    pub offence: u32,
+    /// The destination port it is confined to, in host order; 0: all.
+    pub port: u16,
+    /// [`DROP`] or [`RATE_LIMIT`].
+    pub action: u8,
+    /// [`ALL`] or [`NEW`].
+    pub scope: u8,
+    /// Not 0: packets are dropped; else they would have been.
+    pub enforce: u8,
+    /// Who decided; the program does not look at it.
+    pub by: u8,
+    /// The risk score.
+    pub score: u8,
+    /// Length of its network's prefix.
+    pub prefix: u8,
+    /// Zero.
+    pub reserved: [u8; 4],
+}
+
+/// [`Block::action`]: all packets are dropped.
+pub const DROP: u8 = 0;
+/// [`Block::action`]: those above the rate are dropped.
+pub const RATE_LIMIT: u8 = 1;
+/// [`Block::scope`]: all packets, but those of sessions that this host began.
+pub const ALL: u8 = 0;
+/// [`Block::scope`]: those that begin something.
+pub const NEW: u8 = 1;
+
+/// How far parsing came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parsing {
+    /// The IP header was read.
+    Ok,
+    /// Neither IPv4 nor IPv6.
+    NotIp,
+    /// The frame ends within the IP header, or that contradicts itself.
+    Malformed,
+    /// More VLAN tags than are read.
+    TooDeep,
+}
+
+/// Which part of a packet it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// All of it.
+    Whole,
+    /// The first fragment.
+    First,
+    /// A later one: without a transport header.
+    Later,
+}
+
+/// What of the transport header could be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layer4 {
+    /// Nothing.
+    Opaque,
+    /// Ports, and no more of TCP.
+    Ports,
+    /// Ports and TCP's flags, or ICMP's type and code.
+    Read,
+}
+
+/// What the program reads of a frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parsed {
+    /// How far it came; the rest means something only with [`Parsing::Ok`].
+    pub parsing: Parsing,
+    /// Sender.
+    pub source: IpAddr,
+    /// Receiver, as the IP header has it.
+    pub destination: IpAddr,
+    /// The packet's length, no more than the frame has.
+    pub ip_bytes: u32,
+    /// Sender's port.
+    pub source_port: u16,
+    /// Receiver's port.
+    pub destination_port: u16,
+    /// TCP's 12 control bits.
+    pub tcp_flags: u16,
+    /// What the packet carries, behind IPv6 extension headers.
+    pub transport: u8,
+    /// Which part of a packet it is.
+    pub part: Part,
+    /// What of the transport header could be read.
+    pub layer4: Layer4,
+    /// ICMP's type and code.
+    pub icmp: [u8; 2],
+    /// Time to live.
+    pub hop_limit: u8,
+    /// Whether headers behind the IP header contradict themselves or the frame.
+    pub damaged: bool,
+    /// VLAN tags.
+    pub tags: u8,
+}
+
+/// Bytes of `struct tg_packet`.
+pub const PACKET_BYTES: usize = 52;
+
+// SAFETY: all fields are integers, in the order of `struct tg_count`, without padding.
+unsafe impl aya::Pod for Count {}
+// SAFETY: all fields are integers or arrays of bytes, in the order of `struct tg_block`; `reserved` fills
+// what would be padding, as the assertion below shows.
+unsafe impl aya::Pod for Block {}
+
+const _: () = assert!(size_of::<Block>() == 80 && size_of::<Count>() == 16);
+
+// === impl Outcome ===
+
+impl Outcome {
+    /// All, in the order of the statistics.
+    pub const ALL: [Self; 14] = [
+        Self::Pass,
+        Self::DropAddress,
+        Self::DropNetwork,
+        Self::DropRate,
+        Self::WouldDrop,
+        Self::WithinRate,
+        Self::OutOfScope,
+        Self::Allowed,
+        Self::Exempt,
+        Self::OwnSession,
+        Self::FailOpen,
+        Self::NotIp,
+        Self::Malformed,
+        Self::Fragment,
+    ];
+}
+
+// === impl Parsed ===
+
+impl Parsed {
+    /// Of the bytes of `struct tg_packet`.
+    pub fn read(bytes: &[u8; PACKET_BYTES]) -> Self {
+        const V6: u8 = 6;
+        let is_v6 = bytes[43] == V6;
+        let address = |at: usize| {
+            let octets: [u8; 16] = std::array::from_fn(|byte| bytes[at + byte]);
+            let [a, b, c, d, ..] = octets;
+            if is_v6 { Ipv6Addr::from(octets).into() } else { Ipv4Addr::new(a, b, c, d).into() }
+        };
+        let number = |at: usize| u16::from_ne_bytes([bytes[at], bytes[at + 1]]);
+        Self {
+            parsing: match bytes[42] {
+                0 => Parsing::Ok,
+                1 => Parsing::NotIp,
+                2 => Parsing::Malformed,
+                _ => Parsing::TooDeep,
+            },
+            source: address(0),
+            destination: address(16),
+            ip_bytes: u32::from_ne_bytes([bytes[32], bytes[33], bytes[34], bytes[35]]),
+            source_port: number(36),
+            destination_port: number(38),
+            tcp_flags: number(40),
+            transport: bytes[44],
+            part: match bytes[45] {
+                0 => Part::Whole,
+                1 => Part::First,
+                _ => Part::Later,
+            },
+            layer4: match bytes[46] {
+                0 => Layer4::Opaque,
+                1 => Layer4::Ports,
+                _ => Layer4::Read,
+            },
+            icmp: [bytes[47], bytes[48]],
+            hop_limit: bytes[49],
+            damaged: bytes[50] != 0,
+            tags: bytes[51],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::offset_of;
+
+    use super::*;
+    use crate::btf::Types;
+
+    #[test]
+    fn every_field_is_where_the_program_has_it() {
+        let types = Types::of(crate::object());
+        let block = [
+            ("deadline_ns", offset_of!(Block, deadline_ns)),
+            ("packets", offset_of!(Block, packets)),
+            ("bytes", offset_of!(Block, bytes)),
+            ("bucket_ns", offset_of!(Block, bucket_ns)),
+            ("since_ns", offset_of!(Block, since_ns)),
+            ("ttl_ns", offset_of!(Block, ttl_ns)),
+            ("id", offset_of!(Block, id)),
+            ("offence", offset_of!(Block, offence)),
+            ("port", offset_of!(Block, port)),
+            ("action", offset_of!(Block, action)),
+            ("scope", offset_of!(Block, scope)),
+            ("enforce", offset_of!(Block, enforce)),
+            ("by", offset_of!(Block, by)),
+            ("score", offset_of!(Block, score)),
+            ("prefix", offset_of!(Block, prefix)),
+            ("reserved", offset_of!(Block, reserved)),
+        ];
+        types.assert("tg_block", size_of::<Block>(), &block);
+        let count = [("packets", offset_of!(Count, packets)), ("bytes", offset_of!(Count, bytes))];
+        types.assert("tg_count", size_of::<Count>(), &count);
+        let packet = [
+            ("source", 0),
+            ("destination", 16),
+            ("ip_bytes", 32),
+            ("source_port", 36),
+            ("destination_port", 38),
+            ("tcp_flags", 40),
+            ("result", 42),
+            ("family", 43),
+            ("transport", 44),
+            ("fragment", 45),
+            ("layer4", 46),
+            ("icmp_type", 47),
+            ("icmp_code", 48),
+            ("hop_limit", 49),
+            ("damaged", 50),
+            ("tags", 51),
+        ];
+        types.assert("tg_packet", PACKET_BYTES, &packet);
+        types.assert("tg_net4_key", 8, &[("prefix", 0), ("address", 4)]);
+        types.assert("tg_net6_key", 20, &[("prefix", 0), ("address", 4)]);
+    }
+}

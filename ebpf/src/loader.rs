@@ -1,0 +1,348 @@
+//! Loads the program and attaches it.
+//!
+//! With pinned maps: the folder that the settings name is made or found ([`pins`]), each map in it is
+//! checked ([`layout`](crate::layout)), the program is loaded with those maps, and takes the place of the one that the
+//! pinned attachment runs, in one step. So a restart lets nothing through and loses no verdict.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::MapInfo,
+    programs::{
+        ProgramError, TestRun, TestRunOptions, Xdp, XdpMode,
+        links::{FdLink, PinnedLink},
+        xdp::{XdpLink, XdpLinkId},
+    },
+};
+
+use crate::{
+    Error, Maps, OBJECT,
+    abi::{PACKET_BYTES, Parsed, Word},
+    error::causes,
+    layout::{Settings, Spec},
+    pins::Pins,
+};
+
+const GATE: &str = "tidegate";
+/// For frames in several pieces.
+const GATE_FRAGS: &str = "tidegate_frags";
+const PARSE: &str = "tidegate_parse";
+const EMPTY: &str = "tidegate_empty";
+
+/// How the program is to be attached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Wanted {
+    /// In the driver if it can, else generic.
+    #[default]
+    Auto,
+    /// In the driver.
+    Native,
+    /// Generic: after the kernel has made an `sk_buff` of the frame.
+    Skb,
+}
+
+/// How the program is attached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// In the driver.
+    Native,
+    /// Generic.
+    Skb,
+}
+
+/// A loaded program. An attachment that is not pinned ends with it.
+#[derive(Debug)]
+pub struct Gate {
+    ebpf: Ebpf,
+    pins: Option<Pins>,
+    specs: [Spec; 8],
+    folder: Option<PathBuf>,
+    enforce: bool,
+    persist: bool,
+    link: Option<(&'static str, XdpLinkId)>,
+}
+
+/// How the program came to the interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attached {
+    /// How.
+    pub mode: Mode,
+    /// Whether it took the place of a program that was attached by an earlier run.
+    pub adopted: bool,
+    /// Whether it is the program for frames in several pieces.
+    pub frags: bool,
+}
+
+/// What a test run gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ran {
+    /// Whether the frame was dropped.
+    pub dropped: bool,
+    /// How long one run took, on average over all.
+    pub duration: Duration,
+}
+
+// === impl Gate ===
+
+impl Gate {
+    /// Loads the program, with maps pinned for a source, or with maps of its own. Verdicts that an earlier
+    /// run left under other settings are carried over, but none that was only observed into a gate that
+    /// enforces.
+    ///
+    /// # Errors
+    /// If there is no BPF file system, a pinned map is not as it should be, or the kernel refuses.
+    pub fn load(settings: &Settings, pins: Option<Pins>) -> Result<Self, Error> {
+        let specs = settings.maps();
+        let folder = pins.as_ref().map(|pins| pins.prepare(settings)).transpose()?;
+        let numbers = [
+            ("tg_fail_open_ns", settings.fail_open_ns),
+            ("tg_new_interval_ns", settings.new_interval_ns),
+            ("tg_new_burst_ns", settings.new_burst_ns),
+            ("tg_all_interval_ns", settings.all_interval_ns),
+            ("tg_all_burst_ns", settings.all_burst_ns),
+        ];
+        let enforce = u32::from(settings.enforce);
+        let mut loader = EbpfLoader::new();
+        loader.override_global("tg_enforce", &enforce, true);
+        for (name, value) in &numbers {
+            loader.override_global(name, value, true);
+        }
+        for spec in &specs {
+            loader.map_max_entries(spec.name, spec.entries);
+            let Some(folder) = &folder else { continue };
+            let path = folder.join(spec.name);
+            // aya takes whatever stands there.
+            if path.exists() {
+                let info =
+                    MapInfo::from_pin(&path).map_err(|error| Error::of_map(spec.name, error))?;
+                spec.check(&path, &info)?;
+            }
+            loader.map_pin_path(spec.name, path);
+        }
+        let ebpf = loader.load(OBJECT).map_err(|error| Error::Load(causes(&error)))?;
+        let mut gate = Self {
+            ebpf,
+            pins,
+            specs,
+            folder,
+            enforce: settings.enforce,
+            persist: false,
+            link: None,
+        };
+        gate.carry_over(settings.enforce)?;
+        Ok(gate)
+    }
+
+    /// Copies what the folder in use until now has into the new one.
+    fn carry_over(&mut self, enforce: bool) -> Result<(), Error> {
+        let (Some(pins), Some(folder)) = (&self.pins, &self.folder) else { return Ok(()) };
+        let Some(before) = pins.current().filter(|before| before != folder) else { return Ok(()) };
+        let mut fresh = Maps::open(folder)?;
+        // Of another version, with other maps: nothing that could be read.
+        let Ok(before) = Maps::open_readable(&before, &self.specs) else { return Ok(()) };
+        fresh.copy_from(&before, enforce)
+    }
+
+    /// The maps. Once only: they are taken out of the object.
+    ///
+    /// # Errors
+    /// If they were taken already.
+    pub fn take_maps(&mut self) -> Result<Maps, Error> {
+        let ebpf = &mut self.ebpf;
+        Maps::new(|name| {
+            ebpf.take_map(name).ok_or(Error::Map {
+                map: name,
+                source: io::Error::new(io::ErrorKind::NotFound, "it is no part of the object"),
+            })
+        })
+    }
+
+    /// Attaches it to an interface. If an earlier run left its attachment there, it takes that over
+    /// without a gap. Then the folder of its maps is the one in use. With `persist` the attachment is
+    /// pinned: it outlives this process, which otherwise ends it.
+    ///
+    /// # Errors
+    /// If another program is attached, the driver can't or the interface is gone.
+    pub fn attach(
+        &mut self,
+        interface: u32,
+        wanted: Wanted,
+        persist: bool,
+    ) -> Result<Attached, Error> {
+        self.persist = persist;
+        let attached = match self.adopt(interface, wanted)? {
+            Some(attached) => attached,
+            None => self.attach_anew(interface, wanted)?,
+        };
+        if let (Some(pins), Some(folder)) = (&self.pins, &self.folder) {
+            let mode = match attached.mode {
+                Mode::Native => 1,
+                Mode::Skb => 2,
+            };
+            let mut maps = Maps::open(folder)?;
+            maps.set(Word::Attached, mode)?;
+            maps.set(Word::Mode, if self.enforce { 2 } else { 1 })?;
+            pins.switch(folder)?;
+        }
+        Ok(attached)
+    }
+
+    /// Takes the place of the program that an earlier run left, if it did so here and in this way.
+    fn adopt(&mut self, interface: u32, wanted: Wanted) -> Result<Option<Attached>, Error> {
+        let Some(pins) = self.pins.clone() else { return Ok(None) };
+        let Some(found) = pins.attached_to()? else { return Ok(None) };
+        let mode = pins.current().and_then(|folder| Maps::open_any(&folder).ok()?.mode().ok()?);
+        let fits = match wanted {
+            Wanted::Auto => true,
+            Wanted::Native => mode == Some(Mode::Native),
+            Wanted::Skb => mode == Some(Mode::Skb),
+        };
+        if found != interface || !fits || !self.persist {
+            pins.detach_link()?;
+            return Ok(None);
+        }
+        for (program, frags) in [(GATE, false), (GATE_FRAGS, true)] {
+            let path = pins.link();
+            let link =
+                PinnedLink::from_pin(&path).map_err(|error| Error::Attach(causes(&error)))?;
+            let link = XdpLink::try_from(FdLink::from(link))
+                .map_err(|error| Error::Attach(causes(&error)))?;
+            match self.program(program)?.attach_to_link(link) {
+                Ok(id) => {
+                    self.link = Some((program, id));
+                    let mode = mode.unwrap_or(Mode::Native);
+                    return Ok(Some(Attached { mode, adopted: true, frags }));
+                }
+                // The attachment is of the other program.
+                Err(_) if !frags => {}
+                Err(error) => return Err(Error::of_attachment(&error)),
+            }
+        }
+        Ok(None)
+    }
+
+    fn attach_anew(&mut self, interface: u32, wanted: Wanted) -> Result<Attached, Error> {
+        let modes: &[Mode] = match wanted {
+            Wanted::Auto => &[Mode::Native, Mode::Skb],
+            Wanted::Native => &[Mode::Native],
+            Wanted::Skb => &[Mode::Skb],
+        };
+        let mut refused = Error::NoInterface(interface);
+        for mode in modes {
+            for (name, frags) in [(GATE, false), (GATE_FRAGS, true)] {
+                match self.attach_one(name, interface, *mode) {
+                    Ok(()) => return Ok(Attached { mode: *mode, adopted: false, frags }),
+                    Err(error @ (Error::Occupied | Error::Load(_) | Error::Pin { .. })) => {
+                        return Err(error);
+                    }
+                    Err(error) => refused = error,
+                }
+            }
+        }
+        Err(refused)
+    }
+
+    fn attach_one(&mut self, name: &'static str, interface: u32, mode: Mode) -> Result<(), Error> {
+        let flags = match mode {
+            Mode::Native => XdpMode::Driver,
+            Mode::Skb => XdpMode::Skb,
+        };
+        let (pins, persist) = (self.pins.clone(), self.persist);
+        let program = self.program(name)?;
+        let attached = program.attach_to_if_index(interface, flags);
+        let id = attached.map_err(|error| Error::of_attachment(&error))?;
+        let Some(pins) = pins.filter(|_| persist) else {
+            self.link = Some((name, id));
+            return Ok(());
+        };
+        let link = program.take_link(id).map_err(|error| Error::Attach(causes(&error)))?;
+        let link = FdLink::try_from(link).map_err(|error| Error::Attach(causes(&error)))?;
+        let path = pins.link();
+        let pinned = link
+            .pin(&path)
+            .map_err(|error| Error::Pin { path, source: io::Error::other(causes(&error)) })?;
+        let link = XdpLink::try_from(FdLink::from(pinned))
+            .map_err(|error| Error::Attach(causes(&error)))?;
+        let id = program.attach_to_link(link).map_err(|error| Error::of_attachment(&error))?;
+        self.link = Some((name, id));
+        Ok(())
+    }
+
+    /// Whether the pinned attachment is still on this interface: somebody may have taken it off.
+    ///
+    /// # Errors
+    /// If what is pinned can't be read.
+    pub fn is_attached(&self, interface: u32) -> Result<bool, Error> {
+        match &self.pins {
+            Some(pins) if self.persist => Ok(pins.attached_to()? == Some(interface)),
+            _ => Ok(self.link.is_some()),
+        }
+    }
+
+    /// The folder of the pinned maps.
+    pub fn folder(&self) -> Option<&Path> {
+        self.folder.as_deref()
+    }
+
+    fn program(&mut self, name: &'static str) -> Result<&mut Xdp, Error> {
+        let missing = || Error::Load(format!("the object has no program {name}"));
+        let program = self.ebpf.program_mut(name).ok_or_else(missing)?;
+        let program: &mut Xdp = program.try_into().map_err(|_| missing())?;
+        match program.load() {
+            Ok(()) | Err(ProgramError::AlreadyLoaded) => Ok(program),
+            Err(error) => Err(Error::Load(causes(&error))),
+        }
+    }
+
+    /// What the program makes of a frame (`BPF_PROG_TEST_RUN`), at least 14 bytes long, and how long that
+    /// takes, on average over `repeat` runs.
+    ///
+    /// # Errors
+    /// If the kernel does not run it.
+    pub fn run(&mut self, frame: &[u8], repeat: u32) -> Result<Ran, Error> {
+        self.test(GATE, frame, repeat, None)
+    }
+
+    /// The same of a program that does nothing.
+    ///
+    /// # Errors
+    /// If the kernel does not run it.
+    pub fn run_empty(&mut self, frame: &[u8], repeat: u32) -> Result<Ran, Error> {
+        self.test(EMPTY, frame, repeat, None)
+    }
+
+    /// What the program reads of a frame.
+    ///
+    /// # Errors
+    /// If the kernel does not run it.
+    pub fn parse(&mut self, frame: &[u8]) -> Result<Parsed, Error> {
+        let mut out = vec![0; frame.len() + PACKET_BYTES];
+        self.test(PARSE, frame, 1, Some(&mut out))?;
+        let parsed = out.first_chunk().map(Parsed::read);
+        parsed.ok_or_else(|| Error::Load("the kernel gave no frame back".to_owned()))
+    }
+
+    fn test(
+        &mut self,
+        name: &'static str,
+        frame: &[u8],
+        repeat: u32,
+        out: Option<&mut [u8]>,
+    ) -> Result<Ran, Error> {
+        const DROP: u32 = 1;
+        const PASS: u32 = 2;
+        let options =
+            TestRunOptions { data_in: Some(frame), data_out: out, repeat, ..TestRunOptions::new() };
+        let ran = self.program(name)?.test_run(options);
+        let ran = ran.map_err(|error| Error::Load(causes(&error)))?;
+        match ran.return_value {
+            DROP | PASS => Ok(Ran { dropped: ran.return_value == DROP, duration: ran.duration }),
+            other => Err(Error::Load(format!("{name} answered {other}"))),
+        }
+    }
+}

@@ -1,0 +1,346 @@
+//! The maps, typed.
+
+use std::{
+    fmt, io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    path::Path,
+};
+
+use aya::maps::{
+    Array, HashMap, LpmTrie, Map, MapData, MapError, MapInfo, PerCpuArray, lpm_trie::Key,
+};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use crate::{
+    Error, Mode,
+    abi::{Block, Count, Outcome, Word},
+    layout::Spec,
+    sys,
+};
+
+/// The maps of a program.
+pub struct Maps {
+    block4: HashMap<MapData, [u8; 4], Block>,
+    block6: HashMap<MapData, [u8; 16], Block>,
+    net4: LpmTrie<MapData, [u8; 4], Block>,
+    net6: LpmTrie<MapData, [u8; 16], Block>,
+    allow4: LpmTrie<MapData, [u8; 4], u32>,
+    allow6: LpmTrie<MapData, [u8; 16], u32>,
+    state: Array<MapData, u64>,
+    stats: PerCpuArray<MapData, Count>,
+}
+
+// === impl Maps ===
+
+impl fmt::Debug for Maps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // aya's arrays can't be printed; what they are is in the layout.
+        f.debug_struct("Maps").finish_non_exhaustive()
+    }
+}
+
+impl Maps {
+    /// Of whatever finds a map by its name.
+    pub(crate) fn new(
+        mut find: impl FnMut(&'static str) -> Result<Map, Error>,
+    ) -> Result<Self, Error> {
+        fn typed<T: TryFrom<Map, Error = MapError>>(
+            find: &mut impl FnMut(&'static str) -> Result<Map, Error>,
+            name: &'static str,
+        ) -> Result<T, Error> {
+            T::try_from(find(name)?).map_err(|error| Error::of_map(name, error))
+        }
+        Ok(Self {
+            block4: typed(&mut find, "tg_block4")?,
+            block6: typed(&mut find, "tg_block6")?,
+            net4: typed(&mut find, "tg_net4")?,
+            net6: typed(&mut find, "tg_net6")?,
+            allow4: typed(&mut find, "tg_allow4")?,
+            allow6: typed(&mut find, "tg_allow6")?,
+            state: typed(&mut find, "tg_state")?,
+            stats: typed(&mut find, "tg_stats")?,
+        })
+    }
+
+    /// Those pinned in a folder of ours. That keys and values have our sizes is checked, their number is not:
+    /// it is whatever the daemon was told.
+    ///
+    /// # Errors
+    /// If one is missing or of another layout.
+    pub fn open(folder: &Path) -> Result<Self, Error> {
+        Self::open_any(folder)
+    }
+
+    pub(crate) fn open_any(folder: &Path) -> Result<Self, Error> {
+        Self::new(|name| {
+            let data = MapData::from_pin(folder.join(name));
+            data.and_then(Map::from_map_data).map_err(|error| Error::of_map(name, error))
+        })
+    }
+
+    /// The same, if all that these specs say but the number of entries holds.
+    pub(crate) fn open_readable(folder: &Path, specs: &[Spec]) -> Result<Self, Error> {
+        for spec in specs {
+            let path = folder.join(spec.name);
+            let info = MapInfo::from_pin(&path).map_err(|error| Error::of_map(spec.name, error))?;
+            if !spec.is_readable(&info) {
+                spec.check(&path, &info)?;
+            }
+        }
+        Self::open_any(folder)
+    }
+
+    /// The verdict on exactly this network.
+    ///
+    /// # Errors
+    /// If the map can't be read.
+    pub fn block(&self, network: IpNet) -> Result<Option<Block>, Error> {
+        let (map, found) = match (network, is_address(network)) {
+            (IpNet::V4(net), true) => ("tg_block4", self.block4.get(&net.addr().octets(), 0)),
+            (IpNet::V6(net), true) => ("tg_block6", self.block6.get(&net.addr().octets(), 0)),
+            (IpNet::V4(net), false) => ("tg_net4", self.net4.get(&key4(net), 0)),
+            (IpNet::V6(net), false) => ("tg_net6", self.net6.get(&key6(net), 0)),
+        };
+        match found {
+            Ok(block) => Ok(Some(block).filter(|block| block.prefix == network.prefix_len())),
+            Err(MapError::KeyNotFound) => Ok(None),
+            Err(error) => Err(Error::of_map(map, error)),
+        }
+    }
+
+    /// Puts a verdict on a network in force, in place of the one on it. The program looks it up from the
+    /// moment that this returns.
+    ///
+    /// # Errors
+    /// If it can't be written: each reason is an error of its own.
+    pub fn insert(&mut self, network: IpNet, block: Block) -> Result<(), Error> {
+        let block = Block { prefix: network.prefix_len(), ..block };
+        let (map, word, done) = match (network, is_address(network)) {
+            (IpNet::V4(net), true) => {
+                let done = self.block4.insert(net.addr().octets(), block, 0);
+                ("tg_block4", Word::HasBlock4, done)
+            }
+            (IpNet::V6(net), true) => {
+                let done = self.block6.insert(net.addr().octets(), block, 0);
+                ("tg_block6", Word::HasBlock6, done)
+            }
+            (IpNet::V4(net), false) => {
+                ("tg_net4", Word::HasNet4, self.net4.insert(&key4(net), block, 0))
+            }
+            (IpNet::V6(net), false) => {
+                ("tg_net6", Word::HasNet6, self.net6.insert(&key6(net), block, 0))
+            }
+        };
+        done.map_err(|error| Error::of_map(map, error))?;
+        self.set(word, 1)
+    }
+
+    /// Takes a verdict back. False if there was none.
+    ///
+    /// # Errors
+    /// If it can't be removed.
+    pub fn remove(&mut self, network: IpNet) -> Result<bool, Error> {
+        let (map, done) = match (network, is_address(network)) {
+            (IpNet::V4(net), true) => ("tg_block4", self.block4.remove(&net.addr().octets())),
+            (IpNet::V6(net), true) => ("tg_block6", self.block6.remove(&net.addr().octets())),
+            (IpNet::V4(net), false) => ("tg_net4", self.net4.remove(&key4(net))),
+            (IpNet::V6(net), false) => ("tg_net6", self.net6.remove(&key6(net))),
+        };
+        removed(map, done)
+    }
+
+    /// All verdicts, those whose time is over too.
+    ///
+    /// # Errors
+    /// If a map can't be read.
+    pub fn blocks(&self) -> Result<Vec<(IpNet, Block)>, Error> {
+        let mut blocks = Vec::new();
+        for found in &self.block4 {
+            let (address, block) = found.map_err(|error| Error::of_map("tg_block4", error))?;
+            blocks.push((IpNet::from(IpAddr::from(address)), block));
+        }
+        for found in &self.block6 {
+            let (address, block) = found.map_err(|error| Error::of_map("tg_block6", error))?;
+            blocks.push((IpNet::from(IpAddr::from(address)), block));
+        }
+        for found in &self.net4 {
+            let (key, block) = found.map_err(|error| Error::of_map("tg_net4", error))?;
+            blocks.extend(net4(key).map(|network| (network, block)));
+        }
+        for found in &self.net6 {
+            let (key, block) = found.map_err(|error| Error::of_map("tg_net6", error))?;
+            blocks.extend(net6(key).map(|network| (network, block)));
+        }
+        Ok(blocks)
+    }
+
+    /// Makes the allow list hold these networks and no others.
+    ///
+    /// # Errors
+    /// If it can't be written, or there are more than it has room for.
+    pub fn allow(&mut self, networks: &[IpNet]) -> Result<(), Error> {
+        // First what is new: at no moment is somebody missing who is on both lists.
+        for network in networks {
+            match network {
+                IpNet::V4(net) => {
+                    let done = self.allow4.insert(&key4(*net), 1, 0);
+                    done.map_err(|error| Error::of_map("tg_allow4", error))?;
+                    self.set(Word::HasAllow4, 1)?;
+                }
+                IpNet::V6(net) => {
+                    let done = self.allow6.insert(&key6(*net), 1, 0);
+                    done.map_err(|error| Error::of_map("tg_allow6", error))?;
+                    self.set(Word::HasAllow6, 1)?;
+                }
+            }
+        }
+        for former in self.allowed()? {
+            if networks.contains(&former) {
+                continue;
+            }
+            let (map, done) = match former {
+                IpNet::V4(net) => ("tg_allow4", self.allow4.remove(&key4(net))),
+                IpNet::V6(net) => ("tg_allow6", self.allow6.remove(&key6(net))),
+            };
+            removed(map, done)?;
+        }
+        Ok(())
+    }
+
+    /// The allow list.
+    ///
+    /// # Errors
+    /// If it can't be read.
+    pub fn allowed(&self) -> Result<Vec<IpNet>, Error> {
+        let mut networks = Vec::new();
+        for key in self.allow4.keys() {
+            networks.extend(net4(key.map_err(|error| Error::of_map("tg_allow4", error))?));
+        }
+        for key in self.allow6.keys() {
+            networks.extend(net6(key.map_err(|error| Error::of_map("tg_allow6", error))?));
+        }
+        Ok(networks)
+    }
+
+    /// A word of the state.
+    ///
+    /// # Errors
+    /// If it can't be read.
+    pub fn word(&self, word: Word) -> Result<u64, Error> {
+        self.state.get(&(word as u32), 0).map_err(|error| Error::of_map("tg_state", error))
+    }
+
+    /// Writes a word of the state.
+    ///
+    /// # Errors
+    /// If it can't be written.
+    pub fn set(&mut self, word: Word, value: u64) -> Result<(), Error> {
+        self.state.set(word as u32, value, 0).map_err(|error| Error::of_map("tg_state", error))
+    }
+
+    /// Says that the daemon lives.
+    ///
+    /// # Errors
+    /// If it can't be written.
+    pub fn beat(&mut self) -> Result<(), Error> {
+        self.set(Word::Heartbeat, now_ns())
+    }
+
+    /// How long ago the daemon last said that it lives; `None` if it never did.
+    ///
+    /// # Errors
+    /// If it can't be read.
+    pub fn silent_ns(&self) -> Result<Option<u64>, Error> {
+        let beat = self.word(Word::Heartbeat)?;
+        Ok((beat > 0).then(|| now_ns().saturating_sub(beat)))
+    }
+
+    /// How the program is attached, if it was.
+    ///
+    /// # Errors
+    /// If it can't be read.
+    pub fn mode(&self) -> Result<Option<Mode>, Error> {
+        Ok(match self.word(Word::Attached)? {
+            1 => Some(Mode::Native),
+            2 => Some(Mode::Skb),
+            _ => None,
+        })
+    }
+
+    /// Whether the daemon was told to enforce; `None` if it never attached.
+    ///
+    /// # Errors
+    /// If it can't be read.
+    pub fn enforces(&self) -> Result<Option<bool>, Error> {
+        Ok(match self.word(Word::Mode)? {
+            1 => Some(false),
+            2 => Some(true),
+            _ => None,
+        })
+    }
+
+    /// What became of packets, over all processors.
+    ///
+    /// # Errors
+    /// If the statistics can't be read.
+    pub fn counts(&self) -> Result<[(Outcome, Count); Outcome::ALL.len()], Error> {
+        let mut counts = Outcome::ALL.map(|outcome| (outcome, Count::default()));
+        for (outcome, sum) in &mut counts {
+            let values = self.stats.get(&(*outcome as u32), 0);
+            for count in values.map_err(|error| Error::of_map("tg_stats", error))?.iter() {
+                sum.packets += count.packets;
+                sum.bytes += count.bytes;
+            }
+        }
+        Ok(counts)
+    }
+
+    /// Takes over verdicts of other maps; into a gate that enforces only those that were enforced.
+    pub(crate) fn copy_from(&mut self, before: &Self, enforce: bool) -> Result<(), Error> {
+        for (network, block) in before.blocks()? {
+            if block.enforce != 0 || !enforce {
+                let kept = Block { enforce: u8::from(enforce), ..block };
+                self.insert(network, kept)?;
+            }
+        }
+        self.allow(&before.allowed()?)
+    }
+}
+
+/// `CLOCK_MONOTONIC` in nanoseconds, by which deadlines and the heartbeat go.
+pub fn now_ns() -> u64 {
+    sys::monotonic_ns()
+}
+
+fn is_address(network: IpNet) -> bool {
+    network.prefix_len() == network.max_prefix_len()
+}
+
+fn removed(map: &'static str, done: Result<(), MapError>) -> Result<bool, Error> {
+    match done {
+        Ok(()) => Ok(true),
+        Err(MapError::KeyNotFound | MapError::ElementNotFound) => Ok(false),
+        Err(error) => match Error::of_map(map, error) {
+            Error::Map { source, .. } if source.kind() == io::ErrorKind::NotFound => Ok(false),
+            error => Err(error),
+        },
+    }
+}
+
+fn key4(network: Ipv4Net) -> Key<[u8; 4]> {
+    Key::new(network.prefix_len().into(), network.network().octets())
+}
+
+fn key6(network: Ipv6Net) -> Key<[u8; 16]> {
+    Key::new(network.prefix_len().into(), network.network().octets())
+}
+
+fn net4(key: Key<[u8; 4]>) -> Option<IpNet> {
+    let prefix = u8::try_from(key.prefix_len()).ok()?;
+    Ipv4Net::new(Ipv4Addr::from(key.data()), prefix).ok().map(IpNet::V4)
+}
+
+fn net6(key: Key<[u8; 16]>) -> Option<IpNet> {
+    let prefix = u8::try_from(key.prefix_len()).ok()?;
+    Ipv6Net::new(Ipv6Addr::from(key.data()), prefix).ok().map(IpNet::V6)
+}

@@ -1,0 +1,137 @@
+//! `tidegate gate`: where gates are attached, and taking one off its interface. It looks at what is pinned,
+//! so it works with the daemon dead.
+
+#[cfg(feature = "xdp")]
+use rustix::net::{AddressFamily, SocketType, netdevice::index_to_name, socket};
+#[cfg(feature = "xdp")]
+use tidegate_ebpf::{Error as Refused, Maps, Mode, pins, pins::Pins};
+
+use super::{exit::Exit, output};
+use crate::component::Error;
+
+/// Say where a gate is attached, or take it off; also while no daemon runs.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Where each gate is attached, whether it enforces, and whether its daemon lives.
+    Status(Which),
+    /// Take the program off its interface, and remove all that is pinned: verdicts end.
+    Detach(Which),
+}
+
+#[derive(Debug, clap::Args)]
+struct Which {
+    /// The source's id; without it, all.
+    #[arg(long, value_name = "ID")]
+    source: Option<String>,
+}
+
+pub(super) fn run(args: &Args) -> Exit {
+    let done = match &args.command {
+        Command::Status(which) => status(which),
+        Command::Detach(which) => detach(which),
+    };
+    done.unwrap_or_else(|error| {
+        output::error(&error);
+        Exit::of_error(&error)
+    })
+}
+
+/// What is pinned can't be read, or removed.
+#[cfg(feature = "xdp")]
+pub(super) fn unusable(error: Refused) -> Error {
+    Error::failure("what is pinned in the kernel can't be used")
+        .because(error)
+        .hint("it takes root, or the user that the daemon runs as with CAP_BPF and CAP_NET_ADMIN")
+}
+
+/// The sources that are meant: the one that is named, else all that have anything pinned.
+#[cfg(feature = "xdp")]
+pub(super) fn meant(source: Option<&str>) -> Result<Vec<String>, Error> {
+    match source {
+        Some(source) => Ok(vec![source.to_owned()]),
+        None => pins::sources().map_err(unusable),
+    }
+}
+
+#[cfg(feature = "xdp")]
+fn status(which: &Which) -> Result<Exit, Error> {
+    let mut lines = Vec::new();
+    for source in meant(which.source.as_deref())? {
+        let pins = Pins::of(&source);
+        let Some(folder) = pins.current() else { continue };
+        let maps = Maps::open(&folder).map_err(unusable)?;
+        let attached = pins.attached_to().map_err(unusable)?;
+        let place = match attached {
+            None => "attached to nothing".to_owned(),
+            Some(0) => "its interface is gone".to_owned(),
+            Some(index) => {
+                let name = socket(AddressFamily::INET, SocketType::DGRAM, None)
+                    .and_then(|socket| index_to_name(&socket, index));
+                let mode = match maps.mode().map_err(unusable)? {
+                    Some(Mode::Native) => "native",
+                    Some(Mode::Skb) => "skb",
+                    None => "unknown",
+                };
+                let name = name.unwrap_or_else(|_| format!("interface {index}"));
+                format!("attached to {name} ({mode})")
+            }
+        };
+        let mode = match maps.enforces().map_err(unusable)? {
+            Some(true) => "enforces",
+            Some(false) => "observes",
+            None => "not started",
+        };
+        let beat = match maps.silent_ns().map_err(unusable)? {
+            Some(silent) if silent < 3_000_000_000 => "its daemon lives".to_owned(),
+            Some(silent) => format!("its daemon is silent for {} s", silent / 1_000_000_000),
+            None => "its daemon never ran".to_owned(),
+        };
+        let verdicts = maps.blocks().map_err(unusable)?.len();
+        lines.push(format!("{source}: {place}; {mode}; {verdicts} verdicts; {beat}\n"));
+    }
+    if lines.is_empty() {
+        output::report("no gate is attached");
+        return Ok(Exit::Failure);
+    }
+    Ok(output::data(&lines.concat()))
+}
+
+#[cfg(feature = "xdp")]
+fn detach(which: &Which) -> Result<Exit, Error> {
+    let mut any = false;
+    for source in meant(which.source.as_deref())? {
+        if Pins::of(&source).detach().map_err(unusable)? {
+            any = true;
+            output::say(
+                false,
+                format_args!("{source}: detached; its program, maps and pins are gone"),
+            );
+        }
+    }
+    if !any {
+        output::say(false, "no gate is attached");
+    }
+    Ok(Exit::Clean)
+}
+
+#[cfg(not(feature = "xdp"))]
+fn status(_which: &Which) -> Result<Exit, Error> {
+    Err(absent())
+}
+
+#[cfg(not(feature = "xdp"))]
+fn detach(_which: &Which) -> Result<Exit, Error> {
+    Err(absent())
+}
+
+/// This program has no gate.
+#[cfg(not(feature = "xdp"))]
+pub(super) fn absent() -> Error {
+    Error::failure("this Tidegate was built without the gate (feature `xdp`)")
+}

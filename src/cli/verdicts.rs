@@ -1,0 +1,334 @@
+//! `tidegate verdicts`: what is blocked, why, and changing it. It opens the pinned maps, so it works with
+//! the daemon dead, and appends to the same verdict log.
+
+mod table;
+
+use std::{net::IpAddr, path::PathBuf, time::Duration};
+
+use ipnet::IpNet;
+
+use super::{exit::Exit, output};
+#[cfg(not(feature = "xdp"))]
+use crate::component::Error;
+use crate::{
+    networks::parse_exact,
+    verdict::{Action, Scope},
+};
+
+/// List, add and remove verdicts in the kernel; also while no daemon runs.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    place: Place,
+}
+
+/// Which gate, and where its log is.
+#[derive(Debug, clap::Args)]
+struct Place {
+    /// The source's id; without it, all (to add, the only one).
+    #[arg(long, global = true, value_name = "ID")]
+    source: Option<String>,
+    /// The config: its `data_dir`, and its `networks` that are never blocked.
+    #[arg(short, long, global = true, value_name = "FILE", conflicts_with = "data_dir")]
+    config: Option<PathBuf>,
+    /// Where the verdict log is.
+    #[arg(long, global = true, value_name = "DIR", default_value = "/var/lib/tidegate")]
+    data_dir: PathBuf,
+    /// One object a line.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// What holds, with the packets it met and the time that is left.
+    List,
+    /// Put a verdict on an address or a network in force.
+    Add(Add),
+    /// Take the verdict on exactly this address or network back.
+    Remove {
+        /// The address or network.
+        #[arg(value_name = "ADDR[/PREFIX]", value_parser = network)]
+        network: IpNet,
+    },
+    /// Every verdict about an address, also the last one that has ended, with its reasons.
+    Explain {
+        /// The address.
+        #[arg(value_name = "ADDR")]
+        address: IpAddr,
+    },
+    /// Take all verdicts back.
+    Flush,
+}
+
+#[derive(Debug, clap::Args)]
+struct Add {
+    /// The address or network.
+    #[arg(value_name = "ADDR[/PREFIX]", value_parser = network)]
+    network: IpNet,
+    /// Seconds until it ends by itself; without it, it holds until it is removed.
+    #[arg(long, value_name = "SECS", value_parser = clap::value_parser!(u64).range(1..=315_360_000))]
+    ttl: Option<u64>,
+    /// What becomes of packets.
+    #[arg(long, value_enum, default_value = "drop")]
+    action: WhichAction,
+    /// All packets, or those that begin something.
+    #[arg(long, value_enum, default_value = "all")]
+    scope: WhichScope,
+    /// Why, for whoever reads the list.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    reason: String,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum WhichAction {
+    /// They are dropped.
+    Drop,
+    /// Those above a rate are dropped.
+    RateLimit,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum WhichScope {
+    /// All.
+    All,
+    /// Those that begin something.
+    New,
+}
+
+pub(super) fn run(args: &Args) -> Exit {
+    act(args).unwrap_or_else(|error| {
+        output::error(&error);
+        Exit::of_error(&error)
+    })
+}
+
+fn network(text: &str) -> Result<IpNet, String> {
+    parse_exact(text).map_err(|(message, hint)| format!("{message}: {hint}"))
+}
+
+impl Add {
+    fn action(&self) -> Action {
+        match self.action {
+            WhichAction::Drop => Action::Drop,
+            WhichAction::RateLimit => Action::RateLimit,
+        }
+    }
+
+    fn scope(&self) -> Scope {
+        match self.scope {
+            WhichScope::All => Scope::All,
+            WhichScope::New => Scope::New,
+        }
+    }
+
+    fn ttl(&self) -> Option<Duration> {
+        self.ttl.map(Duration::from_secs)
+    }
+}
+
+#[cfg(feature = "xdp")]
+use pinned::act;
+
+#[cfg(not(feature = "xdp"))]
+fn act(_args: &Args) -> Result<Exit, Error> {
+    Err(super::gate::absent())
+}
+
+#[cfg(feature = "xdp")]
+mod pinned {
+    use std::{env, sync::Arc};
+
+    use tidegate_ebpf::{Maps, pins::Pins};
+    use tokio::sync::watch;
+
+    use super::{
+        super::{
+            exit::Exit,
+            gate::{meant, unusable},
+            output,
+        },
+        Add, Args, Command, Place, table,
+    };
+    use crate::{
+        component::{Clock, Error},
+        config::{Components, load_file},
+        gate::{GateStore, Pinned, Policy, Protected, log::VerdictLog},
+        host::Facts,
+        networks::{Entry as Listed, NetworkMap, Networks},
+        record::{Id, Timestamp},
+        verdict::{Answer, By, Entry, Mode, Store, Verdict},
+    };
+
+    /// One gate, opened.
+    struct Opened {
+        source: String,
+        store: GateStore,
+        log: VerdictLog,
+    }
+
+    pub(super) fn act(args: &Args) -> Result<Exit, Error> {
+        let now = Clock::Wall.now(None);
+        let opened = open(&args.place, now)?;
+        let json = args.place.json;
+        let exit = match &args.command {
+            Command::List => {
+                let entries = all(&opened, |store| store.list(now));
+                print(&entries, json, now)
+            }
+            Command::Explain { address } => {
+                let entries = all(&opened, |store| store.explain(*address, now));
+                found(&entries, json, now)
+            }
+            Command::Remove { network } => {
+                let entries =
+                    all(&opened, |store| store.remove(*network, now).into_iter().collect());
+                found(&entries, json, now)
+            }
+            Command::Flush => {
+                let entries = all(&opened, |store| store.flush(now));
+                print(&entries, json, now)
+            }
+            Command::Add(add) => apply(add, &opened, now)?,
+        };
+        for gate in &opened {
+            let (lines, _) = gate.store.take_lines();
+            let failed = |error| {
+                let path = gate.log.path().display();
+                Error::failure(format!("it is done, but the verdict log {path} can't be written"))
+                    .because(error)
+                    .hint("name the data directory: `-c FILE` or `--data-dir DIR`")
+            };
+            gate.log.append(&lines).map_err(failed)?;
+        }
+        Ok(exit)
+    }
+
+    fn open(place: &Place, now: Timestamp) -> Result<Vec<Opened>, Error> {
+        let (networks, data_dir) = match &place.config {
+            None => (Networks::default(), place.data_dir.clone()),
+            Some(path) => {
+                let loaded = load_file::<Components>(path, true);
+                let loaded = loaded.map_err(|report| {
+                    output::report(report.render(output::colours()));
+                    Error::configuration(format!("{} can't be used", path.display()))
+                })?;
+                let (networks, _) = loaded.config.networks.read();
+                (networks, loaded.config.globals.data_dir.clone())
+            }
+        };
+        let mut opened = Vec::new();
+        for source in meant(place.source.as_deref())? {
+            let Some(folder) = Pins::of(&source).current() else { continue };
+            let maps = Maps::open(&folder).map_err(unusable)?;
+            let mode = match maps.enforces().map_err(unusable)? {
+                Some(true) => Mode::Enforce,
+                _ => Mode::Observe,
+            };
+            // The daemon put its lists there, and whatever else it never blocks.
+            let place =
+                || Listed { place: "the gate's allow list".to_owned(), ..Listed::default() };
+            let kept = maps.allowed().map_err(unusable)?.into_iter();
+            let allow =
+                networks.allow.iter().cloned().chain(kept.map(|network| (network, place())));
+            let networks = Networks { allow: NetworkMap::new(allow), ..networks.clone() };
+            let policy = Policy { mode, percent: 100, max: usize::MAX };
+            let networks = watch::channel(Arc::new(networks)).1;
+            let user = person();
+            let kernel = Box::new(Pinned(maps));
+            let store = GateStore::new(&source, kernel, policy, networks, Some(&user));
+            let log = VerdictLog::new(&data_dir);
+            store.respect(Protected::of(&Facts::read()));
+            let adopted = store.adopt(log.read(&source), false, now);
+            adopted.map_err(|error| Error::failure("the maps can't be read").because(error))?;
+            opened.push(Opened { source, store, log });
+        }
+        if opened.is_empty() {
+            let message = place.source.as_ref().map_or_else(
+                || "no gate is attached".to_owned(),
+                |source| format!("the source `{source}` has no gate"),
+            );
+            return Err(Error::failure(message).hint("`tidegate gate status` lists them"));
+        }
+        Ok(opened)
+    }
+
+    /// Who does it: whoever became root to do so, else the user.
+    fn person() -> String {
+        let variable = |name| env::var(name).ok().filter(|value| !value.is_empty());
+        variable("SUDO_USER")
+            .or_else(|| variable("USER"))
+            .unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()))
+    }
+
+    fn apply(add: &Add, opened: &[Opened], now: Timestamp) -> Result<Exit, Error> {
+        let [gate] = opened else {
+            let names: Vec<_> = opened.iter().map(|gate| gate.source.as_str()).collect();
+            let message = format!("there are several gates: {}", names.join(", "));
+            return Err(Error::failure(message).hint("name one: `--source ID`"));
+        };
+        let network = add.network;
+        let reason = if add.reason.is_empty() {
+            format!("added by {}", person())
+        } else {
+            format!("{} (added by {})", add.reason, person())
+        };
+        let number = u64::try_from(now.nanos()).unwrap_or(0);
+        let id = Id::of("verdict", &gate.source).bytes(network.to_string().as_bytes());
+        let verdict = Verdict {
+            id: id.number(number).finish(),
+            network,
+            action: add.action(),
+            scope: add.scope(),
+            port: None,
+            ttl: add.ttl(),
+            score: 0,
+            offence: 0,
+            reasons: vec![reason.into_boxed_str()],
+            by: By::Cli,
+        };
+        match gate.store.apply(verdict, now) {
+            Answer::Applied(Mode::Enforce) => {
+                output::say(false, format_args!("{network}: blocked by `{}`", gate.source));
+            }
+            Answer::Applied(Mode::Observe) => output::say(
+                false,
+                format_args!(
+                    "{network}: noted by `{}`, which observes: nothing is dropped",
+                    gate.source
+                ),
+            ),
+            Answer::Refused(refusal) => {
+                let message = format!("{network} is not blocked");
+                return Err(Error::failure(message).because(refusal));
+            }
+        }
+        Ok(Exit::Clean)
+    }
+
+    fn all(
+        opened: &[Opened],
+        mut entries: impl FnMut(&GateStore) -> Vec<Entry>,
+    ) -> Vec<(&str, Entry)> {
+        let of = opened.iter().flat_map(|gate| {
+            entries(&gate.store).into_iter().map(|entry| (gate.source.as_str(), entry))
+        });
+        of.collect()
+    }
+
+    fn print(entries: &[(&str, Entry)], json: bool, now: Timestamp) -> Exit {
+        output::data(&if json { table::json(entries, now) } else { table::text(entries, now) })
+    }
+
+    fn found(entries: &[(&str, Entry)], json: bool, now: Timestamp) -> Exit {
+        if entries.is_empty() {
+            output::report("there is no such verdict");
+            return Exit::Failure;
+        }
+        print(entries, json, now)
+    }
+}

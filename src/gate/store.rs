@@ -1,0 +1,416 @@
+//! The store: what holds, what has ended, and what is refused.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use ipnet::IpNet;
+use tokio::sync::watch;
+
+use super::{
+    Held, Kernel, MapError, Protected,
+    log::{self, Change},
+};
+use crate::{
+    metrics::XdpOutcome,
+    networks::Networks,
+    record::Timestamp,
+    verdict::{Answer, By, Entry, Mode, Refusal, Store, Verdict, Why},
+};
+
+/// Ended verdicts that are remembered; those that ended first are forgotten first.
+const MAX_ENDED: usize = 65_536;
+/// Lines of the log that may wait to be written; further ones are counted as missing.
+const MAX_LINES: usize = 65_536;
+
+/// What a gate does with verdicts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Policy {
+    /// Whether they have effect.
+    pub mode: Mode,
+    /// Of how many sources in a hundred, with [`Mode::Enforce`].
+    pub percent: u8,
+    /// How many there may be.
+    pub max: usize,
+}
+
+/// Verdicts in the kernel.
+#[derive(Debug)]
+pub struct GateStore {
+    source: Box<str>,
+    policy: Policy,
+    /// Who acts, if it is a person.
+    user: Option<Box<str>>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    kernel: Box<dyn Kernel>,
+    networks: watch::Receiver<Arc<Networks>>,
+    protected: Protected,
+    live: BTreeMap<IpNet, Entry>,
+    due: BTreeSet<(Timestamp, IpNet)>,
+    ended: BTreeMap<IpNet, Entry>,
+    oldest: BTreeSet<(Timestamp, IpNet)>,
+    lines: Vec<String>,
+    lines_missing: u64,
+}
+
+// === impl GateStore ===
+
+impl GateStore {
+    /// The store of the gate of `source`, over its maps. With a `user` it acts for a person beside the
+    /// daemon.
+    pub fn new(
+        source: &str,
+        kernel: Box<dyn Kernel>,
+        policy: Policy,
+        networks: watch::Receiver<Arc<Networks>>,
+        user: Option<&str>,
+    ) -> Self {
+        let state = State {
+            kernel,
+            networks,
+            protected: Protected::default(),
+            live: BTreeMap::new(),
+            due: BTreeSet::new(),
+            ended: BTreeMap::new(),
+            oldest: BTreeSet::new(),
+            lines: Vec::new(),
+            lines_missing: 0,
+        };
+        Self { source: source.into(), policy, user: user.map(Into::into), state: Mutex::new(state) }
+    }
+
+    /// Takes over what the kernel holds, with the reasons that the log knows; and with `put_back` puts
+    /// verdicts of people and lists back that the kernel lost, as it does in a reboot. Gives how many it
+    /// found, and how many it put back.
+    ///
+    /// # Errors
+    /// If the maps can't be read.
+    pub fn adopt(
+        &self,
+        logged: Vec<Entry>,
+        put_back: bool,
+        now: Timestamp,
+    ) -> Result<(usize, usize), MapError> {
+        let mut state = self.locked();
+        let mut logged: BTreeMap<_, _> =
+            logged.into_iter().map(|entry| (entry.verdict.network, entry)).collect();
+        state.live.clear();
+        state.due.clear();
+        for (network, held) in state.kernel.all()? {
+            let known = logged.get(&network).filter(|known| known.verdict.id == held.id);
+            let reasons = known.map(|known| known.verdict.reasons.clone()).unwrap_or_default();
+            logged.remove(&network);
+            state.put(held.entry(network, reasons));
+        }
+        let found = state.live.len();
+        let mut back = 0;
+        for (_, entry) in logged {
+            let ends = entry.deadline();
+            let over = entry.ended.is_some() || ends.is_some_and(|end| end <= now);
+            let of_people = matches!(entry.verdict.by, By::Cli | By::List);
+            if over || !put_back || !of_people || entry.mode != self.policy.mode {
+                state.remember(entry);
+                continue;
+            }
+            let left = ends.map(|end| Duration::from_nanos(end.since(now)));
+            if state.refusal(entry.verdict.network).is_none()
+                && state.kernel.put(entry.verdict.network, &Held::of(&entry), left).is_ok()
+            {
+                state.put(entry);
+                back += 1;
+            }
+        }
+        Ok((found, back))
+    }
+
+    /// Sets whom no verdict may cut off, and lifts what holds against them; the kernel's allow list then
+    /// has them and the networks of the config.
+    ///
+    /// # Errors
+    /// If the allow list can't be written.
+    pub fn protect(&self, protected: Protected, now: Timestamp) -> Result<(), MapError> {
+        let mut state = self.locked();
+        let allowed = {
+            let networks = state.networks.borrow_and_update();
+            protected.and(&networks)
+        };
+        state.protected = protected;
+        state.kernel.allow(&allowed)?;
+        self.lift(&mut state, now);
+        Ok(())
+    }
+
+    /// Sets whom no verdict may cut off, for one command: the kernel's allow list is the daemon's to write.
+    pub fn respect(&self, protected: Protected) {
+        self.locked().protected = protected;
+    }
+
+    /// Ends what is due, and lifts what the allow list covers since it was read again.
+    ///
+    /// # Errors
+    /// If the allow list can't be written.
+    pub fn tend(&self, now: Timestamp) -> Result<(), MapError> {
+        let mut state = self.locked();
+        self.expire(&mut state, now);
+        if state.networks.has_changed().unwrap_or(false) {
+            let allowed = {
+                let networks = state.networks.borrow_and_update().clone();
+                state.protected.and(&networks)
+            };
+            state.kernel.allow(&allowed)?;
+            self.lift(&mut state, now);
+        }
+        Ok(())
+    }
+
+    /// Says to the kernel that the daemon lives.
+    ///
+    /// # Errors
+    /// If it is not written.
+    pub fn beat(&self) -> Result<(), MapError> {
+        self.locked().kernel.beat()
+    }
+
+    /// How often verdicts were changed beside the daemon.
+    ///
+    /// # Errors
+    /// If it can't be read.
+    pub fn changes(&self) -> Result<u64, MapError> {
+        self.locked().kernel.changes()
+    }
+
+    /// Packets by what became of them, since the maps were made.
+    ///
+    /// # Errors
+    /// If they can't be read.
+    pub fn counts(&self) -> Result<Vec<(XdpOutcome, u64)>, MapError> {
+        self.locked().kernel.counts()
+    }
+
+    /// How many verdicts hold.
+    pub fn len(&self) -> usize {
+        self.locked().live.len()
+    }
+
+    /// Whether none holds.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The lines that the log has yet to get, and how many of them there was no room for.
+    pub fn take_lines(&self) -> (Vec<String>, u64) {
+        let mut state = self.locked();
+        let missing = std::mem::take(&mut state.lines_missing);
+        (std::mem::take(&mut state.lines), missing)
+    }
+
+    fn locked(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether verdicts on this network have effect. What a person or a list says does so as a whole;
+    /// of the scorer's, those on a stable share of sources.
+    fn mode(&self, verdict: &Verdict) -> Mode {
+        let told = matches!(verdict.by, By::Cli | By::List);
+        if self.policy.mode == Mode::Observe || told || self.policy.percent >= 100 {
+            return self.policy.mode;
+        }
+        let hash = blake3::hash(verdict.network.addr().to_string().as_bytes());
+        let place = u16::from_le_bytes([hash.as_bytes()[0], hash.as_bytes()[1]]) % 100;
+        if place < self.policy.percent.into() { Mode::Enforce } else { Mode::Observe }
+    }
+
+    /// Ends what is due. A person's command leaves that to the daemon, and to the kernel, which looks at
+    /// the time itself.
+    fn expire(&self, state: &mut State, now: Timestamp) {
+        if self.user.is_some() {
+            return;
+        }
+        while let Some((at, network)) = state.due.first().copied().filter(|(at, _)| *at <= now) {
+            self.end(state, network, at, Why::Expired);
+        }
+    }
+
+    fn lift(&self, state: &mut State, now: Timestamp) {
+        let lifted: Vec<_> = state
+            .live
+            .keys()
+            .copied()
+            .filter(|network| state.refusal(*network).is_some())
+            .collect();
+        for network in lifted {
+            self.end(state, network, now, Why::Allowed);
+        }
+    }
+
+    /// Ends a verdict, in the kernel too, with the counts it has there.
+    fn end(&self, state: &mut State, network: IpNet, at: Timestamp, why: Why) -> Option<Entry> {
+        state.recount(network);
+        let entry = state.take(network)?.ended(at, why);
+        if let Err(error) = state.kernel.remove(network) {
+            // It ends by its deadline, if it has one.
+            tracing::error!(%network, %error, "a verdict that has ended could not be removed");
+        }
+        let change = match why {
+            Why::Expired => Change::Expired,
+            Why::Removed => Change::Removed,
+            Why::Allowed => Change::Allowed,
+        };
+        self.write(state, change, &entry, at);
+        state.remember(entry.clone());
+        Some(entry)
+    }
+
+    fn write(&self, state: &mut State, change: Change, entry: &Entry, now: Timestamp) {
+        if self.user.is_some() {
+            // Without it the daemon sees the change when it looks through its maps.
+            if let Err(error) = state.kernel.changed() {
+                tracing::warn!(%error, "the daemon can't be told of the change");
+            }
+        }
+        if state.lines.len() >= MAX_LINES {
+            state.lines_missing += 1;
+            return;
+        }
+        state.lines.push(log::line(change, &self.source, entry, self.user.as_deref(), now));
+    }
+}
+
+impl Store for GateStore {
+    fn apply(&self, verdict: Verdict, now: Timestamp) -> Answer {
+        let mut state = self.locked();
+        self.expire(&mut state, now);
+        let network = verdict.network.trunc();
+        if let Some(refusal) = state.refusal(network) {
+            return Answer::Refused(refusal);
+        }
+        state.recount(network);
+        let before = state.live.get(&network).map(|entry| (entry.packets, entry.bytes));
+        if before.is_none() && state.live.len() >= self.policy.max {
+            return Answer::Refused(Refusal::Full { max: self.policy.max });
+        }
+        let mode = self.mode(&verdict);
+        let ends_in = verdict.ttl;
+        let mut entry = Entry::new(Verdict { network, ..verdict }, mode, now);
+        (entry.packets, entry.bytes) = before.unwrap_or_default();
+        if let Err(error) = state.put_in_kernel(network, &Held::of(&entry), ends_in) {
+            return Answer::Refused(match error {
+                MapError::Full => Refusal::Full { max: state.live.len() },
+                error => Refusal::Failed(error.to_string()),
+            });
+        }
+        self.write(&mut state, Change::Applied, &entry, now);
+        state.take(network);
+        state.put(entry);
+        Answer::Applied(mode)
+    }
+
+    fn remove(&self, network: IpNet, now: Timestamp) -> Option<Entry> {
+        let mut state = self.locked();
+        self.expire(&mut state, now);
+        self.end(&mut state, network.trunc(), now, Why::Removed)
+    }
+
+    fn list(&self, now: Timestamp) -> Vec<Entry> {
+        let mut state = self.locked();
+        self.expire(&mut state, now);
+        state.recount_all();
+        let holds = |entry: &&Entry| entry.deadline().is_none_or(|end| end > now);
+        state.live.values().filter(holds).cloned().collect()
+    }
+
+    fn explain(&self, address: IpAddr, now: Timestamp) -> Vec<Entry> {
+        let mut state = self.locked();
+        self.expire(&mut state, now);
+        let whole = IpNet::from(address);
+        let networks: Vec<_> = std::iter::successors(Some(whole), IpNet::supernet).collect();
+        networks
+            .into_iter()
+            .filter_map(|network| {
+                state.recount(network);
+                state.live.get(&network).or_else(|| state.ended.get(&network)).cloned()
+            })
+            .collect()
+    }
+}
+
+// === impl State ===
+
+impl State {
+    fn refusal(&self, network: IpNet) -> Option<Refusal> {
+        self.protected.refusal(network, &self.networks.borrow())
+    }
+
+    /// Once more if the program was at the same place at this moment.
+    fn put_in_kernel(
+        &mut self,
+        network: IpNet,
+        held: &Held,
+        ends_in: Option<Duration>,
+    ) -> Result<(), MapError> {
+        match self.kernel.put(network, held, ends_in) {
+            Err(MapError::Busy) => self.kernel.put(network, held, ends_in),
+            put => put,
+        }
+    }
+
+    /// The counts that the kernel has of a verdict.
+    fn recount(&mut self, network: IpNet) {
+        let Some(entry) = self.live.get_mut(&network) else { return };
+        if let Ok(Some(held)) = self.kernel.get(network) {
+            (entry.packets, entry.bytes) = (held.packets, held.bytes);
+        }
+    }
+
+    fn recount_all(&mut self) {
+        let Ok(all) = self.kernel.all() else { return };
+        for (network, held) in all {
+            if let Some(entry) = self.live.get_mut(&network) {
+                (entry.packets, entry.bytes) = (held.packets, held.bytes);
+            }
+        }
+    }
+
+    fn put(&mut self, entry: Entry) {
+        let network = entry.verdict.network;
+        self.due.extend(entry.deadline().map(|at| (at, network)));
+        self.live.insert(network, entry);
+        self.forget(network);
+    }
+
+    fn take(&mut self, network: IpNet) -> Option<Entry> {
+        let entry = self.live.remove(&network)?;
+        if let Some(at) = entry.deadline() {
+            self.due.remove(&(at, network));
+        }
+        Some(entry)
+    }
+
+    /// Keeps one that has ended.
+    fn remember(&mut self, entry: Entry) {
+        let network = entry.verdict.network;
+        let at = entry.ended.map_or(entry.since, |ended| ended.at);
+        self.forget(network);
+        self.oldest.insert((at, network));
+        self.ended.insert(network, entry);
+        if self.oldest.len() > MAX_ENDED
+            && let Some((_, oldest)) = self.oldest.pop_first()
+        {
+            self.ended.remove(&oldest);
+        }
+    }
+
+    fn forget(&mut self, network: IpNet) {
+        if let Some(entry) = self.ended.remove(&network) {
+            let at = entry.ended.map_or(entry.since, |ended| ended.at);
+            self.oldest.remove(&(at, network));
+        }
+    }
+}

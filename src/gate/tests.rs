@@ -1,0 +1,397 @@
+//! The store over maps in memory, which fail when they are told to.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::IpAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use ipnet::IpNet;
+use tokio::sync::watch;
+
+use super::{GateStore, Held, Kernel, MapError, Policy, Protected, log::VerdictLog};
+use crate::{
+    host::Facts,
+    metrics::XdpOutcome,
+    networks::{Entry as Listed, NetworkMap, Networks},
+    record::{Id, Timestamp},
+    verdict::{Action, Answer, By, Mode, Refusal, Scope, Store, Verdict, Why},
+};
+
+/// What the maps hold, shared with the test.
+#[derive(Debug, Default)]
+struct Memory {
+    held: BTreeMap<IpNet, (Held, Option<Duration>)>,
+    allowed: Vec<IpNet>,
+    changes: u64,
+    /// What the next writes answer.
+    refuses: VecDeque<MapError>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Maps(Arc<Mutex<Memory>>);
+
+impl Kernel for Maps {
+    fn put(
+        &mut self,
+        network: IpNet,
+        held: &Held,
+        ends_in: Option<Duration>,
+    ) -> Result<(), MapError> {
+        let mut memory = self.0.lock().unwrap();
+        if let Some(refuses) = memory.refuses.pop_front() {
+            return Err(refuses);
+        }
+        memory.held.insert(network, (*held, ends_in));
+        Ok(())
+    }
+
+    fn get(&mut self, network: IpNet) -> Result<Option<Held>, MapError> {
+        Ok(self.0.lock().unwrap().held.get(&network).map(|(held, _)| *held))
+    }
+
+    fn remove(&mut self, network: IpNet) -> Result<(), MapError> {
+        self.0.lock().unwrap().held.remove(&network);
+        Ok(())
+    }
+
+    fn all(&mut self) -> Result<Vec<(IpNet, Held)>, MapError> {
+        let memory = self.0.lock().unwrap();
+        Ok(memory.held.iter().map(|(network, (held, _))| (*network, *held)).collect())
+    }
+
+    fn allow(&mut self, networks: &[IpNet]) -> Result<(), MapError> {
+        self.0.lock().unwrap().allowed = networks.to_vec();
+        Ok(())
+    }
+
+    fn beat(&mut self) -> Result<(), MapError> {
+        Ok(())
+    }
+
+    fn changes(&mut self) -> Result<u64, MapError> {
+        Ok(self.0.lock().unwrap().changes)
+    }
+
+    fn changed(&mut self) -> Result<(), MapError> {
+        self.0.lock().unwrap().changes += 1;
+        Ok(())
+    }
+
+    fn counts(&mut self) -> Result<Vec<(XdpOutcome, u64)>, MapError> {
+        Ok(Vec::new())
+    }
+}
+
+/// A store and the maps below it.
+struct Bench {
+    maps: Maps,
+    store: GateStore,
+    networks: watch::Sender<Arc<Networks>>,
+}
+
+const ENFORCE: Policy = Policy { mode: Mode::Enforce, percent: 100, max: 100 };
+
+impl Bench {
+    fn new(policy: Policy) -> Self {
+        Self::over(Maps::default(), policy, None)
+    }
+
+    fn over(maps: Maps, policy: Policy, user: Option<&str>) -> Self {
+        let (networks, watched) = watch::channel(Arc::new(Networks::default()));
+        let store = GateStore::new("gate", Box::new(maps.clone()), policy, watched, user);
+        let facts = Facts {
+            addresses: vec![address("192.0.2.1"), address("2001:db8::1")],
+            gateways: vec![address("192.0.2.254")],
+            resolvers: vec![address("192.0.2.53")],
+            administrators: vec![address("198.51.100.9")],
+        };
+        if user.is_some() {
+            store.respect(Protected::of(&facts));
+        } else {
+            store.protect(Protected::of(&facts), at(0)).unwrap();
+        }
+        Self { maps, store, networks }
+    }
+
+    fn allow(&self, networks: &[&str]) {
+        let entry = |text: &&str| {
+            (net(text), Listed { place: "networks.allow[0]".to_owned(), ..Listed::default() })
+        };
+        let allow = NetworkMap::new(networks.iter().map(entry));
+        self.networks.send_replace(Arc::new(Networks { allow, ..Networks::default() }));
+    }
+
+    fn held(&self) -> Vec<String> {
+        self.maps.0.lock().unwrap().held.keys().map(ToString::to_string).collect()
+    }
+
+    fn hit(&self, network: &str, packets: u64) {
+        let mut memory = self.maps.0.lock().unwrap();
+        let (held, _) = memory.held.get_mut(&net(network)).unwrap();
+        held.packets += packets;
+        held.bytes += packets * 60;
+    }
+}
+
+fn address(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn net(text: &str) -> IpNet {
+    text.parse().unwrap()
+}
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_nanos(seconds * 1_000_000_000)
+}
+
+fn verdict(network: &str, ttl_secs: Option<u64>, by: By) -> Verdict {
+    Verdict {
+        id: Id::of("verdict", "test").bytes(network.as_bytes()).finish(),
+        network: net(network),
+        action: Action::Drop,
+        scope: Scope::All,
+        port: None,
+        ttl: ttl_secs.map(Duration::from_secs),
+        score: 85,
+        offence: 1,
+        reasons: vec!["a scan".into()],
+        by,
+    }
+}
+
+fn block(network: &str) -> Verdict {
+    verdict(network, Some(60), By::Score)
+}
+
+#[test]
+fn what_is_never_blocked_is_refused_with_the_reason() {
+    let bench = Bench::new(ENFORCE);
+    bench.allow(&["203.0.113.0/24"]);
+    for (network, reason) in [
+        ("0.0.0.0/0", "every address"),
+        ("::/0", "every address"),
+        ("192.0.2.1/32", "an address of this host is 192.0.2.1"),
+        ("192.0.2.0/28", "an address of this host is 192.0.2.1"),
+        ("2001:db8::/64", "an address of this host is 2001:db8::1"),
+        ("192.0.2.254/32", "the default gateway"),
+        ("192.0.2.53/32", "a resolver"),
+        ("198.51.100.9/32", "an administrator's session"),
+        ("169.254.169.254/32", "the cloud's metadata"),
+        ("203.0.113.7/32", "is allowed (networks.allow[0])"),
+    ] {
+        let Answer::Refused(refusal) = bench.store.apply(block(network), at(1)) else {
+            panic!("{network} was blocked");
+        };
+        assert!(refusal.to_string().contains(reason), "{network}: {refusal}");
+    }
+    assert!(bench.held().is_empty());
+    assert_eq!(bench.store.apply(block("192.0.2.2/32"), at(1)), Answer::Applied(Mode::Enforce));
+    // One that is allowed in a network that is blocked passes by the kernel's own list.
+    assert_eq!(bench.store.apply(block("203.0.0.0/16"), at(1)), Answer::Applied(Mode::Enforce));
+}
+
+#[test]
+fn a_busy_map_is_tried_once_more_and_other_errors_are_told() {
+    let bench = Bench::new(ENFORCE);
+    let refuse = |errors: &[MapError]| {
+        bench.maps.0.lock().unwrap().refuses = errors.iter().cloned().collect();
+        bench.store.apply(block("203.0.113.1/32"), at(1))
+    };
+    assert_eq!(refuse(&[MapError::Busy]), Answer::Applied(Mode::Enforce));
+    let failed = |text: &str| Answer::Refused(Refusal::Failed(text.to_owned()));
+    assert_eq!(refuse(&[MapError::Busy, MapError::Busy]), failed("the map is busy"));
+    assert_eq!(refuse(&[MapError::NoMemory]), failed("the kernel has no memory"));
+    assert!(matches!(refuse(&[MapError::Full]), Answer::Refused(Refusal::Full { .. })));
+    // What held before goes on.
+    assert_eq!(bench.store.list(at(2)).len(), 1);
+}
+
+#[test]
+fn a_full_store_refuses_until_something_ends() {
+    let bench = Bench::new(Policy { max: 2, ..ENFORCE });
+    for network in ["203.0.113.1/32", "203.0.113.2/32"] {
+        assert_eq!(bench.store.apply(block(network), at(0)), Answer::Applied(Mode::Enforce));
+    }
+    let third = || bench.store.apply(block("203.0.113.3/32"), at(59));
+    assert_eq!(third(), Answer::Refused(Refusal::Full { max: 2 }));
+    let again = bench.store.apply(block("203.0.113.2/32"), at(59));
+    assert_eq!(again, Answer::Applied(Mode::Enforce), "it takes no further place");
+    let later = bench.store.apply(block("203.0.113.3/32"), at(60));
+    assert_eq!(later, Answer::Applied(Mode::Enforce));
+    assert_eq!(bench.held(), ["203.0.113.2/32", "203.0.113.3/32"]);
+}
+
+#[test]
+fn a_renewed_verdict_keeps_what_it_has_met_and_an_ended_one_says_it() {
+    let bench = Bench::new(ENFORCE);
+    assert_eq!(bench.store.apply(block("203.0.113.1/32"), at(0)), Answer::Applied(Mode::Enforce));
+    bench.hit("203.0.113.1/32", 5);
+    assert_eq!(bench.store.apply(block("203.0.113.1/32"), at(50)), Answer::Applied(Mode::Enforce));
+    bench.hit("203.0.113.1/32", 2);
+    let listed = bench.store.list(at(51));
+    assert_eq!((listed[0].packets, listed[0].bytes), (7, 420));
+    assert!(bench.store.list(at(110)).is_empty());
+    let explained = bench.store.explain(address("203.0.113.1"), at(200));
+    let ended = explained[0].ended.unwrap();
+    assert_eq!((explained[0].packets, ended.why, ended.at), (7, Why::Expired, at(110)));
+    let (lines, missing) = bench.store.take_lines();
+    assert_eq!((lines.len(), missing), (3, 0));
+    assert!(lines[2].contains(r#""change":"expired""#), "{}", lines[2]);
+    assert!(lines[2].contains(r#""packets":7"#), "{}", lines[2]);
+}
+
+#[test]
+fn an_allow_entry_lifts_what_it_covers_at_once() {
+    let bench = Bench::new(ENFORCE);
+    for network in ["203.0.113.1/32", "203.0.113.2/32", "198.51.100.1/32"] {
+        assert_eq!(bench.store.apply(block(network), at(0)), Answer::Applied(Mode::Enforce));
+    }
+    bench.allow(&["203.0.113.0/24"]);
+    bench.store.tend(at(1)).unwrap();
+    assert_eq!(bench.held(), ["198.51.100.1/32"]);
+    assert!(bench.maps.0.lock().unwrap().allowed.contains(&net("203.0.113.0/24")));
+    let explained = bench.store.explain(address("203.0.113.1"), at(2));
+    assert_eq!(explained[0].ended.unwrap().why, Why::Allowed);
+    // So does a fact about this host.
+    let facts = Facts { gateways: vec![address("198.51.100.1")], ..Facts::default() };
+    bench.store.protect(Protected::of(&facts), at(3)).unwrap();
+    assert!(bench.held().is_empty());
+}
+
+#[test]
+fn a_share_of_sources_is_enforced_the_same_ones_each_time() {
+    let modes = |percent| {
+        let bench = Bench::new(Policy { percent, max: 1000, ..ENFORCE });
+        let mode =
+            |last: u32| match bench.store.apply(block(&format!("203.0.113.{last}/32")), at(0)) {
+                Answer::Applied(mode) => mode == Mode::Enforce,
+                Answer::Refused(refusal) => panic!("{refusal}"),
+            };
+        (0..250).map(mode).collect::<Vec<_>>()
+    };
+    let (ten, fifty) = (modes(10), modes(50));
+    assert_eq!(ten, modes(10));
+    let count = |modes: &[bool]| modes.iter().filter(|enforced| **enforced).count();
+    assert!((10..45).contains(&count(&ten)), "{}", count(&ten));
+    assert!((100..150).contains(&count(&fifty)), "{}", count(&fifty));
+    assert!(ten.iter().zip(&fifty).all(|(ten, fifty)| !ten || *fifty), "more are added, none left");
+    assert!(modes(100).iter().all(|enforced| *enforced));
+    // A person means all of it.
+    let bench = Bench::new(Policy { percent: 1, ..ENFORCE });
+    let told = bench.store.apply(verdict("203.0.113.9/32", None, By::Cli), at(0));
+    assert_eq!(told, Answer::Applied(Mode::Enforce));
+}
+
+#[test]
+fn observe_never_arms_enforce() {
+    let bench = Bench::new(Policy { mode: Mode::Observe, ..ENFORCE });
+    for by in [By::Score, By::Cli, By::List] {
+        let answer = bench.store.apply(verdict("203.0.113.1/32", None, by), at(0));
+        assert_eq!(answer, Answer::Applied(Mode::Observe));
+    }
+    // What was observed is not put back by a gate that enforces.
+    let folder = tempfile::tempdir().unwrap();
+    let log = VerdictLog::new(folder.path());
+    log.append(&bench.store.take_lines().0).unwrap();
+    let enforcing = Bench::new(ENFORCE);
+    assert_eq!(enforcing.store.adopt(log.read("gate"), true, at(1)).unwrap(), (0, 0));
+    assert!(enforcing.held().is_empty());
+}
+
+#[test]
+fn after_a_reboot_verdicts_of_people_and_lists_are_put_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = VerdictLog::new(folder.path());
+    let before = Bench::new(ENFORCE);
+    for verdict in [
+        verdict("203.0.113.1/32", None, By::Cli),
+        verdict("203.0.113.2/32", Some(100), By::List),
+        verdict("203.0.113.3/32", Some(10), By::Cli),
+        verdict("203.0.113.4/32", None, By::Score),
+        verdict("203.0.113.5/32", None, By::Cli),
+        verdict("192.0.2.77/32", None, By::Cli),
+    ] {
+        assert_eq!(before.store.apply(verdict, at(0)), Answer::Applied(Mode::Enforce));
+    }
+    before.store.remove(net("203.0.113.5/32"), at(1)).unwrap();
+    log.append(&before.store.take_lines().0).unwrap();
+    let after = Bench::new(ENFORCE);
+    after.allow(&["192.0.2.64/26"]);
+    assert_eq!(after.store.adopt(log.read("gate"), true, at(50)).unwrap(), (0, 2));
+    assert_eq!(after.held(), ["203.0.113.1/32", "203.0.113.2/32"]);
+    let left = after.maps.0.lock().unwrap().held[&net("203.0.113.2/32")].1;
+    assert_eq!(left, Some(Duration::from_secs(50)), "no longer than it had");
+    assert!(log.read("another").is_empty());
+}
+
+#[test]
+fn after_a_restart_verdicts_have_their_reasons_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = VerdictLog::new(folder.path());
+    let before = Bench::new(ENFORCE);
+    assert_eq!(before.store.apply(block("203.0.113.1/32"), at(0)), Answer::Applied(Mode::Enforce));
+    before.hit("203.0.113.1/32", 3);
+    log.append(&before.store.take_lines().0).unwrap();
+    let after = Bench::over(before.maps.clone(), ENFORCE, None);
+    assert_eq!(after.store.adopt(log.read("gate"), true, at(5)).unwrap(), (1, 0));
+    let listed = after.store.list(at(6));
+    assert_eq!(&*listed[0].verdict.reasons[0], "a scan");
+    assert_eq!((listed[0].packets, listed[0].verdict.offence), (3, 1));
+    assert!(after.store.list(at(60)).is_empty(), "it ends when it would have");
+}
+
+#[test]
+fn a_person_s_command_is_seen_by_the_daemon_and_ends_nothing_by_itself() {
+    let daemon = Bench::new(ENFORCE);
+    let command = Bench::over(daemon.maps.clone(), ENFORCE, Some("alice"));
+    assert_eq!(daemon.store.changes().unwrap(), 0);
+    let added = command.store.apply(verdict("203.0.113.1/32", Some(10), By::Cli), at(0));
+    assert_eq!(added, Answer::Applied(Mode::Enforce));
+    assert_eq!(daemon.store.changes().unwrap(), 1);
+    let (lines, _) = command.store.take_lines();
+    assert!(lines[0].contains(r#""user":"alice""#), "{}", lines[0]);
+    daemon.store.adopt(Vec::new(), false, at(1)).unwrap();
+    assert_eq!(daemon.store.list(at(2)).len(), 1);
+    assert!(command.store.list(at(11)).is_empty(), "its time is over");
+    assert_eq!(command.held().len(), 1, "the daemon ends it");
+    daemon.store.tend(at(11)).unwrap();
+    assert!(daemon.held().is_empty());
+}
+
+#[test]
+fn a_torn_or_foreign_line_of_the_log_is_skipped() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = VerdictLog::new(folder.path());
+    let bench = Bench::new(ENFORCE);
+    assert_eq!(bench.store.apply(block("203.0.113.1/32"), at(0)), Answer::Applied(Mode::Enforce));
+    let (lines, _) = bench.store.take_lines();
+    let endless = format!("\"{}\"", "x".repeat(200_000));
+    let torn: String = lines[0].chars().take(40).collect();
+    let bad = ["", "{}", "\u{0}", &endless, "[1]", &torn].map(str::to_owned);
+    log.append(&bad).unwrap();
+    log.append(&lines).unwrap();
+    log.append(&bad).unwrap();
+    assert_eq!(log.read("gate").len(), 1);
+}
+
+#[test]
+fn a_log_that_has_grown_is_rotated_and_four_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = VerdictLog::new(folder.path());
+    let large = "x".repeat(16 << 20);
+    for round in 0..7 {
+        log.append(&[format!("{round}{large}")]).unwrap();
+    }
+    let mut names: Vec<_> = std::fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort_unstable();
+    let expected = ["", ".1", ".2", ".3", ".4"].map(|end| format!("verdicts.ndjson{end}"));
+    assert_eq!(names, expected);
+    let first = |name: &str| std::fs::read(folder.path().join(name)).unwrap()[0];
+    assert_eq!((first("verdicts.ndjson"), first("verdicts.ndjson.4")), (b'6', b'2'));
+}

@@ -1,0 +1,56 @@
+//! What is known of this host: its addresses, its way out, its resolvers, and who manages it. From the
+//! network namespace that we run in.
+//!
+//! Data passes: files of procfs and `/etc/resolv.conf` → [`Facts`]; a netlink socket ([`Changes`]) tells
+//! when to look again.
+//!
+//! Sources: `proc_net(5)`, resolv.conf(5); `net/ipv4/fib_trie.c` and `net/ipv6/route.c` of Linux for the
+//! formats; rtnetlink(7).
+
+mod changes;
+mod files;
+mod sessions;
+
+use std::{fs, net::IpAddr};
+
+pub use self::{changes::Changes, sessions::Sessions};
+
+/// What is known of this host, each list sorted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Its own addresses.
+    pub addresses: Vec<IpAddr>,
+    /// The gateways of its default routes.
+    pub gateways: Vec<IpAddr>,
+    /// Its resolvers.
+    pub resolvers: Vec<IpAddr>,
+    /// The other ends of sessions of administrators; see [`Sessions`].
+    pub administrators: Vec<IpAddr>,
+}
+
+// === impl Facts ===
+
+impl Facts {
+    /// Reads them, but for the administrators. What can't be read is left out: it is what an older kernel,
+    /// or one without IPv6, does not have.
+    pub fn read() -> Self {
+        let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+        let mut addresses = files::local4(&read("/proc/self/net/fib_trie"));
+        addresses.extend(files::local6(&read("/proc/self/net/if_inet6")));
+        let mut gateways = files::gateways4(&read("/proc/self/net/route"));
+        gateways.extend(files::gateways6(&read("/proc/self/net/ipv6_route")));
+        let resolvers = files::resolvers(&read("/etc/resolv.conf"));
+        Self {
+            addresses: sorted(addresses),
+            gateways: sorted(gateways),
+            resolvers: sorted(resolvers),
+            administrators: Vec::new(),
+        }
+    }
+}
+
+fn sorted(mut addresses: Vec<IpAddr>) -> Vec<IpAddr> {
+    addresses.sort_unstable();
+    addresses.dedup();
+    addresses
+}

@@ -1,0 +1,156 @@
+//! Loads the program and makes the store, while the pipeline is built. Nothing is attached yet.
+
+use std::sync::Arc;
+
+use rustix::net::{AddressFamily, SocketType, netdevice::name_to_index, socket};
+use tidegate_ebpf::{Error as Refused, Gate, Wanted, layout::Settings, pins::Pins};
+use tracing::info;
+
+use super::{Attach, Config, FirewallMode, OnDaemonDeath, lists, runner::Runner};
+use crate::{
+    component::{Component, Context, Error, Problem, with_causes},
+    gate::{GateStore, Pinned, Policy, Protected, log::VerdictLog},
+    host::Facts,
+    verdict::Store,
+};
+
+/// How many may be drawn ahead, in seconds of the rate.
+const BURST_SECS: u64 = 5;
+const SECOND_NS: u64 = 1_000_000_000;
+/// Networks with a verdict, and entries of the kernel's allow list.
+const MAX_NETWORKS: u32 = 16_384;
+
+/// What this machine lacks.
+pub(super) fn environment(config: &Config) -> Vec<Problem> {
+    match interface(&config.interface) {
+        Some(_) => Vec::new(),
+        None => {
+            vec![Problem::new("interface", format!("there is no interface `{}`", config.interface))]
+        }
+    }
+}
+
+/// The interface's index in our network namespace.
+pub(super) fn interface(name: &str) -> Option<u32> {
+    let socket = socket(AddressFamily::INET, SocketType::DGRAM, None).ok()?;
+    name_to_index(&socket, name).ok()
+}
+
+/// Loads the program with its maps, takes over the verdicts in them, and makes the store.
+pub(super) fn build(config: &Config, context: &Context) -> Result<Component, Error> {
+    let firewall = &config.firewall;
+    let networks = context.networks.borrow().clone();
+    if firewall.mode == FirewallMode::Enforce
+        && networks.allow.is_empty()
+        && !firewall.allow_empty_allowlist
+    {
+        let message = "the firewall enforces, and nobody is on the allow list";
+        return Err(Error::configuration(message).hint(
+            "name those who must get in whatever happens in `networks.allow`, or say \
+             `firewall.allow_empty_allowlist: true`",
+        ));
+    }
+    let Some(interface) = interface(&config.interface) else {
+        return Err(Error::configuration(format!("there is no interface `{}`", config.interface)));
+    };
+    let pins = Pins::of(context.meter.id());
+    if !config.persist {
+        pins.detach().map_err(|error| explained(error, config))?;
+    }
+    let loaded = Gate::load(&settings(config), Some(pins.clone()));
+    let mut gate = loaded.map_err(|error| explained(error, config))?;
+    let maps = gate.take_maps().map_err(|error| explained(error, config))?;
+    let policy = Policy {
+        mode: firewall.mode.mode(),
+        percent: firewall.percent,
+        max: firewall.max_blocks as usize,
+    };
+    let kernel = Box::new(Pinned(maps));
+    let store = GateStore::new(context.meter.id(), kernel, policy, context.networks.clone(), None);
+    let log = VerdictLog::new(&context.data_dir);
+    let now = context.clock.now(None);
+    let failed = |error| Error::failure("the gate's maps can't be used").because(error);
+    let facts = Facts::read();
+    store.protect(Protected::of(&facts), now).map_err(failed)?;
+    let logged = log.read(context.meter.id());
+    let (found, back) = store.adopt(logged, config.persist, now).map_err(failed)?;
+    if found + back > 0 {
+        info!(found, put_back = back, "verdicts of an earlier run hold on");
+    }
+    lists::follow(&store, &firewall.block_files, now);
+    store.beat().map_err(failed)?;
+    let store = Arc::new(store);
+    let runner = Runner {
+        config: config.clone(),
+        interface,
+        gate,
+        pins,
+        store: Arc::clone(&store),
+        log,
+        facts,
+        context: context.clone(),
+    };
+    let offered: Arc<dyn Store> = store;
+    Ok(Component::source_with_store(runner, offered))
+}
+
+/// The limits that the program is loaded with.
+fn settings(config: &Config) -> Settings {
+    let firewall = &config.firewall;
+    let fail_open_ns = match config.on_daemon_death {
+        OnDaemonDeath::Pass => config.fail_open_secs * SECOND_NS,
+        OnDaemonDeath::Keep => 0,
+    };
+    Settings {
+        enforce: firewall.mode == FirewallMode::Enforce,
+        fail_open_ns,
+        new_interval_ns: SECOND_NS / u64::from(firewall.limit_new_per_sec),
+        new_burst_ns: BURST_SECS * SECOND_NS,
+        all_interval_ns: SECOND_NS / u64::from(firewall.limit_packets_per_sec),
+        all_burst_ns: BURST_SECS * SECOND_NS,
+        max_blocks: firewall.max_blocks,
+        max_networks: MAX_NETWORKS,
+        max_allowed: MAX_NETWORKS,
+    }
+}
+
+/// How the program is to be attached.
+pub(super) fn wanted(attach: Attach) -> Wanted {
+    match attach {
+        Attach::Auto => Wanted::Auto,
+        Attach::Native => Wanted::Native,
+        Attach::Skb => Wanted::Skb,
+    }
+}
+
+/// What the kernel refused, and how to mend it.
+pub(super) fn explained(error: Refused, config: &Config) -> Error {
+    let interface = &config.interface;
+    let hint = match &error {
+        Refused::NoFileSystem(path) => {
+            format!("mount one: `mount -t bpf bpf {}`", path.display())
+        }
+        Refused::Occupied => format!(
+            "`ip link show dev {interface}` names it by its id, `bpftool prog show id ID` by its \
+             name: Cilium, xdp-filter, or another Tidegate, which `tidegate gate status` lists"
+        ),
+        Refused::NotNative => "write `attach: skb`, or `auto`".to_owned(),
+        Refused::MtuTooLarge => format!(
+            "frames in several pieces need Linux 5.18 and a driver that can: lower the MTU (`ip \
+             link set {interface} mtu 1500`), or write `attach: skb`"
+        ),
+        Refused::Layout { path, .. } => format!(
+            "something else made it: remove {} (no verdict is lost that the log knows)",
+            path.display()
+        ),
+        Refused::Load(_) => "it takes Linux 5.15 or newer, and root or CAP_BPF, CAP_NET_ADMIN and \
+             CAP_PERFMON"
+            .to_owned(),
+        Refused::Pin { .. } => "give the user that runs tidegate the folder /sys/fs/bpf/tidegate \
+             (config/systemd/tidegate.service does)"
+            .to_owned(),
+        _ => return Error::configuration("the gate can't be opened").because(error),
+    };
+    let message = format!("the gate on {interface} can't be opened: {}", with_causes(&error));
+    Error::configuration(message).hint(hint)
+}

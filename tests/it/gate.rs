@@ -1,0 +1,13 @@
+//! The gate: its program by single packets (`BPF_PROG_TEST_RUN`), against the reference decoder.
+
+mod live;
+mod made;
+mod reference;
+mod verdicts;
+
+use crate::harness::Case;
+
+/// The gate's cases.
+pub(crate) fn cases() -> Vec<Case> {
+    [live::cases(), reference::cases(), verdicts::cases()].into_iter().flatten().collect()
+}

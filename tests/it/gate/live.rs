@@ -1,0 +1,581 @@
+//! The gate on a wire: real sockets, the command line, a daemon that is killed. What gets through is judged
+//! by sockets and by tcpdump on the protected side, and the gate's own counts are compared with that.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
+    path::{Path, PathBuf},
+    process::{Child, Stdio},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use libtest_mimic::Failed;
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::harness::{
+    Case, Outcome, Scene, config,
+    netns::{INTERFACE, Wire},
+    poll::{self, SOON},
+    process::output,
+    tidegate::{Ended, Running, Tidegate},
+};
+
+const NEAR: &str = "10.77.0.1";
+const BAD: &str = "10.77.0.2";
+const GOOD: &str = "10.77.0.3";
+const PORT: u16 = 7000;
+
+pub(crate) fn cases() -> Vec<Case> {
+    vec![
+        Case::with(a_blocked_source_is_cut_off_an_open_session_included, "native", "native")
+            .needs_root(),
+        Case::with(a_blocked_source_is_cut_off_an_open_session_included, "skb", "skb").needs_root(),
+        Case::new(a_verdict_with_a_ttl_ends_and_the_source_is_back).needs_root(),
+        Case::new(observe_lets_everything_through_and_counts).needs_root(),
+        Case::new(a_killed_daemon_leaves_verdicts_until_the_gate_fails_open).needs_root(),
+        Case::new(a_restart_takes_program_and_verdicts_over).needs_root(),
+        Case::new(a_start_without_persist_leaves_nothing_behind).needs_root(),
+        Case::new(detach_leaves_no_program_no_map_and_no_pin).needs_root(),
+        Case::new(what_must_not_be_blocked_is_refused_on_the_command_line).needs_root(),
+        Case::new(a_gate_that_can_t_start_says_why).needs_root(),
+        Case::new(lists_are_followed_on_sighup_and_health_tells_of_the_gate).needs_root(),
+    ]
+}
+
+/// A wire with a gate on its near side.
+struct Site<'a> {
+    scene: &'a Scene,
+    wire: Wire,
+    id: String,
+    config: PathBuf,
+}
+
+// === impl Site ===
+
+impl<'a> Site<'a> {
+    /// Lays the wire and writes the config: `keys` of the source, `firewall` of its firewall, `rest` of the
+    /// whole.
+    fn new(scene: &'a Scene, keys: &str, firewall: &str, rest: &str) -> Result<Self, Failed> {
+        static SITES: AtomicU32 = AtomicU32::new(0);
+        bpf_file_system()?;
+        let wire = Wire::lay()?;
+        wire.near.run("ip", &["address", "add", &format!("{NEAR}/24"), "dev", INTERFACE])?;
+        for address in [BAD, GOOD] {
+            wire.far.run("ip", &["address", "add", &format!("{address}/24"), "dev", INTERFACE])?;
+        }
+        // Native XDP on one end wants the other to take what it redirects and passes.
+        wire.far.run("ethtool", &["-K", INTERFACE, "gro", "on"])?;
+        let number = SITES.fetch_add(1, Ordering::Relaxed);
+        let id = format!("gate-{}-{number}", std::process::id());
+        let text = format!(
+            "data_dir: {data}\napi: {{ address: \"127.0.0.1:{api}\" }}\n{rest}\nsources:\n  {id}:\n    \
+             type: xdp\n    interface: {INTERFACE}\n    report: none\n    {keys}\n    firewall: {{ \
+             {firewall} }}\n  self: {{ type: health }}\nsinks:\n  out: {{ type: file, inputs: [self], \
+             path: {out} }}\n",
+            data = scene.path("data").display(),
+            api = config::API_PORT,
+            out = scene.path("health.ndjson").display(),
+        );
+        let config = scene.write("gate.yaml", text);
+        Ok(Self { scene, wire, id, config })
+    }
+
+    /// One that enforces.
+    fn enforcing(scene: &'a Scene, keys: &str) -> Result<Self, Failed> {
+        Self::new(scene, keys, "mode: enforce, allow_empty_allowlist: true", "")
+    }
+
+    fn command(&self, arguments: &[&str]) -> Tidegate {
+        Tidegate::entered(self.scene, &self.wire.near, arguments)
+    }
+
+    /// Starts the daemon, and waits until the gate is attached.
+    fn start(&self) -> Result<Running, Failed> {
+        let config = self.config.display().to_string();
+        let mut running = self.command(&["run", "-c", &config]).start()?;
+        poll::until_true("the gate to be attached", SOON, || {
+            running.stderr().contains("the gate never blocks") || running.still_runs().is_err()
+        })?;
+        running.still_runs()?;
+        Ok(running)
+    }
+
+    /// `tidegate verdicts …` on this gate.
+    fn verdicts(&self, arguments: &[&str]) -> Result<Ended, Failed> {
+        let data = self.scene.path("data").display().to_string();
+        let place = ["--source", &self.id, "--data-dir", &data];
+        self.command(&[&["verdicts"], arguments, &place].concat()).run()
+    }
+
+    fn add(&self, address: &str, more: &[&str]) -> Result<(), Failed> {
+        self.verdicts(&[&["add", address], more].concat())?.expect(0)?;
+        Ok(())
+    }
+
+    fn list(&self) -> Result<Vec<Value>, Failed> {
+        let listed = self.verdicts(&["list", "--json"])?.expect(0)?;
+        Ok(listed.stdout.lines().map(serde_json::from_str).collect::<Result<_, _>>()?)
+    }
+
+    fn packets(&self, address: &str) -> Result<u64, Failed> {
+        let listed = self.list()?;
+        let entry = listed.iter().find(|entry| entry["address"] == address);
+        Ok(entry.and_then(|entry| entry["packets"].as_u64()).unwrap_or(0))
+    }
+
+    /// What tells whether the gate's program is on the interface.
+    fn has_program(&self) -> Result<bool, Failed> {
+        let shown = output(self.wire.near.entered("ip").args(["link", "show", "dev", INTERFACE]))?;
+        Ok(shown.contains("xdp"))
+    }
+
+    fn pins(&self) -> PathBuf {
+        Path::new("/sys/fs/bpf/tidegate").join(&self.id)
+    }
+
+    /// A server for datagrams on the near side, that waits for none.
+    fn server(&self) -> Result<UdpSocket, Failed> {
+        let server = self.wire.near.inside(|| UdpSocket::bind((NEAR, PORT)))??;
+        server.set_nonblocking(true)?;
+        Ok(server)
+    }
+
+    fn client(&self, address: &str) -> Result<UdpSocket, Failed> {
+        let bound = format!("{address}:0");
+        let client = self.wire.far.inside(|| UdpSocket::bind(bound))??;
+        client.connect((NEAR, PORT))?;
+        Ok(client)
+    }
+}
+
+impl Drop for Site<'_> {
+    fn drop(&mut self) {
+        if let Err(failed) = self.command(&["gate", "detach", "--source", &self.id]).run() {
+            eprintln!("{} is left over: {:?}", self.id, failed.message());
+        }
+    }
+}
+
+/// Makes sure that there is a BPF file system: a container, or a machine without systemd, has none.
+fn bpf_file_system() -> Outcome {
+    static MOUNTING: Mutex<()> = Mutex::new(());
+    let _mounting = MOUNTING.lock().unwrap_or_else(PoisonError::into_inner);
+    let mounts = fs::read_to_string("/proc/self/mounts")?;
+    if !mounts.lines().any(|line| line.contains(" /sys/fs/bpf bpf ")) {
+        output(std::process::Command::new("mount").args(["-t", "bpf", "bpf", "/sys/fs/bpf"]))?;
+    }
+    Ok(())
+}
+
+/// All that the server got so far: who sent it.
+fn received(server: &UdpSocket) -> Vec<String> {
+    let mut from = Vec::new();
+    let mut buffer = [0; 64];
+    while let Ok((_, sender)) = server.recv_from(&mut buffer) {
+        from.push(sender.ip().to_string());
+    }
+    from
+}
+
+/// Sends from both until the good one has come through; answers whether a bad one has.
+fn gets_through(server: &UdpSocket, bad: &UdpSocket, good: &UdpSocket) -> Result<bool, Failed> {
+    received(server);
+    for _ in 0..10 {
+        bad.send(b"bad")?;
+    }
+    let mut from = Vec::new();
+    poll::until_true("a datagram of the good client", SOON, || {
+        good.send(b"good").unwrap_or_default();
+        from.extend(received(server));
+        from.iter().any(|sender| sender == GOOD)
+    })?;
+    Ok(from.iter().any(|sender| sender == BAD))
+}
+
+/// tcpdump on the near side, on what comes from the bad source.
+fn watch(site: &Site<'_>, file: &Path) -> Result<Child, Failed> {
+    let log = fs::File::create(site.scene.path("tcpdump.stderr"))?;
+    let child = site
+        .wire
+        .near
+        .entered("tcpdump")
+        .args(["-i", INTERFACE, "-U", "--immediate-mode", "-n", "-Z", "root", "-w"])
+        .arg(file)
+        .args(["ip", "and", "src", "host", BAD])
+        .stderr(Stdio::from(log))
+        .spawn()?;
+    poll::until_true("tcpdump to listen", SOON, || {
+        fs::read_to_string(site.scene.path("tcpdump.stderr"))
+            .is_ok_and(|said| said.contains("listening on"))
+    })?;
+    Ok(child)
+}
+
+fn a_blocked_source_is_cut_off_an_open_session_included(scene: &Scene, attach: &str) -> Outcome {
+    let site = Site::enforcing(scene, &format!("attach: {attach}"))?;
+    let running = site.start()?;
+    running_says(&running, &["ENFORCES", attach, NEAR]);
+    let listener = site.wire.near.inside(|| TcpListener::bind((NEAR, PORT)))??;
+    let open = |address: &str| -> Result<(TcpStream, TcpStream), Failed> {
+        let local: SocketAddr = format!("{address}:0").parse()?;
+        let client = site.wire.far.inside(|| connect(local))??;
+        Ok((client, listener.accept()?.0))
+    };
+    let (mut bad, mut bad_server) = open(BAD)?;
+    let (mut good, mut good_server) = open(GOOD)?;
+    let server = site.server()?;
+    let (bad_udp, good_udp) = (site.client(BAD)?, site.client(GOOD)?);
+    exchange(&mut bad, &mut bad_server)?;
+    assert!(gets_through(&server, &bad_udp, &good_udp)?, "nothing is blocked yet");
+
+    site.add(BAD, &["--ttl", "3000", "--reason", "a test"])?;
+    let seen = scene.path("seen.pcap");
+    let mut tcpdump = watch(&site, &seen)?;
+    bad.write_all(b"an open session")?;
+    assert!(!gets_through(&server, &bad_udp, &good_udp)?);
+    exchange(&mut good, &mut good_server)?;
+    poll::until_true("the gate to count ten datagrams and a segment", SOON, || {
+        site.packets(BAD).is_ok_and(|packets| packets >= 11)
+    })?;
+    tcpdump.kill()?;
+    tcpdump.wait()?;
+    let header = 24;
+    assert_eq!(fs::metadata(&seen)?.len(), header, "packets of it came in");
+
+    let text = site.verdicts(&["list"])?.expect(0)?.stdout;
+    assert!(text.contains(BAD) && text.contains(" min ") && text.contains("a test"), "{text}");
+    let entry = &site.list()?[0];
+    for (key, value) in [
+        ("mode", "enforce"),
+        ("action", "drop"),
+        ("scope", "all"),
+        ("by", "cli"),
+        ("source", &site.id),
+    ] {
+        assert_eq!(entry[key], value, "{entry}");
+    }
+    assert!(
+        entry["remaining_s"].as_u64().is_some_and(|left| left > 2400 && left <= 3000),
+        "{entry}"
+    );
+
+    site.verdicts(&["remove", BAD])?.expect(0)?;
+    // What the session had to say comes by retransmission.
+    let mut heard = [0; 15];
+    bad_server.read_exact(&mut heard)?;
+    assert_eq!(&heard, b"an open session");
+    assert!(gets_through(&server, &bad_udp, &good_udp)?);
+    site.verdicts(&["remove", BAD])?.expect(1)?;
+    let explained = site.verdicts(&["explain", BAD])?.expect(0)?.stdout;
+    assert!(explained.contains("removed"), "{explained}");
+    running.signal(Signal::TERM);
+    running.wait(SOON)?.expect(0)?;
+    let log = fs::read_to_string(scene.path("data/verdicts.ndjson"))?;
+    let changes: Vec<Value> = log.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    let changes: Vec<_> = changes.iter().map(|line| line["change"].clone()).collect();
+    assert_eq!(changes, ["applied", "removed"], "{log}");
+    Ok(())
+}
+
+/// A connection from this address: std can't choose one.
+fn connect(local: SocketAddr) -> std::io::Result<TcpStream> {
+    use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    bind(&socket, &local)?;
+    connect(&socket, &SocketAddr::new(NEAR.parse().expect("it is one"), PORT))?;
+    Ok(TcpStream::from(socket))
+}
+
+fn exchange(client: &mut TcpStream, server: &mut TcpStream) -> Outcome {
+    let mut heard = [0; 4];
+    client.write_all(b"ping")?;
+    server.read_exact(&mut heard)?;
+    server.write_all(b"pong")?;
+    client.read_exact(&mut heard)?;
+    assert_eq!(&heard, b"pong");
+    Ok(())
+}
+
+fn running_says(running: &Running, words: &[&str]) {
+    let said = running.stderr();
+    for word in words {
+        assert!(said.contains(word), "no {word:?} in:\n{said}");
+    }
+}
+
+fn a_verdict_with_a_ttl_ends_and_the_source_is_back(scene: &Scene) -> Outcome {
+    let site = Site::enforcing(scene, "")?;
+    let _running = site.start()?;
+    let server = site.server()?;
+    let (bad, good) = (site.client(BAD)?, site.client(GOOD)?);
+    site.add(BAD, &["--ttl", "3"])?;
+    let cut_off = !gets_through(&server, &bad, &good)?;
+    poll::until_true("the verdict to end", SOON, || {
+        gets_through(&server, &bad, &good).is_ok_and(|through| through)
+    })?;
+    // On a machine that was stopped for three seconds it may have been over before it was tried.
+    let expired = poll::until("the record of its end", SOON, || {
+        let log = fs::read_to_string(scene.path("data/verdicts.ndjson")).ok()?;
+        let line = log.lines().find(|line| line.contains(r#""change":"expired""#))?.to_owned();
+        serde_json::from_str::<Value>(&line).ok()
+    })?;
+    let packets = expired["packets"].as_u64().unwrap_or(0);
+    assert_eq!(packets > 0, cut_off, "{expired}");
+    assert!(site.list()?.is_empty());
+    Ok(())
+}
+
+fn observe_lets_everything_through_and_counts(scene: &Scene) -> Outcome {
+    let site = Site::new(scene, "", "mode: observe", "")?;
+    let running = site.start()?;
+    running_says(&running, &["OBSERVES"]);
+    let server = site.server()?;
+    let (bad, good) = (site.client(BAD)?, site.client(GOOD)?);
+    let noted = site.verdicts(&["add", BAD])?.expect(0)?;
+    noted.says(&["observes", "nothing is dropped"])?;
+    assert!(gets_through(&server, &bad, &good)?);
+    let entry = &site.list()?[0];
+    assert_eq!((&entry["mode"], &entry["remaining_s"]), (&"observe".into(), &Value::Null));
+    assert!(entry["packets"].as_u64() >= Some(10), "{entry}");
+    // The gate is started anew to enforce: what was only observed is not carried over.
+    running.signal(Signal::KILL);
+    running.wait(SOON)?;
+    let text = fs::read_to_string(&site.config)?
+        .replace("mode: observe", "mode: enforce, allow_empty_allowlist: true");
+    fs::write(&site.config, text)?;
+    let _running = site.start()?;
+    assert!(site.list()?.is_empty());
+    assert!(gets_through(&server, &bad, &good)?);
+    Ok(())
+}
+
+fn a_killed_daemon_leaves_verdicts_until_the_gate_fails_open(scene: &Scene) -> Outcome {
+    for keep in [false, true] {
+        let keys = if keep { "on_daemon_death: keep" } else { "fail_open_secs: 5" };
+        let site = Site::enforcing(scene, keys)?;
+        let running = site.start()?;
+        let server = site.server()?;
+        let (bad, good) = (site.client(BAD)?, site.client(GOOD)?);
+        site.add(BAD, &["--ttl", if keep { "8" } else { "3600" }])?;
+        running.signal(Signal::KILL);
+        running.wait(SOON)?;
+        assert!(site.has_program()?, "it went with the daemon");
+        gets_through(&server, &bad, &good)?;
+        assert!(site.packets(BAD)? > 0, "the command line does not see what is dropped");
+        poll::until_true("traffic to flow again", SOON, || {
+            gets_through(&server, &bad, &good).is_ok_and(|through| through)
+        })?;
+        assert_eq!(site.list()?.is_empty(), keep, "with `pass` the verdict is there, and idle");
+        let status = site.command(&["gate", "status", "--source", &site.id]).run()?.expect(0)?;
+        let said = &status.stdout;
+        assert!(said.contains("silent") && said.contains("enforces"), "{said}");
+    }
+    Ok(())
+}
+
+fn a_restart_takes_program_and_verdicts_over(scene: &Scene) -> Outcome {
+    let site = Site::enforcing(scene, "")?;
+    let server = site.server()?;
+    let (bad, good) = (site.client(BAD)?, site.client(GOOD)?);
+    let mut running = site.start()?;
+    site.add(BAD, &["--reason", "remembered"])?;
+    // The last time with another size, which is another layout: the verdict is carried over.
+    for (signal, keys) in
+        [(Signal::KILL, ""), (Signal::TERM, ""), (Signal::KILL, "max_blocks: 99, ")]
+    {
+        running.signal(signal);
+        running.wait(SOON)?;
+        let text = fs::read_to_string(&site.config)?;
+        fs::write(&site.config, text.replace("mode: enforce", &format!("{keys}mode: enforce")))?;
+        assert!(site.has_program()?, "it went with the daemon");
+        running = site.start()?;
+        running_says(&running, &["adopted=true"]);
+        assert!(!gets_through(&server, &bad, &good)?, "after {signal:?} and {keys}");
+        let entry = &site.list()?[0];
+        let why = entry["reasons"][0].as_str().unwrap_or_default();
+        assert!(why.starts_with("remembered"), "{entry}");
+    }
+    let mut names: Vec<_> = fs::read_dir(site.pins())?
+        .map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned()))
+        .collect::<Result<_, _>>()?;
+    names.retain(|name| name != "current" && name != "link");
+    assert_eq!(names.len(), 1, "{names:?}: only the maps in use are kept");
+    Ok(())
+}
+
+fn a_start_without_persist_leaves_nothing_behind(scene: &Scene) -> Outcome {
+    let site = Site::enforcing(scene, "persist: false")?;
+    let running = site.start()?;
+    site.add(BAD, &[])?;
+    assert_eq!(site.list()?.len(), 1);
+    running.signal(Signal::KILL);
+    running.wait(SOON)?;
+    poll::until_true("the program to go with its daemon", SOON, || {
+        site.has_program().is_ok_and(|there| !there)
+    })?;
+    let _running = site.start()?;
+    assert!(site.list()?.is_empty(), "a start without `persist` begins with no verdicts");
+    Ok(())
+}
+
+fn detach_leaves_no_program_no_map_and_no_pin(scene: &Scene) -> Outcome {
+    let site = Site::enforcing(scene, "")?;
+    for alive in [false, true] {
+        let running = site.start()?;
+        site.add(BAD, &[])?;
+        assert!(site.has_program()? && site.pins().exists());
+        let detach = || site.command(&["gate", "detach", "--source", &site.id]).run()?.expect(0);
+        if alive {
+            detach()?;
+            poll::until_true("the daemon to see it", SOON, || {
+                running.stderr().contains("the gate is no longer on")
+            })?;
+            running.signal(Signal::TERM);
+            running.wait(SOON)?;
+        } else {
+            running.signal(Signal::KILL);
+            running.wait(SOON)?;
+            detach()?;
+        }
+        assert!(!site.has_program()?, "alive {alive}");
+        assert!(!site.pins().exists(), "alive {alive}");
+        site.verdicts(&["list"])?.expect(1)?.says(&["has no gate"])?;
+        // So that verdicts of people are not put back in the next round.
+        fs::remove_file(scene.path("data/verdicts.ndjson"))?;
+    }
+    Ok(())
+}
+
+fn what_must_not_be_blocked_is_refused_on_the_command_line(scene: &Scene) -> Outcome {
+    let site = Site::new(
+        scene,
+        "",
+        "mode: enforce, max_blocks: 2",
+        "networks: { allow: [{ cidr: 10.77.0.3, owner: ops, reason: console }] }",
+    )?;
+    site.wire.near.run("ip", &["route", "add", "default", "via", "10.77.0.254"])?;
+    let _running = site.start()?;
+    for (network, reason) in [
+        (NEAR, "an address of this host"),
+        ("10.77.0.254", "the default gateway"),
+        (GOOD, "is allowed"),
+        ("10.77.0.0/24", "an address of this host"),
+        ("0.0.0.0/0", "every address"),
+        ("169.254.169.254", "the cloud's metadata"),
+    ] {
+        let ended = site.verdicts(&["add", network])?.expect(1)?;
+        // The kernel's list, which the daemon wrote, may name it first.
+        assert!(
+            ended.stderr.contains(reason) || ended.stderr.contains("is allowed"),
+            "{network}: {}",
+            ended.stderr
+        );
+    }
+    site.verdicts(&["add", "10.0.0.5/8"])?.expect(2)?.says(&["bits behind its prefix"])?;
+    for last in [10, 11] {
+        site.add(&format!("10.77.0.{last}"), &[])?;
+    }
+    site.verdicts(&["add", "10.77.0.12"])?.expect(1)?.says(&["all 2 entries are in use"])?;
+    assert_eq!(site.list()?.len(), 2);
+    site.verdicts(&["flush"])?.expect(0)?;
+    assert!(site.list()?.is_empty());
+    // An address that the host gets later is never blocked either.
+    site.add("10.77.0.77", &[])?;
+    site.wire.near.run("ip", &["address", "add", "10.77.0.77/24", "dev", INTERFACE])?;
+    poll::until_true("the verdict on the host's new address to be lifted", SOON, || {
+        site.list().is_ok_and(|listed| listed.is_empty())
+    })?;
+    Ok(())
+}
+
+fn a_gate_that_can_t_start_says_why(scene: &Scene) -> Outcome {
+    let site = Site::enforcing(scene, "")?;
+    let _running = site.start()?;
+    let refused = |change: &dyn Fn(String) -> String, code, words: &[&str]| -> Outcome {
+        let text = change(fs::read_to_string(&site.config)?)
+            .replace(
+                &scene.path("data").display().to_string(),
+                &scene.path("other").display().to_string(),
+            )
+            .replace(&config::API_PORT.to_string(), "0");
+        let path = scene.write("refused.yaml", text).display().to_string();
+        site.command(&["run", "-c", &path]).run()?.expect(code)?.says(words)
+    };
+    let other = format!("{}-b", site.id);
+    refused(&|text| text.replace(&site.id, &other), 78, &["another XDP program", "bpftool"])?;
+    let detached = site.command(&["gate", "detach", "--source", &other]).run()?;
+    detached.expect(0)?;
+    refused(
+        &|text| text.replace("interface: wire", "interface: wier0"),
+        78,
+        &["there is no interface `wier0`"],
+    )?;
+    refused(
+        &|text| text.replace(", allow_empty_allowlist: true", ""),
+        78,
+        &["nobody is on the allow list", "allow_empty_allowlist"],
+    )?;
+    refused(&|text| text.replace("report: none", "report: flows"), 78, &["report: none"])?;
+    refused(
+        &|text| text.replace("report: none", "report: none\n    role: mirror"),
+        78,
+        &["of a copy nothing can be dropped"],
+    )?;
+    // A map that is pinned in our folder and is something else.
+    let folder = fs::read_link(site.pins().join("current"))?;
+    let foreign = format!("{}-c", site.id);
+    let theirs = Path::new("/sys/fs/bpf/tidegate").join(&foreign);
+    fs::create_dir_all(theirs.join(&folder))?;
+    let maps = site.pins().join(&folder);
+    tidegate_ebpf::pins::again(&maps.join("tg_stats"), &theirs.join(&folder).join("tg_state"))?;
+    refused(&|text| text.replace(&site.id, &foreign), 78, &["tg_state", "not", "remove"])?;
+    site.command(&["gate", "detach", "--source", &foreign]).run()?.expect(0)?;
+    Ok(())
+}
+
+fn lists_are_followed_on_sighup_and_health_tells_of_the_gate(scene: &Scene) -> Outcome {
+    let list = scene.write("blocked.txt", format!("{BAD} # known\nnonsense\n{NEAR}\n"));
+    let firewall =
+        format!("mode: enforce, allow_empty_allowlist: true, block_files: [{}]", list.display());
+    let site = Site::new(scene, "", &firewall, "")?;
+    let running = site.start()?;
+    running_says(&running, &["blocked.txt:2", "blocked.txt:3: not blocked"]);
+    let server = site.server()?;
+    let (bad, good) = (site.client(BAD)?, site.client(GOOD)?);
+    assert!(!gets_through(&server, &bad, &good)?);
+    let entry = &site.list()?[0];
+    assert_eq!((&entry["by"], &entry["mode"]), (&"list".into(), &"enforce".into()), "{entry}");
+    let (status, health) = site.wire.near.get(config::API_PORT, "/health")?;
+    assert_eq!(status, 200, "{health}");
+    let health: Value = serde_json::from_str(&health)?;
+    let gate = health["components"]
+        .as_array()
+        .and_then(|all| all.iter().find(|one| one["type"] == "xdp").map(|one| one["gate"].clone()));
+    let gate = gate.ok_or("no gate in /health")?;
+    assert_eq!((&gate["mode"], &gate["verdicts"]), (&"enforce".into(), &1.into()), "{gate}");
+    poll::until_true("the metric of dropped packets", SOON, || {
+        let page = site.wire.near.get(config::API_PORT, "/metrics");
+        page.is_ok_and(|(_, page)| {
+            page.lines().any(|line| {
+                line.starts_with("tidegate_xdp_packets_total")
+                    && line.contains("outcome=\"drop_address\"")
+                    && !line.ends_with(" 0")
+            })
+        })
+    })?;
+    fs::write(&list, "# empty\n")?;
+    running.signal(Signal::HUP);
+    poll::until_true("the verdict of the list to go", SOON, || {
+        site.list().is_ok_and(|listed| listed.is_empty())
+    })?;
+    assert!(gets_through(&server, &bad, &good)?);
+    running.signal(Signal::TERM);
+    running.wait(Duration::from_mins(2))?.expect(0)?;
+    Ok(())
+}
