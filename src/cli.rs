@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand. Data goes to stdout, everything else to stderr.
 
+mod buffer;
 mod exit;
 mod graph;
 mod live;
@@ -58,6 +59,8 @@ enum Command {
     Graph(graph::Args),
     /// Print the JSON Schema of the config.
     Schema,
+    /// Look into a disk buffer, or mend it.
+    Buffer(buffer::Args),
 }
 
 /// Runs the command line of this process.
@@ -81,6 +84,7 @@ pub fn main() -> ExitCode {
         Command::Validate(args) => validate::run(&args, cli.quiet),
         Command::Graph(args) => graph::run(&args),
         Command::Schema => schema::run(),
+        Command::Buffer(args) => buffer::run(&args),
     };
     stderr::finish();
     exit.into()

@@ -34,6 +34,11 @@ impl Id {
         empty.bytes(kind.as_bytes()).bytes(observer.as_bytes())
     }
 
+    /// The id of these [`bytes`](Self::bytes).
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
     /// The 16 bytes.
     pub const fn bytes(&self) -> &[u8; 16] {
         &self.0

@@ -34,7 +34,7 @@ const LAYERS: &[(u8, &[&str])] = &[
 ];
 
 /// Imports within one layer: the vocabulary is one thing in four files; a component is built with the
-/// networks of the config and the stores of verdicts it acts through.
+/// networks of the config and the stores of verdicts it acts through; a buffer keeps records, encoded, on disk.
 const WITHIN: &[(&str, &[&str])] = &[
     ("record", &[]),
     ("batch", &["record", "ack"]),
@@ -43,6 +43,7 @@ const WITHIN: &[(&str, &[&str])] = &[
     ("verdict", &["networks"]),
     ("component", &["retry", "networks", "verdict"]),
     ("field", &["component"]),
+    ("buffer", &["codec", "storage"]),
     ("api", &["topology"]),
     ("main", &["cli"]),
 ];

@@ -7,6 +7,7 @@
 #![expect(clippy::print_stderr, reason = "a test says what it could not clean up")]
 
 mod architecture;
+mod buffer;
 mod commands;
 mod community_id;
 mod conditions;
@@ -20,6 +21,8 @@ mod harness;
 mod headers;
 mod health;
 mod hostile;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod latency;
 mod live;
 mod locks;
@@ -54,6 +57,7 @@ fn main() {
     let settings = Settings::from_environment();
     let cases = [
         architecture::cases(),
+        buffer::cases(),
         commands::cases(),
         community_id::cases(),
         conditions::cases(),
@@ -67,6 +71,8 @@ fn main() {
         headers::cases(),
         health::cases(),
         hostile::cases(),
+        #[cfg(feature = "kafka")]
+        kafka::cases(),
         latency::cases(),
         live::cases(),
         locks::cases(),
