@@ -91,6 +91,11 @@ impl<F: DiskFile> Acks<F> {
             acks.number = numbers.last().map_or(0, |last| last.wrapping_add(1));
             acks.begin(disk)?;
         }
+        if numbers.len() > 1 {
+            // The position may be that of another file: it stays when that one goes.
+            acks.note(disk)?;
+            acks.sync(disk)?;
+        }
         for number in numbers.into_iter().filter(|number| *number != acks.number) {
             let name = name(number);
             disk.remove(&name).map_err(Error::io("remove", &name))?;
@@ -108,10 +113,15 @@ impl<F: DiskFile> Acks<F> {
             return Ok(());
         }
         self.position = to;
+        self.note(disk)
+    }
+
+    /// Writes the position to the next place.
+    fn note<D: Disk<File = F>>(&mut self, disk: &D) -> Result<(), Error> {
         let Some(file) = self.file.clone() else { return self.begin(disk) };
         self.place = (self.place + 1) % PLACES;
         self.unsynced = true;
-        let written = file.write_at(self.place * PAGE_BYTES, &encode(to));
+        let written = file.write_at(self.place * PAGE_BYTES, &encode(self.position));
         written.map_err(|error| self.failed("write", error))
     }
 
