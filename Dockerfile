@@ -6,13 +6,18 @@ RUN apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends clang libbpf-dev \
     && rm -rf /var/lib/apt/lists/*
 COPY . .
+# What librdkafka is built with.
+RUN apt-get update \
+    && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends \
+        g++ libssl-dev make pkg-config zlib1g-dev \
+    && rm -rf /var/lib/apt/lists/*
 RUN cargo build --release --locked --bin tidegate
 
 FROM docker.io/library/debian:bookworm-slim
 # tshark brings dumpcap and editcap; setpriv is util-linux, which Debian always has. Nothing of it needs to
 # be setuid, so nothing is.
 RUN apt-get update \
-    && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends ca-certificates tshark \
+    && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends ca-certificates libssl3 tshark zlib1g \
     && rm -rf /var/lib/apt/lists/* \
     && find / -xdev -type f -perm /6000 -exec chmod a-s {} + \
     && useradd --system --uid 10001 --user-group --home-dir /nonexistent --no-create-home \

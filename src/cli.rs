@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand. Data goes to stdout, everything else to stderr.
 
+mod buffer;
 mod exit;
 mod gate;
 mod graph;
@@ -68,6 +69,8 @@ enum Command {
     Verdicts(verdicts::Args),
     /// Say where a gate is attached, or take it off; also while no daemon runs.
     Gate(gate::Args),
+    /// Look into a disk buffer, or mend it.
+    Buffer(buffer::Args),
 }
 
 /// Runs the command line of this process.
@@ -93,6 +96,7 @@ pub fn main() -> ExitCode {
         Command::Schema => schema::run(),
         Command::Verdicts(args) => verdicts::run(&args),
         Command::Gate(args) => gate::run(&args),
+        Command::Buffer(args) => buffer::run(&args),
     };
     stderr::finish();
     exit.into()

@@ -2,10 +2,12 @@
 //!
 //! One table ([`field`]) says of each kind of record what fields it has, with their values and their
 //! names in the schemas. An encoder lays out what its schema and its filter leave of it
-//! ([`mod@layout`]), once; its codec (json, yaml, msgpack) writes each record by that layout.
+//! ([`mod@layout`]), once; its codec (json, yaml, msgpack) writes each record by that layout. The codec
+//! [`wire`] is apart: it writes whole records, for Tidegate itself to read.
 
 mod layout;
 pub mod returned;
+pub mod wire;
 mod yaml;
 
 use std::sync::Arc;
@@ -26,7 +28,8 @@ use crate::{
 #[serde(deny_unknown_fields, default)]
 pub struct EncodingConfig {
     /// The format of the bytes: `json` (default; one object a line), `yaml` (a document each, begun
-    /// by `---`) or `msgpack` (maps with field names, one after the other).
+    /// by `---`), `msgpack` (maps with field names, one after the other) or `wire` (whole records, for a
+    /// Tidegate that reads them behind Kafka; without a schema, and contacts too).
     pub codec: Codec,
     /// The names and the selection of the fields: `simple`, `ecs` or `cim` (default: `cim` for
     /// `splunk_hec`, `simple` for `console`, else `ecs`).
@@ -53,6 +56,8 @@ pub enum Codec {
     Yaml,
     /// `MessagePack` maps with field names, one after the other.
     Msgpack,
+    /// Tidegate's own versioned form of whole records.
+    Wire,
 }
 
 /// A side of a flow.
@@ -120,9 +125,28 @@ impl EncodingConfig {
     /// What is wrong with the values, keys below `encoding`, for a sink whose own schema is
     /// `default`.
     pub fn check(&self, default: Schema) -> Vec<Problem> {
+        if self.codec == Codec::Wire {
+            return self.check_wire();
+        }
         let schema = self.schema.unwrap_or(default);
         let lists = [("only_fields", &self.only_fields), ("except_fields", &self.except_fields)];
         lists.into_iter().flat_map(|(key, names)| unknown_fields(schema, key, names)).collect()
+    }
+
+    /// The wire form has no names of fields, so none can be chosen.
+    fn check_wire(&self) -> Vec<Problem> {
+        let keys = [
+            ("schema", self.schema.is_some()),
+            ("only_fields", !self.only_fields.is_empty()),
+            ("except_fields", !self.except_fields.is_empty()),
+        ];
+        let given = keys.into_iter().filter(|(_, is_given)| *is_given);
+        given
+            .map(|(key, _)| {
+                let message = "the codec wire writes whole records, in a form of its own";
+                Problem::new(format!("encoding.{key}"), message).hint("remove the key")
+            })
+            .collect()
     }
 
     /// Whether the field is written.
@@ -172,7 +196,9 @@ impl Encoder {
         let schema = config.schema.unwrap_or(default);
         Self {
             codec: config.codec,
-            stamped: schema == Schema::Ecs && config.keeps("@timestamp"),
+            stamped: config.codec != Codec::Wire
+                && schema == Schema::Ecs
+                && config.keeps("@timestamp"),
             layouts: Arc::new(PerKind::new(|kind| {
                 Records::none(kind).visit(LayOut(config, schema, &origin))
             })),
@@ -189,7 +215,8 @@ impl Encoder {
     /// error `out` is as it was.
     ///
     /// # Errors
-    /// [`Error::Kind`] for raw lines and contacts, [`Error::Index`] past the end.
+    /// [`Error::Kind`] for raw lines, and for contacts in another codec than `wire`; [`Error::Index`]
+    /// past the end.
     pub fn encode(&self, records: &Records, index: usize, out: &mut Vec<u8>) -> Result<(), Error> {
         let start = out.len();
         let encoded = self.encode_kind(records, index, out);
@@ -210,6 +237,9 @@ impl Encoder {
     fn encode_kind(&self, records: &Records, index: usize, out: &mut Vec<u8>) -> Result<(), Error> {
         match records {
             Records::Returned(records) => self.write_again(records, index, out),
+            _ if self.codec == Codec::Wire => {
+                wire::write(records, index, &self.origin.observer, out)
+            }
             _ => records.visit(Write { encoder: self, index, out }),
         }
     }
@@ -254,7 +284,8 @@ impl Encoder {
         match self.codec {
             Codec::Json => layout.write_json(record, &self.origin, out),
             Codec::Yaml => yaml::write_document(&document, out)?,
-            Codec::Msgpack => {
+            // Written by `wire` alone, but whoever comes here gets what it holds.
+            Codec::Msgpack | Codec::Wire => {
                 let mut serializer = rmp_serde::Serializer::new(out).with_human_readable();
                 document.serialize(&mut serializer)?;
             }

@@ -5,6 +5,7 @@
 pub mod ack;
 pub mod api;
 pub mod batch;
+pub mod buffer;
 pub mod capture;
 pub mod cli;
 pub mod codec;

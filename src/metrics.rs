@@ -17,7 +17,7 @@ pub use self::{
     balance::Balance,
     books::{Books, Figures},
     error_type::ErrorType,
-    labels::{Label, Lookup, LossCause, Reason, XdpOutcome},
+    labels::{BufferLoss, Label, Lookup, LossCause, Reason, XdpOutcome},
     level::Level,
     meter::{Holding, Meter},
     state::State,
@@ -86,12 +86,20 @@ pub const CAPTURE_UNKNOWN_LOSS: Counter<()> = Counter::new(
     &[],
     "Intervals in which packets may have been lost uncounted (a capturer was killed).",
 );
+/// Records that a disk buffer could not read back.
+pub const BUFFER_LOST: Counter<BufferLoss> = Counter::new(
+    "tidegate_buffer_lost_events_total",
+    &["cause"],
+    "Records that were in a disk buffer and can't be read back, by cause.",
+);
 /// Records waiting before a component.
-pub const BUFFER_EVENTS: Gauge =
-    Gauge::new("tidegate_buffer_events", "Records that wait in the buffer before the component.");
+pub const BUFFER_EVENTS: Gauge = Gauge::new(
+    "tidegate_buffer_events",
+    "Records that wait in the buffer before the component; of a disk buffer, those on disk too.",
+);
 /// Bytes waiting before a component.
 pub const BUFFER_BYTES: Gauge =
-    Gauge::new("tidegate_buffer_bytes", "Bytes of memory that those records take.");
+    Gauge::new("tidegate_buffer_bytes", "Bytes that those records take, in memory and on disk.");
 /// Records a destination confirmed.
 pub const ACKNOWLEDGED: Counter<()> = Counter::new(
     "tidegate_sink_acknowledged_events_total",
@@ -109,6 +117,19 @@ pub const DUPLICATED: Counter<()> = Counter::new(
     "tidegate_sink_duplicated_events_total",
     &[],
     "Records the destination had already, or may now have twice, after a retry.",
+);
+/// Messages in librdkafka's queue.
+pub const KAFKA_QUEUE_EVENTS: Gauge = Gauge::new(
+    "tidegate_kafka_queue_events",
+    "Messages that librdkafka has and no broker has confirmed; each 5 s.",
+);
+/// Their bytes.
+pub const KAFKA_QUEUE_BYTES: Gauge =
+    Gauge::new("tidegate_kafka_queue_bytes", "Bytes of memory that those messages take.");
+/// How long brokers take to answer.
+pub const KAFKA_ROUND_TRIP: Gauge = Gauge::new(
+    "tidegate_kafka_round_trip_microseconds",
+    "What 99 of 100 answers of the slowest broker took at most, in the last 5 s.",
 );
 /// Names looked up for addresses.
 pub const DNS_LOOKUPS: Counter<Lookup> = Counter::new(
@@ -150,11 +171,15 @@ pub const ALL: &[Metric] = &[
     ERRORS.metric,
     CAPTURE_LOST.metric,
     CAPTURE_UNKNOWN_LOSS.metric,
+    BUFFER_LOST.metric,
     BUFFER_EVENTS.metric,
     BUFFER_BYTES.metric,
     ACKNOWLEDGED.metric,
     DEAD_LETTERED.metric,
     DUPLICATED.metric,
+    KAFKA_QUEUE_EVENTS.metric,
+    KAFKA_QUEUE_BYTES.metric,
+    KAFKA_ROUND_TRIP.metric,
     DNS_LOOKUPS.metric,
     FLOW_ACTIVE.metric,
     FLOW_ENDED.metric,

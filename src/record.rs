@@ -129,6 +129,21 @@ pub trait Record: fmt::Debug + Clone + Send + Sync + 'static {
         None
     }
 
+    /// The time that is its own: of a flow the end of the report's interval.
+    fn time(&self) -> Option<Timestamp> {
+        None
+    }
+
+    /// Whom it is about: the source or the initiator.
+    fn source(&self) -> Option<IpAddr> {
+        self.parties().map(|parties| parties.source)
+    }
+
+    /// The Community ID of its conversation.
+    fn community_id(&self) -> Option<CommunityId> {
+        None
+    }
+
     /// What it is: of a record that was refused, what it was.
     fn kind(&self) -> Kind {
         Self::KIND

@@ -9,6 +9,8 @@ pub mod driver;
 pub mod elasticsearch;
 pub mod file;
 pub mod http;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod options;
 pub mod secret;
 pub mod splunk_hec;
@@ -58,6 +60,11 @@ pub trait ConfigureSink {
     /// The schema of its records, unless the config names another.
     fn schema(&self) -> Schema {
         Schema::Ecs
+    }
+
+    /// Whether it may write whole records, in the codec `wire`: then it takes contacts too.
+    fn takes_wire(&self) -> bool {
+        false
     }
 
     /// What is wrong with the values, or with these options for this sink, seen without looking at

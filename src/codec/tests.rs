@@ -85,7 +85,7 @@ fn read_back(codec: Codec, bytes: &[u8]) -> Vec<Value> {
             lines.map(|line| serde_json::from_slice(line).unwrap()).collect()
         }
         Codec::Yaml => serde_saphyr::from_multiple(std::str::from_utf8(bytes).unwrap()).unwrap(),
-        Codec::Msgpack => {
+        Codec::Msgpack | Codec::Wire => {
             let mut rest = bytes;
             let mut read = Vec::new();
             while !rest.is_empty() {

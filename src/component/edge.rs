@@ -147,7 +147,7 @@ impl EdgeSender {
             Err(mpsc::error::TrySendError::Full(())) => return Ok(self.full(held.batch)),
             Err(mpsc::error::TrySendError::Closed(())) => return Err(Gone),
         };
-        self.consumer.level().add(events, bytes);
+        self.consumer.level().add(events.into(), bytes.into());
         place.send(held);
         Ok(None)
     }
@@ -179,7 +179,7 @@ impl EdgeSender {
             room = wait => room,
             () = self.queue.closed() => return Err(Gone),
         };
-        self.consumer.level().add(events, bytes);
+        self.consumer.level().add(events.into(), bytes.into());
         let held = Held { batch, events, bytes, _room: room };
         self.queue.send(held).await.map_err(|_| Gone)
     }
@@ -265,7 +265,7 @@ impl EdgeReceiver {
     /// Takes the batch that [`poll_head`](Self::poll_head) has found.
     pub(super) fn take(&mut self) -> Option<Batch> {
         let held = self.head.take()?;
-        self.level.remove(held.events, held.bytes);
+        self.level.remove(held.events.into(), held.bytes.into());
         Some(held.batch)
     }
 

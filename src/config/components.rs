@@ -6,7 +6,9 @@ use serde::Deserialize;
 
 use super::family::{Facts, Families, Family, NoKeys};
 use crate::{
+    codec::Codec,
     component::{Configure, Problem},
+    record::Kind,
     sinks::{self, ConfigureSink, options::Options},
     sources, transforms,
 };
@@ -65,6 +67,9 @@ pub enum SinkConfig {
     Elasticsearch(sinks::elasticsearch::Config),
     /// Records in files.
     File(sinks::file::Config),
+    /// Records in topics of Apache Kafka.
+    #[cfg(feature = "kafka")]
+    Kafka(Box<sinks::kafka::Config>),
     /// Records in Splunk, through an HTTP event collector.
     SplunkHec(sinks::splunk_hec::Config),
 }
@@ -139,6 +144,8 @@ impl SinkConfig {
             Self::Console(config) => config,
             Self::Elasticsearch(config) => config,
             Self::File(config) => config,
+            #[cfg(feature = "kafka")]
+            Self::Kafka(config) => &**config,
             Self::SplunkHec(config) => config,
         }
     }
@@ -161,8 +168,18 @@ impl Family for SinkConfig {
         problems.extend(options.check(config.schema()));
         let mut claims = config.claims();
         claims.extend(options.claims());
+        let mut signature = config.signature();
+        if options.encoding.codec == Codec::Wire {
+            if config.takes_wire() {
+                signature.accepts = signature.accepts.union(Kind::Contact.into());
+            } else if !problems.iter().any(|problem| problem.key == "encoding.codec") {
+                let message = "records in the form wire are read by Tidegate alone, behind Kafka";
+                let problem = Problem::new("encoding.codec", message);
+                problems.push(problem.hint("use json, yaml or msgpack"));
+            }
+        }
         Facts {
-            signature: config.signature(),
+            signature,
             problems,
             claims,
             needs: Vec::new(),

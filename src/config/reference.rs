@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     component::Role,
-    metrics::{self, ErrorType, Lookup, LossCause, Reason, XdpOutcome},
+    metrics::{self, BufferLoss, ErrorType, Lookup, LossCause, Reason, XdpOutcome},
     record::EndReason,
 };
 
@@ -120,6 +120,7 @@ impl Page {
             ("reason", "tidegate_component_discarded_events_total", schema_of::<Reason>()),
             ("error_type", "tidegate_component_errors_total", schema_of::<ErrorType>()),
             ("cause", "tidegate_capture_lost_packets_total", schema_of::<LossCause>()),
+            ("cause", "tidegate_buffer_lost_events_total", schema_of::<BufferLoss>()),
             ("reason", "tidegate_flow_ended_total", schema_of::<EndReason>()),
             ("result", "tidegate_dns_lookups_total", schema_of::<Lookup>()),
             ("outcome", "tidegate_xdp_packets_total", schema_of::<XdpOutcome>()),

@@ -24,7 +24,8 @@ pub struct Balance {
     pub dead_lettered: u64,
     /// Could not be used or were refused, by reason.
     pub dropped: BTreeMap<&'static str, u64>,
-    /// Packets lost before there was a record of them, by cause; not part of the equation.
+    /// Packets lost before there was a record of them, and records that a disk buffer could not read
+    /// back, by cause; not part of the equation.
     pub lost: BTreeMap<&'static str, u64>,
     /// Intervals with losses nobody counted.
     pub unknown_losses: u64,
@@ -33,6 +34,8 @@ pub struct Balance {
     /// Records it would have made of what it absorbed (open flows), when it was cut off; not part of the
     /// equation.
     pub unmade: u64,
+    /// Records on disk that are not delivered; not part of the equation.
+    pub stored: u64,
     /// Taken in and not accounted for yet: what the component still holds.
     pub held: u64,
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{FLOW_ACTIVE, Meter, State};
+use super::{CAPTURE_LOST, FLOW_ACTIVE, Meter, State};
 
 /// All accounts of a run: what a self-report is made of.
 #[derive(Debug, Clone, Default)]
@@ -79,7 +79,7 @@ impl Figures {
         self.waiting_events += events;
         self.waiting_bytes += bytes;
         self.flows_open += meter.gauged(FLOW_ACTIVE);
-        for (cause, n) in balance.lost {
+        for (cause, n) in meter.counted(CAPTURE_LOST) {
             *self.lost.entry(cause).or_default() += n;
         }
     }

@@ -72,12 +72,20 @@ pub enum ErrorType {
     Maintenance,
     /// A file could not be rotated; it grows on, and is tried again.
     RotationFailed,
+    /// A disk buffer could not write to its disk, or read from it; it is tried again.
+    BufferDisk,
+    /// A disk buffer ended in bytes that a crash had left there; they were cut off.
+    BufferTorn,
     /// A request was not taken; its records are kept and sent again.
     NotDeliveredYet,
     /// The destination gave no good answer before the first record.
     DestinationNotReady,
     /// The destination refuses the sink, not its data: a wrong credential.
     DestinationRefusesUs,
+    /// A broker of Kafka can't be reached, or does not answer.
+    BrokerUnreachable,
+    /// A producer of Kafka was made anew, after an error that it does not get over.
+    ProducerRecreated,
     /// A request was refused as a whole and is sent in halves.
     RefusedAsAWhole,
     /// There was no room for a request again and again; it is sent in halves.
@@ -142,9 +150,13 @@ impl Label for ErrorType {
             Self::Unreadable => "unreadable",
             Self::Maintenance => "maintenance",
             Self::RotationFailed => "rotation_failed",
+            Self::BufferDisk => "buffer_disk",
+            Self::BufferTorn => "buffer_torn",
             Self::NotDeliveredYet => "not_delivered_yet",
             Self::DestinationNotReady => "destination_not_ready",
             Self::DestinationRefusesUs => "destination_refuses_us",
+            Self::BrokerUnreachable => "broker_unreachable",
+            Self::ProducerRecreated => "producer_recreated",
             Self::RefusedAsAWhole => "refused_as_a_whole",
             Self::NoRoomAsAWhole => "no_room_as_a_whole",
             Self::UnclearAsAWhole => "unclear_as_a_whole",

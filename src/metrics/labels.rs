@@ -101,6 +101,22 @@ pub enum LossCause {
     PreviousRun,
 }
 
+/// Why records that were in a disk buffer can't be read back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema)]
+#[cfg_attr(test, derive(serde::Deserialize))]
+#[schemars(rename_all = "snake_case")]
+#[cfg_attr(test, serde(rename_all = "snake_case"))]
+pub enum BufferLoss {
+    /// In their place there are bytes that are no record.
+    Damaged,
+    /// Their segment is not there.
+    Missing,
+    /// The disk does not give them back.
+    Unreadable,
+    /// This version does not know what they are.
+    Unknown,
+}
+
 /// How the look-up of a name went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema)]
 #[cfg_attr(test, derive(serde::Deserialize))]
@@ -236,6 +252,22 @@ impl Label for Reason {
 
 // === impl LossCause ===
 
+impl LossCause {
+    /// All, in their order.
+    pub const ALL: [Self; 10] = [
+        Self::KernelBuffer,
+        Self::DumpcapBuffer,
+        Self::DumpcapFlushed,
+        Self::Interface,
+        Self::FrameGap,
+        Self::LineTooLong,
+        Self::TsharkFailed,
+        Self::DiskBudget,
+        Self::Unaccounted,
+        Self::PreviousRun,
+    ];
+}
+
 impl Label for LossCause {
     fn name(self) -> &'static str {
         match self {
@@ -249,6 +281,35 @@ impl Label for LossCause {
             Self::DiskBudget => "disk_budget",
             Self::Unaccounted => "unaccounted",
             Self::PreviousRun => "previous_run",
+        }
+    }
+}
+
+// === impl BufferLoss ===
+
+impl BufferLoss {
+    /// What happened, in a log line.
+    pub const fn why(self) -> &'static str {
+        match self {
+            Self::Damaged => {
+                "there are other bytes in their place; the segment is kept as `.damaged`"
+            }
+            Self::Missing => "their segment is not there",
+            Self::Unreadable => {
+                "the disk does not give them back; the segment is kept as `.damaged`"
+            }
+            Self::Unknown => "this version does not know what they are",
+        }
+    }
+}
+
+impl Label for BufferLoss {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Damaged => "damaged",
+            Self::Missing => "missing",
+            Self::Unreadable => "unreadable",
+            Self::Unknown => "unknown",
         }
     }
 }
@@ -352,11 +413,13 @@ mod tests {
             names::<Lookup>(),
             names::<XdpOutcome>(),
             names::<ErrorType>(),
+            names::<BufferLoss>(),
         ];
         for (listed, counted) in all.iter().flatten() {
             assert_eq!(listed, counted);
         }
-        assert!(all.iter().all(|words| words.len() > 5), "{all:?}");
+        assert!(all.iter().all(|words| words.len() > 3), "{all:?}");
+        assert_eq!(all[1].len(), LossCause::ALL.len());
     }
 
     #[test]

@@ -33,19 +33,19 @@ impl Level {
     }
 
     /// A batch entered the buffer.
-    pub fn add(&self, events: u32, bytes: u32) {
-        self.waiting.events.fetch_add(events.into(), Ordering::Relaxed);
-        self.waiting.bytes.fetch_add(bytes.into(), Ordering::Relaxed);
-        self.events.increment(f64::from(events));
-        self.bytes.increment(f64::from(bytes));
+    pub fn add(&self, events: u64, bytes: u64) {
+        self.waiting.events.fetch_add(events, Ordering::Relaxed);
+        self.waiting.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.events.increment(float(events));
+        self.bytes.increment(float(bytes));
     }
 
     /// A batch left it.
-    pub fn remove(&self, events: u32, bytes: u32) {
-        self.waiting.events.fetch_sub(events.into(), Ordering::Relaxed);
-        self.waiting.bytes.fetch_sub(bytes.into(), Ordering::Relaxed);
-        self.events.decrement(f64::from(events));
-        self.bytes.decrement(f64::from(bytes));
+    pub fn remove(&self, events: u64, bytes: u64) {
+        self.waiting.events.fetch_sub(events, Ordering::Relaxed);
+        self.waiting.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.events.decrement(float(events));
+        self.bytes.decrement(float(bytes));
     }
 
     /// Records that wait in it now, and the bytes of memory they take.
@@ -53,4 +53,9 @@ impl Level {
         let Waiting { events, bytes } = &*self.waiting;
         (events.load(Ordering::Relaxed), bytes.load(Ordering::Relaxed))
     }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float; up to 9 PB it is exact")]
+fn float(number: u64) -> f64 {
+    number as f64
 }

@@ -9,8 +9,8 @@ use std::{
 };
 
 use super::{
-    ACKNOWLEDGED, Balance, CAPTURE_LOST, CAPTURE_UNKNOWN_LOSS, Counter, DEAD_LETTERED, DISCARDED,
-    DUPLICATED, ERRORS, Gauge, Label, Level, RECEIVED, Reason, SENT, State,
+    ACKNOWLEDGED, BUFFER_LOST, Balance, CAPTURE_LOST, CAPTURE_UNKNOWN_LOSS, Counter, DEAD_LETTERED,
+    DISCARDED, DUPLICATED, ERRORS, Gauge, Label, Level, RECEIVED, Reason, SENT, State,
 };
 use crate::task;
 
@@ -35,6 +35,7 @@ pub struct Meter {
     duplicated: Count,
     dead_lettered: Count,
     unmade: AtomicU64,
+    stored: AtomicU64,
     /// All other counters, by name and label.
     counts: Mutex<Counts>,
     level: Level,
@@ -76,6 +77,7 @@ impl Meter {
             duplicated: count(DUPLICATED),
             dead_lettered: count(DEAD_LETTERED),
             unmade: AtomicU64::new(0),
+            stored: AtomicU64::new(0),
             counts: Mutex::default(),
             level: Level::new(&id, kind),
             last_error: Mutex::default(),
@@ -182,6 +184,11 @@ impl Meter {
         self.unmade.fetch_add(n, Ordering::Relaxed);
     }
 
+    /// `n` records are on disk now, for this run or the next.
+    pub fn stored(&self, n: u64) {
+        self.stored.store(n, Ordering::Relaxed);
+    }
+
     /// Counts `n` of what the metric is for, under one of the words of its label.
     pub fn count<L: Label>(&self, counter: Counter<L>, label: L, n: u64) {
         if n > 0 {
@@ -240,6 +247,8 @@ impl Meter {
     pub fn balance(&self) -> Balance {
         let mut dropped = self.counted(DISCARDED);
         let filtered = Reason::FILTERED.map(|reason| dropped.remove(reason.name()).unwrap_or(0));
+        let mut lost = self.counted(CAPTURE_LOST);
+        lost.extend(self.counted(BUFFER_LOST));
         let mut balance = Balance {
             received: self.received.get(),
             passed: self.passed.load(Ordering::Relaxed),
@@ -250,10 +259,11 @@ impl Meter {
             duplicated: self.duplicated.get(),
             dead_lettered: self.dead_lettered.get(),
             dropped,
-            lost: self.counted(CAPTURE_LOST),
+            lost,
             unknown_losses: self.counted(CAPTURE_UNKNOWN_LOSS).values().sum(),
             errors: self.counted(ERRORS),
             unmade: self.unmade.load(Ordering::Relaxed),
+            stored: self.stored.load(Ordering::Relaxed),
             held: 0,
         };
         balance.held = balance.received.saturating_sub(balance.accounted());

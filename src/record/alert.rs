@@ -66,6 +66,10 @@ impl Record for Alert {
         Records::Alerts(records)
     }
 
+    fn time(&self) -> Option<Timestamp> {
+        Some(self.time)
+    }
+
     fn memory_bytes(&self) -> usize {
         let reasons = self.reasons.iter();
         size_of::<Self>() + reasons.map(|r| size_of::<Box<str>>() + r.len()).sum::<usize>()

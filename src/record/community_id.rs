@@ -141,6 +141,11 @@ impl CommunityId {
 }
 
 impl CommunityId {
+    /// The id of these [`bytes`](Self::bytes).
+    pub const fn from_bytes(bytes: [u8; 20]) -> Self {
+        Self(bytes)
+    }
+
     /// The 20 bytes of the hash.
     pub const fn bytes(&self) -> &[u8; 20] {
         &self.0

@@ -164,6 +164,20 @@ impl History {
         self.0 == 0
     }
 
+    /// The history that is written so; `None` if it is none.
+    pub fn from_letters(letters: &str) -> Option<Self> {
+        let mut history = Self::default();
+        for (at, letter) in (0..).zip(letters.bytes()) {
+            // The first symbol stands for nothing.
+            let code = SYMBOLS.iter().skip(1).position(|symbol| *symbol == letter)? + 1;
+            if at >= CAPACITY {
+                return None;
+            }
+            history.0 |= (code as u128) << (BITS * at);
+        }
+        Some(history)
+    }
+
     /// The letters.
     pub fn letters(self) -> impl Iterator<Item = char> {
         self.codes().map(|code| char::from(SYMBOLS.get(usize::from(code)).copied().unwrap_or(b'?')))

@@ -84,6 +84,14 @@ impl Record for Contact {
         Records::Contacts(records)
     }
 
+    fn time(&self) -> Option<Timestamp> {
+        Some(self.time)
+    }
+
+    fn source(&self) -> Option<IpAddr> {
+        Some(self.source)
+    }
+
     fn memory_bytes(&self) -> usize {
         size_of::<Self>()
     }

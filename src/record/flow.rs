@@ -186,6 +186,14 @@ impl Record for Flow {
         Records::Flows(records)
     }
 
+    fn time(&self) -> Option<Timestamp> {
+        Some(self.end)
+    }
+
+    fn community_id(&self) -> Option<CommunityId> {
+        Some(self.community_id)
+    }
+
     fn memory_bytes(&self) -> usize {
         size_of::<Self>() + size_of_val(self.related_community_ids.as_slice())
     }

@@ -88,6 +88,10 @@ impl Record for Health {
         Records::Health(records)
     }
 
+    fn time(&self) -> Option<Timestamp> {
+        Some(self.time)
+    }
+
     fn memory_bytes(&self) -> usize {
         size_of::<Self>() + self.lost.len() * size_of::<(&str, u64)>()
     }

@@ -2,7 +2,9 @@
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
-use super::{Id, Kind, Names, ObservationPoint, Parties, Record, Records, Timestamp, Transport};
+use super::{
+    CommunityId, Id, Kind, Names, ObservationPoint, Parties, Record, Records, Timestamp, Transport,
+};
 
 /// One frame with an IP layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -224,6 +226,14 @@ impl Record for Packet {
 
     fn wrap(records: Arc<Vec<Self>>) -> Records {
         Records::Packets(records)
+    }
+
+    fn time(&self) -> Option<Timestamp> {
+        Some(self.time)
+    }
+
+    fn community_id(&self) -> Option<CommunityId> {
+        Some(CommunityId::of(&self.outer))
     }
 
     fn memory_bytes(&self) -> usize {

@@ -36,6 +36,10 @@ impl Record for Returned {
         Records::Returned(records)
     }
 
+    fn time(&self) -> Option<Timestamp> {
+        self.time
+    }
+
     fn memory_bytes(&self) -> usize {
         size_of::<Self>() + self.document.len() + self.id.as_ref().map_or(0, |id| id.len())
     }

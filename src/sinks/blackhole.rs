@@ -24,6 +24,10 @@ struct Blackhole {
 // === impl Config ===
 
 impl ConfigureSink for Config {
+    fn takes_wire(&self) -> bool {
+        true
+    }
+
     fn build(&self, options: &Options, context: &Context) -> Result<Component, Error> {
         let encoder = Encoder::new(
             &options.encoding,

@@ -180,7 +180,7 @@ impl Config {
         let holds = match (self.compression, options.encoding.codec) {
             (Compression::Gzip, _) => Content::Gzip,
             (Compression::Zstd, _) => Content::Zstd,
-            (Compression::None, Codec::Msgpack) => Content::Msgpack,
+            (Compression::None, Codec::Msgpack | Codec::Wire) => Content::Msgpack,
             (Compression::None, Codec::Json | Codec::Yaml) => Content::Lines,
         };
         let writer = Writer {

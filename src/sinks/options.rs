@@ -1,12 +1,13 @@
 //! The keys that every sink has beside its own.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    codec::{EncodingConfig, Schema},
+    buffer,
+    codec::{Codec, EncodingConfig, Schema},
     component::{
         Claim, Problem,
         edge::{Bounds, WhenFull},
@@ -14,6 +15,11 @@ use crate::{
     field::check_added,
     record::Added,
 };
+
+/// What a disk buffer may take where the config says nothing.
+const DISK_BYTES: u64 = 1 << 30;
+/// The least a disk buffer works with.
+const MIN_DISK_BYTES: u64 = 4 << 20;
 
 /// The keys that every sink has beside its own.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -65,18 +71,23 @@ pub struct BatchLimits {
 }
 
 /// What waits before the sink, so that the rest of the pipeline need not.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct BufferConfig {
-    /// Where it is: `memory` (default). What it holds is lost if the process dies.
+    /// Where it is: `memory` (default), whose content is lost if the process dies, or `disk`, where records
+    /// count as delivered for all before the buffer once they are synced, and survive a crash and a loss of
+    /// power.
     pub r#type: BufferType,
-    /// Bytes of memory that waiting records may take (default: a share of what `memory_budget_bytes`
-    /// leaves, 16777216, 16 MiB, at most; at least 65536).
+    /// The directory of a disk buffer, which it has to itself (default: `buffers/ID` in `data_dir`).
+    pub path: Option<PathBuf>,
+    /// Bytes that waiting records may take. In memory by default a share of what `memory_budget_bytes`
+    /// leaves, 16777216, 16 MiB, at most; 65536 to 4294967295. On disk by default 1073741824, 1 GiB; at least
+    /// 4194304, 4 MiB.
     #[schemars(range(min = 65_536))]
-    pub max_bytes: Option<u32>,
-    /// Records that may wait (default 16384; at least 1).
+    pub max_bytes: Option<u64>,
+    /// Records that may wait in memory (default 16384; at least 1). A disk buffer has no such limit.
     #[schemars(range(min = 1))]
-    pub max_events: u32,
+    pub max_events: Option<u32>,
     /// What happens when it is full: `block` (default; the pipeline before it waits) or
     /// `drop_newest` (what comes is dropped and counted as `buffer_full`).
     pub when_full: WhenFull,
@@ -89,6 +100,8 @@ pub enum BufferType {
     /// In memory.
     #[default]
     Memory,
+    /// On disk.
+    Disk,
 }
 
 /// How requests are sent and tried again. A request is tried until the destination has answered
@@ -142,20 +155,27 @@ impl Options {
         let mut problems = self.encoding.check(schema);
         let schemas = [self.encoding.schema.unwrap_or(schema)];
         problems.extend(check_added(&self.add, &schemas));
+        if self.encoding.codec == Codec::Wire && !self.add.is_empty() {
+            let message = "records in the form wire have no labels and tags";
+            let hint = "add them where documents are written";
+            problems.push(Problem::new("add", message).hint(hint));
+        }
         if retry_max_secs < retry_initial_secs {
             let message =
                 format!("{retry_max_secs} is less than retry_initial_secs, {retry_initial_secs}");
             let problem = Problem::new("request.retry_max_secs", message);
             problems.push(problem.hint(format!("give {retry_initial_secs} to 86400")));
         }
+        problems.extend(self.buffer.check());
         problems.extend(self.dead_letter.iter().flat_map(DeadLetterConfig::check));
         problems
     }
 
-    /// What nobody else may use: the dead-letter file.
+    /// What nobody else may use: the dead-letter file, the directory of the disk buffer.
     pub fn claims(&self) -> Vec<Claim> {
         let claim = |config: &DeadLetterConfig| Claim::file("dead_letter.path", &config.path);
-        self.dead_letter.iter().map(claim).collect()
+        let buffer = self.buffer.path.iter().map(|path| Claim::file("buffer.path", path));
+        self.dead_letter.iter().map(claim).chain(buffer).collect()
     }
 }
 
@@ -183,19 +203,70 @@ impl Default for BatchLimits {
 
 // === impl BufferConfig ===
 
-impl Default for BufferConfig {
-    fn default() -> Self {
-        let Bounds { max_events, .. } = Bounds::default();
-        Self { r#type: BufferType::Memory, max_bytes: None, max_events, when_full: WhenFull::Block }
-    }
-}
-
 impl BufferConfig {
     /// The bounds of the edge into the sink; without a limit of its own it may have as many bytes as
     /// any edge.
     pub fn bounds(&self) -> Bounds {
-        let max_bytes = self.max_bytes.unwrap_or(Bounds::default().max_bytes);
-        Bounds { max_events: self.max_events, max_bytes }
+        let edge = Bounds::default();
+        Bounds {
+            max_events: self.max_events.unwrap_or(edge.max_events),
+            max_bytes: self.memory_bytes().unwrap_or(edge.max_bytes),
+        }
+    }
+
+    /// Bytes of memory that the config gives it; `None` where it says nothing.
+    pub fn memory_bytes(&self) -> Option<u32> {
+        let in_memory = self.max_bytes.filter(|_| self.r#type == BufferType::Memory);
+        in_memory.map(|bytes| u32::try_from(bytes).unwrap_or(u32::MAX))
+    }
+
+    /// What a disk buffer is made with, for the sink `id` of a run that keeps its state in `data_dir`.
+    pub fn on_disk(&self, id: &str, data_dir: &Path) -> Option<buffer::stage::Settings> {
+        (self.r#type == BufferType::Disk).then(|| buffer::stage::Settings {
+            path: self.path.clone().unwrap_or_else(|| data_dir.join("buffers").join(id)),
+            max_bytes: self.max_bytes.unwrap_or(DISK_BYTES),
+            when_full: self.when_full,
+        })
+    }
+
+    /// Whether it is on disk.
+    pub fn is_on_disk(&self) -> bool {
+        self.r#type == BufferType::Disk
+    }
+
+    /// Whether it lies in `data_dir`.
+    pub fn keeps_state(&self) -> bool {
+        self.is_on_disk() && self.path.is_none()
+    }
+
+    fn check(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let mut problem = |key: &str, message: String, hint: &str| {
+            problems.push(Problem::new(format!("buffer.{key}"), message).hint(hint));
+        };
+        match (self.r#type, self.max_bytes) {
+            (BufferType::Disk, Some(bytes)) if bytes < MIN_DISK_BYTES => {
+                let message = format!("{bytes} is too little for a disk buffer");
+                problem("max_bytes", message, "give 4194304, 4 MiB, or more");
+            }
+            (BufferType::Memory, Some(bytes)) if u32::try_from(bytes).is_err() => {
+                let message = format!("{bytes} is more than a buffer in memory may have");
+                problem("max_bytes", message, "give 65536 to 4294967295, or use `type: disk`");
+            }
+            _ => {}
+        }
+        if self.r#type == BufferType::Disk && self.max_events.is_some() {
+            let message = "a disk buffer is bounded by bytes only".to_owned();
+            problem("max_events", message, "remove the key");
+        }
+        if self.r#type == BufferType::Memory && self.path.is_some() {
+            let message = "a buffer in memory has no directory".to_owned();
+            problem("path", message, "remove the key, or add `type: disk`");
+        }
+        if self.path.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
+            problem("path", "the path is empty".to_owned(), "name a directory");
+        }
+        problems
     }
 }
 
@@ -251,8 +322,28 @@ mod tests {
     }
 
     #[test]
+    fn a_buffer_has_only_what_its_type_has() {
+        let cases = [
+            (json!({"type": "disk", "path": "b", "max_bytes": 4_194_304}), vec![]),
+            (json!({"max_bytes": 65_536, "max_events": 1}), vec![]),
+            (
+                json!({"type": "disk", "max_bytes": 65_536, "max_events": 1}),
+                vec!["buffer.max_bytes", "buffer.max_events"],
+            ),
+            (
+                json!({"path": "b", "max_bytes": 1_u64 << 32}),
+                vec!["buffer.max_bytes", "buffer.path"],
+            ),
+            (json!({"type": "disk", "path": ""}), vec!["buffer.path"]),
+        ];
+        for (buffer, expected) in cases {
+            assert_eq!(problems(json!({ "buffer": buffer })), expected, "{buffer}");
+        }
+    }
+
+    #[test]
     fn an_unknown_key_is_refused() {
-        for config in [json!({"bufer": {}}), json!({"buffer": {"type": "disk"}})] {
+        for config in [json!({"bufer": {}}), json!({"buffer": {"type": "tape"}})] {
             assert!(serde_json::from_value::<Options>(config).is_err());
         }
     }

@@ -1,6 +1,7 @@
 //! The memory budget, divided among all that waits: `docs/adr/0008-memory-is-divided-beforehand.md`.
 
 use crate::{
+    buffer,
     component::{Error, edge::Bounds},
     config::{Components, Config},
     sinks::driver,
@@ -30,12 +31,16 @@ pub(super) fn share(config: &Config<Components>) -> Result<u32, Error> {
         .sinks
         .iter()
         .map(|sink| driver::memory_bytes(sink.config.configure().requests(), &sink.common));
-    let limits = config.sinks.iter().map(|sink| sink.common.buffer.max_bytes);
-    let sharing = config.transforms.len() + limits.clone().filter(Option::is_none).count();
+    let limits = config.sinks.iter().map(|sink| sink.common.buffer.memory_bytes());
+    let on_disk = config.sinks.iter().filter(|sink| sink.common.buffer.is_on_disk()).count();
+    // A disk buffer has an edge before it beside that of its sink.
+    let sharing =
+        config.transforms.len() + limits.clone().filter(Option::is_none).count() + on_disk;
     let limits = limits.map(|limit| limit.unwrap_or(0).into());
     let queues =
         config.transforms.iter().map(|transform| transform.config.configure().memory_bytes());
-    let fixed = requests.chain(limits).chain(queues).fold(0, u64::saturating_add);
+    let buffers = std::iter::repeat_n(buffer::stage::memory_bytes(), on_disk);
+    let fixed = requests.chain(limits).chain(queues).chain(buffers).fold(0, u64::saturating_add);
     divide(config.globals.memory_budget_bytes, fixed, sharing as u64)
 }
 

@@ -19,13 +19,14 @@ use super::{
 };
 use crate::{
     ack::Receipts,
+    buffer,
     component::{
-        Clock, Component, Context, Error, Machine, Port, Reference, Signature,
+        Carries, Clock, Component, Context, Error, Machine, Port, Reference, Signature,
         edge::{Bounds, WhenFull},
     },
     config::{Components, Config, Declared, Edge, Family, SinkConfig},
     metrics::{Books, Meter},
-    record::Kind,
+    record::{Kind, Kinds},
     sinks::Host,
     sources::dead_letters::{self, DeadLetters},
     storage::{self, directory::OwnDirectory},
@@ -52,6 +53,11 @@ struct Builder<'a> {
     places: HashMap<&'a str, usize>,
     /// Of every component, by its id.
     meters: HashMap<&'a str, Arc<Meter>>,
+    /// Of every disk buffer.
+    buffers: HashMap<String, Arc<Meter>>,
+    /// Whether there are disk buffers. Dead letters are on disk already, and the buffers may be in use by
+    /// the sensor that wrote them.
+    keeps_buffers: bool,
     books: Books,
     keeper: Keeper,
     stores: Stores,
@@ -135,6 +141,7 @@ pub async fn build_dead_letters(
     let sinks = config.sinks.iter().map(|sink| sink.id.clone()).collect();
     let letters = DeadLetters::open(files, sinks).await?;
     let mut builder = Builder::new(config, Clock::Wall, reload).await?;
+    builder.keeps_buffers = false;
     builder.gives_up = !waits;
     builder.parts.push(Part {
         meter: Meter::new(dead_letters::KIND, dead_letters::KIND),
@@ -172,8 +179,10 @@ fn not_in_use(path: &Path, config: &Config<Components>) -> Result<(), Error> {
 /// Takes the directory of what components keep, if they keep anything.
 fn data_dir(config: &Config<Components>) -> Result<Option<OwnDirectory>, Error> {
     let sources = config.sources.iter().any(|source| source.config.configure().keeps_state());
+    let buffers = config.sinks.iter().any(|sink| sink.common.buffer.keeps_state());
     let mut transforms = config.transforms.iter();
-    if !sources && !transforms.any(|transform| transform.config.configure().keeps_state()) {
+    let transforms = transforms.any(|transform| transform.config.configure().keeps_state());
+    if !sources && !transforms && !buffers {
         return Ok(None);
     }
     OwnDirectory::open(&config.globals.data_dir).map(Some).map_err(|error| {
@@ -233,12 +242,22 @@ impl<'a> Builder<'a> {
         let ids = ids.chain(config.transforms.iter().map(|transform| transform.id.as_str()));
         let sources: Vec<_> = meters(&config.sources).collect();
         let others: Vec<_> = meters(&config.transforms).chain(meters(&config.sinks)).collect();
+        let on_disk = config.sinks.iter().filter(|sink| sink.common.buffer.is_on_disk());
+        let buffers: HashMap<_, _> = on_disk
+            .map(|sink| format!("{}.buffer", sink.id))
+            .map(|id| (id.clone(), Meter::new(id, buffer::stage::KIND)))
+            .collect();
         let of = |meters: &[(_, Arc<Meter>)]| {
             meters.iter().map(|(_, meter)| Arc::clone(meter)).collect::<Vec<_>>()
         };
         let hosts = never_blocked(config);
         Ok(Self {
-            books: Books::new(of(&sources), of(&others)),
+            books: Books::new(
+                of(&sources),
+                of(&others).into_iter().chain(buffers.values().map(Arc::clone)),
+            ),
+            buffers,
+            keeps_buffers: true,
             meters: sources.into_iter().chain(others).collect(),
             config,
             clock,
@@ -262,10 +281,50 @@ impl<'a> Builder<'a> {
         share: u32,
     ) -> Result<(), Unbuilt> {
         let buffer = &sink.common.buffer;
-        let bounds = with_bytes(buffer.bounds(), buffer.max_bytes.unwrap_or(share));
-        let intake = Intake { bounds, when_full: buffer.when_full };
+        let bounds = with_bytes(buffer.bounds(), buffer.memory_bytes().unwrap_or(share));
+        let mut intake = Intake { bounds, when_full: buffer.when_full };
+        let mut inputs = inputs;
+        let settings = buffer.on_disk(&sink.id, &self.config.globals.data_dir);
+        if let Some(settings) = settings.filter(|_| self.keeps_buffers) {
+            intake.when_full = WhenFull::Block;
+            inputs = self.add_buffer(sink, inputs, &intake, &settings)?;
+        }
         let config = sink.config.configure();
         self.add(sink, inputs, &intake, &[], |context| config.build(&sink.common, context))
+    }
+
+    /// Puts a disk buffer in front of a sink, and gives what the sink reads then.
+    fn add_buffer(
+        &mut self,
+        sink: &'a Declared<SinkConfig>,
+        inputs: Vec<Link>,
+        intake: &Intake,
+        settings: &buffer::stage::Settings,
+    ) -> Result<Vec<Link>, Unbuilt> {
+        let unbuilt = |error| Unbuilt { component: sink.id.clone(), error };
+        let id = format!("{}.buffer", sink.id);
+        let meter = self.buffers.get(&id).map(Arc::clone);
+        let meter = meter.unwrap_or_else(|| Meter::new(&id, buffer::stage::KIND));
+        let context = Context {
+            meter: Arc::clone(&meter),
+            receipts: self.receipts.clone(),
+            clock: self.clock,
+            ..Context::alone(Arc::clone(&meter))
+        };
+        let build = || buffer::stage::component(settings, &context);
+        let component = meter.span().in_scope(build).map_err(unbuilt)?;
+        let accepts = sink.signature.accepts;
+        let carries = inputs.iter().fold(Kinds::NONE, |kinds, link| kinds.union(link.carries));
+        let from = self.parts.len();
+        self.parts.push(Part {
+            meter,
+            signature: Signature::transform(accepts, Carries::Inputs),
+            component,
+            bounds: intake.bounds.shared_by(inputs.len()),
+            inputs,
+            when_full: intake.when_full,
+        });
+        Ok(vec![Link { from, port: Port::MAIN, carries }])
     }
 
     fn add<F: Family>(

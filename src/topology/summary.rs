@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::{
     ack::{End, Receipts},
+    buffer,
     component::Role,
     metrics::{Balance, Meter},
 };
@@ -65,6 +66,8 @@ pub struct Totals {
     pub dropped: BTreeMap<&'static str, u64>,
     /// Packets and records lost, by cause.
     pub lost: BTreeMap<&'static str, u64>,
+    /// Records in disk buffers, for the next start.
+    pub stored: u64,
     /// How long the run took.
     pub seconds: f64,
 }
@@ -112,12 +115,19 @@ impl Summary {
                 && balance.unknown_losses == 0
                 && balance.dead_lettered == 0
                 && balance.unmade == 0
+                && balance.stored == 0
                 && balance.held == 0
         };
         self.lost_receipts == 0
             && self.open_receipts == 0
             && self.balances()
             && self.accounts.iter().all(clean)
+    }
+
+    /// Whether a disk buffer stands in front of the component.
+    fn is_buffered(&self, id: &str) -> bool {
+        let buffers = self.accounts.iter().filter(|account| account.kind == buffer::stage::KIND);
+        buffers.filter_map(|account| account.id.strip_suffix(".buffer")).any(|of| of == id)
     }
 
     /// The totals over all components, of a run that took `seconds`.
@@ -147,8 +157,11 @@ impl Summary {
             for (&cause, n) in &balance.lost {
                 *totals.lost.entry(cause).or_default() += n;
             }
-            if balance.held + balance.unmade > 0 {
-                *totals.lost.entry(UNFINISHED).or_default() += balance.held + balance.unmade;
+            totals.stored += balance.stored;
+            // What a sink holds is in its disk buffer still, if it has one.
+            let held = if self.is_buffered(id) { 0 } else { balance.held };
+            if held + balance.unmade > 0 {
+                *totals.lost.entry(UNFINISHED).or_default() += held + balance.unmade;
             }
         }
         totals
@@ -185,6 +198,9 @@ impl fmt::Display for Summary {
             }
             if balance.unmade > 0 {
                 write!(f, "; {} cut off before they were made", balance.unmade)?;
+            }
+            if balance.stored > 0 {
+                write!(f, "; {} on disk for the next start", balance.stored)?;
             }
             for (reason, n) in &balance.dropped {
                 write!(f, "; dropped {n} ({reason})")?;

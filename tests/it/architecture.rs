@@ -36,7 +36,7 @@ const LAYERS: &[(u8, &[&str])] = &[
 ];
 
 /// Imports within one layer: the vocabulary is one thing in four files; a component is built with the
-/// networks of the config and the stores of verdicts it acts through.
+/// networks of the config and the stores of verdicts it acts through; a buffer keeps records, encoded, on disk.
 const WITHIN: &[(&str, &[&str])] = &[
     ("record", &[]),
     ("batch", &["record", "ack"]),
@@ -46,6 +46,7 @@ const WITHIN: &[(&str, &[&str])] = &[
     ("component", &["retry", "networks", "verdict"]),
     ("field", &["component"]),
     ("gate", &["host"]),
+    ("buffer", &["codec", "storage"]),
     ("api", &["topology"]),
     ("main", &["cli"]),
 ];

@@ -10,6 +10,8 @@ pub(crate) mod faults;
 pub(crate) mod frames;
 pub(crate) mod hec;
 pub(crate) mod http;
+#[cfg(feature = "kafka")]
+pub(crate) mod kafka;
 pub(crate) mod live;
 pub(crate) mod machine;
 pub(crate) mod memory_disk;

@@ -7,6 +7,7 @@
 #![expect(clippy::print_stderr, reason = "a test says what it could not clean up")]
 
 mod architecture;
+mod buffer;
 mod commands;
 mod community_id;
 mod conditions;
@@ -22,6 +23,8 @@ mod harness;
 mod headers;
 mod health;
 mod hostile;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod latency;
 mod live;
 mod locks;
@@ -56,6 +59,7 @@ fn main() {
     let settings = Settings::from_environment();
     let cases = [
         architecture::cases(),
+        buffer::cases(),
         commands::cases(),
         community_id::cases(),
         conditions::cases(),
@@ -71,6 +75,8 @@ fn main() {
         headers::cases(),
         health::cases(),
         hostile::cases(),
+        #[cfg(feature = "kafka")]
+        kafka::cases(),
         latency::cases(),
         live::cases(),
         locks::cases(),

@@ -118,8 +118,13 @@ fn length(bytes: &[u8]) -> u32 {
 
 /// UDP packets of 100 bytes, one a millisecond, their number in the payload.
 pub(crate) fn numbered(packets: u32) -> Capture {
+    numbered_as(0..packets)
+}
+
+/// The same with these numbers.
+pub(crate) fn numbered_as(numbers: std::ops::Range<u32>) -> Capture {
     let mut capture = Capture::micros();
-    for number in 0..packets {
+    for number in numbers {
         let mut payload = [0; 58];
         payload[..4].copy_from_slice(&number.to_be_bytes());
         let frame = frames::on_ethernet(&frames::udp(Way::There, [40_000, 9_999], &payload));

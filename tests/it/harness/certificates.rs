@@ -43,6 +43,8 @@ impl Authority {
     pub(crate) fn new() -> Self {
         let key = KeyPair::generate().expect("the system has randomness");
         let mut params = CertificateParams::new(Vec::new()).expect("no name is a good name");
+        // Not that of the certificates it gives: OpenSSL would take those for self-signed.
+        params.distinguished_name.push(DnType::CommonName, "authority of the tests");
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         let pem = params.self_signed(&key).expect("a fresh key signs").pem();
         Self { issuer: Issuer::new(params, key), pem }

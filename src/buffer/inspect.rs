@@ -1,0 +1,211 @@
+//! What is in a disk buffer, for a person: by the same reader that the buffer itself uses.
+
+use std::{fmt, path::Path, sync::Arc};
+
+use super::{
+    Error, acks,
+    disk::{Disk, DiskFile, Folder},
+    log::DAMAGED,
+    segment::{self, Cursor, HEADER_BYTES, Step},
+};
+
+/// What a buffer holds.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Inspection {
+    /// Its segments, in order.
+    pub segments: Vec<Segment>,
+    /// All entries below are delivered.
+    pub acknowledged: u64,
+    /// Segments that were set aside because something in them could not be read.
+    pub set_aside: Vec<String>,
+}
+
+/// What a segment holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segment {
+    /// Its file.
+    pub name: String,
+    /// The sequence of its first entry, by its name.
+    pub first: u64,
+    /// The sequence behind its last whole entry.
+    pub next: u64,
+    /// Whole entries.
+    pub entries: u64,
+    /// Of these, entries that are not acknowledged.
+    pub waiting: u64,
+    /// Bytes of the file.
+    pub bytes: u64,
+    /// Whether its header is whole.
+    pub header: bool,
+    /// Bytes between entries that are none.
+    pub damaged_bytes: u64,
+    /// Bytes behind the last entry that are none, as a crash leaves them.
+    pub torn_bytes: u64,
+}
+
+/// Looks at the buffer in a directory, without changing anything.
+///
+/// # Errors
+/// If the system refuses, or a later version wrote it.
+pub fn inspect(path: &Path) -> Result<Inspection, Error> {
+    let disk = Folder(path.to_owned());
+    let names = disk.names().map_err(Error::io("list", "the directory"))?;
+    let mut inspection = Inspection::default();
+    for name in &names {
+        if acks::number(name).is_some() {
+            let file = disk.open(name).map_err(Error::io("open", name))?;
+            let position = acks::read(&file, name)?.map_or(0, |(position, _)| position);
+            inspection.acknowledged = inspection.acknowledged.max(position);
+        }
+    }
+    let mut firsts: Vec<u64> = names.iter().filter_map(|name| segment::first(name)).collect();
+    firsts.sort_unstable();
+    for (at, first) in firsts.iter().enumerate() {
+        let below = firsts.get(at + 1).copied().unwrap_or(u64::MAX);
+        let segment = look(&disk, *first, below, inspection.acknowledged, |_, _| {})?;
+        inspection.segments.push(segment);
+    }
+    let set_aside = names.into_iter().filter(|name| name.ends_with(DAMAGED));
+    inspection.set_aside = set_aside.collect();
+    inspection.set_aside.sort_unstable();
+    Ok(inspection)
+}
+
+/// Writes each damaged segment anew with its whole entries, and sets a copy of the damaged one aside. Gives
+/// what the buffer held before.
+///
+/// # Errors
+/// If the system refuses: a segment is either as it was or repaired.
+pub fn repair(path: &Path) -> Result<Inspection, Error> {
+    let found = inspect(path)?;
+    let disk = Folder(path.to_owned());
+    for (at, segment) in found.segments.iter().enumerate() {
+        if segment.is_whole() {
+            continue;
+        }
+        let below = found.segments.get(at + 1).map_or(u64::MAX, |following| following.first);
+        let mut whole = segment::header(segment.first);
+        look(&disk, segment.first, below, 0, |sequence, payload| {
+            segment::write_entry(sequence, payload, &mut whole);
+        })?;
+        let damaged = std::fs::read(path.join(&segment.name));
+        let damaged = damaged.map_err(Error::io("read", &segment.name))?;
+        replace(&disk, &format!("{}{DAMAGED}", segment.name), &damaged)?;
+        replace(&disk, &segment.name, &whole)?;
+    }
+    Ok(found)
+}
+
+/// Makes a file hold this, or leaves it as it was.
+fn replace(disk: &Folder, name: &str, bytes: &[u8]) -> Result<(), Error> {
+    let new = format!("{name}.new");
+    disk.remove(&new).unwrap_or_default();
+    let file = disk.create(&new).map_err(Error::io("make", &new))?;
+    file.write_at(0, bytes).map_err(Error::io("write", &new))?;
+    DiskFile::sync(&file).map_err(Error::io("sync", &new))?;
+    disk.rename(&new, name).map_err(Error::io("replace", name))?;
+    disk.sync().map_err(Error::io("sync", "the directory"))
+}
+
+fn look(
+    disk: &Folder,
+    first: u64,
+    below: u64,
+    acknowledged: u64,
+    mut each: impl FnMut(u64, &[u8]),
+) -> Result<Segment, Error> {
+    let name = segment::name(first);
+    let file = disk.open(&name).map_err(Error::io("open", &name))?;
+    let bytes = file.bytes().map_err(Error::io("inspect", &name))?;
+    let header = segment::check_header(&file, &name, first)?;
+    let mut segment = Segment {
+        name: name.clone(),
+        first,
+        next: first,
+        entries: 0,
+        waiting: 0,
+        bytes,
+        header,
+        damaged_bytes: 0,
+        torn_bytes: 0,
+    };
+    let mut cursor = Cursor::new(Arc::new(file), HEADER_BYTES as u64, first, below);
+    loop {
+        match cursor.step(bytes).map_err(Error::io("read", &name))? {
+            Step::Entry(entry) => {
+                segment.next = entry.sequence + 1;
+                segment.entries += 1;
+                segment.waiting += u64::from(entry.sequence >= acknowledged);
+                each(entry.sequence, cursor.payload(entry));
+            }
+            Step::Damaged { bytes } => segment.damaged_bytes += bytes,
+            Step::End { rest, .. } => {
+                segment.torn_bytes = rest;
+                return Ok(segment);
+            }
+        }
+        cursor.forget_read();
+    }
+}
+
+// === impl Inspection ===
+
+impl Inspection {
+    /// Entries that are not acknowledged and can be read.
+    pub fn waiting(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.waiting).sum()
+    }
+
+    /// Entries that are not acknowledged and can't be read: gaps in the sequences.
+    pub fn missing(&self) -> u64 {
+        let last = self.segments.last().map_or(0, |last| last.next);
+        last.saturating_sub(self.acknowledged).saturating_sub(self.waiting())
+    }
+
+    /// Whether all of it can be read.
+    pub fn is_whole(&self) -> bool {
+        self.missing() == 0 && self.segments.iter().all(Segment::is_whole)
+    }
+}
+
+/// A line a segment, and one for all.
+impl fmt::Display for Inspection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for segment in &self.segments {
+            write!(
+                f,
+                "{}: {} records, {} waiting, {} bytes",
+                segment.name, segment.entries, segment.waiting, segment.bytes
+            )?;
+            if !segment.header {
+                f.write_str(", its header is damaged")?;
+            }
+            if segment.damaged_bytes > 0 {
+                write!(f, ", {} bytes between records are damaged", segment.damaged_bytes)?;
+            }
+            if segment.torn_bytes > 0 {
+                write!(f, ", torn: {} bytes at its end are no record", segment.torn_bytes)?;
+            }
+            writeln!(f)?;
+        }
+        for name in &self.set_aside {
+            writeln!(f, "{name}: set aside")?;
+        }
+        writeln!(
+            f,
+            "{} records waiting, {} missing, acknowledged below {}",
+            self.waiting(),
+            self.missing(),
+            self.acknowledged
+        )
+    }
+}
+
+// === impl Segment ===
+
+impl Segment {
+    /// Whether it is as it was written.
+    pub fn is_whole(&self) -> bool {
+        self.header && self.damaged_bytes == 0 && self.torn_bytes == 0
+    }
+}

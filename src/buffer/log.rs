@@ -1,0 +1,365 @@
+//! The log: segments of entries that are numbered through, and how far they are acknowledged.
+//!
+//! Each opening begins a new segment; no file is written to again that an earlier process has written, nor
+//! one whose sync failed. There is no ledger beside the names of segments and the [acks](super::acks).
+
+use std::{collections::VecDeque, io, sync::Arc};
+
+use super::{
+    Error,
+    acks::{self, Acks},
+    disk::{Disk, DiskFile},
+    segment::{self, Cursor, HEADER_BYTES, Step},
+};
+
+/// A segment is one eighth of the log, but no larger.
+const MAX_SEGMENT_BYTES: u64 = 16 << 20;
+/// What damaged segments are renamed to when they are read.
+pub const DAMAGED: &str = ".damaged";
+/// So many damaged segments are kept.
+const DAMAGED_KEPT: usize = 4;
+
+/// A log on a disk.
+#[derive(Debug)]
+pub struct Log<D: Disk> {
+    disk: Arc<D>,
+    max_bytes: u64,
+    pub(super) segments: VecDeque<Segment<D::File>>,
+    acks: Acks<D::File>,
+    /// The sequence of the next entry.
+    next: u64,
+    /// All entries below are synced.
+    synced: u64,
+}
+
+/// One of its files.
+#[derive(Debug)]
+pub(super) struct Segment<F> {
+    pub(super) first: u64,
+    pub(super) file: Arc<F>,
+    /// Bytes that were written.
+    bytes: u64,
+    /// Bytes that may be read: they survive whatever happens.
+    pub(super) synced: u64,
+    /// Whether more is written to it.
+    open: bool,
+    /// Whether something in it could not be read.
+    damaged: bool,
+}
+
+/// What was found when a log was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Found {
+    /// Entries that are not acknowledged, as far as sequences tell.
+    pub entries: u64,
+    /// Bytes that a crash had left behind the last whole entry, and that were cut off.
+    pub torn_bytes: u64,
+    /// Whether these were all zero.
+    pub torn_zero: bool,
+}
+
+/// Entries that were written and are not synced yet.
+#[derive(Debug)]
+#[must_use = "what is written has to be synced, and committed or aborted"]
+pub struct Appended<D: Disk> {
+    disk: Arc<D>,
+    file: Arc<D::File>,
+    is_new: bool,
+}
+
+// === impl Appended ===
+
+impl<D: Disk> Appended<D> {
+    /// Makes them survive a power loss.
+    ///
+    /// # Errors
+    /// What the system says: the entries are to be aborted.
+    pub fn sync(&self) -> Result<(), Error> {
+        self.file.sync().map_err(Error::io("sync", "a segment"))?;
+        if self.is_new {
+            self.disk.sync().map_err(Error::io("sync", "the directory"))?;
+        }
+        Ok(())
+    }
+}
+
+/// The sequence behind the last whole entry of a segment, and how many bytes stand behind it, whether
+/// these are all zero.
+fn end_of<F: DiskFile>(segment: &Segment<F>, name: &str) -> Result<(u64, u64, bool), Error> {
+    let begin = HEADER_BYTES as u64;
+    let mut cursor = Cursor::new(Arc::clone(&segment.file), begin, segment.first, u64::MAX);
+    let mut next = segment.first;
+    loop {
+        match cursor.step(segment.bytes).map_err(Error::io("read", name))? {
+            Step::Entry(entry) => next = entry.sequence + 1,
+            Step::Damaged { .. } => {}
+            Step::End { rest, zero } => return Ok((next, rest, zero)),
+        }
+        cursor.forget_read();
+    }
+}
+
+// === impl Log ===
+
+impl<D: Disk> Log<D> {
+    /// Opens the log of at most `max_bytes` that is on a disk, or makes one. Reads the headers of all
+    /// segments, and the last one whole.
+    ///
+    /// # Errors
+    /// If the system refuses, or a later version wrote it.
+    pub fn open(disk: D, max_bytes: u64) -> Result<(Self, Found), Error> {
+        let disk = Arc::new(disk);
+        let names = disk.names().map_err(Error::io("list", "the directory"))?;
+        let mut firsts: Vec<u64> = names.iter().filter_map(|name| segment::first(name)).collect();
+        firsts.sort_unstable();
+        let mut segments = VecDeque::new();
+        for first in firsts {
+            let name = segment::name(first);
+            let file = disk.open(&name).map_err(Error::io("open", &name))?;
+            let bytes = file.bytes().map_err(Error::io("inspect", &name))?;
+            let damaged = !segment::check_header(&file, &name, first)?;
+            let file = Arc::new(file);
+            segments.push_back(Segment { first, file, bytes, synced: bytes, open: false, damaged });
+        }
+        let acks = Acks::open(&*disk, &names)?;
+        let mut log = Self { disk, max_bytes, segments, acks, next: 0, synced: 0 };
+        let mut found = log.recover_last()?;
+        log.next = log.next.max(log.acks.position());
+        log.synced = log.next;
+        log.remove_acknowledged()?;
+        found.entries = log.waiting();
+        Ok((log, found))
+    }
+
+    /// Finds the end of the last segment that has entries, and cuts off what a crash left behind it. Those
+    /// behind it without entries go: else what a failed sync had left in the one before would come back
+    /// under sequences that are given again.
+    fn recover_last(&mut self) -> Result<Found, Error> {
+        let mut found = Found::default();
+        while let Some(last) = self.segments.back_mut() {
+            let name = segment::name(last.first);
+            let (next, rest, zero) = end_of(last, &name)?;
+            self.next = self.next.max(next);
+            if rest > 0 {
+                found.torn_bytes += rest;
+                found.torn_zero = zero;
+            }
+            if next > last.first {
+                if rest > 0 {
+                    last.bytes = last.bytes.saturating_sub(rest);
+                    last.synced = last.bytes;
+                    last.file.cut(last.bytes).map_err(Error::io("cut", &name))?;
+                    last.file.sync().map_err(Error::io("sync", &name))?;
+                }
+                break;
+            }
+            self.segments.pop_back();
+            if rest > 0 && !zero {
+                let aside = format!("{name}{DAMAGED}");
+                self.disk.rename(&name, &aside).map_err(Error::io("rename", &name))?;
+            } else {
+                self.disk.remove(&name).map_err(Error::io("remove", &name))?;
+            }
+            self.disk.sync().map_err(Error::io("sync", "the directory"))?;
+        }
+        Ok(found)
+    }
+
+    /// All entries below are acknowledged.
+    pub fn acknowledged(&self) -> u64 {
+        self.acks.position()
+    }
+
+    /// All entries below may be read.
+    pub fn synced(&self) -> u64 {
+        self.synced
+    }
+
+    /// Entries that are synced and not acknowledged.
+    pub fn waiting(&self) -> u64 {
+        self.synced.saturating_sub(self.acks.position())
+    }
+
+    /// Bytes it takes on disk.
+    pub fn bytes(&self) -> u64 {
+        self.segment_sum() + acks::BYTES
+    }
+
+    fn segment_sum(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.bytes).sum()
+    }
+
+    /// Whether there is room for entries whose payloads have so many bytes together.
+    pub fn has_room(&self, entries: usize, payload_bytes: usize) -> bool {
+        let more = payload_bytes + entries * segment::ENTRY_BYTES + HEADER_BYTES;
+        self.segment_sum().saturating_add(more as u64) <= self.max_bytes
+    }
+
+    /// Writes entries. They are to be synced and then committed, before any more are written; or aborted.
+    ///
+    /// # Errors
+    /// If the system refuses. The log is as it was; the next try begins a new segment.
+    pub fn append<'a>(
+        &mut self,
+        payloads: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<Appended<D>, Error> {
+        let is_new = self.make_current()?;
+        let (mut entries, mut next) = (Vec::new(), self.next);
+        for payload in payloads {
+            segment::write_entry(next, payload, &mut entries);
+            next += 1;
+        }
+        let written = match self.segments.back_mut() {
+            Some(last) => {
+                let file = Arc::clone(&last.file);
+                let written = file.write_at(last.bytes, &entries);
+                written.map(|()| {
+                    last.bytes += entries.len() as u64;
+                    file
+                })
+            }
+            None => Err(io::Error::from(io::ErrorKind::NotFound)),
+        };
+        match written {
+            Ok(file) => {
+                self.next = next;
+                Ok(Appended { disk: Arc::clone(&self.disk), file, is_new })
+            }
+            Err(error) => {
+                self.seal();
+                Err(Error::io("write", "a segment")(error))
+            }
+        }
+    }
+
+    /// What was appended is synced: it may be read.
+    pub fn commit(&mut self, appended: Appended<D>) {
+        drop(appended);
+        self.synced = self.next;
+        if let Some(last) = self.segments.back_mut() {
+            last.synced = last.bytes;
+        }
+    }
+
+    /// What was appended could not be synced: it does not count, and the file is not written to again.
+    pub fn abort(&mut self, appended: Appended<D>) {
+        drop(appended);
+        self.seal();
+    }
+
+    /// Has a segment to write to as the last one; true if it is new.
+    fn make_current(&mut self) -> Result<bool, Error> {
+        let segment_bytes = self.segment_bytes();
+        if self.segments.back().is_some_and(|last| last.open && last.bytes < segment_bytes) {
+            return Ok(false);
+        }
+        let first = self.next;
+        let name = segment::name(first);
+        let header = segment::header(first);
+        // One that could not be removed when it failed; nothing in it was ever synced.
+        let again = |error: io::Error| match error.kind() {
+            io::ErrorKind::AlreadyExists => {
+                self.disk.remove(&name).and_then(|()| self.disk.create(&name))
+            }
+            _ => Err(error),
+        };
+        let file = self.disk.create(&name).or_else(again).map_err(Error::io("make", &name))?;
+        if let Err(error) = file.write_at(0, &header) {
+            self.disk.remove(&name).unwrap_or_default();
+            return Err(Error::io("write", &name)(error));
+        }
+        if let Some(last) = self.segments.back_mut() {
+            last.open = false;
+        }
+        let (file, bytes) = (Arc::new(file), header.len() as u64);
+        let segment = Segment { first, file, bytes, synced: 0, open: true, damaged: false };
+        self.segments.push_back(segment);
+        Ok(true)
+    }
+
+    fn segment_bytes(&self) -> u64 {
+        (self.max_bytes / 8).min(MAX_SEGMENT_BYTES)
+    }
+
+    /// The last segment ends with what is synced.
+    fn seal(&mut self) {
+        self.next = self.synced;
+        let Some(last) = self.segments.back_mut() else { return };
+        last.open = false;
+        last.bytes = last.synced;
+        if last.first < self.synced {
+            // Room for others; what stays nonetheless has sequences that the next segment has too.
+            last.file.cut(last.synced).unwrap_or_default();
+        } else {
+            let name = segment::name(last.first);
+            self.segments.pop_back();
+            self.disk.remove(&name).unwrap_or_default();
+        }
+    }
+
+    /// All entries below `to` are delivered. Segments of nothing else go.
+    ///
+    /// # Errors
+    /// If the system refuses: it is made up for with the next ones.
+    pub fn acknowledge(&mut self, to: u64) -> Result<(), Error> {
+        self.acks.advance(&*self.disk, to.min(self.synced))?;
+        self.remove_acknowledged()
+    }
+
+    /// Makes the acknowledged position survive a power loss.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn sync_acknowledged(&mut self) -> Result<(), Error> {
+        self.acks.sync(&*self.disk)
+    }
+
+    fn remove_acknowledged(&mut self) -> Result<(), Error> {
+        let mut removed = false;
+        while let Some(front) = self.segments.front() {
+            let end = match self.segments.get(1) {
+                Some(second) => second.first,
+                // The one that is written to stays until it is half full.
+                None if front.open && front.bytes < self.segment_bytes() / 2 => break,
+                None => self.next,
+            };
+            if self.acks.position() < end || self.next > self.synced && self.segments.len() == 1 {
+                break;
+            }
+            if !std::mem::replace(&mut removed, true) {
+                self.acks.sync(&*self.disk)?;
+            }
+            let name = segment::name(front.first);
+            if front.damaged {
+                let aside = format!("{name}{DAMAGED}");
+                self.disk.rename(&name, &aside).map_err(Error::io("rename", &name))?;
+                self.shed_damaged();
+            } else {
+                self.disk.remove(&name).map_err(Error::io("remove", &name))?;
+            }
+            self.segments.pop_front();
+        }
+        if removed {
+            self.disk.sync().map_err(Error::io("sync", "the directory"))?;
+        }
+        Ok(())
+    }
+
+    /// Of damaged segments the newest are kept.
+    fn shed_damaged(&self) {
+        let mut damaged = self.disk.names().unwrap_or_default();
+        damaged.retain(|name| name.ends_with(DAMAGED));
+        damaged.sort_unstable();
+        for name in damaged.iter().rev().skip(DAMAGED_KEPT) {
+            self.disk.remove(name).unwrap_or_default();
+        }
+    }
+
+    /// Something in the segment that has the entry `sequence` could not be read.
+    pub(super) fn mark_damaged(&mut self, sequence: u64) {
+        let mut segments = self.segments.iter_mut().rev();
+        if let Some(segment) = segments.find(|segment| segment.first <= sequence) {
+            segment.damaged = true;
+        }
+    }
+}

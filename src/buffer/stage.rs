@@ -1,0 +1,539 @@
+//! The stage that topology puts in front of a sink with a disk buffer.
+//!
+//! Two loops share the log: one takes batches, appends and syncs them in groups, and acknowledges them; the
+//! other reads what is synced, hands it on under new receipts, and acknowledges it in the log in its order.
+//! What it takes in counts as absorbed, what it hands on as made; what stays on disk at the end as stored
+//! (docs/adr/0022-what-a-disk-buffer-takes-is-absorbed.md).
+
+use std::{
+    collections::VecDeque,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use futures_util::{FutureExt, StreamExt, stream::FuturesOrdered};
+use tokio::sync::Notify;
+use tracing::{error, warn};
+
+use super::{
+    disk::Folder,
+    log::Log,
+    reader::{Chunk, Reader, lock},
+};
+use crate::{
+    ack::{Ack, End, Receipts},
+    batch::Batch,
+    codec::wire,
+    component::{
+        Clock, Component, Context, Error, Input, Outputs, Port, Stage, edge::WhenFull, with_causes,
+    },
+    log_limit::LogLimit,
+    metrics::{BUFFER_LOST, BufferLoss, DISCARDED, ERRORS, ErrorType, Holding, Meter, Reason},
+    record::Records,
+    storage::{self, directory::OwnDirectory},
+    task,
+};
+
+/// The type of the component that a disk buffer is.
+pub const KIND: &str = "disk_buffer";
+/// Payloads that are synced at once, in bytes, about.
+const GROUP_BYTES: usize = 1 << 20;
+/// What is read and handed on at once.
+const CHUNK_BYTES: usize = 512 << 10;
+const CHUNK_ENTRIES: usize = 1_024;
+/// Between two tries of a disk.
+const PAUSE: Duration = Duration::from_secs(1);
+/// So often a place that can't be read is tried.
+const READ_TRIES: u32 = 4;
+/// How often the acknowledged position is made to survive a power loss, at least.
+const SYNC_ACKS: Duration = Duration::from_secs(5);
+
+/// What a disk buffer is made with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Its directory.
+    pub path: PathBuf,
+    /// Bytes it may take there.
+    pub max_bytes: u64,
+    /// What happens when it is full.
+    pub when_full: WhenFull,
+}
+
+/// Bytes of memory that a disk buffer needs beside the edges around it.
+pub const fn memory_bytes() -> u64 {
+    (4 * GROUP_BYTES + 4 * CHUNK_BYTES) as u64
+}
+
+/// The buffer at work.
+struct Buffer {
+    shared: Arc<Shared>,
+    receipts: Receipts,
+    when_full: WhenFull,
+    max_bytes: u64,
+    _directory: OwnDirectory,
+}
+
+/// What both loops need.
+#[derive(Debug)]
+struct Shared {
+    log: Mutex<Log<Folder>>,
+    meter: Arc<Meter>,
+    /// What was told to the gauges: events and bytes.
+    told: Mutex<(u64, u64)>,
+    /// Something was synced, or nothing more comes.
+    synced: Notify,
+    /// Something was acknowledged.
+    freed: Notify,
+    failures: LogLimit,
+    full: LogLimit,
+    damage: LogLimit,
+}
+
+/// Records that are encoded, and who waits for them.
+#[derive(Debug, Default)]
+struct Group {
+    payloads: Vec<u8>,
+    ends: Vec<usize>,
+    /// Each batch's share, and how many records there are up to its end.
+    shares: Vec<(Ack, usize)>,
+    /// Records that can't be stored, each a batch: they go past the buffer.
+    past: Vec<Batch>,
+}
+
+/// Hands on what was read.
+struct Forward {
+    shared: Arc<Shared>,
+    receipts: Receipts,
+    reader: Reader<std::fs::File>,
+    /// Batches that were read and are to be handed on, with the sequence behind each.
+    ready: VecDeque<(Batch, crate::ack::Receipt, u64)>,
+    failed_reads: u32,
+    damaged: Option<Holding>,
+}
+
+/// The stage of a disk buffer.
+///
+/// # Errors
+/// When its directory can't be used, or what is in it can't be read by this version.
+pub fn component(settings: &Settings, context: &Context) -> Result<Component, Error> {
+    let Settings { path, max_bytes, when_full } = settings;
+    let unusable = |error: storage::Error| {
+        let message = "the disk buffer's directory can't be used";
+        match error {
+            storage::Error::Busy { .. } => Error::failure(message).because(error),
+            _ => Error::configuration(message)
+                .because(error)
+                .hint("give the user that runs tidegate access, or set `buffer.path`"),
+        }
+    };
+    let directory = OwnDirectory::open(path).map_err(unusable)?;
+    let opened = Log::open(Folder(path.clone()), *max_bytes);
+    let (log, found) = opened.map_err(|error| {
+        Error::failure(format!("the disk buffer in {} can't be opened", path.display()))
+            .because(error)
+    })?;
+    if found.torn_bytes > 0 {
+        context.meter.count(ERRORS, ErrorType::BufferTorn, 1);
+        warn!(
+            torn_bytes = found.torn_bytes,
+            zero = found.torn_zero,
+            "the buffer ended in bytes that a crash had left there; they were cut off"
+        );
+    }
+    let shared = Shared {
+        log: Mutex::new(log),
+        meter: Arc::clone(&context.meter),
+        told: Mutex::default(),
+        synced: Notify::new(),
+        freed: Notify::new(),
+        failures: LogLimit::series(),
+        full: LogLimit::series(),
+        damage: LogLimit::series(),
+    };
+    shared.tell();
+    Ok(Component::stage(Buffer {
+        shared: Arc::new(shared),
+        receipts: context.receipts.clone(),
+        when_full: *when_full,
+        max_bytes: *max_bytes,
+        _directory: directory,
+    }))
+}
+
+// === impl Buffer ===
+
+impl Stage for Buffer {
+    async fn run(self, mut input: Input, out: Outputs) -> Result<(), Error> {
+        let expected = lock(&self.shared.log).acknowledged();
+        let forward = Forward {
+            shared: Arc::clone(&self.shared),
+            receipts: self.receipts.clone(),
+            reader: Reader::new(expected),
+            ready: VecDeque::new(),
+            failed_reads: 0,
+            damaged: None,
+        };
+        let (done, ended) = tokio::sync::watch::channel(false);
+        let take = async {
+            while let Some(batch) = input.recv().await {
+                let mut group = Group::default();
+                group.add(batch, self.max_bytes);
+                while group.payloads.len() < GROUP_BYTES
+                    && let Some(Some(batch)) = input.recv().now_or_never()
+                {
+                    group.add(batch, self.max_bytes);
+                }
+                self.store(group, &out).await?;
+            }
+            done.send_replace(true);
+            self.shared.synced.notify_one();
+            Ok(())
+        };
+        tokio::try_join!(take, forward.run(&out, &ended))?;
+        Ok(())
+    }
+}
+
+impl Buffer {
+    /// Brings a group to the disk, a part that has room after the other, and acknowledges it.
+    async fn store(&self, mut group: Group, out: &Outputs) -> Result<(), Error> {
+        let total = group.ends.len();
+        let payloads = Arc::new(std::mem::take(&mut group.payloads));
+        let ends = Arc::new(std::mem::take(&mut group.ends));
+        let (mut from, mut dropped) = (0, Vec::new());
+        while from < total {
+            let to = part(&ends, from, self.part_bytes());
+            if self.has_room(&ends, from..to).await {
+                self.persist(&payloads, &ends, from..to).await;
+                self.shared.meter.absorbed((to - from) as u64);
+            } else {
+                self.shared.meter.count(DISCARDED, Reason::BufferFull, (to - from) as u64);
+                dropped.push(from..to);
+            }
+            from = to;
+        }
+        let mut from = 0;
+        for (ack, to) in group.shares {
+            let shed = dropped.iter().any(|part| part.start < to && from < part.end);
+            ack.settle(if shed { End::Dropped } else { End::Delivered });
+            from = to;
+        }
+        for batch in group.past {
+            out.pass(Port::MAIN, batch).await?;
+        }
+        Ok(())
+    }
+
+    /// Bytes that are written at once: several parts have to fit into the buffer.
+    fn part_bytes(&self) -> usize {
+        usize::try_from(self.max_bytes / 8).unwrap_or(GROUP_BYTES).min(GROUP_BYTES)
+    }
+
+    /// Waits for room, or says that there is none.
+    async fn has_room(&self, ends: &[usize], part: std::ops::Range<usize>) -> bool {
+        let bytes = end(ends, part.end) - end(ends, part.start);
+        let mut holding = None;
+        loop {
+            let freed = self.shared.freed.notified();
+            if lock(&self.shared.log).has_room(part.len(), bytes) {
+                return true;
+            }
+            if let Some(suppressed) = self.shared.full.admit(1, Clock::Wall.now(None)) {
+                warn!(suppressed, max_bytes = self.max_bytes, "the disk buffer is full");
+            }
+            if self.when_full == WhenFull::DropNewest {
+                return false;
+            }
+            holding.get_or_insert_with(|| self.shared.meter.holding());
+            freed.await;
+        }
+    }
+
+    /// Appends and syncs records, as often as it takes.
+    async fn persist(
+        &self,
+        payloads: &Arc<Vec<u8>>,
+        ends: &Arc<Vec<usize>>,
+        part: std::ops::Range<usize>,
+    ) {
+        let mut holding = None;
+        loop {
+            let shared = Arc::clone(&self.shared);
+            let (payloads, ends, part) = (Arc::clone(payloads), Arc::clone(ends), part.clone());
+            let write = move || shared.write(&payloads, &ends, part);
+            let Err(error) = task::blocking(write).await.unwrap_or_else(|join| {
+                Err(Error::failure("writing to the disk buffer panicked").because(join))
+            }) else {
+                break;
+            };
+            holding.get_or_insert_with(|| self.shared.meter.holding());
+            self.shared.failed(&error);
+            tokio::time::sleep(PAUSE).await;
+        }
+        self.shared.tell();
+        self.shared.synced.notify_one();
+    }
+}
+
+/// The end of the records before `index`.
+fn end(ends: &[usize], index: usize) -> usize {
+    index.checked_sub(1).and_then(|last| ends.get(last)).copied().unwrap_or(0)
+}
+
+/// Where the part of about `bytes` ends that begins with the record `from`.
+fn part(ends: &[usize], from: usize, bytes: usize) -> usize {
+    let limit = end(ends, from).saturating_add(bytes);
+    let fits = ends.get(from..).unwrap_or_default().iter().take_while(|end| **end <= limit).count();
+    from + fits.max(1)
+}
+
+// === impl Shared ===
+
+impl Shared {
+    /// Appends records and syncs them, without keeping others from the log meanwhile.
+    fn write(
+        &self,
+        payloads: &[u8],
+        ends: &[usize],
+        part: std::ops::Range<usize>,
+    ) -> Result<(), Error> {
+        let failure = |error: super::Error| Error::failure("kept, and tried again").because(error);
+        let each =
+            part.map(|at| payloads.get(end(ends, at)..end(ends, at + 1)).unwrap_or_default());
+        let appended = lock(&self.log).append(each).map_err(failure)?;
+        let synced = appended.sync();
+        let mut log = lock(&self.log);
+        match synced {
+            Ok(()) => {
+                log.commit(appended);
+                Ok(())
+            }
+            Err(error) => {
+                log.abort(appended);
+                Err(failure(error))
+            }
+        }
+    }
+
+    fn failed(&self, error: &Error) {
+        self.meter.count(ERRORS, ErrorType::BufferDisk, 1);
+        if let Some(suppressed) = self.failures.admit(1, Clock::Wall.now(None)) {
+            error!(suppressed, "the disk buffer can't go on: {}", with_causes(error));
+        }
+    }
+
+    /// Brings the gauges up to date.
+    fn tell(&self) {
+        let (events, bytes) = {
+            let log = lock(&self.log);
+            (log.waiting(), log.bytes())
+        };
+        let mut told = self.told.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let (before, level) = (std::mem::replace(&mut *told, (events, bytes)), self.meter.level());
+        level.add(events.saturating_sub(before.0), bytes.saturating_sub(before.1));
+        level.remove(before.0.saturating_sub(events), before.1.saturating_sub(bytes));
+        self.meter.stored(events);
+    }
+
+    fn lost(&self, cause: BufferLoss, entries: u64) {
+        self.meter.count(BUFFER_LOST, cause, entries);
+        if let Some(suppressed) = self.damage.admit(entries, Clock::Wall.now(None)) {
+            error!(
+                entries,
+                suppressed,
+                "records in the disk buffer can't be read: {}",
+                cause.why()
+            );
+        }
+    }
+}
+
+// === impl Group ===
+
+impl Group {
+    /// Encodes a batch. What is too large for the buffer, or has no wire form, goes past it.
+    fn add(&mut self, batch: Batch, max_bytes: u64) {
+        let largest = usize::try_from(max_bytes / 4).unwrap_or(usize::MAX).min(wire::MAX_BYTES);
+        let mut past = Vec::new();
+        for index in 0..batch.records.len() {
+            let start = self.payloads.len();
+            let written = wire::write(&batch.records, index, "", &mut self.payloads);
+            if written.is_err() || self.payloads.len() - start > largest {
+                self.payloads.truncate(start);
+                past.push(index);
+            } else {
+                self.ends.push(self.payloads.len());
+            }
+        }
+        for index in past {
+            let records = one(&batch.records, index);
+            self.past.push(Batch { records, ack: batch.ack.share(), watermark: batch.watermark });
+        }
+        self.shares.push((batch.ack, self.ends.len()));
+    }
+}
+
+/// The record at an index alone.
+fn one(records: &Records, index: usize) -> Records {
+    struct Only(usize);
+    impl<R: Clone> crate::record::VisitMut<R, ()> for Only {
+        fn visit_mut(self, records: &mut Arc<Vec<R>>) {
+            *records = Arc::new(records.get(self.0).cloned().into_iter().collect());
+        }
+    }
+    let mut records = records.clone();
+    records.visit_mut(Only(index));
+    records
+}
+
+// === impl Forward ===
+
+impl Forward {
+    async fn run(
+        mut self,
+        out: &Outputs,
+        ended: &tokio::sync::watch::Receiver<bool>,
+    ) -> Result<(), Error> {
+        let mut under_way = FuturesOrdered::new();
+        let mut sync = tokio::time::interval(SYNC_ACKS);
+        sync.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let (mut is_read, mut is_lost, mut is_last_look) = (false, false, false);
+        loop {
+            if self.ready.is_empty() && !is_read {
+                is_read = !self.read_on().await;
+                continue;
+            }
+            if is_read && self.ready.is_empty() && under_way.is_empty() && *ended.borrow() {
+                // What was synced after the last look is still to be read; what can't be is for the next start.
+                if std::mem::replace(&mut is_last_look, true) {
+                    break;
+                }
+                is_read = false;
+                continue;
+            }
+            tokio::select! {
+                biased;
+                Some((end, to)) = under_way.next(), if !under_way.is_empty() => {
+                    // After a loss nothing is acknowledged: it is read again at the next start.
+                    is_lost |= end == End::Lost;
+                    if !is_lost {
+                        self.acknowledge(to).await;
+                    }
+                }
+                () = room(out, self.ready.front()), if !self.ready.is_empty() => {
+                    if let Some((batch, receipt, to)) = self.ready.pop_front() {
+                        under_way.push_back(async move { (receipt.ended().await, to) });
+                        self.shared.meter.made(batch.records.len() as u64);
+                        out.send(Port::MAIN, batch).await?;
+                    }
+                }
+                () = self.shared.synced.notified(), if is_read => is_read = false,
+                _ = sync.tick() => self.sync_acknowledged().await,
+            }
+        }
+        self.sync_acknowledged().await;
+        Ok(())
+    }
+
+    /// Reads what is synced; false if there is nothing.
+    async fn read_on(&mut self) -> bool {
+        let shared = Arc::clone(&self.shared);
+        let mut reader = std::mem::replace(&mut self.reader, Reader::new(0));
+        let read = task::blocking(move || {
+            let chunk = reader.read(&shared.log, CHUNK_BYTES, CHUNK_ENTRIES);
+            (reader, chunk)
+        });
+        let chunk = match read.await {
+            Ok((reader, chunk)) => {
+                self.reader = reader;
+                chunk.map_err(|error| Error::failure("read again").because(error))
+            }
+            Err(join) => Err(Error::failure("reading the disk buffer panicked").because(join)),
+        };
+        match chunk {
+            Ok(chunk) => {
+                self.failed_reads = 0;
+                self.take(&chunk);
+                !chunk.is_empty()
+            }
+            Err(error) => {
+                self.shared.failed(&error);
+                self.failed_reads += 1;
+                if self.failed_reads >= READ_TRIES {
+                    self.failed_reads = 0;
+                    let skipped = self.reader.skip(&self.shared.log);
+                    self.lost(BufferLoss::Unreadable, skipped);
+                }
+                tokio::time::sleep(PAUSE).await;
+                true
+            }
+        }
+    }
+
+    /// Decodes what was read.
+    fn take(&mut self, chunk: &Chunk) {
+        self.lost(BufferLoss::Missing, chunk.missing);
+        self.lost(BufferLoss::Damaged, chunk.damaged);
+        let mut records = wire::Reader::default();
+        let mut to = Vec::new();
+        for (sequence, payload) in chunk.entries() {
+            if let Err(error) = records.read(payload) {
+                lock(&self.shared.log).mark_damaged(sequence);
+                self.lost(BufferLoss::Unknown, 1);
+                if let Some(suppressed) = self.shared.failures.admit(1, Clock::Wall.now(None)) {
+                    error!(suppressed, "a record of the disk buffer: {}", with_causes(&error));
+                }
+            } else {
+                to.push(sequence + 1);
+            }
+        }
+        let (runs, mut taken) = (records.take(), 0);
+        let last = runs.len();
+        for (at, (_, records)) in (1..).zip(runs) {
+            taken += records.len();
+            // The last one answers for all that was read, also for what is not there.
+            let behind = if at == last { Some(self.reader.expected()) } else { None };
+            let behind = behind.or_else(|| to.get(taken - 1).copied()).unwrap_or_default();
+            let (ack, receipt) = self.receipts.open_awaited();
+            self.ready.push_back((Batch { records, ack, watermark: None }, receipt, behind));
+        }
+    }
+
+    /// Notes a loss, and shows it in `/health` to the end of the run.
+    fn lost(&mut self, cause: BufferLoss, entries: u64) {
+        if entries > 0 {
+            self.damaged.get_or_insert_with(|| self.shared.meter.holding());
+            self.shared.lost(cause, entries);
+        }
+    }
+
+    async fn acknowledge(&self, to: u64) {
+        let shared = Arc::clone(&self.shared);
+        let acknowledge = move || lock(&shared.log).acknowledge(to);
+        self.note(task::blocking(acknowledge).await);
+        self.shared.tell();
+        self.shared.freed.notify_one();
+    }
+
+    async fn sync_acknowledged(&self) {
+        let shared = Arc::clone(&self.shared);
+        self.note(task::blocking(move || lock(&shared.log).sync_acknowledged()).await);
+    }
+
+    fn note(&self, done: Result<Result<(), super::Error>, tokio::task::JoinError>) {
+        match done {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => self.shared.failed(&Error::failure("tried again").because(error)),
+            Err(join) => self.shared.failed(&Error::failure("it panicked").because(join)),
+        }
+    }
+}
+
+/// Waits until there is room for a batch.
+async fn room(out: &Outputs, batch: Option<&(Batch, crate::ack::Receipt, u64)>) {
+    match batch {
+        Some((batch, ..)) => out.room(Port::MAIN, batch).await,
+        None => std::future::pending().await,
+    }
+}

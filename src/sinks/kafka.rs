@@ -1,0 +1,344 @@
+//! The `kafka` sink: records in topics of Apache Kafka, through librdkafka.
+//!
+//! A request's items are handed to the [`producer`], a message each, and have ended when the broker's
+//! delivery reports have come; [`report`] says what each of them means. Nothing is given up for its age:
+//! librdkafka has no time-out, and what it gives back is sent again by the driver. After errors that it does
+//! not get over by itself the producer is made anew.
+
+mod client;
+mod connection;
+mod message;
+mod producer;
+mod report;
+mod topic;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use rdkafka::error::RDKafkaErrorCode;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+pub use self::connection::{Mechanism, Sasl};
+use self::{
+    client::State,
+    message::{Message, Messages},
+    producer::{Producers, Sending},
+    report::Verdict,
+    topic::Topics,
+};
+use super::{
+    ConfigureSink, Host, Requests, driver,
+    http::TlsConfig,
+    options::{BatchLimits, Options},
+    secret::Secret,
+};
+use crate::{
+    codec::{Codec, Encoder, Origin},
+    component::{
+        Clock, Component, Context, Error, ItemEnd, Items, Problem, SendError, SendOutcome, Sink,
+    },
+    log_limit::LogLimit,
+    metrics::{ERRORS, ErrorType, Meter},
+    record::Records,
+};
+
+/// After so long without a delivery report the sink says that it waits.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Writes records to topics, a message each, in the codec json, msgpack or `wire`. A message counts as
+/// delivered when the broker has confirmed it, with all in-sync replicas. See docs/kafka.md.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The brokers to ask first, `HOST:PORT` each. They name all others.
+    pub bootstrap_servers: Vec<String>,
+    /// The topic. It may hold `{kind}` (`packet`, `flow`, `alert`, `health`, `contact`), `{namespace}` and
+    /// `{observer}` (the sensor's name; what a topic can't hold of it becomes `_`), and nothing else: no
+    /// field that whoever sends packets could choose.
+    pub topic: String,
+    /// What stands for `{namespace}` in `topic` (default `default`).
+    #[serde(default = "default_namespace")]
+    pub namespace: String,
+    /// What decides on the partition, and so what stays in order: `community_id` (default; both directions
+    /// of a conversation, in other tools' records too), `flow_id`, `source` (the address of whoever began it;
+    /// for contacts that are to be judged) or `none`. What a record has not is made up for: by its flow's id,
+    /// its source, the sensor's name.
+    #[serde(default)]
+    pub key: Key,
+    /// How batches are compressed: `none`, `gzip`, `snappy`, `lz4` (default) or `zstd`.
+    #[serde(default)]
+    pub compression: KafkaCompression,
+    /// TLS; without this key connections are in the clear.
+    pub tls: Option<TlsConfig>,
+    /// A login; without this key there is none.
+    pub sasl: Option<Sasl>,
+    /// Further properties of librdkafka, by their names
+    /// (<https://github.com/confluentinc/librdkafka/blob/v2.12.1/CONFIGURATION.md>). Those that other keys of
+    /// the sink set can't be given here.
+    #[serde(default)]
+    pub librdkafka: BTreeMap<String, Secret>,
+}
+
+/// What decides on the partition.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Key {
+    /// The Community ID.
+    #[default]
+    CommunityId,
+    /// The flow's id.
+    FlowId,
+    /// The address of the source.
+    Source,
+    /// Nothing: partitions take turns.
+    None,
+}
+
+/// How batches are compressed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum KafkaCompression {
+    /// Not at all.
+    None,
+    /// gzip.
+    Gzip,
+    /// Snappy.
+    Snappy,
+    /// LZ4.
+    #[default]
+    Lz4,
+    /// Zstandard.
+    Zstd,
+}
+
+/// The sink of one config.
+struct Kafka {
+    encoder: Encoder,
+    messages: Messages,
+    topics: Topics,
+    producers: Producers,
+    state: Arc<State>,
+    meter: Arc<Meter>,
+    recreated: LogLimit,
+}
+
+fn default_namespace() -> String {
+    "default".to_owned()
+}
+
+// === impl KafkaCompression ===
+
+impl KafkaCompression {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Gzip => "gzip",
+            Self::Snappy => "snappy",
+            Self::Lz4 => "lz4",
+            Self::Zstd => "zstd",
+        }
+    }
+}
+
+// === impl Config ===
+
+impl ConfigureSink for Config {
+    fn requests(&self) -> Requests {
+        let batch = BatchLimits { max_bytes: 1 << 20, max_events: 10_000, timeout_secs: 1 };
+        Requests { batch, in_order: false, confirmed_later: false }
+    }
+
+    fn takes_wire(&self) -> bool {
+        true
+    }
+
+    fn outline(&self) -> Option<String> {
+        Some(format!("to topic {} at {}", self.topic, self.bootstrap_servers.join(", ")))
+    }
+
+    fn check(&self, options: &Options) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        if options.encoding.codec == Codec::Yaml {
+            let message = "messages are json, msgpack or wire";
+            problems.push(Problem::new("encoding.codec", message).hint("use codec: json"));
+        }
+        problems.extend(connection::check(self));
+        problems.extend(topic::check(&self.topic, &self.namespace));
+        problems
+    }
+
+    fn check_environment(&self) -> Vec<Problem> {
+        connection::check_environment(self)
+    }
+
+    fn hosts(&self) -> Vec<Host> {
+        connection::hosts(&self.bootstrap_servers)
+    }
+
+    fn build(&self, options: &Options, context: &Context) -> Result<Component, Error> {
+        let requests = self.requests();
+        let bytes = options.batch.or(requests.batch).max_bytes;
+        let state = Arc::new(State::new(Arc::clone(&context.meter)));
+        let config = connection::client_config(self, bytes, options.request.concurrency);
+        let producers = Producers::start(config, Arc::clone(&state)).map_err(|error| {
+            Error::configuration("librdkafka does not take this config").because(error)
+        })?;
+        let topics = Topics::new(&self.topic, &self.namespace, &context.observer)
+            .map_err(|error| Error::configuration(error).hint("set `topic`, or `observer.name`"))?;
+        let codec = options.encoding.codec;
+        let schema = options.encoding.schema.unwrap_or(self.schema());
+        let sink = Kafka {
+            encoder: Encoder::new(
+                &options.encoding,
+                self.schema(),
+                Origin::of(context).adding(&options.add),
+            ),
+            messages: Messages::new(self.key, codec, schema, &context.observer),
+            topics,
+            producers,
+            state,
+            meter: Arc::clone(&context.meter),
+            recreated: LogLimit::series(),
+        };
+        driver::component(sink, requests, options, context)
+    }
+}
+
+// === impl Kafka ===
+
+impl Sink for Kafka {
+    type Meta = Message;
+    type Pending = ();
+
+    fn encode(&self, records: &Records, index: usize, out: &mut Vec<u8>) -> Result<Message, Error> {
+        self.encoder.encode(records, index, out)?;
+        Ok(self.messages.of(records, index))
+    }
+
+    fn may_share(&self, _one: &Message, _other: &Message) -> bool {
+        true
+    }
+
+    async fn send(&self, items: &Items<'_, Message>) -> Result<SendOutcome<()>, SendError> {
+        let producer = self.producers.current();
+        let sending = Sending::new(items.len());
+        for (index, (payload, message)) in items.iter().enumerate() {
+            let topic = self.topics.of(message.kind);
+            let record = self.messages.record(topic, payload, message, sending.ticket(index));
+            producer.enqueue(record, &sending).await;
+        }
+        let reports = self.reported(&sending).await?;
+        self.ended(&producer, reports)
+    }
+}
+
+impl Kafka {
+    /// Waits for all delivery reports. Says so when none comes, and gives up only if the brokers refuse us.
+    async fn reported(&self, sending: &Sending) -> Result<Vec<Verdict>, SendError> {
+        let mut holding = None;
+        loop {
+            let before = sending.left();
+            tokio::select! {
+                biased;
+                () = sending.done() => return Ok(sending.take()),
+                () = tokio::time::sleep(PATIENCE) => {}
+            }
+            if let Some(reason) = self.state.refusal() {
+                // What waits in the producer comes back as purged, and is sent again.
+                self.recreate(&reason);
+                sending.done().await;
+                return Err(self.held(&sending.take(), reason));
+            }
+            if sending.left() == before {
+                holding.get_or_insert_with(|| self.meter.holding());
+                self.state.waits();
+            }
+        }
+    }
+
+    /// What all of a request's reports come to.
+    fn ended(
+        &self,
+        producer: &producer::Generation,
+        reports: Vec<Verdict>,
+    ) -> Result<SendOutcome<()>, SendError> {
+        if reports.iter().all(|report| matches!(report, Verdict::Delivered)) {
+            self.state.delivered();
+            return Ok(SendOutcome::Delivered);
+        }
+        let unclear = reports.iter().filter(|report| report.may_be_there()).count();
+        self.meter.duplicated(unclear as u64);
+        if let Some(reason) = reports.iter().find_map(Verdict::wants_new_producer) {
+            self.recreate_from(producer, &reason);
+        }
+        let delivered = reports.iter().any(|report| matches!(report, Verdict::Delivered));
+        let refusal = reports.iter().find_map(Verdict::refusal);
+        match refusal {
+            Some(reason) if !delivered => Err(SendError::Hold { reason }),
+            _ => Ok(SendOutcome::Items(reports.into_iter().map(Verdict::end).collect())),
+        }
+    }
+
+    fn held(&self, reports: &[Verdict], reason: String) -> SendError {
+        let unclear = reports.iter().filter(|report| report.may_be_there()).count();
+        self.meter.duplicated(unclear as u64);
+        SendError::Hold { reason }
+    }
+
+    fn recreate(&self, reason: &str) {
+        let current = self.producers.current();
+        self.recreate_from(&current, reason);
+    }
+
+    /// Has another producer than this one from now on.
+    fn recreate_from(&self, producer: &producer::Generation, reason: &str) {
+        let done = self.producers.replace(producer);
+        if matches!(done, Ok(false)) {
+            return;
+        }
+        self.meter.count(ERRORS, ErrorType::ProducerRecreated, 1);
+        if let Some(suppressed) = self.recreated.admit(1, Clock::Wall.now(None)) {
+            match done {
+                Ok(_) => tracing::warn!(suppressed, "the producer is made anew: {reason}"),
+                Err(error) => {
+                    tracing::error!(
+                        suppressed,
+                        "the producer can't be made anew: {error}: {reason}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Whether librdkafka does not get over the error by itself, or only after minutes.
+const fn needs_new_producer(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::Fatal
+            | RDKafkaErrorCode::PurgeQueue
+            | RDKafkaErrorCode::PurgeInflight
+            | RDKafkaErrorCode::UnknownTopic
+            | RDKafkaErrorCode::UnknownPartition
+            | RDKafkaErrorCode::UnknownTopicOrPartition
+            | RDKafkaErrorCode::TopicAuthorizationFailed
+            | RDKafkaErrorCode::ClusterAuthorizationFailed
+            | RDKafkaErrorCode::OutOfOrderSequenceNumber
+            | RDKafkaErrorCode::DuplicateSequenceNumber
+            | RDKafkaErrorCode::UnknownProducerId
+            | RDKafkaErrorCode::InvalidProducerEpoch
+            | RDKafkaErrorCode::InvalidProducerIdMapping
+            | RDKafkaErrorCode::ProducerFenced
+            | RDKafkaErrorCode::FencedLeaderEpoch
+            | RDKafkaErrorCode::UnknownLeaderEpoch
+            | RDKafkaErrorCode::State
+    )
+}
+
+/// An item's end.
+fn again(reason: String) -> ItemEnd {
+    ItemEnd::Retry(reason)
+}
+
+#[cfg(test)]
+mod tests;
