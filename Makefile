@@ -7,7 +7,7 @@ TIDEGATE_PHASES ?= $(CURDIR)/target/phases
 # Seconds each fuzz target runs.
 FUZZ_SECS ?= 60
 
-.PHONY: demo test test-full lint update image fuzz
+.PHONY: demo demo-firewall test test-full lint update image fuzz
 
 # Replays the capture of the first example, and prints its records, its flows and its summary.
 demo:
@@ -19,6 +19,12 @@ demo:
 	@echo && echo "records, $(DEMO)/records.ndjson:" && cat $(DEMO)/records.ndjson
 	@echo && echo "flows, $(DEMO)/flows.ndjson:" && cat $(DEMO)/flows.ndjson
 	@echo && echo "summary, $(DEMO)/summary.json:" && cat $(DEMO)/summary.json && echo
+
+# The gate in two network namespaces: traffic, a verdict, its end, a killed daemon. As root.
+demo-firewall:
+	scripts/install-deps demo-firewall
+	$(CARGO) build --locked
+	scripts/demo-firewall target/debug/tidegate
 
 # What CI runs. Live captures need root: TIDEGATE_TESTS=unprivileged leaves them out.
 test:
