@@ -46,6 +46,9 @@ struct ComponentHealth {
     healthy: bool,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     says: Option<serde_json::Value>,
+    /// What is wrong, while it is not well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_error: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -128,12 +131,14 @@ async fn ready(Shared(served): Shared<Served>) -> Response {
 impl ComponentHealth {
     fn of(Observed { meter, .. }: &Observed) -> Self {
         let state = meter.state();
+        let healthy = matches!(state, State::Running | State::Ended);
         Self {
             id: meter.id().to_owned(),
             kind: meter.kind(),
             state: state.name(),
-            healthy: matches!(state, State::Running | State::Ended),
+            healthy,
             says: meter.says(),
+            last_error: meter.last_error().filter(|_| !healthy),
         }
     }
 }

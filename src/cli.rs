@@ -3,6 +3,7 @@
 mod exit;
 mod gate;
 mod graph;
+mod live;
 mod log;
 mod output;
 mod pipeline;

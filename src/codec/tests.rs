@@ -11,10 +11,11 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    component::Clock,
+    component::{Clock, Context, Machine, View},
+    metrics::Meter,
     record::{
-        Action, Alert, Checksums, Direction, Endpoint, Flow, Header, Health, HostNames, Id, Layer4,
-        NameOrigin, Names, Packet, Ports, Raw, Transport, Vlans,
+        Action, Alert, Checksums, ConnState, Direction, Endpoint, Flow, Header, Health, HostNames,
+        Id, Layer4, NameOrigin, Names, Packet, Ports, Raw, Transport, Vlans,
     },
 };
 
@@ -26,6 +27,7 @@ fn packet(transport: Transport, layer4: Layer4) -> Packet {
         time: Timestamp::from_nanos(1_697_554_523_000_000_000),
         epoch: 0,
         number: 1,
+        part: 0,
         origin: crate::record::ObservationPoint::default(),
         frame_bytes: 1280,
         captured_bytes: 128,
@@ -315,6 +317,7 @@ fn sample_flow() -> Flow {
         end: Timestamp::from_nanos(2_500_000_000),
         vlans,
         protocol: Some("t\"ls".into()),
+        question: Some("asked.example".into()),
         direction: Some(Direction::Outbound),
         risk: Some(7),
         names: Names {
@@ -353,10 +356,14 @@ fn an_ecs_document_nests_its_fields_and_leaves_out_what_is_not_there() {
         ("/tags", json!(["forwarded"])),
         ("/data_stream/dataset", json!("tidegate.flow")),
         ("/observer/name", json!("sensor")),
+        ("/dns/question/name", json!("asked.example")),
+        ("/message", json!("tcp 10.0.0.1:40000 > [2001:db8::1]:443, 3 packets, 300 bytes")),
     ] {
         assert_eq!(read.pointer(pointer), Some(&value), "{pointer}");
     }
-    for absent in ["/destination/domain", "/network/inner", "/event/created", "/source/mac"] {
+    let absent =
+        ["/destination/domain", "/network/inner", "/event/created", "/source/mac", "/host"];
+    for absent in absent {
         assert_eq!(read.pointer(absent), None, "{absent}");
     }
 }
@@ -377,6 +384,71 @@ fn a_cim_event_is_flat_and_its_sides_may_be_exchanged() {
         let nested = read.as_object().unwrap().values().filter(|value| value.is_object());
         assert_eq!(nested.count(), 0);
     }
+}
+
+/// What one document of a flow says under a name of the CIM.
+fn cim(flow: Flow, name: &str) -> Value {
+    let config = EncodingConfig { schema: Some(Schema::Cim), ..EncodingConfig::default() };
+    let records = Records::Flows(Arc::new(vec![flow]));
+    read_back(Codec::Json, &encoded(&config, &records)).remove(0)[name].clone()
+}
+
+#[test]
+fn a_cim_event_says_no_more_than_is_known() {
+    let with = |state| Flow { conn_state: state, ..sample_flow() };
+    for (state, action) in [
+        (ConnState::Sf, "allowed"),
+        (ConnState::S1, "allowed"),
+        (ConnState::S0, "flow"),
+        (ConnState::Rej, "flow"),
+    ] {
+        assert_eq!(cim(with(state), "action"), action, "{}", state.name());
+    }
+    let datagram = Flow { transport: Transport::UDP, ..with(ConnState::S0) };
+    assert_eq!(cim(datagram, "action"), "allowed");
+    let towards = |direction| Flow { direction, ..sample_flow() };
+    for (direction, said) in [
+        (Some(Direction::Internal), json!("outbound")),
+        (Some(Direction::Inbound), json!("inbound")),
+        (Some(Direction::External), Value::Null),
+        (None, Value::Null),
+    ] {
+        assert_eq!(cim(towards(direction), "direction"), said);
+    }
+    let mut flow = sample_flow();
+    flow.initiator.mac = Some(crate::record::MacAddress([0, 0x16, 0x47, 0x9d, 0xf2, 0xc2]));
+    assert_eq!(cim(flow.clone(), "src_mac"), "00:16:47:9d:f2:c2");
+    assert_eq!(cim(flow.clone(), "dest_mac"), Value::Null);
+    assert_eq!(cim(flow, "vendor_product"), "Tidegate");
+}
+
+#[test]
+fn documents_name_the_host_where_the_traffic_is_its_own() {
+    let machine = |view| {
+        let addresses = vec!["192.0.2.7".parse().unwrap(), "2001:db8::7".parse().unwrap()];
+        let (hostname, macs) = ("box".into(), vec!["02-00-00-00-00-07".into()]);
+        Arc::new(Machine { view, hostname, addresses, macs, id: Some("0123".into()) })
+    };
+    let read = |view, clock| {
+        let context =
+            Context { machine: machine(view), clock, ..Context::alone(Meter::new("out", "file")) };
+        let config = EncodingConfig { schema: Some(Schema::Ecs), ..EncodingConfig::default() };
+        let encoder = Encoder::new(&config, Schema::Ecs, Origin::of(&context));
+        let mut out = Vec::new();
+        encoder.encode(&Records::Flows(Arc::new(vec![sample_flow()])), 0, &mut out).unwrap();
+        let read: Value = serde_json::from_slice(&out).unwrap();
+        (read["host"].clone(), read["observer"]["hostname"].clone(), read["tags"].clone())
+    };
+    let host = json!({
+        "name": "test", "hostname": "box", "ip": ["192.0.2.7", "2001:db8::7"],
+        "mac": ["02-00-00-00-00-07"], "id": "0123", "architecture": std::env::consts::ARCH,
+    });
+    assert_eq!(read(View::Host, Clock::Wall), (host, json!("box"), Value::Null));
+    let span = (Value::Null, json!("box"), json!(["forwarded"]));
+    assert_eq!(read(View::Span, Clock::Wall), span);
+    // A replay is the same on every machine.
+    let replayed = (json!({"name": "test"}), Value::Null, Value::Null);
+    assert_eq!(read(View::Host, Clock::Event), replayed);
 }
 
 #[test]
@@ -463,4 +535,64 @@ fn bits_about_congestion_are_named_where_the_schema_knows_them() {
         let read = read_back(Codec::Json, &encoded(&config, &records)).remove(0);
         assert_eq!(read.pointer(pointer), Some(&names));
     }
+}
+
+/// A label, and a tag that has to be escaped.
+fn adding() -> Origin {
+    let added = crate::record::Added {
+        labels: [("env".to_owned(), "prod \"1\"".to_owned())].into(),
+        tags: vec!["dmz".to_owned(), "a\\b".to_owned()],
+    };
+    origin().adding(&added)
+}
+
+#[test]
+fn static_fields_are_in_every_schema_and_codec_behind_what_a_record_has() {
+    let damaged = |damaged| Packet { damaged, ..packet(Transport::UDP, Layer4::Opaque) };
+    let records = Records::Packets(Arc::new(vec![damaged(true), damaged(false)]));
+    for (codec, name) in CODECS.into_iter().zip(NAMES) {
+        for schema in Schema::ALL {
+            let encoder = Encoder::new(&of(codec), schema, adding());
+            let plain = Encoder::new(&of(codec), schema, origin());
+            let (mut with, mut without) = (Vec::new(), Vec::new());
+            for index in 0..2 {
+                encoder.encode(&records, index, &mut with).unwrap();
+                plain.encode(&records, index, &mut without).unwrap();
+            }
+            let (with, without) = (read_back(codec, &with), read_back(codec, &without));
+            for (mut with, without) in with.into_iter().zip(without) {
+                let own =
+                    without.get("tags").and_then(Value::as_array).cloned().unwrap_or_default();
+                let tags = [own, vec![json!("dmz"), json!("a\\b")]].concat();
+                assert_eq!(with["tags"], Value::Array(tags), "{name} {}", schema.name());
+                let label = match schema {
+                    Schema::Ecs => with["labels"]["env"].take(),
+                    Schema::Simple | Schema::Cim => with["env"].take(),
+                };
+                assert_eq!(label, json!("prod \"1\""), "{name} {}", schema.name());
+                // All else is as it was.
+                let with = with.as_object_mut().unwrap();
+                for key in ["labels", "env", "tags"] {
+                    with.remove(key);
+                }
+                let mut without = without;
+                without.as_object_mut().unwrap().remove("tags");
+                assert_eq!(Value::Object(with.clone()), without, "{name} {}", schema.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn tags_that_all_records_share_are_a_list_like_any_other() {
+    let line = |schema| {
+        let encoder = Encoder::new(&of(Codec::Json), schema, adding());
+        let mut out = Vec::new();
+        encoder.encode(&to_443(), 0, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    };
+    assert!(line(Schema::Simple).ends_with(
+        "\"packet_size\":1280,\"tags\":[\"dmz\",\"a\\\\b\"],\"env\":\"prod \\\"1\\\"\"}\n"
+    ));
+    assert!(line(Schema::Ecs).contains("\"tags\":[\"forwarded\",\"dmz\",\"a\\\\b\"]"));
 }

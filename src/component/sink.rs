@@ -161,6 +161,13 @@ pub enum SendError {
         /// What happened.
         reason: String,
     },
+    /// By its address it can't be reached or trusted (a name nobody knows, a certificate): later, as with
+    /// `Retry`, for that may be mended.
+    #[error("{reason}")]
+    Astray {
+        /// What happened.
+        reason: String,
+    },
     /// The destination refuses us, not the data (a wrong token): keep everything and alarm.
     #[error("{reason}")]
     Hold {

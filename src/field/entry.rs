@@ -60,6 +60,8 @@ pub enum Type {
     Long,
     /// A whole number that may be below zero.
     Signed,
+    /// A text for people, indexed by its words.
+    Text,
 }
 
 // === impl Field ===
@@ -172,6 +174,7 @@ impl Type {
             Self::Ip | Self::Ips => "ip",
             Self::Keyword | Self::Keywords | Self::Label => "keyword",
             Self::Long | Self::Signed => "long",
+            Self::Text => "match_only_text",
         }
     }
 

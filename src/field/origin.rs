@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::{
-    component::{Clock, Context},
-    record::{Kind, Timestamp},
+    component::{Clock, Context, Machine, View},
+    record::{Added, Kind, Timestamp},
 };
 
 /// What all records of a run have in common.
@@ -20,7 +20,11 @@ pub struct Origin {
     pub(crate) namespace: Box<str>,
     /// The interface they were captured on.
     pub(crate) interface: Option<Arc<str>>,
+    /// The sensor's machine.
+    machine: Arc<Machine>,
     clock: Clock,
+    /// What the config adds to every record.
+    pub(crate) added: Added,
 }
 
 // === impl Origin ===
@@ -35,14 +39,32 @@ impl Origin {
             datasets: Kind::ALL.map(|kind| format!("tidegate.{kind}").into()),
             namespace: "default".into(),
             interface: None,
+            machine: Arc::default(),
             clock,
+            added: Added::default(),
         }
     }
 
     /// Records of the run a component is built for.
     pub fn of(context: &Context) -> Self {
-        let interface = context.interface.clone();
-        Self { interface, ..Self::new(&context.observer, context.clock) }
+        let (interface, machine) = (context.interface.clone(), Arc::clone(&context.machine));
+        let added = Added::clone(&context.added);
+        Self { interface, machine, added, ..Self::new(&context.observer, context.clock) }
+    }
+
+    /// The machine that records are made on. None in a replay, whose output is the same on any.
+    pub(crate) fn machine(&self) -> Option<&Machine> {
+        (self.clock == Clock::Wall && !self.machine.hostname.is_empty()).then_some(&*self.machine)
+    }
+
+    /// The same, if the traffic is its own.
+    pub(crate) fn host(&self) -> Option<&Machine> {
+        self.machine().filter(|_| self.is_own_traffic())
+    }
+
+    /// Whether what is seen is the machine's own traffic.
+    pub(crate) fn is_own_traffic(&self) -> bool {
+        self.machine.view == View::Host
     }
 
     /// Names the data stream they go to: the data set of all kinds, if it is not each kind's own,
@@ -53,6 +75,13 @@ impl Origin {
             self.datasets = Kind::ALL.map(|_| dataset.into());
         }
         self.namespace = namespace.into();
+        self
+    }
+
+    /// Adds what a sink has of its own.
+    #[must_use]
+    pub fn adding(mut self, own: &Added) -> Self {
+        self.added = own.over(&self.added);
         self
     }
 

@@ -14,6 +14,9 @@ use super::{
 };
 use crate::task;
 
+/// Characters of a failure's words that are kept.
+const MAX_ERROR_CHARS: usize = 500;
+
 /// Counts what one component takes in, hands on and doesn't.
 ///
 /// What its [`Balance`] is made of has a method each; all else is counted by metric and label.
@@ -37,6 +40,8 @@ pub struct Meter {
     level: Level,
     /// What it says of itself in `/health`.
     says: Mutex<Option<serde_json::Value>>,
+    last_error: Mutex<Option<String>>,
+    gauged: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 type Counts = BTreeMap<(&'static str, &'static str), Count>;
@@ -74,6 +79,8 @@ impl Meter {
             counts: Mutex::default(),
             level: Level::new(&id, kind),
             says: Mutex::default(),
+            last_error: Mutex::default(),
+            gauged: Mutex::default(),
             id,
             kind,
         });
@@ -184,8 +191,29 @@ impl Meter {
 
     /// Sets a gauge.
     pub fn set(&self, gauge: Gauge, value: usize) {
+        let mut gauged = self.gauged.lock().unwrap_or_else(PoisonError::into_inner);
+        gauged.insert(gauge.metric.name, value as u64);
+        drop(gauged);
         let value = u32::try_from(value).unwrap_or(u32::MAX);
         gauge.of(&self.id, self.kind).set(f64::from(value));
+    }
+
+    /// What a gauge was set to; 0 before.
+    pub fn gauged(&self, gauge: Gauge) -> u64 {
+        let gauged = self.gauged.lock().unwrap_or_else(PoisonError::into_inner);
+        gauged.get(gauge.metric.name).copied().unwrap_or(0)
+    }
+
+    /// It failed, or its other end did, in words without secrets: kept until the next one.
+    pub fn failed(&self, error: &str) {
+        let line: String = error.split_whitespace().collect::<Vec<_>>().join(" ");
+        let kept = line.chars().take(MAX_ERROR_CHARS).collect();
+        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
+    }
+
+    /// The last failure.
+    pub fn last_error(&self) -> Option<String> {
+        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What was counted for a metric so far, by label; without labels that were never counted.
@@ -287,6 +315,17 @@ mod tests {
         let _late = meter.holding();
         meter.set_state(State::Ended);
         assert_eq!(meter.state(), State::Ended);
+    }
+
+    #[test]
+    fn the_last_error_is_one_line_of_bounded_length() {
+        let meter = Meter::new("siem", "elasticsearch");
+        assert_eq!(meter.last_error(), None);
+        meter.failed("first");
+        meter.failed("no\n  route\tto host");
+        assert_eq!(meter.last_error().as_deref(), Some("no route to host"));
+        meter.failed(&"ü".repeat(10_000));
+        assert_eq!(meter.last_error().map(|error| error.chars().count()), Some(MAX_ERROR_CHARS));
     }
 
     #[test]

@@ -109,6 +109,7 @@ pub fn component<S: Sink>(
         waits,
         refused: LogLimit::series(),
         halved: LogLimit::series(),
+        gives_up: context.gives_up,
         delivered: AtomicU64::new(0),
     };
     let driver = Driver {

@@ -92,6 +92,9 @@ pub(super) struct Client {
     lifetime: Lifetime,
 }
 
+/// What the HTTP client says where a name has no address.
+const UNKNOWN_NAME: &str = "dns error";
+
 /// A server's answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Answer {
@@ -107,6 +110,9 @@ pub(super) enum Failure {
     /// Nothing was sent.
     #[error("{0}")]
     NotSent(String),
+    /// Nothing was sent, nor will be as long as name and certificate of the server are what they are.
+    #[error("{0}")]
+    Astray(String),
     /// Whether the request was taken is not known.
     #[error("{0}")]
     NoAnswer(String),
@@ -305,7 +311,9 @@ impl Client {
         match (connect, timeout) {
             (true, _) => {
                 let advice = tls::advice(&causes).map(|advice| format!(": {advice}"));
-                Failure::NotSent(format!("can't connect: {causes}{}", advice.unwrap_or_default()))
+                let is_astray = advice.is_some() || causes.contains(UNKNOWN_NAME);
+                let reason = format!("can't connect: {causes}{}", advice.unwrap_or_default());
+                if is_astray { Failure::Astray(reason) } else { Failure::NotSent(reason) }
             }
             (false, true) => {
                 Failure::TimedOut(format!("no whole answer within {} s", self.timeout.as_secs()))
@@ -336,6 +344,7 @@ impl From<Failure> for SendError {
         let reason = failure.to_string();
         match failure {
             Failure::NotSent(_) => Self::Retry { after: None, reason },
+            Failure::Astray(_) => Self::Astray { reason },
             Failure::NoAnswer(_) | Failure::TimedOut(_) | Failure::TooLong { .. } => {
                 Self::Unclear { may_double: true, reason }
             }

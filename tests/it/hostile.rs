@@ -65,7 +65,7 @@ fn lengths_that_lie_leave_other_flows_as_they_are(scene: &Scene) -> Outcome {
         (with(frames::ping(12), 2, &[0, 21]), Some((0, 21))),
         // IPv6: beyond the frame, none, and an extension header without end.
         (with(udp6(13), 4, &[0xff, 0xff]), Some((9_999, 148))),
-        (with(udp6(14), 4, &[0, 0]), Some((0, 148))),
+        (with(udp6(14), 4, &[0, 0]), Some((9_999, 148))),
         (with(frames::udp6_behind_extensions([15, 9_999]), 41, &[0xff]), Some((0, 70))),
     ];
     let honest = |way, flags, numbers| {
@@ -212,6 +212,7 @@ fn syn(number: u32) -> Packet {
         time: Timestamp::from_nanos(i64::from(number) * 1_000 + 1_000),
         epoch: 0,
         number: u64::from(number) + 1,
+        part: 0,
         origin: tidegate::record::ObservationPoint::default(),
         frame_bytes: 60,
         captured_bytes: 60,

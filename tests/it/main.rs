@@ -22,14 +22,17 @@ mod harness;
 mod headers;
 mod health;
 mod hostile;
+mod latency;
 mod live;
 mod locks;
 mod logs;
 mod network;
 mod nfdump;
 mod over_http;
+mod previous_run;
 mod project;
 mod protocol;
+mod refused;
 mod replay;
 mod reports;
 mod reverse_dns;
@@ -40,6 +43,7 @@ mod splunk_hec;
 mod standard_streams;
 mod stopped;
 mod supervision;
+mod variants;
 mod zeek;
 
 use harness::{Settings, machine};
@@ -67,14 +71,17 @@ fn main() {
         headers::cases(),
         health::cases(),
         hostile::cases(),
+        latency::cases(),
         live::cases(),
         locks::cases(),
         logs::cases(),
         network::cases(),
         nfdump::cases(),
         over_http::cases(),
+        previous_run::cases(),
         project::cases(),
         protocol::cases(),
+        refused::cases(),
         replay::cases(),
         reports::cases(),
         route::cases(),
@@ -85,6 +92,7 @@ fn main() {
         standard_streams::cases(),
         stopped::cases(),
         supervision::cases(),
+        variants::cases(),
         zeek::cases(),
     ];
     let cases = machine::order(cases.into_iter().flatten().collect());

@@ -39,6 +39,8 @@ pub(super) struct Delivery<S> {
     pub(super) refused: LogLimit,
     /// Requests that were not taken as a whole.
     pub(super) halved: LogLimit,
+    /// Whether a destination that refuses us before anything was delivered ends the run.
+    pub(super) gives_up: bool,
     /// Items of all requests that were delivered.
     pub(super) delivered: AtomicU64,
 }
@@ -111,7 +113,13 @@ impl<S: Sink> Delivery<S> {
                     tries.wait(None, &reason).await;
                     self.again(&request, part, &mut parts, &mut tries, ErrorType::UnclearAsAWhole);
                 }
+                Err(SendError::Astray { reason }) => {
+                    self.give_up(&reason)?;
+                    parts.push_front(part);
+                    tries.wait(None, &reason).await;
+                }
                 Err(SendError::Hold { reason }) => {
+                    self.give_up(&reason)?;
                     parts.push_front(part);
                     self.meter.count(ERRORS, ErrorType::DestinationRefusesUs, 1);
                     tries.wait(Some(self.waits.longest()), &reason).await;
@@ -136,6 +144,16 @@ impl<S: Sink> Delivery<S> {
             request.shares.end(item.batch, End::Delivered);
         }
         tries.recovered();
+    }
+
+    /// Fails if the destination refuses us and has never taken anything, where nobody waits for that.
+    fn give_up(&self, reason: &str) -> Result<(), Error> {
+        if !self.gives_up || self.delivered.load(Ordering::Relaxed) > 0 {
+            return Ok(());
+        }
+        self.meter.count(ERRORS, ErrorType::DestinationRefusesUs, 1);
+        Err(Error::configuration(format!("nothing can be delivered: {reason}"))
+            .hint("mend that; `--wait` sends again until it is mended, as `run` does"))
     }
 
     fn count_delivered(&self, items: u64) {

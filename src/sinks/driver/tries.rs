@@ -153,6 +153,7 @@ impl Tries<'_> {
         self.failed = self.failed.saturating_add(1);
         self.holding.get_or_insert_with(|| meter.holding());
         meter.count(ERRORS, ErrorType::NotDeliveredYet, 1);
+        meter.failed(reason);
         let delay = match at_least {
             Some(wait) => wait + jitter(SPREAD.max(wait / 10)),
             None => self.delays.next_delay(),

@@ -104,13 +104,17 @@ impl<'a> Round<'a> {
     ) -> bool {
         let others = self.nodes.all.len() > 1;
         match answer {
-            Err(failure @ (Failure::NotSent(reason) | Failure::TimedOut(reason))) => {
+            Err(
+                failure @ (Failure::NotSent(reason)
+                | Failure::Astray(reason)
+                | Failure::TimedOut(reason)),
+            ) => {
                 if node.missed(now) && others {
                     warn!(node = node.name, "left out for a while: {reason}");
                 }
                 // What was sent may have been taken: the driver says when it goes again, and where to
                 // follows from the turn.
-                others && matches!(failure, Failure::NotSent(_))
+                others && matches!(failure, Failure::NotSent(_) | Failure::Astray(_))
             }
             Ok(_) | Err(Failure::NoAnswer(_) | Failure::TooLong { .. }) => {
                 if node.reached() && others {
