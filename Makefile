@@ -7,7 +7,7 @@ TIDEGATE_PHASES ?= $(CURDIR)/target/phases
 # Seconds each fuzz target runs.
 FUZZ_SECS ?= 60
 
-.PHONY: demo test test-full lint update image fuzz
+.PHONY: demo demo-firewall test test-full lint update image fuzz
 
 # Replays the capture of the first example, and prints its records, its flows with names, and its summary.
 demo:
@@ -22,6 +22,12 @@ demo:
 	@echo && echo "next: your own capture in place of first.pcap:"
 	@echo "  target/debug/tidegate replay -c examples/first/tidegate.yaml FILE.pcap"
 	@echo "or an interface, live: docs/first-steps.md"
+
+# The gate in two network namespaces: traffic, a verdict, its end, a killed daemon. As root.
+demo-firewall:
+	scripts/install-deps demo-firewall
+	$(CARGO) build --locked
+	scripts/demo-firewall target/debug/tidegate
 
 # What CI runs. Live captures need root: TIDEGATE_TESTS=unprivileged leaves them out.
 test:

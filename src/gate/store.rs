@@ -292,7 +292,10 @@ impl Store for GateStore {
             return Answer::Refused(refusal);
         }
         state.recount(network);
-        let before = state.live.get(&network).map(|entry| (entry.packets, entry.bytes));
+        let before = state.live.get(&network);
+        // A person's command may find one that is over, and that the daemon has yet to end.
+        let before = before.filter(|entry| entry.deadline().is_none_or(|end| end > now));
+        let before = before.map(|entry| (entry.packets, entry.bytes));
         if before.is_none() && state.live.len() >= self.policy.max {
             return Answer::Refused(Refusal::Full { max: self.policy.max });
         }

@@ -357,7 +357,12 @@ fn a_person_s_command_is_seen_by_the_daemon_and_ends_nothing_by_itself() {
     assert_eq!(daemon.store.list(at(2)).len(), 1);
     assert!(command.store.list(at(11)).is_empty(), "its time is over");
     assert_eq!(command.held().len(), 1, "the daemon ends it");
-    daemon.store.tend(at(11)).unwrap();
+    command.hit("203.0.113.1/32", 4);
+    let again = command.store.apply(verdict("203.0.113.1/32", Some(10), By::Cli), at(11));
+    assert_eq!(again, Answer::Applied(Mode::Enforce));
+    assert_eq!(command.store.list(at(12))[0].packets, 0, "what the first one met is not its own");
+    daemon.store.adopt(Vec::new(), false, at(12)).unwrap();
+    daemon.store.tend(at(21)).unwrap();
     assert!(daemon.held().is_empty());
 }
 

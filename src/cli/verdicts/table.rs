@@ -51,6 +51,7 @@ fn row(source: &str, entry: &Entry, now: Timestamp) -> [String; 11] {
     let left = match (entry.ended, entry.deadline()) {
         (Some(ended), _) => why(ended.why).to_owned(),
         (None, None) => "no end".to_owned(),
+        (None, Some(end)) if end <= now => why(Why::Expired).to_owned(),
         (None, Some(end)) => left(Duration::from_nanos(end.since(now))),
     };
     [
