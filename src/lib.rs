@@ -22,6 +22,7 @@ pub mod metrics;
 pub mod networks;
 pub mod record;
 pub mod retry;
+pub mod score;
 pub mod sinks;
 pub mod sources;
 pub mod storage;

@@ -17,6 +17,7 @@ mod names;
 mod origin;
 mod packet;
 mod returned;
+mod signal;
 mod steady;
 mod time;
 mod transport;
@@ -26,7 +27,7 @@ use std::{fmt, net::IpAddr, sync::Arc};
 use bytes::Bytes;
 
 pub use self::{
-    alert::{Action, Alert},
+    alert::{Action, Alert, Destination, Details, VerdictDetails, Weight},
     community_id::{CommunityId, IcmpPorts},
     conn_state::{ConnState, History, Letter},
     contact::{Contact, Outcome},
@@ -41,6 +42,7 @@ pub use self::{
         TcpFlags, TunnelKey, Vlans,
     },
     returned::Returned,
+    signal::{Signal, Technique},
     steady::{Reading, SteadyClock, is_jump},
     time::{Rfc3339, Timestamp},
     transport::Transport,

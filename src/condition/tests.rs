@@ -124,6 +124,7 @@ fn alert() -> Alert {
         reasons: Vec::new(),
         ordinal: 0,
         names: names(),
+        details: Box::default(),
     }
 }
 

@@ -175,6 +175,7 @@ fn alerts_and_health_records_are_valid(scene: &Scene) -> Outcome {
         reasons: vec!["80 ports in 1 s".into(), "no answer from 60 hosts".into()],
         ordinal,
         names: Names::default(),
+        details: Box::default(),
     });
     let health = Health {
         time: Timestamp::from_nanos(1_700_000_000_000_000_000),
