@@ -50,6 +50,8 @@ pub enum Type {
     Ip,
     /// A text.
     Keyword,
+    /// A sentence, to be searched for its words.
+    Sentence,
     /// Several texts.
     Keywords,
     /// Several addresses.
@@ -172,6 +174,7 @@ impl Type {
             Self::Ip | Self::Ips => "ip",
             Self::Keyword | Self::Keywords | Self::Label => "keyword",
             Self::Long | Self::Signed => "long",
+            Self::Sentence => "match_only_text",
         }
     }
 

@@ -4,7 +4,7 @@
 
 use schemars::JsonSchema;
 
-use crate::record::EndReason;
+use crate::record::{Action, EndReason};
 
 /// What can stand in the label of a metric: one of few words.
 pub trait Label: Copy {
@@ -258,6 +258,14 @@ impl Label for Lookup {
             Self::Suspended => "suspended",
             Self::QueueFull => "queue_full",
         }
+    }
+}
+
+// === impl Action ===
+
+impl Label for Action {
+    fn name(self) -> &'static str {
+        Self::name(self)
     }
 }
 

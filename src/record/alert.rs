@@ -182,7 +182,7 @@ impl Record for Alert {
     }
 
     fn parties(&self) -> Option<Parties<'_>> {
-        Some(Parties {
+        (!self.source.is_unspecified()).then_some(Parties {
             time: self.time,
             source: self.source,
             destination: None,

@@ -29,50 +29,50 @@ pub enum Signal {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Technique {
     /// `T1046`.
-    pub id: &'static str,
+    pub id: &'static [&'static str],
     /// Its name.
-    pub name: &'static str,
+    pub name: &'static [&'static str],
     /// `TA0007`.
-    pub tactic_id: &'static str,
+    pub tactic_id: &'static [&'static str],
     /// The tactic's name.
-    pub tactic: &'static str,
+    pub tactic: &'static [&'static str],
 }
 
 const SERVICES: Technique = Technique {
-    id: "T1046",
-    name: "Network Service Discovery",
-    tactic_id: "TA0007",
-    tactic: "Discovery",
+    id: &["T1046"],
+    name: &["Network Service Discovery"],
+    tactic_id: &["TA0007"],
+    tactic: &["Discovery"],
 };
 const BLOCKS: Technique = Technique {
-    id: "T1595.001",
-    name: "Active Scanning: Scanning IP Blocks",
-    tactic_id: "TA0043",
-    tactic: "Reconnaissance",
+    id: &["T1595.001"],
+    name: &["Active Scanning: Scanning IP Blocks"],
+    tactic_id: &["TA0043"],
+    tactic: &["Reconnaissance"],
 };
 const SYSTEMS: Technique = Technique {
-    id: "T1018",
-    name: "Remote System Discovery",
-    tactic_id: "TA0007",
-    tactic: "Discovery",
+    id: &["T1018"],
+    name: &["Remote System Discovery"],
+    tactic_id: &["TA0007"],
+    tactic: &["Discovery"],
 };
 const BRUTE_FORCE: Technique = Technique {
-    id: "T1110",
-    name: "Brute Force",
-    tactic_id: "TA0006",
-    tactic: "Credential Access",
+    id: &["T1110"],
+    name: &["Brute Force"],
+    tactic_id: &["TA0006"],
+    tactic: &["Credential Access"],
 };
 const NETWORK_FLOOD: Technique = Technique {
-    id: "T1498",
-    name: "Network Denial of Service",
-    tactic_id: "TA0040",
-    tactic: "Impact",
+    id: &["T1498"],
+    name: &["Network Denial of Service"],
+    tactic_id: &["TA0040"],
+    tactic: &["Impact"],
 };
 const ENDPOINT_FLOOD: Technique = Technique {
-    id: "T1499",
-    name: "Endpoint Denial of Service",
-    tactic_id: "TA0040",
-    tactic: "Impact",
+    id: &["T1499"],
+    name: &["Endpoint Denial of Service"],
+    tactic_id: &["TA0040"],
+    tactic: &["Impact"],
 };
 
 // === impl Signal ===
@@ -126,6 +126,21 @@ impl Signal {
             Self::Rate => "Packet rate",
             Self::IdleConnections => "Idle connections",
             Self::DestinationFlood => "Flooded destination",
+        }
+    }
+
+    /// The rule's id.
+    pub const fn rule_id(self) -> &'static str {
+        match self {
+            Self::Scan => "tidegate-scan",
+            Self::StealthFlags => "tidegate-stealth-flags",
+            Self::SplitHeader => "tidegate-split-header",
+            Self::AckProbe => "tidegate-ack-probe",
+            Self::AuthAttempts => "tidegate-auth-attempts",
+            Self::IcmpSweep => "tidegate-icmp-sweep",
+            Self::Rate => "tidegate-rate",
+            Self::IdleConnections => "tidegate-idle-connections",
+            Self::DestinationFlood => "tidegate-destination-flood",
         }
     }
 
