@@ -29,4 +29,5 @@ pub mod storage;
 pub mod task;
 pub mod topology;
 pub mod transforms;
+pub mod tune;
 pub mod verdict;

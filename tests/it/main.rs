@@ -38,6 +38,7 @@ mod splunk_hec;
 mod standard_streams;
 mod stopped;
 mod supervision;
+mod tune;
 mod zeek;
 
 use harness::{Settings, machine};
@@ -81,6 +82,7 @@ fn main() {
         standard_streams::cases(),
         stopped::cases(),
         supervision::cases(),
+        tune::cases(),
         zeek::cases(),
     ];
     let cases = machine::order(cases.into_iter().flatten().collect());
