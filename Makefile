@@ -28,7 +28,7 @@ test:
 # The slow matrix too: long captures, more rounds; and the image, which only root can build.
 test-full:
 	scripts/install-deps test
-	TIDEGATE_PHASES=$(TIDEGATE_PHASES) TIDEGATE_TESTS=full scripts/test
+	TIDEGATE_PHASES=$(TIDEGATE_PHASES) TIDEGATE_TESTS=full PROPTEST_CASES=2560 scripts/test
 	if [ "$$(id -u)" -eq 0 ]; then $(MAKE) image; else echo "left out: make image needs root" >&2; fi
 
 lint:

@@ -39,6 +39,7 @@ fn packet(number: u16) -> Packet {
         time: Timestamp::from_nanos(1_697_554_523_000_001_000 + i64::from(number) * 1_234_567),
         epoch: 0,
         number: number.into(),
+        part: 0,
         origin: tidegate::record::ObservationPoint::default(),
         frame_bytes: 60 + u32::from(number),
         captured_bytes: 60,

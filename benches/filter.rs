@@ -32,6 +32,7 @@ fn packet(number: u16) -> Packet {
         origin: ObservationPoint::default(),
         epoch: 0,
         number: number.into(),
+        part: 0,
         frame_bytes: 60 + u32::from(number),
         captured_bytes: 60,
         source_mac: None,

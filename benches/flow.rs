@@ -35,6 +35,7 @@ fn packet(flow: u32, nanos: i64) -> Packet {
         time: Timestamp::from_nanos(nanos),
         epoch: 0,
         number: 1,
+        part: 0,
         origin: tidegate::record::ObservationPoint::default(),
         frame_bytes: 114,
         captured_bytes: 114,

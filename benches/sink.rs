@@ -56,6 +56,7 @@ fn packet(number: u32) -> Packet {
         time: Timestamp::from_nanos(START_NANOS + i64::from(number) * 1_001),
         epoch: 0,
         number: u64::from(number) + 1,
+        part: 0,
         origin: tidegate::record::ObservationPoint::default(),
         frame_bytes: 1_294,
         captured_bytes: 128,

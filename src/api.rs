@@ -44,6 +44,9 @@ struct ComponentHealth {
     kind: &'static str,
     state: &'static str,
     healthy: bool,
+    /// What is wrong, while it is not well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_error: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -126,11 +129,13 @@ async fn ready(Shared(served): Shared<Served>) -> Response {
 impl ComponentHealth {
     fn of(Observed { meter, .. }: &Observed) -> Self {
         let state = meter.state();
+        let healthy = matches!(state, State::Running | State::Ended);
         Self {
             id: meter.id().to_owned(),
             kind: meter.kind(),
             state: state.name(),
-            healthy: matches!(state, State::Running | State::Ended),
+            healthy,
+            last_error: meter.last_error().filter(|_| !healthy),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod exit;
 mod graph;
+mod live;
 mod log;
 mod output;
 mod pipeline;

@@ -93,7 +93,7 @@ pub enum Skipped {
     /// What it carries is encrypted below IP.
     #[error("the frame is encrypted")]
     Encrypted,
-    /// It carries several packets.
+    /// It aggregates several packets.
     #[error("the frame carries several packets")]
     SeveralPackets,
     /// More link-layer headers precede the IP header than are read.
@@ -132,9 +132,38 @@ impl Skipped {
 /// Reads the headers of a frame.
 ///
 /// # Errors
-/// [`Skipped`] when the frame has no IP header, or none that can be read.
+/// [`Skipped`] when the frame has no IP header, or none that can be read;
+/// [`Skipped::SeveralPackets`] if [`each`] has to be asked for its packets.
 pub fn decode(frame: &Frame<'_>, options: &Options) -> Result<Packet, Skipped> {
-    let mut link = Link::default();
+    read(frame, *options, None)
+}
+
+/// Reads the packets of a frame that aggregates several (A-MSDU of IEEE 802.11): those that can be read,
+/// in their order. An aggregate within a tunnel is not taken apart.
+///
+/// # Errors
+/// [`Skipped`], why the first was not read, if none was.
+pub fn each(frame: &Frame<'_>, options: &Options) -> Result<Vec<Packet>, Skipped> {
+    /// 11,426 bytes are the most that an aggregate has, 26 the least that a packet with an IP header.
+    const MAX_PARTS: u16 = 440;
+    let mut packets = Vec::new();
+    let mut why = None;
+    for part in 0..MAX_PARTS {
+        match read(frame, *options, Some(part)) {
+            Ok(packet) => {
+                let part = u16::try_from(packets.len()).unwrap_or(u16::MAX);
+                packets.push(Packet { part, ..packet });
+            }
+            Err(Skipped::SeveralPackets) => break,
+            Err(skipped) => why = why.or(Some(skipped)),
+        }
+    }
+    if packets.is_empty() { Err(why.unwrap_or(Skipped::SeveralPackets)) } else { Ok(packets) }
+}
+
+/// Reads the headers of a frame, or of one packet of an aggregate.
+fn read(frame: &Frame<'_>, options: Options, part: Option<u16>) -> Result<Packet, Skipped> {
+    let mut link = Link { part, ..Link::default() };
     let layer = Layer::of(frame.link).ok_or(Skipped::UnknownLink)?;
     let view = link::descend(layer, View::new(frame.bytes, frame.length), &mut link)?;
     let outermost = network::read(view, false, options.checksums)?;
@@ -143,7 +172,7 @@ pub fn decode(frame: &Frame<'_>, options: &Options) -> Result<Packet, Skipped> {
     let mut next = outermost.carried;
     while let Some(carried) = next
         && inner.len() < MAX_INNER
-        && let Some(found) = within(carried, *options)
+        && let Some(found) = within(carried, options)
     {
         inner.push(Header { tunnel: carried.key, ..found.header });
         message = found.message.filter(|_| !carried.partial);
@@ -159,6 +188,7 @@ pub fn decode(frame: &Frame<'_>, options: &Options) -> Result<Packet, Skipped> {
         origin: frame.origin,
         epoch: frame.epoch,
         number: frame.number,
+        part: 0,
         frame_bytes: frame.length,
         captured_bytes: u32::try_from(frame.bytes.len()).unwrap_or(u32::MAX),
         source_mac,

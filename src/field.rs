@@ -5,6 +5,7 @@
 //! templates and the field reference are made of it. A field is one entry in the file of its kind; a
 //! kind that is neither written nor asked has an empty table.
 
+mod added;
 mod alert;
 mod common;
 mod contact;
@@ -25,6 +26,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use self::{
+    added::check_added,
     common::ECS_VERSION,
     entry::{Field, Type},
     origin::Origin,

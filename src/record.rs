@@ -5,6 +5,7 @@
 //! A consumer matches on the kind once a batch, never once a record: what is done with every kind is
 //! a [`Visit`] or a [`VisitMut`] of [`Records`], what a kind is like is in its [`Record`].
 
+mod added;
 mod alert;
 mod community_id;
 mod conn_state;
@@ -27,6 +28,7 @@ use std::{fmt, net::IpAddr, sync::Arc};
 use bytes::Bytes;
 
 pub use self::{
+    added::Added,
     alert::{Action, Alert, Destination, Details, VerdictDetails, Weight},
     community_id::{CommunityId, IcmpPorts},
     conn_state::{ConnState, History, Letter},

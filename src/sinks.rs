@@ -81,6 +81,11 @@ pub trait ConfigureSink {
         Vec::new()
     }
 
+    /// Where records go, in a few words without secrets.
+    fn outline(&self) -> Option<String> {
+        None
+    }
+
     /// Builds the sink and what drives it.
     ///
     /// # Errors

@@ -8,6 +8,7 @@
 pub mod budget;
 mod build;
 mod chain;
+mod journal;
 mod networks;
 mod plan;
 mod running;
@@ -17,7 +18,7 @@ mod upstream;
 mod wire;
 
 pub use self::{
-    build::{Unbuilt, build, build_dead_letters},
+    build::{Unbuilt, build, build_dead_letters, build_replay},
     plan::{Link, Part, Plan},
     running::{Ended, Failure, Running},
     summary::{Account, Observed, Summary, Totals},

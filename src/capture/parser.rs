@@ -125,6 +125,11 @@ impl Parser {
         Err(self.damaged(fault))
     }
 
+    /// Frames are numbered on from `first`.
+    pub(super) fn count_from(&mut self, first: u64) {
+        self.number = first;
+    }
+
     /// The interfaces that frames so far were on.
     pub fn interfaces(&mut self) -> Arc<[CaptureInterface]> {
         match &mut self.format {

@@ -96,6 +96,13 @@ impl<R: Read> Reader<R> {
         self
     }
 
+    /// Numbers frames on from `first`, the number of the last frame before.
+    #[must_use]
+    pub fn counting_from(mut self, first: u64) -> Self {
+        self.parser.count_from(first);
+        self
+    }
+
     /// The next frames. After an [`End`](Part::End) it may be asked again: the capture may have grown.
     ///
     /// # Errors

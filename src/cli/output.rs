@@ -54,7 +54,7 @@ pub(super) fn set_format(format: LogFormat) {
 }
 
 /// Whether each line has to be an object.
-fn is_json() -> bool {
+pub(super) fn is_json() -> bool {
     FORMAT.get() == Some(&LogFormat::Json)
 }
 

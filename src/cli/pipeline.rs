@@ -128,7 +128,10 @@ impl Signals {
                 warn!("stopped a second time: ending now, what is on its way is lost");
                 abort.cancel();
             } else {
-                info!("stopping: the sources end, the rest drains (signal again to end now)");
+                let at_most = drain::RUN.as_secs();
+                info!(
+                    "stopping: the sources end, the rest drains for {at_most} s at most (signal again to end now)"
+                );
                 signalled = true;
                 stop.cancel();
             }

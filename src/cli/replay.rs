@@ -11,9 +11,9 @@ use tokio::{sync::watch, time::Instant};
 
 use super::{exit::Exit, output, pipeline, progress::Progress};
 use crate::{
-    component::{Clock, Error},
+    component::Error,
     config::{Components, Config, Declared, Replayed, SourceConfig},
-    topology::{Ended, Unbuilt, build, build_dead_letters},
+    topology::{Ended, Unbuilt, build_dead_letters, build_replay},
 };
 
 /// Run capture files through a config's pipeline, in their own time; or send dead letters again.
@@ -45,6 +45,10 @@ pub(super) struct Args {
         conflicts_with = "dead_letters"
     )]
     dissect: Option<String>,
+    /// Send again until a destination takes the first record, whatever it refuses us for. Without it the
+    /// replay ends, exit code 78, where a password, a certificate or a host's name is wrong.
+    #[arg(long)]
+    wait: bool,
     /// Write the summary to this file, as JSON.
     #[arg(long, value_name = "FILE")]
     summary: Option<PathBuf>,
@@ -92,9 +96,9 @@ async fn replay(
     let started = Instant::now();
     let (reload, reloaded) = watch::channel(0);
     let plan = if args.dead_letters.is_empty() {
-        build(config, Clock::Event, reloaded).await?
+        build_replay(config, args.wait, reloaded).await?
     } else {
-        build_dead_letters(config, &args.dead_letters, reloaded).await?
+        build_dead_letters(config, &args.dead_letters, args.wait, reloaded).await?
     };
     let mut progress = None;
     let ended = pipeline::run(plan, reload, None, |running| {

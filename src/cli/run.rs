@@ -2,7 +2,12 @@
 
 use tokio::sync::watch;
 
-use super::{ConfigFile, exit::Exit, output, pipeline};
+use super::{
+    ConfigFile,
+    exit::Exit,
+    live::{self, Live},
+    output, pipeline,
+};
 use crate::{
     api::Api,
     component::Clock,
@@ -19,7 +24,8 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, quiet: bool) -> Exit {
     let Some(loaded) = output::load(args.config.path()) else { return Exit::Configuration };
-    match pipeline::block_on(serve(&loaded.config)) {
+    let introduction = live::introduction(&loaded.config, args.config.path());
+    match pipeline::block_on(serve(&loaded.config, &introduction, quiet)) {
         Ok(ended) => {
             output::ended(&ended, quiet);
             Exit::of(&ended)
@@ -28,10 +34,23 @@ pub(super) fn run(args: &Args, quiet: bool) -> Exit {
     }
 }
 
-async fn serve(config: &Config<Components>) -> Result<Ended, Unbuilt> {
+async fn serve(
+    config: &Config<Components>,
+    introduction: &str,
+    quiet: bool,
+) -> Result<Ended, Unbuilt> {
     let metrics = pipeline::record_metrics()?;
     let (reload, reloaded) = watch::channel(0);
     let plan = build(config, Clock::Wall, reloaded).await?;
     let api = Api::bind(config.globals.api.address).await?;
-    Ok(pipeline::run(plan, reload, Some((api, metrics)), |_| ()).await?)
+    for line in introduction.lines() {
+        output::say(quiet, line);
+    }
+    let mut live = None;
+    let ended = pipeline::run(plan, reload, Some((api, metrics)), |running| {
+        live = Some(Live::start(running.components(), quiet));
+    })
+    .await;
+    drop(live);
+    Ok(ended?)
 }

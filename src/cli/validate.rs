@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{exit::Exit, output};
 use crate::{
-    config::{Components, load_file},
+    config::{Components, Config, Declared, SourceConfig, load_file},
     topology::budget,
 };
 
@@ -66,9 +66,26 @@ fn check(file: &Path, environment: bool) -> Option<String> {
         count(config.sinks.len(), "sink"),
     ];
     let machine = if environment {
-        "this machine's programs, interfaces, files and folders"
+        let mut machine =
+            "this machine's programs, interfaces, capture filters, files, folders and API port"
+                .to_owned();
+        let unchecked = unchecked(config);
+        if !unchecked.is_empty() {
+            machine.push_str("; not checked: ");
+            machine.push_str(&unchecked.join(", "));
+        }
+        machine
     } else {
-        "not checked: this machine's programs, interfaces, files, folders and variables"
+        "not checked: this machine's programs, interfaces, files, folders and variables".to_owned()
     };
     valid.then(|| format!("keys, values and the edges of {}; {machine}", parts.join(", ")))
+}
+
+/// What could not be checked here, by the names of its keys.
+fn unchecked(config: &Config<Components>) -> Vec<String> {
+    let of = |source: &Declared<SourceConfig>| {
+        let keys = source.config.configure().unchecked();
+        keys.into_iter().map(|key| format!("sources.{}.{key}", source.id)).collect::<Vec<_>>()
+    };
+    config.sources.iter().flat_map(of).collect()
 }

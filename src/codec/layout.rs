@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 use super::EncodingConfig;
 use crate::{
     field::{Fields, Given, Origin, Schema, Value},
-    record::{Kind, Timestamp},
+    record::{Added, Kind, Timestamp},
 };
 
 /// What an encoder writes of records of type `T`.
@@ -26,6 +26,10 @@ pub(super) struct Layout<T: 'static> {
 enum Member<T: 'static> {
     Field(&'static str, Given<T>),
     Object(&'static str, Vec<Self>),
+    /// A text that the config adds.
+    Label(Box<str>, Box<str>),
+    /// The list `tags`: the record's own, and those that the config adds.
+    Tags(Option<Given<T>>, Box<[Box<str>]>),
 }
 
 /// A step of writing JSON. Each member is written with a comma after it.
@@ -35,6 +39,8 @@ enum Step<T: 'static> {
     Shared(Vec<u8>),
     /// A member, unless its value is absent: `"key":` and its value.
     Field(Box<[u8]>, for<'a> fn(&'a T, &'a Origin) -> Value<'a>),
+    /// A list that may be absent, with these members behind its own: `"x","y"]`.
+    List(Box<[u8]>, for<'a> fn(&'a T, &'a Origin) -> Value<'a>, Box<[u8]>),
     /// An object begins: `"key":{`.
     Open(Box<[u8]>),
     /// An object ends; one without members is taken back.
@@ -77,6 +83,7 @@ impl<T: Fields> Layout<T> {
                 }
             }
         }
+        add(&mut members, schema, &origin.added);
         let mut program = Vec::new();
         append_steps(&members, T::KIND, origin, &mut program);
         Self { time, members, program }
@@ -106,6 +113,20 @@ impl<T: Fields> Layout<T> {
                         out.push(b',');
                     }
                 }
+                Step::List(key, value, more) => {
+                    let value = value(record, origin);
+                    out.extend_from_slice(key);
+                    if value.is_absent() {
+                        out.push(b'[');
+                    } else {
+                        value.append_json(out);
+                        // The end of its own members.
+                        out.pop();
+                        out.push(b',');
+                    }
+                    out.extend_from_slice(more);
+                    out.push(b',');
+                }
                 Step::Open(key) => {
                     if let Some(start) = opened.get_mut(depth) {
                         *start = out.len();
@@ -128,6 +149,9 @@ impl<T: Fields> Layout<T> {
         out.push(b'\n');
     }
 }
+
+/// The name of the list of tags.
+const TAGS: &str = "tags";
 
 /// Objects within objects: more than any name of ours has dots.
 const MAX_DEPTH: usize = 8;
@@ -165,6 +189,34 @@ fn insert<T>(members: &mut Vec<Member<T>>, path: &'static str, member: Member<T>
     }
 }
 
+/// Puts what the config adds behind the record's own members, and its tags into their list.
+fn add<T>(members: &mut Vec<Member<T>>, schema: Schema, added: &Added) {
+    if !added.tags.is_empty() {
+        let tags = added.tags.iter().map(|tag| tag.as_str().into()).collect();
+        let own = members.iter_mut().find(|m| matches!(m, Member::Field(key, _) if *key == TAGS));
+        match own {
+            Some(member) => {
+                let given = if let Member::Field(_, given) = member { Some(*given) } else { None };
+                *member = Member::Tags(given, tags);
+            }
+            None => members.push(Member::Tags(None, tags)),
+        }
+    }
+    let labels = added.labels.iter();
+    let labels =
+        labels.map(|(name, value)| Member::Label(name.as_str().into(), value.as_str().into()));
+    if schema != Schema::Ecs {
+        members.extend(labels);
+    } else if !added.labels.is_empty() {
+        members.push(Member::Object("labels", labels.collect()));
+    }
+}
+
+/// A text as JSON has it.
+fn json_text(text: &str, out: &mut Vec<u8>) {
+    Value::Text(text).append_json(out);
+}
+
 fn append_steps<T>(members: &[Member<T>], kind: Kind, origin: &Origin, steps: &mut Vec<Step<T>>) {
     for member in members {
         match member {
@@ -180,6 +232,15 @@ fn append_steps<T>(members: &[Member<T>], kind: Kind, origin: &Origin, steps: &m
                     append_shared(&text, steps);
                 }
             }
+            Member::Label(name, value) => {
+                let mut text = Vec::new();
+                json_text(name, &mut text);
+                text.push(b':');
+                json_text(value, &mut text);
+                text.push(b',');
+                append_shared(&text, steps);
+            }
+            Member::Tags(own, added) => append_tags(own.as_ref(), added, kind, origin, steps),
             Member::Object(key, inner) => {
                 let mut within = Vec::new();
                 append_steps(inner, kind, origin, &mut within);
@@ -204,6 +265,39 @@ fn append_steps<T>(members: &[Member<T>], kind: Kind, origin: &Origin, steps: &m
     }
 }
 
+/// The list of tags; all records share it where none has tags of its own.
+fn append_tags<T>(
+    own: Option<&Given<T>>,
+    added: &[Box<str>],
+    kind: Kind,
+    origin: &Origin,
+    steps: &mut Vec<Step<T>>,
+) {
+    let mut more = Vec::new();
+    for tag in added {
+        json_text(tag, &mut more);
+        more.push(b',');
+    }
+    more.pop();
+    more.push(b']');
+    let key = format!("\"{TAGS}\":").into_bytes();
+    match own {
+        Some(Given::Record(value)) => steps.push(Step::List(key.into(), *value, more.into())),
+        Some(Given::Run(value)) => {
+            let (value, mut text) = (value(origin, kind), key);
+            if value.is_absent() {
+                text.push(b'[');
+            } else {
+                value.append_json(&mut text);
+                text.pop();
+                text.push(b',');
+            }
+            append_shared(&[text, more, vec![b',']].concat(), steps);
+        }
+        None => append_shared(&[key, vec![b'['], more, vec![b',']].concat(), steps),
+    }
+}
+
 /// Appends to the shared members before it, if there are any.
 fn append_shared<T>(text: &[u8], steps: &mut Vec<Step<T>>) {
     if let Some(Step::Shared(before)) = steps.last_mut() {
@@ -211,6 +305,16 @@ fn append_shared<T>(text: &[u8], steps: &mut Vec<Step<T>>) {
     } else {
         steps.push(Step::Shared(text.to_vec()));
     }
+}
+
+/// The members of a list of texts.
+fn texts(value: &Value<'_>) -> Vec<String> {
+    if value.is_absent() {
+        return Vec::new();
+    }
+    let mut json = Vec::new();
+    value.append_json(&mut json);
+    serde_json::from_slice(&json).unwrap_or_default()
 }
 
 // === impl Document ===
@@ -224,6 +328,7 @@ impl<T: Fields> Document<'_, T> {
         match member {
             Member::Field(_, given) => !self.value(given).is_absent(),
             Member::Object(_, members) => members.iter().any(|member| self.has(member)),
+            Member::Label(..) | Member::Tags(..) => true,
         }
     }
 }
@@ -246,6 +351,13 @@ impl<T: Fields> Serialize for Object<'_, T> {
                 Member::Field(key, given) => map.serialize_entry(key, &document.value(given))?,
                 Member::Object(key, members) => {
                     map.serialize_entry(key, &Object { members, document })?;
+                }
+                Member::Label(name, value) => map.serialize_entry(name, value)?,
+                Member::Tags(own, added) => {
+                    let mut tags =
+                        own.as_ref().map_or_else(Vec::new, |own| texts(&document.value(own)));
+                    tags.extend(added.iter().map(ToString::to_string));
+                    map.serialize_entry(TAGS, &tags)?;
                 }
             }
         }

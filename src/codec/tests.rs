@@ -26,6 +26,7 @@ fn packet(transport: Transport, layer4: Layer4) -> Packet {
         time: Timestamp::from_nanos(1_697_554_523_000_000_000),
         epoch: 0,
         number: 1,
+        part: 0,
         origin: crate::record::ObservationPoint::default(),
         frame_bytes: 1280,
         captured_bytes: 128,
@@ -466,4 +467,64 @@ fn bits_about_congestion_are_named_where_the_schema_knows_them() {
         let read = read_back(Codec::Json, &encoded(&config, &records)).remove(0);
         assert_eq!(read.pointer(pointer), Some(&names));
     }
+}
+
+/// A label, and a tag that has to be escaped.
+fn adding() -> Origin {
+    let added = crate::record::Added {
+        labels: [("env".to_owned(), "prod \"1\"".to_owned())].into(),
+        tags: vec!["dmz".to_owned(), "a\\b".to_owned()],
+    };
+    origin().adding(&added)
+}
+
+#[test]
+fn static_fields_are_in_every_schema_and_codec_behind_what_a_record_has() {
+    let damaged = |damaged| Packet { damaged, ..packet(Transport::UDP, Layer4::Opaque) };
+    let records = Records::Packets(Arc::new(vec![damaged(true), damaged(false)]));
+    for (codec, name) in CODECS.into_iter().zip(NAMES) {
+        for schema in Schema::ALL {
+            let encoder = Encoder::new(&of(codec), schema, adding());
+            let plain = Encoder::new(&of(codec), schema, origin());
+            let (mut with, mut without) = (Vec::new(), Vec::new());
+            for index in 0..2 {
+                encoder.encode(&records, index, &mut with).unwrap();
+                plain.encode(&records, index, &mut without).unwrap();
+            }
+            let (with, without) = (read_back(codec, &with), read_back(codec, &without));
+            for (mut with, without) in with.into_iter().zip(without) {
+                let own =
+                    without.get("tags").and_then(Value::as_array).cloned().unwrap_or_default();
+                let tags = [own, vec![json!("dmz"), json!("a\\b")]].concat();
+                assert_eq!(with["tags"], Value::Array(tags), "{name} {}", schema.name());
+                let label = match schema {
+                    Schema::Ecs => with["labels"]["env"].take(),
+                    Schema::Simple | Schema::Cim => with["env"].take(),
+                };
+                assert_eq!(label, json!("prod \"1\""), "{name} {}", schema.name());
+                // All else is as it was.
+                let with = with.as_object_mut().unwrap();
+                for key in ["labels", "env", "tags"] {
+                    with.remove(key);
+                }
+                let mut without = without;
+                without.as_object_mut().unwrap().remove("tags");
+                assert_eq!(Value::Object(with.clone()), without, "{name} {}", schema.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn tags_that_all_records_share_are_a_list_like_any_other() {
+    let line = |schema| {
+        let encoder = Encoder::new(&of(Codec::Json), schema, adding());
+        let mut out = Vec::new();
+        encoder.encode(&to_443(), 0, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    };
+    assert!(line(Schema::Simple).ends_with(
+        "\"packet_size\":1280,\"tags\":[\"dmz\",\"a\\\\b\"],\"env\":\"prod \\\"1\\\"\"}\n"
+    ));
+    assert!(line(Schema::Ecs).contains("\"tags\":[\"forwarded\",\"dmz\",\"a\\\\b\"]"));
 }

@@ -13,7 +13,7 @@ use crate::{
     ack::Receipts,
     metrics::{Books, Meter},
     networks::Networks,
-    record::Kinds,
+    record::{Added, Kinds},
     verdict::Store,
 };
 
@@ -26,12 +26,17 @@ pub struct Context {
     pub receipts: Receipts,
     /// Which clock the run goes by.
     pub clock: Clock,
+    /// Whether a destination that refuses us before it took anything ends the run: in a replay, unless it
+    /// is told to wait.
+    pub gives_up: bool,
     /// Where buffers, segments and the verdict log lie.
     pub data_dir: PathBuf,
     /// The sensor's name: part of every record id.
     pub observer: Arc<str>,
     /// The interface on which all that it reads was captured, if it is one.
     pub interface: Option<Arc<str>>,
+    /// What the config as a whole adds to every record.
+    pub added: Arc<Added>,
     /// How frames that it reads are to be decoded.
     pub decoding: Decoding,
     /// The hash of the config as it was loaded, without its secrets.
@@ -66,6 +71,8 @@ pub struct Problem {
     pub message: String,
     /// How to mend it.
     pub hint: Option<String>,
+    /// Whether it keeps nothing from running.
+    pub is_warning: bool,
 }
 
 /// Something only one component may use: the path of an output file, reports on an interface.
@@ -124,6 +131,12 @@ pub trait Configure {
         Vec::new()
     }
 
+    /// What of it can't be checked on this machine as it is, and why: `capture_filter (there is no interface
+    /// eth9)`.
+    fn unchecked(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// The interface it captures on.
     fn interface(&self) -> Option<&str> {
         None
@@ -179,6 +192,11 @@ pub trait Configure {
         false
     }
 
+    /// What it takes from where, in a few words for whoever starts it; of a source.
+    fn outline(&self) -> Option<String> {
+        None
+    }
+
     /// Builds the component.
     ///
     /// # Errors
@@ -215,9 +233,11 @@ impl Context {
             meter,
             receipts: Receipts::default(),
             clock: Clock::Wall,
+            gives_up: false,
             data_dir: PathBuf::from("/nonexistent"),
             observer: "test".into(),
             interface: None,
+            added: Arc::default(),
             decoding: Decoding::default(),
             config_hash: "".into(),
             networks: watch::channel(Arc::default()).1,
@@ -233,7 +253,14 @@ impl Context {
 impl Problem {
     /// A problem with the value of `key`.
     pub fn new(key: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { key: key.into(), message: message.into(), hint: None }
+        Self { key: key.into(), message: message.into(), hint: None, is_warning: false }
+    }
+
+    /// It keeps nothing from running.
+    #[must_use]
+    pub fn warning(mut self) -> Self {
+        self.is_warning = true;
+        self
     }
 
     /// Adds how to mend it.

@@ -44,8 +44,8 @@ impl<'a> Outbox<'a> {
         self.ready.push((port, batch));
     }
 
-    /// Passes on records that came in, `copies` of which left through another port as well: a record
-    /// is handed on once, and further copies of it are new.
+    /// Passes on records, `copies` of which are new beside those that came in: a record that left through
+    /// another port as well, or further ones made of the same record. All have the share of these.
     pub fn push_copies(&mut self, port: Port, batch: Batch, copies: u64) {
         self.meter.passed((batch.records.len() as u64).saturating_sub(copies));
         self.meter.made(copies);

@@ -68,6 +68,17 @@ impl Outputs {
         self.send(port, batch).await
     }
 
+    /// Passes on records, of which `further` are new beside those that came in, under the share of these,
+    /// and waits for room.
+    ///
+    /// # Errors
+    /// As [`pass`](Self::pass).
+    pub async fn pass_with(&self, port: Port, batch: Batch, further: u64) -> Result<(), Closed> {
+        self.meter.passed((batch.records.len() as u64).saturating_sub(further));
+        self.meter.made(further);
+        self.send(port, batch).await
+    }
+
     /// Sends new records under a receipt of their own, and waits for room.
     ///
     /// # Errors

@@ -117,6 +117,9 @@ pub enum ItemEnd {
     Duplicate,
     /// Not taken now: send it again. The text is the destination's reason.
     Retry(String),
+    /// The destination failed at it, which may be the item's fault: it is sent again, and refused when
+    /// that happens again and again while others are delivered. The text is the destination's reason.
+    Failed(String),
     /// Never to be taken: dead letter. The text is the destination's reason.
     Refused(String),
     /// Not looked at, for the sake of an item before it that was refused: sent again at once.
@@ -143,16 +146,25 @@ pub enum SendError {
         /// What happened.
         reason: String,
     },
-    /// Whether it was taken is not known: it is sent again, and may be there twice then. What is so
-    /// again and again may be more than is ever taken in time: it is sent in halves then.
+    /// Whether it was taken is not known: it is sent again. What is so again and again may be more than
+    /// is ever taken in time: it is sent in halves then.
     #[error("{reason}")]
     Unclear {
+        /// Whether it may be there twice then: not where the destination tells a repeat.
+        may_double: bool,
         /// What happened.
         reason: String,
     },
     /// It is too large: send two halves; a single item goes to the dead letter.
     #[error("{reason}")]
     Split {
+        /// What happened.
+        reason: String,
+    },
+    /// By its address it can't be reached or trusted (a name nobody knows, a certificate): later, as with
+    /// `Retry`, for that may be mended.
+    #[error("{reason}")]
+    Astray {
         /// What happened.
         reason: String,
     },

@@ -39,6 +39,7 @@ fn packet() -> Packet {
         time: Timestamp::default(),
         epoch: 0,
         number: 1,
+        part: 0,
         origin: crate::record::ObservationPoint::default(),
         frame_bytes: 1_294,
         captured_bytes: 128,
@@ -256,10 +257,13 @@ impl<R: Fields> Visit<R, BTreeSet<(&'static str, &'static str)>> for EveryName {
 fn holds<R: Fields>(record: &R, name: &str, schema: Schema, more: &Value) -> bool {
     let mut asked = json!({"field": name, "schema": schema.name()});
     asked.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    let holds = predicate(asked.clone()).holds(record, &origin());
+    let (predicate, origin) = (predicate(asked.clone()), origin());
+    let mut holds = false;
+    let heap = allocation_counter::measure(|| holds = predicate.holds(record, &origin));
+    assert_eq!(heap.count_total, 0, "asking by {name} takes memory");
     asked.as_object_mut().unwrap().remove("schema");
     match condition(asked).compile("c") {
-        Ok(predicate) => assert_eq!(predicate.holds(record, &origin()), holds, "{name}"),
+        Ok(predicate) => assert_eq!(predicate.holds(record, &origin), holds, "{name}"),
         Err(problems) => assert!(problems[0].message.contains("another in"), "{problems:?}"),
     }
     holds

@@ -1,7 +1,8 @@
 //! The keys beside `sources`, `transforms` and `sinks`.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    io,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     path::PathBuf,
 };
 
@@ -11,6 +12,9 @@ use serde::{Deserialize, Serialize};
 use super::{networks::Networks, ranges, schema::schema_of};
 use crate::component::Problem;
 use crate::document::{de::read, report::Diagnostic, tree::Node};
+use crate::field::{Schema, check_added};
+use crate::record::Added;
+use crate::storage::directory::unmakable;
 
 /// The smallest memory budget that anything runs in: 16 MiB.
 const MIN_MEMORY_BYTES: u64 = 16 << 20;
@@ -28,6 +32,8 @@ pub struct Globals {
     pub memory_budget_bytes: Option<u64>,
     /// What this sensor is called.
     pub observer: Observer,
+    /// Labels and tags that every record has.
+    pub add: Added,
     /// Whose networks are whose: read by `flow`, and by the firewall and the scorer once they are there.
     pub networks: Networks,
 }
@@ -58,6 +64,7 @@ impl Default for Globals {
             memory_budget_bytes: None,
             observer: Observer::default(),
             networks: Networks::default(),
+            add: Added::default(),
         }
     }
 }
@@ -108,8 +115,28 @@ impl Globals {
         globals
     }
 
+    /// What this machine lacks for them.
+    pub(super) fn check_environment(&self) -> Vec<Problem> {
+        let folder = unmakable(&self.data_dir).map(|message| {
+            Problem::new("data_dir", message).hint("choose another, or give the user access")
+        });
+        let address = self.api.address;
+        let api = TcpListener::bind(address).err().map(|error| {
+            let message = format!("{address} can't be listened on: {error}");
+            let problem = Problem::new("api.address", message);
+            if error.kind() == io::ErrorKind::AddrInUse {
+                // Perhaps by the service whose config this is.
+                problem.hint("stop who listens there, or choose another port").warning()
+            } else {
+                problem.hint("choose an address of this machine")
+            }
+        });
+        folder.into_iter().chain(api).collect()
+    }
+
     fn check(&self) -> Vec<Problem> {
-        let mut problems = Vec::new();
+        // Any sink may write them in any schema.
+        let mut problems = check_added(&self.add, &Schema::ALL);
         if self.data_dir.as_os_str().is_empty() {
             problems.push(Problem::new("data_dir", "the path is empty").hint("name a directory"));
         }

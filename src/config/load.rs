@@ -221,6 +221,18 @@ impl<F: Families> Loaded<F> {
         let mut problems = self.lacking(Role::Source, &self.config.sources);
         problems.extend(self.lacking(Role::Transform, &self.config.transforms));
         problems.extend(self.lacking(Role::Sink, &self.config.sinks));
+        let found = self.config.globals.check_environment();
+        for problem in found {
+            let span = self.root.locate(&problem.key).unwrap_or(self.root.span);
+            let message = format!("{}: {}", problem.key, problem.message);
+            let mut located = if problem.is_warning {
+                Diagnostic::warning(span, message)
+            } else {
+                Diagnostic::error(span, message)
+            };
+            located.hint = problem.hint;
+            problems.push(located);
+        }
         Report::new(self.text.clone(), self.secrets.clone(), problems)
     }
 
@@ -254,7 +266,12 @@ impl<F: Families> Loaded<F> {
             let span = node.and_then(|node| node.locate(&problem.key)).unwrap_or(span);
             let dot = if problem.key.is_empty() { "" } else { "." };
             let name = format!("{}.{id}{dot}{}", role.section(), problem.key);
-            let mut located = Diagnostic::error(span, format!("{name}: {}", problem.message));
+            let message = format!("{name}: {}", problem.message);
+            let mut located = if problem.is_warning {
+                Diagnostic::warning(span, message)
+            } else {
+                Diagnostic::error(span, message)
+            };
             located.hint = problem.hint;
             problems.push(located);
         }

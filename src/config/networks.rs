@@ -94,7 +94,7 @@ impl Networks {
         if self.admin_ports.contains(&0) {
             wrong.push(Problem::new("admin_ports", "0 is no port").hint("give 1 to 65535"));
         }
-        for Problem { key, message, hint } in wrong {
+        for Problem { key, message, hint, .. } in wrong {
             let (span, key) = located(root, &key);
             let problem = Diagnostic::error(span, format!("{key}: {message}"));
             problems.push(Diagnostic { hint, ..problem });

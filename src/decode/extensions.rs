@@ -35,6 +35,7 @@ pub(super) struct Chain<'a> {
     pub(super) fragment: Option<Fragment>,
     /// What follows them; `None` if no transport header can be there.
     pub(super) payload: Option<View<'a>>,
+    /// Whether it ends within a header, or the capture does.
     pub(super) damaged: bool,
 }
 
@@ -107,7 +108,7 @@ impl<'a> Chain<'a> {
         let kind = self.transport;
         let Some(&[next, length]) = header.first() else {
             self.payload = None;
-            self.damaged |= header.wire() < 2;
+            self.damaged = true;
             return;
         };
         let bytes = match kind {
@@ -142,6 +143,7 @@ impl<'a> Chain<'a> {
                 more: place & 1 != 0,
             }
         });
+        self.damaged |= self.fragment.is_none();
         if self.fragment.is_none_or(|fragment| fragment.offset > 0) {
             self.payload = None;
         }

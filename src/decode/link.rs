@@ -59,6 +59,8 @@ pub(super) enum Layer {
 pub(super) struct Link {
     pub(super) addresses: Option<[MacAddress; 2]>,
     pub(super) vlans: Vlans,
+    /// Which packet of an aggregate is wanted, from 0.
+    pub(super) part: Option<u16>,
 }
 
 /// The next layer, and where it begins.
@@ -136,8 +138,8 @@ pub(super) fn descend<'a>(
             Layer::Ppp => ppp::ppp(view)?,
             Layer::CiscoHdlc => ppp::cisco_hdlc(view)?,
             Layer::FrameRelay => ppp::frame_relay(view)?,
-            Layer::Wlan => wlan::frame(view, 1)?,
-            Layer::PaddedWlan => wlan::frame(view, 4)?,
+            Layer::Wlan => wlan::frame(view, 1, link.part)?,
+            Layer::PaddedWlan => wlan::frame(view, 4, link.part)?,
             Layer::Radiotap => wlan::radiotap(view)?,
             Layer::WlanBehind(bytes) => (Layer::Wlan, view.behind(bytes.into())?),
             Layer::EthernetBehind(bytes) => (Layer::Ethernet, view.behind(bytes.into())?),

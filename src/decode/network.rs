@@ -25,7 +25,7 @@ pub(super) struct Found<'a> {
     pub(super) carried: Option<Carried<'a>>,
     /// A DNS message over UDP.
     pub(super) message: Option<View<'a>>,
-    /// Whether the headers contradict themselves or the frame.
+    /// Whether the headers contradict themselves or the frame, or were cut.
     pub(super) damaged: bool,
 }
 

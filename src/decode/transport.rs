@@ -9,7 +9,7 @@ use super::{
     tunnel,
     view::View,
 };
-use crate::record::{Icmp, Layer4, Ports, Tcp, TcpFlags, Transport};
+use crate::record::{Header, Icmp, Layer4, Ports, Tcp, TcpFlags, Transport};
 
 /// Lengths of headers, in bytes.
 const TCP_HEADER: u32 = 20;
@@ -50,15 +50,19 @@ pub(super) fn read(network: Network<'_>, checks: bool) -> Found<'_> {
         Transport::SCTP => header.layer4 = ports(payload).map_or(Layer4::Opaque, Layer4::Sctp),
         Transport::ICMP | Transport::ICMPV6 => {
             header.layer4 = icmp(payload).map_or(Layer4::Opaque, Layer4::Icmp);
-            let quoted = payload.skip(ICMP_HEADER).filter(|_| is_error(header.transport, payload));
-            found.carried =
-                quoted.map(|view| Carried { layer: Layer::Ip, view, partial: true, key: None });
+            found.carried = quoted(header.transport, payload).map(|view| Carried {
+                layer: Layer::Ip,
+                view,
+                partial: true,
+                key: None,
+            });
         }
         other => {
             found.carried = tunnel::over_ip(other, payload)
                 .map(|carried| carry(carried, tunnel::key_over_ip(other, payload)));
         }
     }
+    found.damaged |= !partial && is_cut(&found.header);
     if checks && !partial && !found.damaged {
         let is_tunnel = found.carried.is_some();
         found.header.checksums.transport = checksum::transport(&found.header, payload, is_tunnel);
@@ -110,7 +114,8 @@ fn udp(view: View<'_>, partial: bool) -> (Layer4, Option<View<'_>>, bool) {
         None | Some(0) => view.wire(),
         Some(length) => length,
     };
-    let wrong = length < UDP_HEADER || !partial && length > view.wire();
+    let is_cut = view.number(4).is_none();
+    let wrong = length < UDP_HEADER || !partial && (is_cut || length > view.wire());
     let held = if partial { length } else { length.min(view.wire()) };
     let datagram =
         view.skip(UDP_HEADER as usize).map(|rest| rest.limit(held.saturating_sub(UDP_HEADER)));
@@ -122,11 +127,43 @@ fn icmp(view: View<'_>) -> Option<Icmp> {
     Some(Icmp { kind, code })
 }
 
-/// Whether a message quotes the packet it is about.
-fn is_error(transport: Transport, message: View<'_>) -> bool {
-    match (transport, message.byte(0)) {
-        (Transport::ICMP, Some(kind)) => matches!(kind, 3 | 4 | 5 | 11 | 12),
-        (_, Some(kind)) => matches!(kind, 1..=4),
+/// Whether the transport header should be there and was not captured as far as flows need it.
+fn is_cut(header: &Header) -> bool {
+    let is_known = header.transport.has_ports()
+        || matches!(header.transport, Transport::ICMP | Transport::ICMPV6);
+    match header.layer4 {
+        Layer4::Tcp(tcp) => tcp.window.is_none(),
+        Layer4::TcpPorts(_) => true,
+        Layer4::Opaque => is_known,
         _ => false,
     }
+}
+
+/// The packet that a message is about, if it quotes one.
+fn quoted(transport: Transport, message: View<'_>) -> Option<View<'_>> {
+    match (transport, message.byte(0)?) {
+        (Transport::ICMP, 3 | 4 | 5 | 11 | 12) | (Transport::ICMPV6, 1..=4) => {
+            message.skip(ICMP_HEADER)
+        }
+        (Transport::ICMPV6, 137) => redirected(message),
+        _ => None,
+    }
+}
+
+/// The packet that a redirect of neighbour discovery is about: one of the options behind the two
+/// addresses (RFC 4861, 4.5 and 4.6.3).
+fn redirected(message: View<'_>) -> Option<View<'_>> {
+    const OPTIONS: usize = 40;
+    const REDIRECTED_HEADER: u8 = 4;
+    const MAX_OPTIONS: usize = 16;
+    let mut rest = message.skip(OPTIONS)?;
+    for _ in 0..MAX_OPTIONS {
+        let &[kind, units] = rest.first()?;
+        let bytes = usize::from(units) * 8;
+        if kind == REDIRECTED_HEADER {
+            return rest.limit(u32::from(units) * 8).skip(8);
+        }
+        rest = rest.skip(bytes).filter(|_| bytes > 0)?;
+    }
+    None
 }

@@ -9,8 +9,8 @@ use super::{
 };
 
 /// A data frame, its header filled up to a multiple of `alignment`: what follows is IEEE 802.2, if it is
-/// not encrypted.
-pub(super) fn frame(view: View<'_>, alignment: usize) -> Step<'_> {
+/// not encrypted. Of an aggregate, the packet that is wanted.
+pub(super) fn frame(view: View<'_>, alignment: usize, part: Option<u16>) -> Step<'_> {
     const DATA: u8 = 2;
     const NO_DATA: u8 = 0x40;
     const QOS: u8 = 0x80;
@@ -34,12 +34,30 @@ pub(super) fn frame(view: View<'_>, alignment: usize) -> Step<'_> {
     let mut length = if fourth_address { 30 } else { 24 };
     if kind & QOS != 0 {
         let &[control, _] = view.behind(length)?.need()?;
-        if control & AGGREGATE != 0 {
-            return Err(Skipped::SeveralPackets);
-        }
         length += if flags & ORDER != 0 { 6 } else { 2 };
+        if control & AGGREGATE != 0 {
+            let aggregate = view.behind(length.next_multiple_of(alignment))?;
+            return in_aggregate(aggregate, part.ok_or(Skipped::SeveralPackets)?);
+        }
     }
     Ok((Layer::Llc, view.behind(length.next_multiple_of(alignment))?))
+}
+
+/// A packet of an A-MSDU (IEEE 802.11-2020, 9.3.2.2): each is preceded by receiver, sender and length,
+/// and filled up to four bytes.
+fn in_aggregate(aggregate: View<'_>, part: u16) -> Step<'_> {
+    const HEADER: usize = 14;
+    let mut rest = aggregate;
+    for _ in 0..part {
+        let length = rest.number(12).ok_or(Skipped::SeveralPackets)?;
+        let bytes = (HEADER + usize::from(length)).next_multiple_of(4);
+        rest = rest.skip(bytes).ok_or(Skipped::SeveralPackets)?;
+    }
+    if rest.bytes().is_empty() {
+        return Err(Skipped::SeveralPackets);
+    }
+    let length = rest.number(12).ok_or(Skipped::Malformed)?;
+    Ok((Layer::Llc, rest.behind(HEADER)?.limit(length.into())))
 }
 
 /// Radiotap: version, padding, the header's length, which fields there are; little-endian.

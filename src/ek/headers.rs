@@ -1,357 +1,409 @@
 //! From values to headers: walks the layout, counting each protocol, so that each value goes to the
 //! header it was read from.
-
-use std::net::{Ipv4Addr, Ipv6Addr};
+//!
+//! Only what a header really carries is followed: behind an IP header what it announces, then links and
+//! tunnels up to the next one. Packets that tshark shows elsewhere, such as the samples of sFlow, are
+//! reported by something and went another way.
 
 use super::{
     error::Error,
-    fields::{BASE, base},
-    layout::{Layer, Layout},
-    number::{address, flag, unsigned},
+    fields::place,
+    layout::{Layer, Layout, Step},
+    network::{self, NO_NEXT_HEADER, Network, number},
+    transport,
     values::Values,
 };
-use crate::record::{
-    Checksum, Checksums, Fragment, Header, Icmp, Layer4, Ports, Tcp, TcpFlags, Transport,
-    TunnelKey, Vlans,
-};
+use crate::record::{Checksum, Header, Layer4, Transport, TunnelKey, Vlans};
 
 /// IP headers read within the outermost; deeper ones are left out.
 const MAX_INNER: usize = 8;
-/// Length of an IPv6 header in bytes, which its payload length does not count.
-const IPV6_HEADER: u32 = 40;
-/// Length of an IPv4 header without options, and of an IPv6 fragment header, in bytes.
-const IPV4_HEADER: u32 = 20;
-const FRAGMENT_HEADER: u32 = 8;
-/// Length of a UDP header in bytes.
-const UDP_HEADER: u32 = 8;
-/// Fragment offsets count units of this many bytes.
-const FRAGMENT_UNIT: u32 = 8;
-/// "No next header" (RFC 8200).
-const NO_NEXT_HEADER: Transport = Transport(59);
 
-const VLAN_ID: usize = base("vlan.id");
-const SERVICE_VLAN_ID: usize = base("ieee8021ad.id");
-const IP_SRC: usize = base("ip.src");
-const IP_DST: usize = base("ip.dst");
-const IP_PROTO: usize = base("ip.proto");
-const IP_LEN: usize = base("ip.len");
-const IP_ID: usize = base("ip.id");
-const IP_MORE: usize = base("ip.flags.mf");
-const IP_OFFSET: usize = base("ip.frag_offset");
-const IPV6_SRC: usize = base("ipv6.src");
-const IPV6_DST: usize = base("ipv6.dst");
-const IPV6_NXT: usize = base("ipv6.nxt");
-const IPV6_PLEN: usize = base("ipv6.plen");
-const HOP_BY_HOP_NXT: usize = base("ipv6.hopopts.nxt");
-const DESTINATION_NXT: usize = base("ipv6.dstopts.nxt");
-const ROUTING_NXT: usize = base("ipv6.routing.nxt");
-const FRAGMENT_NXT: usize = base("ipv6.fraghdr.nxt");
-const FRAGMENT_OFFSET: usize = base("ipv6.fraghdr.offset");
-const FRAGMENT_MORE: usize = base("ipv6.fraghdr.more");
-const FRAGMENT_ID: usize = base("ipv6.fraghdr.ident");
-const TCP_SRC: usize = base("tcp.srcport");
-const TCP_DST: usize = base("tcp.dstport");
-const TCP_FLAGS: usize = base("tcp.flags");
-const TCP_SEQ: usize = base("tcp.seq_raw");
-const TCP_ACK: usize = base("tcp.ack_raw");
-const TCP_LEN: usize = base("tcp.len");
-const TCP_HEADER_LEN: usize = base("tcp.hdr_len");
-const TCP_WINDOW: usize = base("tcp.window_size_value");
-const TCP_CHECKSUM: usize = base("tcp.checksum.status");
-const UDP_SRC: usize = base("udp.srcport");
-const UDP_DST: usize = base("udp.dstport");
-const UDP_LEN: usize = base("udp.length");
-const SCTP_SRC: usize = base("sctp.srcport");
-const SCTP_DST: usize = base("sctp.dstport");
-const ICMP_TYPE: usize = base("icmp.type");
-const ICMP_CODE: usize = base("icmp.code");
-const ICMPV6_TYPE: usize = base("icmpv6.type");
-const ICMPV6_CODE: usize = base("icmpv6.code");
-const VXLAN_VNI: usize = base("vxlan.vni");
-const GENEVE_VNI: usize = base("geneve.vni");
-const GTP_TEID: usize = base("gtp.teid");
-const GRE_KEY: usize = base("gre.key");
+const VLAN_ID: usize = place("vlan.id");
+const SERVICE_VLAN_ID: usize = place("ieee8021ad.id");
+const VXLAN_VNI: usize = place("vxlan.vni");
+const GENEVE_VNI: usize = place("geneve.vni");
+const GTP_TEID: usize = place("gtp.teid");
+const GRE_KEY: usize = place("gre.key");
 
 /// What the headers of a frame say.
 #[derive(Debug, Default)]
 pub(super) struct Headers {
+    /// Its first packet; `None` if it has none that was captured.
+    pub(super) first: Option<Stack>,
+    /// Those that follow in an aggregate of IEEE 802.11.
+    pub(super) further: Vec<Stack>,
+}
+
+/// The headers of one packet.
+#[derive(Debug)]
+pub(super) struct Stack {
     /// VLAN tags before the first IP header.
     pub(super) vlans: Vlans,
-    /// The outermost IP header, if the frame has one and it was captured.
-    pub(super) outer: Option<Header>,
+    /// Whether an Ethernet header precedes it.
+    pub(super) ethernet: bool,
+    /// The outermost IP header.
+    pub(super) outer: Header,
     /// Those within it.
     pub(super) inner: Vec<Header>,
+    /// Whether the headers up to the outermost transport contradict each other or the frame, or were
+    /// cut.
+    pub(super) damaged: bool,
 }
 
-/// Reads the headers of a frame.
-pub(super) fn read(layout: &Layout, values: &Values<'_, '_>) -> Result<Headers, Error> {
-    let mut headers = Headers::default();
-    let mut current: Option<Header> = None;
-    let mut tunnel = None;
-    let mut met = [0; Layer::COUNT];
-    for layer in &layout.layers {
-        let nth = met[*layer as usize];
-        met[*layer as usize] += 1;
-        match layer {
-            Layer::Vlan => headers.tag(current.as_ref(), values, VLAN_ID, nth)?,
-            Layer::ServiceVlan => headers.tag(current.as_ref(), values, SERVICE_VLAN_ID, nth)?,
-            Layer::Ipv4 | Layer::Ipv6 => {
-                let next =
-                    if *layer == Layer::Ipv4 { ipv4(values, nth)? } else { ipv6(values, nth)? };
-                let tunnel = tunnel.take();
-                headers
-                    .add(std::mem::replace(&mut current, next.map(|ip| Header { tunnel, ..ip })));
-            }
-            Layer::Vxlan | Layer::Geneve | Layer::Gtp | Layer::Gre => {
-                tunnel = tunnel_key(*layer, layout, values, nth)?;
-            }
-            layer => {
-                if let Some(header) = &mut current {
-                    follow(header, *layer, values, nth)?;
-                }
-            }
-        }
-    }
-    headers.add(current);
-    Ok(headers)
+/// Where in a frame the walk is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Before the first IP header.
+    Link,
+    /// Behind an IP header: what it announces comes next.
+    Announced,
+    /// In what an IP header carries.
+    Carried,
+    /// Nothing further is followed.
+    Over,
 }
 
-fn ipv4(values: &Values<'_, '_>, nth: usize) -> Result<Option<Header>, Error> {
-    let (Some(source), Some(destination)) = (values.get(IP_SRC, nth), values.get(IP_DST, nth))
-    else {
-        return Ok(None);
-    };
-    let more = values.get(IP_MORE, nth).unwrap_or("0");
-    let more = flag(BASE[IP_MORE], more)?;
-    let offset = number(values, IP_OFFSET, nth)?.unwrap_or_default();
-    let fragment = if more || offset > 0 {
-        Some(fragment(number(values, IP_ID, nth)?, offset, more))
-    } else {
-        None
-    };
-    Ok(Some(Header {
-        source: address::<Ipv4Addr>(BASE[IP_SRC], source)?,
-        destination: address::<Ipv4Addr>(BASE[IP_DST], destination)?,
-        transport: Transport(required(values, IP_PROTO, nth)?),
-        ip_bytes: required::<u16>(values, IP_LEN, nth)?.into(),
-        tunnel: None,
-        checksums: Checksums::default(),
-        fragment,
-        layer4: Layer4::Opaque,
-    }))
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the frame")]
+struct Walk<'v, 't, 'l> {
+    layout: &'v Layout,
+    values: &'v Values<'t, 'l>,
+    met: [usize; Layer::COUNT],
+    jumbograms: usize,
+    stage: Stage,
+    /// Bytes that what follows has at most.
+    room: u32,
+    /// Only a beginning of what follows is in the frame: it is quoted, or a fragment.
+    partial: bool,
+    tunnel: Option<TunnelKey>,
+    /// IP headers before the latest header of IEEE 802.11, and the room behind it.
+    wireless: (usize, u32),
+    vlans: Vlans,
+    ethernet: bool,
+    stack: Option<Stack>,
+    /// Whether the IP header that is being read contradicts what carries it.
+    lies: bool,
+    /// Whether tshark shows nothing of what the outermost header announces.
+    hidden: bool,
+    done: Headers,
 }
 
-fn ipv6(values: &Values<'_, '_>, nth: usize) -> Result<Option<Header>, Error> {
-    let (Some(source), Some(destination)) = (values.get(IPV6_SRC, nth), values.get(IPV6_DST, nth))
-    else {
-        return Ok(None);
-    };
-    let next = Transport(required(values, IPV6_NXT, nth)?);
-    let payload: u16 = required(values, IPV6_PLEN, nth)?;
-    Ok(Some(Header {
-        source: address::<Ipv6Addr>(BASE[IPV6_SRC], source)?,
-        destination: address::<Ipv6Addr>(BASE[IPV6_DST], destination)?,
-        transport: next,
-        // Something follows and has no length: a jumbogram, or offloading left none.
-        ip_bytes: if payload == 0 && next != NO_NEXT_HEADER {
-            0
-        } else {
-            u32::from(payload) + IPV6_HEADER
-        },
-        tunnel: None,
-        checksums: Checksums::default(),
-        fragment: None,
-        layer4: Layer4::Opaque,
-    }))
-}
-
-/// Reads what follows an IP header, if it is what the header says.
-fn follow(
-    header: &mut Header,
-    layer: Layer,
-    values: &Values<'_, '_>,
-    nth: usize,
-) -> Result<(), Error> {
-    if layer.transport() != Some(header.transport) || header.layer4 != Layer4::Opaque {
-        return Ok(());
-    }
-    let next = match layer {
-        Layer::HopByHop => HOP_BY_HOP_NXT,
-        Layer::Destination => DESTINATION_NXT,
-        Layer::Routing => ROUTING_NXT,
-        Layer::Fragment => {
-            let offset = number(values, FRAGMENT_OFFSET, nth)?.unwrap_or_default();
-            let more = values.get(FRAGMENT_MORE, nth).unwrap_or("0");
-            header.fragment = Some(fragment(
-                number(values, FRAGMENT_ID, nth)?,
-                offset,
-                flag(BASE[FRAGMENT_MORE], more)?,
-            ));
-            FRAGMENT_NXT
-        }
-        layer => {
-            if header.fragment.is_none_or(|fragment| fragment.offset == 0) {
-                header.layer4 = layer4(layer, values, nth)?.unwrap_or(Layer4::Opaque);
-                if header.fragment.is_some() {
-                    lengthen(header, values, nth)?;
-                }
-                header.checksums.transport = checksum(layer, values, nth);
-            }
-            return Ok(());
-        }
-    };
-    if let Some(next) = number(values, next, nth)? {
-        header.transport = Transport(next);
-    }
-    Ok(())
-}
-
-/// A transport header; `None` if it was cut before its ports or its type.
-fn layer4(layer: Layer, values: &Values<'_, '_>, nth: usize) -> Result<Option<Layer4>, Error> {
-    Ok(match layer {
-        Layer::Tcp => tcp(values, nth)?,
-        Layer::Udp => match ports(values, UDP_SRC, UDP_DST, nth)? {
-            Some(ports) => {
-                let length: Option<u32> = number(values, UDP_LEN, nth)?;
-                let payload = length.unwrap_or_default().saturating_sub(UDP_HEADER);
-                Some(Layer4::Udp(ports, payload))
-            }
-            None => None,
-        },
-        Layer::Sctp => ports(values, SCTP_SRC, SCTP_DST, nth)?.map(Layer4::Sctp),
-        Layer::Icmp => icmp(values, ICMP_TYPE, ICMP_CODE, nth)?.map(Layer4::Icmp),
-        Layer::Icmpv6 => icmp(values, ICMPV6_TYPE, ICMPV6_CODE, nth)?.map(Layer4::Icmp),
-        _ => None,
-    })
-}
-
-/// Tells the payload that the first fragment of a segment has: tshark says nothing of it.
-fn lengthen(header: &mut Header, values: &Values<'_, '_>, nth: usize) -> Result<(), Error> {
-    let own = if header.source.is_ipv4() { IPV4_HEADER } else { IPV6_HEADER + FRAGMENT_HEADER };
-    let rest = header.ip_bytes.saturating_sub(own);
-    if let Layer4::Tcp(tcp) = &mut header.layer4
-        && let Some(length) = number::<u32>(values, TCP_HEADER_LEN, nth)?
-    {
-        tcp.payload_bytes = rest.saturating_sub(length);
-    }
-    Ok(())
-}
-
-/// What a tunnel's header tells its contents apart by.
-fn tunnel_key(
-    layer: Layer,
+/// Reads the headers of a frame of this length in bytes.
+pub(super) fn read(
     layout: &Layout,
     values: &Values<'_, '_>,
-    nth: usize,
-) -> Result<Option<TunnelKey>, Error> {
-    Ok(match layer {
-        Layer::Vxlan => number(values, VXLAN_VNI, nth)?.map(TunnelKey::Vni),
-        Layer::Geneve => number(values, GENEVE_VNI, nth)?.map(TunnelKey::Vni),
-        Layer::Gtp => number(values, GTP_TEID, nth)?.map(TunnelKey::Teid),
-        // Not every GRE header has a key: whose it is can only be told if all have one.
-        Layer::Gre => {
-            let headers = layout.layers.iter().filter(|layer| **layer == Layer::Gre).count();
-            let keyed = values.all(GRE_KEY).count() == headers;
-            if keyed { number(values, GRE_KEY, nth)?.map(TunnelKey::Gre) } else { None }
-        }
-        _ => None,
-    })
-}
-
-/// What tshark says of the checksum of a transport header.
-fn checksum(layer: Layer, values: &Values<'_, '_>, nth: usize) -> Checksum {
-    // `PROTO_CHECKSUM_E_*` in epan/proto.h of Wireshark.
-    match values.get(TCP_CHECKSUM, nth).filter(|_| layer == Layer::Tcp) {
-        Some("0" | "Bad") => Checksum::Bad,
-        Some("1" | "Good") => Checksum::Good,
-        _ => Checksum::Unverified,
+    frame_bytes: u32,
+) -> Result<Headers, Error> {
+    let mut walk = Walk {
+        layout,
+        values,
+        met: [0; Layer::COUNT],
+        jumbograms: 0,
+        stage: Stage::Link,
+        room: frame_bytes,
+        partial: false,
+        tunnel: None,
+        wireless: (0, frame_bytes),
+        vlans: Vlans::default(),
+        ethernet: false,
+        stack: None,
+        lies: false,
+        hidden: false,
+        done: Headers::default(),
+    };
+    for (at, step) in layout.steps.iter().enumerate() {
+        walk.take(*step, layout.steps.get(at + 1))?;
     }
+    walk.end_packet();
+    Ok(walk.done)
 }
 
-fn tcp(values: &Values<'_, '_>, nth: usize) -> Result<Option<Layer4>, Error> {
-    let Some(ports) = ports(values, TCP_SRC, TCP_DST, nth)? else {
-        return Ok(None);
-    };
-    let Some(flags) = number(values, TCP_FLAGS, nth)? else {
-        return Ok(Some(Layer4::TcpPorts(ports)));
-    };
-    Ok(Some(Layer4::Tcp(Tcp {
-        ports,
-        flags: TcpFlags(flags),
-        sequence: number(values, TCP_SEQ, nth)?.unwrap_or_default(),
-        acknowledgement: number(values, TCP_ACK, nth)?.unwrap_or_default(),
-        window: number(values, TCP_WINDOW, nth)?,
-        payload_bytes: number(values, TCP_LEN, nth)?.unwrap_or_default(),
-    })))
+/// Whether an IP header that announces this carries a link, or a tunnel over IP.
+const fn carries_frames(transport: Transport) -> bool {
+    // GRE, EtherIP, MPLS, Ethernet.
+    matches!(transport.0, 47 | 97 | 137 | 143)
 }
 
-fn icmp(
-    values: &Values<'_, '_>,
-    kind: usize,
-    code: usize,
-    nth: usize,
-) -> Result<Option<Icmp>, Error> {
-    let (kind, code) = (number(values, kind, nth)?, number(values, code, nth)?);
-    Ok(kind.map(|kind| Icmp { kind, code: code.unwrap_or_default() }))
-}
+// === impl Walk ===
 
-fn ports(
-    values: &Values<'_, '_>,
-    source: usize,
-    destination: usize,
-    nth: usize,
-) -> Result<Option<Ports>, Error> {
-    let source = number(values, source, nth)?;
-    let destination = number(values, destination, nth)?;
-    Ok(source.zip(destination).map(|(source, destination)| Ports { source, destination }))
-}
-
-fn fragment(id: Option<u32>, offset: u16, more: bool) -> Fragment {
-    Fragment { id: id.unwrap_or_default(), offset: u32::from(offset) * FRAGMENT_UNIT, more }
-}
-
-fn number<T: TryFrom<u64>>(
-    values: &Values<'_, '_>,
-    field: usize,
-    nth: usize,
-) -> Result<Option<T>, Error> {
-    let text = values.get(field, nth);
-    text.map(|text| unsigned(BASE[field], text)).transpose()
-}
-
-fn required<T: TryFrom<u64>>(
-    values: &Values<'_, '_>,
-    field: usize,
-    nth: usize,
-) -> Result<T, Error> {
-    unsigned(BASE[field], values.required(field, nth)?)
-}
-
-// === impl Headers ===
-
-impl Headers {
-    fn add(&mut self, header: Option<Header>) {
-        match (header, &self.outer) {
-            (Some(header), None) => self.outer = Some(header),
-            (Some(header), Some(_)) if self.inner.len() < MAX_INNER => self.inner.push(header),
-            _ => {}
+impl Walk<'_, '_, '_> {
+    fn take(&mut self, step: Step, following: Option<&Step>) -> Result<(), Error> {
+        let Step { layer, bytes } = step;
+        let nth = self.met[layer as usize];
+        self.met[layer as usize] += 1;
+        match layer {
+            Layer::NextInAggregate => self.next_in_aggregate(),
+            _ if self.stage == Stage::Over => {}
+            Layer::Ipv4 | Layer::Ipv6 => self.ip(layer, nth)?,
+            // Names of links that we don't know don't matter.
+            Layer::Other if self.stage == Stage::Link => {}
+            layer if layer.carries() => self.carrier(layer, nth, bytes)?,
+            layer => {
+                let is_tunnel = following.is_some_and(|step| step.layer.carries());
+                self.behind_ip(layer, nth, is_tunnel)?;
+            }
         }
+        Ok(())
     }
 
-    /// Adds a VLAN tag of the frame itself: one before any IP header.
-    fn tag(
-        &mut self,
-        ip: Option<&Header>,
-        values: &Values<'_, '_>,
-        field: usize,
-        nth: usize,
-    ) -> Result<(), Error> {
-        if ip.is_none()
-            && self.outer.is_none()
-            && let Some(id) = number(values, field, nth)?
+    /// IP headers read of the packet.
+    fn depth(&self) -> usize {
+        self.stack.as_ref().map_or(0, |stack| 1 + stack.inner.len())
+    }
+
+    /// The IP header that is being read.
+    fn header(&mut self) -> Option<&mut Header> {
+        let stack = self.stack.as_mut()?;
+        Some(stack.inner.last_mut().unwrap_or(&mut stack.outer))
+    }
+
+    /// Takes note that something of the header that is being read is wrong: of the outermost one it
+    /// counts.
+    fn damage(&mut self, is: bool) {
+        if let Some(stack) = &mut self.stack
+            && stack.inner.is_empty()
         {
+            stack.damaged |= is;
+        }
+    }
+
+    /// A header of a link or a tunnel.
+    fn carrier(&mut self, layer: Layer, nth: usize, bytes: u32) -> Result<(), Error> {
+        match self.stage {
+            Stage::Link => self.link(layer, nth)?,
+            Stage::Announced => {
+                if !self.header().is_some_and(|header| carries_frames(header.transport)) {
+                    self.stage = Stage::Over;
+                    return Ok(());
+                }
+                self.stage = Stage::Carried;
+            }
+            Stage::Carried | Stage::Over => {}
+        }
+        self.tunnel = self.tunnel_key(layer, nth)?;
+        self.room = self.room.saturating_sub(bytes);
+        if layer == Layer::Wlan {
+            self.wireless = (self.depth(), self.room);
+        }
+        Ok(())
+    }
+
+    /// What the link layer of the frame itself tells. The VLAN id 0 stands for a priority without a VLAN
+    /// (IEEE 802.1Q-2022, 9.6).
+    fn link(&mut self, layer: Layer, nth: usize) -> Result<(), Error> {
+        let field = match layer {
+            Layer::Vlan => VLAN_ID,
+            Layer::ServiceVlan => SERVICE_VLAN_ID,
+            layer => {
+                self.ethernet |= layer == Layer::Ethernet;
+                return Ok(());
+            }
+        };
+        if let Some(id) = number(self.values, field, nth)?.filter(|id| *id != 0) {
             self.vlans.push(id);
         }
         Ok(())
+    }
+
+    /// What tells the contents of a tunnel apart; other headers leave it as it is.
+    fn tunnel_key(&self, layer: Layer, nth: usize) -> Result<Option<TunnelKey>, Error> {
+        let values = self.values;
+        let is_gre = |step: &&Step| step.layer == Layer::Gre;
+        let (field, key): (_, fn(u32) -> TunnelKey) = match layer {
+            Layer::Vxlan => (VXLAN_VNI, TunnelKey::Vni),
+            Layer::Geneve => (GENEVE_VNI, TunnelKey::Vni),
+            Layer::Gtp => (GTP_TEID, TunnelKey::Teid),
+            Layer::Gre => (GRE_KEY, TunnelKey::Gre),
+            _ => return Ok(self.tunnel),
+        };
+        // Not every GRE header has a key: whose it is can only be told if all have one.
+        let headers = self.layout.steps.iter().filter(is_gre).count();
+        if layer == Layer::Gre && values.count(field) != headers {
+            return Ok(None);
+        }
+        Ok(number(values, field, nth)?.map(key))
+    }
+
+    fn ip(&mut self, layer: Layer, nth: usize) -> Result<(), Error> {
+        const IN_IP: [Transport; 2] = [Transport(4), Transport(41)];
+        let is_carried = match self.stage {
+            Stage::Announced => {
+                self.header().is_some_and(|header| IN_IP.contains(&header.transport))
+            }
+            stage => stage != Stage::Over,
+        };
+        let network = match layer {
+            Layer::Ipv4 => network::ipv4(self.values, nth)?,
+            _ => network::ipv6(self.values, nth, &mut self.jumbograms)?,
+        };
+        self.stage = Stage::Over;
+        if let Some(network) = network
+            && is_carried
+            && self.depth() <= MAX_INNER
+        {
+            self.begin(network);
+        }
+        Ok(())
+    }
+
+    /// Begins with what an IP header says.
+    fn begin(&mut self, Network { header, claimed, header_bytes }: Network) {
+        let claimed = claimed.unwrap_or(self.room);
+        let held = if self.partial { claimed } else { claimed.min(self.room) };
+        self.lies = !self.partial && claimed > self.room || header_bytes > held;
+        self.room = held.saturating_sub(header_bytes);
+        self.hidden = false;
+        let header = Header { ip_bytes: held, tunnel: self.tunnel.take(), ..header };
+        let fragment = header.fragment;
+        match &mut self.stack {
+            Some(stack) => stack.inner.push(header),
+            None => {
+                self.stack = Some(Stack {
+                    vlans: std::mem::take(&mut self.vlans),
+                    ethernet: self.ethernet,
+                    outer: header,
+                    inner: Vec::new(),
+                    damaged: false,
+                });
+            }
+        }
+        self.damage(self.lies);
+        self.stage = Stage::Announced;
+        self.part(
+            fragment.is_some_and(|part| part.offset > 0),
+            fragment.is_some_and(|part| part.more),
+        );
+    }
+
+    /// Of a fragmented packet only the first part begins with what the header announces.
+    fn part(&mut self, later: bool, more: bool) {
+        self.partial |= more;
+        if later {
+            self.stage = Stage::Over;
+        }
+    }
+
+    /// What an IP header announces: an extension header, or the transport.
+    fn behind_ip(&mut self, layer: Layer, nth: usize, is_tunnel: bool) -> Result<(), Error> {
+        let stage = std::mem::replace(&mut self.stage, Stage::Over);
+        let Some((announced, is_v6)) =
+            self.header().map(|header| (header.transport, header.source.is_ipv6()))
+        else {
+            self.stage = stage;
+            return Ok(());
+        };
+        if stage != Stage::Announced || layer.transport() != Some(announced) {
+            return Ok(());
+        }
+        match layer {
+            Layer::Tcp | Layer::Udp | Layer::Sctp | Layer::Icmp | Layer::Icmpv6 => {
+                self.transport(layer, nth, is_tunnel)
+            }
+            _ if is_v6 => self.extension(layer, nth),
+            // Behind IPv4 it may carry a tunnel; what else is an extension header is an unknown protocol
+            // there (RFC 1122 section 3.2.2.1).
+            Layer::Authentication => {
+                self.room =
+                    self.room.saturating_sub(network::authentication_bytes(self.values, nth)?);
+                self.stage = Stage::Carried;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn extension(&mut self, layer: Layer, nth: usize) -> Result<(), Error> {
+        let Some((next, bytes)) = network::extension(layer, self.values, nth)? else {
+            self.damage(true);
+            return Ok(());
+        };
+        let is_signal = matches!(layer, Layer::Mobility | Layer::HostIdentity | Layer::Shim6);
+        if is_signal && next == NO_NEXT_HEADER {
+            // It carries nothing and is the message itself.
+            self.hidden = true;
+            return Ok(());
+        }
+        self.hidden |= is_signal && layer != Layer::Shim6;
+        let stop =
+            if layer == Layer::Routing { network::last_stop(self.values, nth)? } else { None };
+        let fragment = match layer {
+            Layer::Fragment => network::ipv6_fragment(self.values, nth)?,
+            _ => None,
+        };
+        let Some(header) = self.header() else { return Ok(()) };
+        header.transport = next;
+        header.destination = stop.unwrap_or(header.destination);
+        if layer == Layer::Fragment {
+            header.fragment = fragment;
+        }
+        let fits = bytes <= self.room;
+        self.room = self.room.saturating_sub(bytes);
+        let is_cut = layer == Layer::Fragment && fragment.is_none();
+        self.damage(is_cut || !fits);
+        if fits && !is_cut {
+            self.stage = Stage::Announced;
+        }
+        let part = fragment.unwrap_or(crate::record::Fragment { id: 0, offset: 0, more: false });
+        self.part(part.offset > 0, part.more);
+        Ok(())
+    }
+
+    fn transport(&mut self, layer: Layer, nth: usize, is_tunnel: bool) -> Result<(), Error> {
+        let read = transport::read(layer, self.values, nth, self.room, self.partial)?;
+        let lies = self.lies;
+        self.damage(read.damaged);
+        let Some(header) = self.header() else { return Ok(()) };
+        header.layer4 = read.layer4;
+        header.checksums.transport = if lies || read.damaged || read.lacks_checksum && is_tunnel {
+            Checksum::Unverified
+        } else {
+            read.checksum
+        };
+        match read.layer4 {
+            Layer4::Udp(..) => {
+                self.room = read.room;
+                self.stage = Stage::Carried;
+            }
+            Layer4::Icmp(message) if transport::quotes(layer, message) => {
+                // As long as it was when it was sent.
+                self.room = u32::MAX;
+                self.partial = true;
+                self.stage = Stage::Carried;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The next packet of an aggregate begins. Within a tunnel that can't be told as records: there it is
+    /// left with the tunnel's own headers.
+    fn next_in_aggregate(&mut self) {
+        let (depth, room) = self.wireless;
+        if depth > 0 {
+            if let Some(stack) = &mut self.stack {
+                stack.inner.truncate(depth - 1);
+            }
+            self.stage = Stage::Over;
+            return;
+        }
+        self.end_packet();
+        (self.stage, self.room, self.partial) = (Stage::Link, room, false);
+        self.tunnel = None;
+    }
+
+    /// Puts the packet to the others.
+    fn end_packet(&mut self) {
+        let Some(mut stack) = self.stack.take() else { return };
+        let Header { transport, layer4, fragment, .. } = &stack.outer;
+        let is_whole = fragment.is_none_or(|part| part.offset == 0 && !part.more);
+        let is_known = transport.has_ports()
+            || [Transport::ICMP, Transport::ICMPV6].contains(transport)
+            || stack.outer.source.is_ipv6() && network::is_extension(*transport);
+        let is_missing = is_known && *layer4 == Layer4::Opaque && !self.hidden;
+        stack.damaged |= is_whole && is_missing;
+        if self.done.first.is_none() {
+            self.done.first = Some(stack);
+        } else {
+            self.done.further.push(stack);
+        }
     }
 }

@@ -6,47 +6,62 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use super::application::application;
 use crate::record::Transport;
 
 /// Layouts kept; a network shows a few dozen.
 const MAX_CACHED: usize = 512;
 /// Longest `frame.protocols` that is kept.
 const MAX_CACHED_BYTES: usize = 512;
-/// Protocols that only carry another one, which names the application better when it is known.
-const CARRIERS: &[&str] = &["cotp", "dtls", "nbdgm", "nbss", "quic", "rpc", "tls", "tpkt"];
-/// Beginnings of names that stand for content rather than for a protocol.
-const CONTENT: &[&str] = &["_ws.", "data", "pkcs", "pkix", "x509"];
 
-/// A protocol whose fields we read.
+/// A kind of header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Layer {
+    Ethernet,
     Vlan,
     ServiceVlan,
+    /// IEEE 802.11.
+    Wlan,
+    /// The next of the packets that an aggregate of IEEE 802.11 consists of.
+    NextInAggregate,
+    /// Another header of a link or of a tunnel: what it carries is followed.
+    Carrier,
+    Vxlan,
+    Geneve,
+    Gtp,
+    Gre,
     Ipv4,
     Ipv6,
     HopByHop,
     Destination,
     Routing,
     Fragment,
+    Authentication,
+    Mobility,
+    HostIdentity,
+    Shim6,
     Tcp,
     Udp,
     Sctp,
     Icmp,
     Icmpv6,
-    Vxlan,
-    Geneve,
-    Gtp,
-    Gre,
+    /// Anything else. Packets that are shown within it were not carried by it: it reports them.
+    Other,
+}
+
+/// A header, and the bytes it has at least.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Step {
+    pub(super) layer: Layer,
+    pub(super) bytes: u32,
 }
 
 /// What `frame.protocols` says.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Layout {
-    /// The protocols whose fields we read, from the outside in.
-    pub(super) layers: Box<[Layer]>,
-    /// Whether the frame itself is an Ethernet one, rather than one in a tunnel.
-    pub(super) ethernet: bool,
-    /// The application protocol the outermost header carries.
+    /// The headers, from the outside in.
+    pub(super) steps: Box<[Step]>,
+    /// The application protocol that the outermost IP header carries.
     pub(super) protocol: Option<Arc<str>>,
 }
 
@@ -57,8 +72,8 @@ pub(super) struct Layouts(HashMap<Box<str>, Arc<Layout>>);
 // === impl Layer ===
 
 impl Layer {
-    /// How many layers there are.
-    pub(super) const COUNT: usize = Self::Gre as usize + 1;
+    /// How many kinds there are.
+    pub(super) const COUNT: usize = Self::Other as usize + 1;
 
     /// The number by which an IP header announces it.
     pub(super) const fn transport(self) -> Option<Transport> {
@@ -66,83 +81,120 @@ impl Layer {
             Self::HopByHop => Transport(0),
             Self::Routing => Transport(43),
             Self::Fragment => Transport(44),
+            Self::Authentication => Transport(51),
             Self::Destination => Transport(60),
+            Self::Mobility => Transport(135),
+            Self::HostIdentity => Transport(139),
+            Self::Shim6 => Transport(140),
             Self::Tcp => Transport::TCP,
             Self::Udp => Transport::UDP,
             Self::Sctp => Transport::SCTP,
             Self::Icmp => Transport::ICMP,
             Self::Icmpv6 => Transport::ICMPV6,
-            Self::Vlan
-            | Self::ServiceVlan
-            | Self::Ipv4
-            | Self::Ipv6
-            | Self::Vxlan
-            | Self::Geneve
-            | Self::Gtp
-            | Self::Gre => return None,
-        })
-    }
-
-    fn of(protocol: &str) -> Option<Self> {
-        Some(match protocol {
-            "vlan" => Self::Vlan,
-            "ieee8021ad" => Self::ServiceVlan,
-            "ip" => Self::Ipv4,
-            "ipv6" => Self::Ipv6,
-            "ipv6.hopopts" => Self::HopByHop,
-            "ipv6.dstopts" => Self::Destination,
-            "ipv6.routing" => Self::Routing,
-            "ipv6.fraghdr" => Self::Fragment,
-            "tcp" => Self::Tcp,
-            // UDP-Lite shares UDP's port fields, so it has to be counted with it.
-            "udp" | "udplite" => Self::Udp,
-            "sctp" => Self::Sctp,
-            "icmp" => Self::Icmp,
-            "icmpv6" => Self::Icmpv6,
-            "vxlan" => Self::Vxlan,
-            "geneve" => Self::Geneve,
-            "gtp" => Self::Gtp,
-            "gre" => Self::Gre,
             _ => return None,
         })
     }
 
-    fn is_ip(self) -> bool {
-        matches!(self, Self::Ipv4 | Self::Ipv6)
+    /// Whether it belongs to a link or a tunnel.
+    pub(super) const fn carries(self) -> bool {
+        matches!(
+            self,
+            Self::Ethernet
+                | Self::Vlan
+                | Self::ServiceVlan
+                | Self::Wlan
+                | Self::Carrier
+                | Self::Vxlan
+                | Self::Geneve
+                | Self::Gtp
+                | Self::Gre
+        )
     }
+}
+
+// === impl Step ===
+
+impl Step {
+    fn of(protocol: &str) -> Self {
+        let (layer, bytes) = match protocol {
+            "eth" => (Layer::Ethernet, 14),
+            "vlan" => (Layer::Vlan, 4),
+            "ieee8021ad" => (Layer::ServiceVlan, 4),
+            "wlan" => (Layer::Wlan, 24),
+            "ip" => (Layer::Ipv4, 20),
+            "ipv6" => (Layer::Ipv6, 40),
+            "ipv6.hopopts" => (Layer::HopByHop, 8),
+            "ipv6.dstopts" => (Layer::Destination, 8),
+            "ipv6.routing" => (Layer::Routing, 8),
+            "ipv6.fraghdr" => (Layer::Fragment, 8),
+            "ah" => (Layer::Authentication, 8),
+            "mipv6" => (Layer::Mobility, 8),
+            "hip" => (Layer::HostIdentity, 8),
+            "shim6" => (Layer::Shim6, 8),
+            "tcp" => (Layer::Tcp, 20),
+            // UDP-Lite shares UDP's port fields, so it has to be counted with it.
+            "udp" | "udplite" => (Layer::Udp, 8),
+            "sctp" => (Layer::Sctp, 12),
+            "icmp" => (Layer::Icmp, 8),
+            "icmpv6" => (Layer::Icmpv6, 8),
+            "vxlan" => (Layer::Vxlan, 8),
+            "geneve" => (Layer::Geneve, 8),
+            "gtp" => (Layer::Gtp, 8),
+            "gre" => (Layer::Gre, 4),
+            other => match carrier_bytes(other) {
+                Some(bytes) => (Layer::Carrier, bytes),
+                None => (Layer::Other, 0),
+            },
+        };
+        Self { layer, bytes }
+    }
+}
+
+/// The least length of a header that carries packets, if it is one of those that we follow.
+fn carrier_bytes(protocol: &str) -> Option<u32> {
+    Some(match protocol {
+        "ethertype" | "raw" | "pwethheuristic" | "pwethnocw" | "wlan_radio" | "erspan"
+        | "teredo" | "wccp" | "isl" | "prp" | "ppp_hdlc" | "pflog" | "nflog" | "pktap" | "enc"
+        | "ipnet" | "netanalyzer" | "batadv" | "atm" | "6lowpan" => 0,
+        "lisp-data" | "nsh" | "ayiya" | "radiotap" | "ppi" | "vxlan_gpe" => 8,
+        "pppoes" | "l2tp" | "macsec" | "cmd" | "hsr" | "trill" => 6,
+        "etherip" | "fr" => 2,
+        // One byte of protocol, if compressed.
+        "ppp" => 1,
+        "llc" => 3,
+        "sll" | "ieee8021ah" => 16,
+        "mpls" | "pwethcw" | "null" | "chdlc" | "vntag" | "ieee8021cb" => 4,
+        name if name.starts_with("aruba_erm") => 0,
+        _ => return None,
+    })
 }
 
 // === impl Layout ===
 
 impl Layout {
     fn read(protocols: &str) -> Self {
-        let ip = |name: &&str| Layer::of(name).is_some_and(Layer::is_ip);
+        let mut steps = Vec::new();
+        let mut is_wireless = false;
+        let mut first_ends = None;
+        let mut previous = Layer::Carrier;
+        for (at, name) in protocols.split(':').enumerate() {
+            let mut step = Step::of(name);
+            is_wireless |= step.layer == Layer::Wlan;
+            // Each packet of an aggregate begins with IEEE 802.2, which nothing but a link carries.
+            if is_wireless && name == "llc" && !previous.carries() {
+                step.layer = Layer::NextInAggregate;
+                first_ends = first_ends.or(Some(at));
+            }
+            previous = step.layer;
+            steps.push(step);
+        }
+        let is_ip = |name: &&str| matches!(*name, "ip" | "ipv6");
+        let first = protocols.split(':').take(first_ends.unwrap_or(usize::MAX));
         Self {
-            layers: protocols.split(':').filter_map(Layer::of).collect(),
-            ethernet: protocols.starts_with("eth:"),
-            protocol: application(protocols.split(':').skip_while(|name| !ip(name)).skip(1))
-                .map(Arc::from),
+            steps: steps.into(),
+            protocol: application(first.skip_while(|name| !is_ip(name)).skip(1)).map(Arc::from),
         }
     }
-}
-
-/// The application protocol among the names behind the outermost IP header.
-fn application<'a>(names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let mut names = names.skip_while(|name| name.starts_with("ipv6."));
-    if !matches!(names.next(), Some("tcp" | "udp" | "sctp")) {
-        return None;
-    }
-    let is_content = |name: &str| CONTENT.iter().any(|content| name.starts_with(content));
-    let mut application = names.next().filter(|name| !is_content(name))?;
-    while CARRIERS.contains(&application) {
-        match names.next() {
-            Some(name) if name == application => {}
-            // QUIC shows its TLS handshake as a protocol within it.
-            Some(name) if name != "tls" && !is_content(name) => application = name,
-            _ => break,
-        }
-    }
-    Some(application)
 }
 
 // === impl Layouts ===
@@ -168,29 +220,34 @@ impl Layouts {
 mod tests {
     use super::*;
 
+    fn layers(protocols: &str) -> Vec<Layer> {
+        Layout::read(protocols).steps.iter().map(|step| step.layer).collect()
+    }
+
     #[test]
-    fn the_application_is_what_the_outermost_transport_carries() {
+    fn a_packet_of_an_aggregate_begins_where_no_link_carries_it() {
+        use Layer::{Carrier, Gre, Ipv4, NextInAggregate, Other, Udp, Wlan};
+        let llc = |protocols| layers(protocols).into_iter().rfind(|layer| *layer != Ipv4);
+        assert_eq!(llc("radiotap:wlan_radio:wlan:llc:ip"), Some(Carrier));
+        assert_eq!(llc("eth:ethertype:ip:gre:eth:llc:ip"), Some(Carrier));
+        assert_eq!(llc("wlan:llc:ip:gre:eth:llc:ip"), Some(Carrier));
+        assert_eq!(llc("wlan:llc:arp:llc:ip"), Some(NextInAggregate));
+        assert_eq!(
+            layers("ip:gre:wlan:llc:ip:udp:data:llc:ip"),
+            [Ipv4, Gre, Wlan, Carrier, Ipv4, Udp, Other, NextInAggregate, Ipv4]
+        );
+    }
+
+    #[test]
+    fn the_application_is_the_outermost_packets() {
         let cases = [
-            ("eth:ethertype:ip:tcp", None),
-            ("eth:ethertype:ip:tcp:data", None),
             ("eth:ethertype:ip:udp:dns", Some("dns")),
-            ("eth:ethertype:ip:tcp:http:data-text-lines", Some("http")),
-            ("eth:ethertype:ip:tcp:tls", Some("tls")),
-            ("eth:ethertype:ip:tcp:tls:tls:http2", Some("http2")),
-            ("eth:ethertype:ip:tcp:tls:x509sat:x509sat", Some("tls")),
-            ("eth:ethertype:ip:udp:quic:tls", Some("quic")),
-            ("eth:ethertype:ip:tcp:nbss:smb2", Some("smb2")),
-            ("eth:ethertype:ip:udp:nbdgm:smb:browser", Some("smb")),
-            ("eth:ethertype:ip:tcp:ldap:gss-api:spnego-krb5", Some("ldap")),
-            ("eth:ethertype:ipv6:ipv6.hopopts:udp:dns", Some("dns")),
-            ("eth:ethertype:ip:icmp:ip:udp:dns", None),
-            ("eth:ethertype:ip:gre:ip:tcp:http", None),
-            ("eth:ethertype:ip:udp:vxlan:eth:ethertype:ip:tcp:http", Some("vxlan")),
             ("eth:ethertype:arp", None),
+            ("wlan:llc:ip:udp:dns:llc:ip:tcp:http", Some("dns")),
+            ("wlan:llc:arp:llc:ip:tcp:http", None),
         ];
         for (protocols, expected) in cases {
-            let layout = Layout::read(protocols);
-            assert_eq!(layout.protocol.as_deref(), expected, "{protocols}");
+            assert_eq!(Layout::read(protocols).protocol.as_deref(), expected, "{protocols}");
         }
     }
 

@@ -6,8 +6,8 @@ use simd_json::{Buffers, ErrorType, INPUT_PADDING, Tape, fill_tape_padded};
 
 use super::{
     error::Error,
-    fields::{BASE, base, printed},
-    headers,
+    fields::{READ, place, printed},
+    headers::{self, Stack},
     layout::Layouts,
     number::{mac, time, unsigned},
     plain,
@@ -26,22 +26,22 @@ const MAX_EXTRA_VALUES: usize = 64;
 /// Bytes kept of each.
 const MAX_EXTRA_BYTES: usize = 1024;
 
-const NUMBER: usize = base("frame.number");
-const TIME: usize = base("frame.time_epoch");
-const LEN: usize = base("frame.len");
-const CAP_LEN: usize = base("frame.cap_len");
-const PROTOCOLS: usize = base("frame.protocols");
-const MALFORMED: usize = base("_ws.malformed");
-const SHORT: usize = base("_ws.short");
-const ETH_SRC: usize = base("eth.src");
-const ETH_DST: usize = base("eth.dst");
+const NUMBER: usize = place("frame.number");
+const TIME: usize = place("frame.time_epoch");
+const LEN: usize = place("frame.len");
+const CAP_LEN: usize = place("frame.cap_len");
+const PROTOCOLS: usize = place("frame.protocols");
+const ETH_SRC: usize = place("eth.src");
+const ETH_DST: usize = place("eth.dst");
 
 /// What a line is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "most lines are packets, and each is taken at once")]
 pub enum Line {
     /// A frame with an IP layer.
     Packet(Packet),
+    /// A frame that aggregates several packets (A-MSDU of IEEE 802.11), in their order: each has the
+    /// frame's time, number and lengths. Extra fields are the first one's.
+    Packets(Vec<Packet>),
     /// A frame without one, or whose IP header was not captured: its time, and where it was seen.
     NotIp(Timestamp, ObservationPoint),
     /// The `{"index":…}` that tshark writes before each frame.
@@ -61,7 +61,7 @@ pub struct Parser {
 #[derive(Debug)]
 struct ExtraField {
     name: Arc<str>,
-    /// Its place in the [`Names`]: an extra field may be a base field as well.
+    /// Its place in the [`Names`]: an extra field may be a field of headers as well.
     at: usize,
 }
 
@@ -70,6 +70,17 @@ struct Scratch {
     line: Vec<u8>,
     buffers: Buffers,
     tape: Tape<'static>,
+}
+
+/// What the packets of a frame have in common.
+#[derive(Debug)]
+struct Frame {
+    time: Timestamp,
+    number: u64,
+    epoch: u32,
+    origin: ObservationPoint,
+    bytes: u32,
+    captured_bytes: u32,
 }
 
 /// Why a line could not be read as it is.
@@ -85,10 +96,10 @@ enum Failure {
 impl Parser {
     /// A parser that also keeps the values of these fields (tshark's dotted names).
     pub fn new(extra: &[String]) -> Self {
-        let is_base = |name: &&str| BASE.contains(name);
-        let further = || extra.iter().map(String::as_str).filter(|name| !is_base(name));
+        let is_read = |name: &&str| READ.contains(name);
+        let further = || extra.iter().map(String::as_str).filter(|name| !is_read(name));
         let place = |name: &str| {
-            let mut all = BASE.iter().copied().chain(further());
+            let mut all = READ.iter().copied().chain(further());
             all.position(|known| known == name)
         };
         Self {
@@ -183,42 +194,67 @@ fn line(
     layouts: &mut Layouts,
     points: &mut Points,
 ) -> Result<Line, Error> {
-    let time = time(BASE[TIME], values.required(TIME, 0)?)?;
-    let number: u64 = unsigned(BASE[NUMBER], values.required(NUMBER, 0)?)?;
+    // A simple packet block of pcapng has no time: 0, as in libpcap.
+    let time = values.get(TIME, 0).map(|text| time(READ[TIME], text)).transpose()?;
+    let time = time.unwrap_or_default();
+    let number: u64 = unsigned(READ[NUMBER], values.required(NUMBER, 0)?)?;
     let number = number.checked_add(raw.first).ok_or_else(|| Error::OutOfRange {
-        field: BASE[NUMBER],
+        field: READ[NUMBER],
         value: number.to_string().into(),
         range: "what 64 bits can count",
     })?;
-    let frame_bytes = unsigned(BASE[LEN], values.required(LEN, 0)?)?;
-    let captured_bytes = unsigned(BASE[CAP_LEN], values.required(CAP_LEN, 0)?)?;
+    let bytes = unsigned(READ[LEN], values.required(LEN, 0)?)?;
+    let captured_bytes = unsigned(READ[CAP_LEN], values.required(CAP_LEN, 0)?)?;
     let layout = layouts.get(values.required(PROTOCOLS, 0)?);
-    let headers = headers::read(&layout, values)?;
+    let headers = headers::read(&layout, values, bytes)?;
     let origin = points.of(raw.origin, values)?;
-    let Some(outer) = headers.outer else {
+    let Some(first) = headers.first else {
         return Ok(Line::NotIp(time, origin));
     };
-    let address = |field: usize| {
-        let text = values.get(field, 0).filter(|_| layout.ethernet);
-        text.map(|text| mac(BASE[field], text)).transpose()
-    };
-    Ok(Line::Packet(Packet {
-        time,
-        epoch: raw.epoch,
-        number,
-        origin,
-        frame_bytes,
-        captured_bytes,
-        source_mac: address(ETH_SRC)?,
-        destination_mac: address(ETH_DST)?,
-        vlans: headers.vlans,
-        outer,
-        inner: headers.inner,
+    let frame = Frame { time, number, epoch: raw.epoch, origin, bytes, captured_bytes };
+    let packet = Packet {
         protocol: layout.protocol.clone(),
-        damaged: values.get(MALFORMED, 0).is_some() || values.get(SHORT, 0).is_some(),
         extra: extra.iter().filter_map(|field| field.read(values)).collect(),
-        names: record::Names::default(),
-    }))
+        ..frame.packet(first, values, 0)?
+    };
+    if headers.further.is_empty() {
+        return Ok(Line::Packet(packet));
+    }
+    let mut packets = vec![packet];
+    for (part, stack) in (1..).zip(headers.further) {
+        packets.push(frame.packet(stack, values, part)?);
+    }
+    Ok(Line::Packets(packets))
+}
+
+// === impl Frame ===
+
+impl Frame {
+    /// One of the frame's packets.
+    fn packet(&self, stack: Stack, values: &Values<'_, '_>, part: u16) -> Result<Packet, Error> {
+        let address = |field: usize| {
+            let text = values.get(field, 0).filter(|_| stack.ethernet);
+            text.map(|text| mac(READ[field], text)).transpose()
+        };
+        Ok(Packet {
+            time: self.time,
+            epoch: self.epoch,
+            number: self.number,
+            part,
+            origin: self.origin,
+            frame_bytes: self.bytes,
+            captured_bytes: self.captured_bytes,
+            source_mac: address(ETH_SRC)?,
+            destination_mac: address(ETH_DST)?,
+            vlans: stack.vlans,
+            outer: stack.outer,
+            inner: stack.inner,
+            protocol: None,
+            damaged: stack.damaged,
+            extra: Vec::new(),
+            names: record::Names::default(),
+        })
+    }
 }
 
 // === impl ExtraField ===

@@ -2,7 +2,7 @@
 
 use super::{
     error::Error,
-    fields::{BASE, base},
+    fields::{READ, place},
     number::unsigned,
     values::Values,
 };
@@ -15,8 +15,8 @@ const MAX_NAME_BYTES: usize = 64;
 /// What tshark calls an interface without a name.
 const UNKNOWN: &str = "unknown";
 
-const INTERFACE_ID: usize = base("frame.interface_id");
-const INTERFACE_NAME: usize = base("frame.interface_name");
+const INTERFACE_ID: usize = place("frame.interface_id");
+const INTERFACE_NAME: usize = place("frame.interface_name");
 
 /// The points seen lately.
 #[derive(Debug, Default)]
@@ -42,7 +42,7 @@ impl Points {
         values: &Values<'_, '_>,
     ) -> Result<ObservationPoint, Error> {
         let Some(number) = values.get(INTERFACE_ID, 0) else { return Ok(source) };
-        let number = unsigned(BASE[INTERFACE_ID], number)?;
+        let number = unsigned(READ[INTERFACE_ID], number)?;
         let name = values.get(INTERFACE_NAME, 0).filter(|name| !["", UNKNOWN].contains(name));
         let same = |known: &&Known| {
             (known.source, known.number, known.name.as_deref()) == (source, number, name)

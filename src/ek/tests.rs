@@ -12,7 +12,7 @@ use crate::record::{
     Tcp, TcpFlags, Timestamp, Transport, Vlans,
 };
 
-const TCP: &str = r#"{"timestamp":"1700000000123","layers":{"frame_number":["2"],"frame_time_epoch":["1700000000.123456789"],"frame_len":["74"],"frame_cap_len":["70"],"frame_protocols":["eth:ethertype:vlan:ethertype:ip:tcp:http"],"eth_src":["02:00:00:00:00:01"],"eth_dst":["02:00:00:00:00:02"],"vlan_id":["7"],"ip_src":["10.1.2.3"],"ip_dst":["192.0.2.17"],"ip_proto":["6"],"ip_len":["60"],"ip_id":["0x321b"],"ip_flags_mf":["0"],"ip_frag_offset":["0"],"tcp_srcport":["36813"],"tcp_dstport":["80"],"tcp_flags":["0x0018"],"tcp_seq_raw":["1279124641"],"tcp_ack_raw":["4294967295"],"tcp_len":["8"],"tcp_window_size_value":["64240"],"tcp_checksum_status":["1"]}}"#;
+const TCP: &str = r#"{"timestamp":"1700000000123","layers":{"frame_number":["2"],"frame_time_epoch":["1700000000.123456789"],"frame_len":["78"],"frame_cap_len":["70"],"frame_protocols":["eth:ethertype:vlan:ethertype:ip:tcp:http"],"eth_src":["02:00:00:00:00:01"],"eth_dst":["02:00:00:00:00:02"],"vlan_id":["7"],"ip_src":["10.1.2.3"],"ip_dst":["192.0.2.17"],"ip_proto":["6"],"ip_len":["60"],"ip_id":["0x321b"],"ip_flags_mf":["0"],"ip_frag_offset":["0"],"tcp_srcport":["36813"],"tcp_dstport":["80"],"tcp_flags":["0x0018"],"tcp_seq_raw":["1279124641"],"tcp_ack_raw":["4294967295"],"tcp_hdr_len":["20"],"tcp_len":["8"],"tcp_window_size_value":["64240"],"tcp_checksum_status":["1"]}}"#;
 
 /// Fields of a line beside those every line has.
 type Fields<'a> = &'a [(&'a str, &'a [&'a str])];
@@ -28,7 +28,7 @@ fn raw(line: impl Into<Bytes>) -> Raw {
 
 fn line(protocols: &str, fields: Fields<'_>) -> Raw {
     let mut text = format!(
-        r#"{{"timestamp":"5","layers":{{"frame_number":["1"],"frame_time_epoch":["5.000000000"],"frame_len":["99"],"frame_cap_len":["99"],"frame_protocols":["{protocols}"]"#
+        r#"{{"timestamp":"5","layers":{{"frame_number":["1"],"frame_time_epoch":["5.000000000"],"frame_len":["2000"],"frame_cap_len":["2000"],"frame_protocols":["{protocols}"]"#
     );
     for (name, values) in fields {
         write!(text, r#","{name}":{values:?}"#).unwrap();
@@ -45,7 +45,7 @@ fn packet(raw: &Raw) -> Packet {
 
 fn reason(raw: &Raw) -> &'static str {
     match Parser::new(&[]).parse(raw) {
-        Ok(Line::Packet(_)) => "packet",
+        Ok(Line::Packet(_) | Line::Packets(_)) => "packet",
         Ok(Line::NotIp(..)) => "not ip",
         Ok(Line::Index) => "index",
         Err(error) => error.reason().name(),
@@ -102,8 +102,9 @@ fn every_field_of_a_packet_is_filled() {
         time: Timestamp::from_nanos(1_700_000_000_123_456_789),
         epoch: 3,
         number: 50_002,
+        part: 0,
         origin: crate::record::ObservationPoint::default(),
-        frame_bytes: 74,
+        frame_bytes: 78,
         captured_bytes: 70,
         source_mac: Some(MacAddress([2, 0, 0, 0, 0, 1])),
         destination_mac: Some(MacAddress([2, 0, 0, 0, 0, 2])),
@@ -302,19 +303,94 @@ fn the_first_fragment_has_ports_and_each_its_offset_in_bytes() {
 }
 
 #[test]
-fn an_ipv6_payload_length_of_zero_is_unknown_unless_nothing_follows() {
-    for (next, bytes) in [("6", 0), ("0", 0), ("59", 40)] {
-        let raw = line(
-            "raw:ipv6",
-            &[
-                ("ipv6_src", &["fd00::1"]),
-                ("ipv6_dst", &["fd00::2"]),
-                ("ipv6_nxt", &[next]),
-                ("ipv6_plen", &["0"]),
-            ],
-        );
-        assert_eq!(packet(&raw).outer.ip_bytes, bytes, "next header {next}");
+fn an_ipv6_packet_without_a_length_has_the_frames_unless_nothing_follows() {
+    let jumbo: Fields<'_> = &[("ipv6_opt_jumbo", &["70028"])];
+    let cases = [("6", &[] as Fields<'_>, 1986), ("0", &[], 1986), ("59", &[], 40)];
+    let long = ("0", jumbo, 1986);
+    for (next, more, bytes) in cases.into_iter().chain([long]) {
+        let fields: Fields<'_> = &[
+            ("ipv6_src", &["fd00::1"]),
+            ("ipv6_dst", &["fd00::2"]),
+            ("ipv6_nxt", &[next]),
+            ("ipv6_plen", &["0"]),
+        ];
+        let packet = packet(&line("eth:ethertype:ipv6", &[fields, more].concat()));
+        assert_eq!(packet.outer.ip_bytes, bytes, "next header {next}");
+        // Nothing of what it announces is there.
+        assert_eq!(packet.damaged, next != "59", "next header {next}");
     }
+}
+
+#[test]
+fn nothing_but_what_is_carried_is_followed() {
+    let two = |protocols: &str, proto: &[&str], rest: Fields<'_>| {
+        let fields: Fields<'_> = &[
+            ("ip_src", &["10.0.0.1", "10.1.0.1"]),
+            ("ip_dst", &["10.0.0.2", "10.1.0.2"]),
+            ("ip_proto", proto),
+            ("ip_len", &["200", "100"]),
+            ("udp_srcport", &["7", "8"]),
+            ("udp_dstport", &["9", "10"]),
+            ("udp_length", &["180", "80"]),
+        ];
+        packet(&line(protocols, &[fields, rest].concat())).inner.len()
+    };
+    let udp: &[&str] = &["17", "17"];
+    let cases = [
+        ("eth:ethertype:ip:udp:vxlan:eth:ethertype:ip:udp", udp, 1),
+        ("eth:ethertype:ip:udp:sflow:eth:ethertype:ip:udp", udp, 0),
+        ("eth:ethertype:ip:udp:data:ip:udp", udp, 0),
+        ("eth:ethertype:ip:ip:udp", &["4", "17"], 1),
+        ("eth:ethertype:ip:ip:udp", &["60", "17"], 0),
+        ("eth:ethertype:ip:ipv6.dstopts:ip:udp", &["60", "17"], 0),
+        ("eth:ethertype:ip:gre:ip:udp", &["47", "17"], 1),
+        ("eth:ethertype:ip:gre:ip:udp", &["6", "17"], 0),
+        ("eth:ethertype:ip:ah:ip:udp", &["51", "17"], 1),
+    ];
+    for (protocols, proto, inner) in cases {
+        assert_eq!(two(protocols, proto, &[]), inner, "{protocols} {proto:?}");
+    }
+}
+
+#[test]
+fn behind_an_extension_header_that_tshark_does_not_read_is_something_whole() {
+    let raw = line(
+        "eth:ethertype:ipv6:mipv6",
+        &[
+            ("ipv6_src", &["fd00::1"]),
+            ("ipv6_dst", &["fd00::2"]),
+            ("ipv6_nxt", &["135"]),
+            ("ipv6_plen", &["40"]),
+            ("mip6_proto", &["6"]),
+        ],
+    );
+    let packet = packet(&raw);
+    assert_eq!((packet.outer.transport, packet.outer.layer4), (Transport::TCP, Layer4::Opaque));
+    assert!(!packet.damaged);
+}
+
+#[test]
+fn a_frame_that_aggregates_packets_gives_each_with_an_id_of_its_own() {
+    let raw = line(
+        "radiotap:wlan_radio:wlan:llc:ip:udp:dns:llc:arp:llc:ip:udp:data",
+        &[
+            ("ip_src", &["10.0.0.1", "10.0.0.3"]),
+            ("ip_dst", &["10.0.0.2", "10.0.0.4"]),
+            ("ip_proto", &["17", "17"]),
+            ("ip_len", &["60", "70"]),
+            ("udp_srcport", &["7", "8"]),
+            ("udp_dstport", &["53", "9"]),
+            ("udp_length", &["40", "50"]),
+        ],
+    );
+    let Ok(Line::Packets(packets)) = Parser::new(&[]).parse(&raw) else { panic!("{raw:?}") };
+    let seen: Vec<_> = packets
+        .iter()
+        .map(|packet| (packet.part, packet.outer.ip_bytes, packet.protocol.as_deref()))
+        .collect();
+    assert_eq!(seen, [(0, 60, Some("dns")), (1, 70, None)]);
+    assert_ne!(packets[0].id("a"), packets[1].id("a"));
+    assert_eq!(Packet { part: 0, ..packets[1].clone() }.id("a"), packets[0].id("a"));
 }
 
 #[test]
@@ -363,11 +439,39 @@ fn a_frame_without_a_captured_ip_header_is_no_packet() {
 }
 
 #[test]
-fn a_damaged_frame_with_an_ip_header_is_a_damaged_packet() {
-    for name in ["_ws_malformed", "_ws_short"] {
-        let mark: Fields<'_> = &[(name, &["[Malformed Packet: TCP]"])];
-        let fields = over_ipv4(&["6"], mark);
-        assert!(packet(&line("eth:ethertype:ip:tcp", &fields)).damaged);
+fn damage_is_what_is_wrong_up_to_the_transport() {
+    let tcp = |header: &'static str, length: &'static str| {
+        vec![
+            ("tcp_srcport", &["5"] as &[_]),
+            ("tcp_dstport", &["6"]),
+            ("tcp_flags", &["0x0018"]),
+            ("tcp_window_size_value", &["9"]),
+            ("tcp_hdr_len", if header == "20" { &["20"] } else { &["60"] }),
+            ("ip_len", if length == "60" { &["60"] } else { &["9000"] }),
+        ]
+    };
+    let base: Fields<'_> =
+        &[("ip_src", &["10.0.0.1"]), ("ip_dst", &["10.0.0.2"]), ("ip_proto", &["6"])];
+    let cases = [
+        (tcp("20", "60"), false),
+        (tcp("60", "60"), true),
+        (tcp("20", "9000"), true),
+        (
+            tcp("20", "60")
+                .into_iter()
+                .filter(|(name, _)| *name != "tcp_window_size_value")
+                .collect(),
+            true,
+        ),
+        (vec![("ip_len", &["60"] as &[_])], true),
+    ];
+    let mark: Fields<'_> = &[
+        ("_ws_malformed", &["[Malformed Packet: HTTP]", "_ws.malformed"]),
+        ("_ws_short", &["[Packet size limited during capture: HTTP truncated]"]),
+    ];
+    for (fields, damaged) in cases {
+        let raw = line("eth:ethertype:ip:tcp", &[base, &fields, mark].concat());
+        assert_eq!(packet(&raw).damaged, damaged, "{raw:?}");
     }
 }
 
@@ -407,7 +511,8 @@ fn a_bad_line_has_a_reason() {
         (r#"{"layers":[]}"#.to_owned(), "wrong_type"),
         (r#"{"layers":{},"layers":{}}"#.to_owned(), "duplicate_key"),
         (without("frame_number"), "missing_field"),
-        (without("frame_time_epoch"), "missing_field"),
+        // Simple packet blocks of pcapng have none.
+        (without("frame_time_epoch"), "packet"),
         (without("frame_len"), "missing_field"),
         (without("frame_protocols"), "missing_field"),
         (without("ip_proto"), "missing_field"),
@@ -542,7 +647,8 @@ proptest! {
             select(vec![
                 "eth", "vlan", "ieee8021ad", "ip", "ipv6", "ipv6.hopopts", "ipv6.fraghdr",
                 "ipv6.dstopts", "ipv6.routing", "tcp", "udp", "udplite", "sctp", "icmp", "icmpv6",
-                "tls", "data", "",
+                "tls", "data", "", "wlan", "llc", "gre", "vxlan", "geneve", "gtp", "ah", "hip",
+                "mipv6", "shim6", "sflow",
             ]),
             0..12,
         ),

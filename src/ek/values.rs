@@ -4,10 +4,10 @@ use simd_json::{Node, Tape};
 
 use super::{
     error::Error,
-    fields::{BASE, printed},
+    fields::{READ, printed},
 };
 
-/// The names of the fields we read, as `-T ek` writes them: the base fields, then the extra ones.
+/// The names of the fields we read, as `-T ek` writes them: the fields of headers, then the extra ones.
 #[derive(Debug)]
 pub(super) struct Names {
     names: Vec<Box<str>>,
@@ -19,7 +19,7 @@ pub(super) struct Names {
 /// A line's values: for each field, those of all headers of the frame.
 #[derive(Debug)]
 pub(super) struct Values<'t, 'l> {
-    base: [&'t [Node<'l>]; BASE.len()],
+    read: [&'t [Node<'l>]; READ.len()],
     extra: Vec<&'t [Node<'l>]>,
 }
 
@@ -29,9 +29,9 @@ struct Cursor<'t, 'l>(&'t [Node<'l>]);
 // === impl Names ===
 
 impl Names {
-    /// The base fields and these extra ones, which must be no base fields.
+    /// The fields of headers and these extra ones, which must be none of them.
     pub(super) fn new<'a>(extra: impl Iterator<Item = &'a str>) -> Self {
-        let names = BASE.iter().copied().chain(extra);
+        let names = READ.iter().copied().chain(extra);
         let names: Vec<_> = names.map(|name| printed(name).into()).collect();
         Self { found: (0..=names.len()).collect(), names }
     }
@@ -39,7 +39,7 @@ impl Names {
     /// Finds the values of a parsed line.
     pub(super) fn find<'t, 'l>(&mut self, tape: &'t Tape<'l>) -> Result<Values<'t, 'l>, Error> {
         let mut values =
-            Values { base: [&[]; BASE.len()], extra: vec![&[]; self.names.len() - BASE.len()] };
+            Values { read: [&[]; READ.len()], extra: vec![&[]; self.names.len() - READ.len()] };
         let mut cursor = Cursor(&tape.0);
         let mut layers = None;
         for _ in 0..cursor.enter("the line", "object")? {
@@ -95,26 +95,31 @@ fn strings<'t, 'l>(key: &str, value: &'t [Node<'l>]) -> Result<&'t [Node<'l>], E
 // === impl Values ===
 
 impl<'t, 'l> Values<'t, 'l> {
-    /// The `nth` value of a base field, from the outside in.
+    /// The `nth` value of a field of headers, from the outside in.
     pub(super) fn get(&self, field: usize, nth: usize) -> Option<&'l str> {
-        self.base[field].get(nth).map(text)
+        self.read[field].get(nth).map(text)
     }
 
-    /// The `nth` value of a base field that has to be there.
+    /// The `nth` value of a field of headers that has to be there.
     pub(super) fn required(&self, field: usize, nth: usize) -> Result<&'l str, Error> {
-        self.get(field, nth).ok_or(Error::Missing { field: BASE[field] })
+        self.get(field, nth).ok_or(Error::Missing { field: READ[field] })
+    }
+
+    /// How many values a field of headers has.
+    pub(super) fn count(&self, field: usize) -> usize {
+        self.read[field].len()
     }
 
     /// All values of the field at `at` in the [`Names`].
     pub(super) fn all(&self, at: usize) -> impl Iterator<Item = &'l str> + use<'t, 'l> {
-        let nodes = self.base.get(at).or_else(|| self.extra.get(at - BASE.len()));
+        let nodes = self.read.get(at).or_else(|| self.extra.get(at - READ.len()));
         nodes.copied().unwrap_or_default().iter().map(text)
     }
 
     fn set(&mut self, at: usize, key: &str, strings: &'t [Node<'l>]) -> Result<(), Error> {
-        let slot = match self.base.get_mut(at) {
+        let slot = match self.read.get_mut(at) {
             Some(slot) => slot,
-            None => &mut self.extra[at - BASE.len()],
+            None => &mut self.extra[at - READ.len()],
         };
         if !slot.is_empty() {
             return Err(Error::Duplicate { field: key.into() });

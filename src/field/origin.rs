@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     component::{Clock, Context},
-    record::{Kind, Timestamp},
+    record::{Added, Kind, Timestamp},
 };
 
 /// What all records of a run have in common.
@@ -21,6 +21,8 @@ pub struct Origin {
     /// The interface they were captured on.
     pub(crate) interface: Option<Arc<str>>,
     clock: Clock,
+    /// What the config adds to every record.
+    pub(crate) added: Added,
 }
 
 // === impl Origin ===
@@ -36,13 +38,15 @@ impl Origin {
             namespace: "default".into(),
             interface: None,
             clock,
+            added: Added::default(),
         }
     }
 
     /// Records of the run a component is built for.
     pub fn of(context: &Context) -> Self {
         let interface = context.interface.clone();
-        Self { interface, ..Self::new(&context.observer, context.clock) }
+        let added = Added::clone(&context.added);
+        Self { interface, added, ..Self::new(&context.observer, context.clock) }
     }
 
     /// Names the data stream they go to: the data set of all kinds, if it is not each kind's own,
@@ -53,6 +57,13 @@ impl Origin {
             self.datasets = Kind::ALL.map(|_| dataset.into());
         }
         self.namespace = namespace.into();
+        self
+    }
+
+    /// Adds what a sink has of its own.
+    #[must_use]
+    pub fn adding(mut self, own: &Added) -> Self {
+        self.added = own.over(&self.added);
         self
     }
 

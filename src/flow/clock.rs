@@ -25,7 +25,7 @@ struct Local {
     offset: i64,
     /// Its latest time since it was last set back.
     latest: Timestamp,
-    /// Its latest time ever.
+    /// Times below it have been there.
     ceiling: Timestamp,
     epoch: u32,
     /// Packets whose times are doubted.
@@ -99,6 +99,8 @@ impl Clock {
         if set_back {
             local.latest = time;
             local.offset = self.now.map_or(0, |now| apart(time, now));
+            // Its latest time itself may come a second time.
+            local.ceiling = local.ceiling.saturating_add(1);
         }
         local.latest = local.latest.max(time);
         let late = time < local.ceiling;
@@ -261,13 +263,17 @@ mod tests {
         assert_eq!(taken(&[100, 200]), [(100, false, false), (200, false, false)]);
         // The clock was set back; the table's time goes on from where it was.
         assert_eq!(
-            taken(&[1000, 10, 11, 12, 20]),
+            taken(&[1000, 10, 11, 12, 20, 1000, 1000, 1000, 1001]),
             [
                 (1000, false, false),
                 (1000, true, true),
                 (1001, true, false),
                 (1002, true, false),
                 (1010, true, false),
+                (1990, true, false),
+                (1990, true, false),
+                (1990, true, false),
+                (1991, false, false),
             ]
         );
     }

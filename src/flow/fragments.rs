@@ -29,7 +29,7 @@ pub(super) struct Fragments {
 /// Those of one version of IP: held equally long, so the oldest is the next one due.
 #[derive(Debug, Default)]
 struct Family {
-    firsts: HashMap<Datagram, (First, Timestamp)>,
+    firsts: HashMap<Datagram, (HeldFirst, Timestamp)>,
     order: VecDeque<(Datagram, Timestamp)>,
 }
 
@@ -45,12 +45,21 @@ pub(super) struct Datagram {
     place: Place,
 }
 
-/// What the first fragment of a packet said of all of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct First {
+/// What the first fragment of a packet said of all of them; of a packet in one piece, what its header
+/// says. Most are the latter, and are not copied for it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct First<'a> {
     pub(super) transport: Transport,
-    pub(super) layer4: Layer4,
+    pub(super) layer4: &'a Layer4,
     /// Bytes of the packet's payload in it.
+    bytes: u32,
+}
+
+/// The same, kept for later fragments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct HeldFirst {
+    transport: Transport,
+    layer4: Layer4,
     bytes: u32,
 }
 
@@ -64,7 +73,7 @@ impl Fragments {
         fragment: Fragment,
         place: Place,
         now: Timestamp,
-    ) -> Option<First> {
+    ) -> Option<HeldFirst> {
         let is_v4 = header.source.is_ipv4();
         let (family, hold) =
             if is_v4 { (&mut self.v4, HOLD_V4_NANOS) } else { (&mut self.v6, HOLD_V6_NANOS) };
@@ -73,8 +82,11 @@ impl Fragments {
         if fragment.offset > 0 {
             return family.firsts.get(&datagram).map(|(first, _)| *first);
         }
-        let first =
-            First { transport: header.transport, layer4: header.layer4, bytes: payload(header) };
+        let first = HeldFirst {
+            transport: header.transport,
+            layer4: header.layer4,
+            bytes: payload(header),
+        };
         if fragment.more {
             family.insert(datagram, first, now.saturating_add(hold));
         }
@@ -90,7 +102,7 @@ impl Fragments {
 // === impl Family ===
 
 impl Family {
-    fn insert(&mut self, datagram: Datagram, first: First, due: Timestamp) {
+    fn insert(&mut self, datagram: Datagram, first: HeldFirst, due: Timestamp) {
         if self.order.len() == CAPACITY {
             self.forget_first();
         }
@@ -128,18 +140,33 @@ impl Datagram {
     }
 }
 
+// === impl HeldFirst ===
+
+impl HeldFirst {
+    /// What a header that is no fragment says of itself.
+    pub(super) fn alone(header: &Header) -> Self {
+        Self { transport: header.transport, layer4: header.layer4, bytes: 0 }
+    }
+
+    /// As the table asks it.
+    pub(super) fn said(&self) -> First<'_> {
+        First { transport: self.transport, layer4: &self.layer4, bytes: self.bytes }
+    }
+}
+
 // === impl First ===
 
-impl First {
+impl<'a> First<'a> {
     /// What a header that is no fragment says of itself.
-    pub(super) fn alone(header: &Header, layer4: Layer4) -> Self {
+    #[inline]
+    pub(super) fn alone(header: &Header, layer4: &'a Layer4) -> Self {
         Self { transport: header.transport, layer4, bytes: 0 }
     }
 
     /// Where in the stream of its TCP connection the payload of a later fragment lies: the numbers of
     /// its first byte, and one past its last.
     pub(super) fn stream(&self, header: &Header) -> Option<(u32, u32)> {
-        let Layer4::Tcp(tcp) = self.layer4 else { return None };
+        let Layer4::Tcp(tcp) = *self.layer4 else { return None };
         let fragment = header.fragment.filter(|fragment| fragment.offset > 0)?;
         let header_bytes = self.bytes.checked_sub(tcp.payload_bytes)?;
         let syn = u32::from(tcp.flags.has(crate::record::TcpFlags::SYN));

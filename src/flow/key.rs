@@ -17,12 +17,9 @@ pub(super) struct Key {
     high: u128,
     /// The low and the high port, the outer and the inner VLAN: whole words compare and hash best.
     ports_and_vlans: u64,
-    /// What tells the contents of tunnels apart; of which kind it is says `transport_and_kind`.
-    tunnel: u32,
-    /// The transport, and what kind of key it is.
-    transport_and_kind: u16,
-    /// The number of the observation point.
-    origin: u16,
+    /// What tells the contents of tunnels apart (32 bits), the number of the observation point (16), the
+    /// transport (8), and what kind of key it is (8).
+    place_and_kind: u64,
 }
 
 /// Where packets with the same addresses and ports are other flows all the same.
@@ -45,17 +42,17 @@ pub(super) struct Oriented {
     pub(super) teid: Option<u32>,
 }
 
-const V6: u16 = 1;
+const V6: u64 = 1;
 /// The two directions are two flows (ICMP messages without a counterpart).
-const DIRECTED: u16 = 2;
+const DIRECTED: u64 = 2;
 /// The ports are real ones.
-const PORTS: u16 = 4;
+const PORTS: u64 = 4;
 /// The ports stand for the type of an ICMP message.
-const TYPED: u16 = 8;
+const TYPED: u64 = 8;
 /// In a tunnel that is told apart by a VNI, a key of GRE, a TEID.
-const VNI: u16 = 16;
-const GRE_KEY: u16 = 32;
-const TEID: u16 = 64;
+const VNI: u64 = 16;
+const GRE_KEY: u64 = 32;
+const TEID: u64 = 64;
 
 // === impl Place ===
 
@@ -83,7 +80,8 @@ impl Place {
 impl Oriented {
     /// The flow of a packet between these ends. `transport` and `layer4` are the header's, or for a
     /// later fragment those of the first.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "measured: the key stays in registers")]
+    #[inline(always)]
     pub(super) fn of(header: &Header, transport: Transport, layer4: &Layer4, place: Place) -> Self {
         let (ports, kind) = match layer4 {
             Layer4::Icmp(message) => {
@@ -116,9 +114,12 @@ impl Oriented {
             low: low.0,
             high: high.0,
             ports_and_vlans: words.into_iter().fold(0, |all, word| all << 16 | u64::from(word)),
-            tunnel,
-            transport_and_kind: u16::from(transport.0) << 8 | kind | v6 | tunnelled,
-            origin: place.origin.number(),
+            place_and_kind: u64::from(tunnel) << 32
+                | u64::from(place.origin.number()) << 16
+                | u64::from(transport.0) << 8
+                | kind
+                | v6
+                | tunnelled,
         };
         Self { key, from_low, ports, teid }
     }
@@ -129,46 +130,48 @@ impl Oriented {
 impl Key {
     /// The transport.
     pub(super) fn transport(&self) -> Transport {
-        let [transport, _] = self.transport_and_kind.to_be_bytes();
+        let [.., transport, _] = self.place_and_kind.to_be_bytes();
         Transport(transport)
     }
 
     /// Whether it stands for ICMP messages whose type is known.
     pub(super) fn is_typed(&self) -> bool {
-        self.transport_and_kind & TYPED != 0
+        self.place_and_kind & TYPED != 0
     }
 
     /// Whether the two directions are two flows.
     pub(super) fn is_directed(&self) -> bool {
-        self.transport_and_kind & DIRECTED != 0
+        self.place_and_kind & DIRECTED != 0
     }
 
     /// Where it was seen.
     pub(super) fn origin(&self) -> ObservationPoint {
-        ObservationPoint::from_number(self.origin)
+        let [_, _, _, _, high, low, ..] = self.place_and_kind.to_be_bytes();
+        ObservationPoint::from_number(u16::from_be_bytes([high, low]))
     }
 
     /// One end: its address, and its port if the transport has ports.
     pub(super) fn end(&self, low: bool) -> (IpAddr, Option<u16>) {
         let [a, b, c, d, ..] = self.ports_and_vlans.to_be_bytes();
         let (number, port) = if low { (self.low, [a, b]) } else { (self.high, [c, d]) };
-        let address = if self.transport_and_kind & V6 != 0 {
+        let address = if self.place_and_kind & V6 != 0 {
             IpAddr::from(number.to_be_bytes())
         } else {
             let [a, b, c, d, ..] = number.to_be_bytes();
             IpAddr::from([a, b, c, d])
         };
-        (address, (self.transport_and_kind & PORTS != 0).then(|| u16::from_be_bytes(port)))
+        (address, (self.place_and_kind & PORTS != 0).then(|| u16::from_be_bytes(port)))
     }
 
     /// Adds the key to a record id.
     fn identify(&self, id: IdBuilder) -> IdBuilder {
+        let [tunnel @ .., _, _, transport, kind] = self.place_and_kind.to_be_bytes();
         let id = id
             .bytes(&self.low.to_be_bytes())
             .bytes(&self.high.to_be_bytes())
             .number(self.ports_and_vlans)
-            .bytes(&self.transport_and_kind.to_be_bytes());
-        match self.origin().mark() ^ u64::from(self.tunnel) << 32 {
+            .bytes(&[transport, kind]);
+        match self.origin().mark() ^ u64::from(u32::from_be_bytes(tunnel)) << 32 {
             0 => id,
             place => id.number(place),
         }
@@ -179,7 +182,7 @@ impl Key {
 impl Hash for Key {
     #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
-        if self.transport_and_kind & V6 == 0 {
+        if self.place_and_kind & V6 == 0 {
             // All there is of two IPv4 addresses.
             state.write_u64(((self.low | self.high >> 32) >> 64) as u64);
         } else {
@@ -187,8 +190,7 @@ impl Hash for Key {
             state.write_u128(self.high);
         }
         state.write_u64(self.ports_and_vlans);
-        let place = u64::from(self.tunnel) << 32 | u64::from(self.origin) << 16;
-        state.write_u64(place | u64::from(self.transport_and_kind));
+        state.write_u64(self.place_and_kind);
     }
 }
 

@@ -168,7 +168,7 @@ impl Shards {
         }
         let shard = self.shard(&packet.outer, packet);
         if let Some(table) = self.tables.get_mut(shard) {
-            walk(&self.policy, table, packet, moment, out);
+            walk(&self.policy, table, packet, &moment, out);
         }
         if out.wants_contacts
             && let Some(quoted) = refused(packet)
@@ -359,7 +359,7 @@ impl Shards {
 fn perform(policy: &Policy, table: &mut Table, packets: &[Packet], task: Task, out: &mut Output) {
     match packets.get(task.packet) {
         Some(packet) if task.quoted_only => refuse(table, packet, task.moment, out),
-        Some(packet) => walk(policy, table, packet, task.moment, out),
+        Some(packet) => walk(policy, table, packet, &task.moment, out),
         None => {}
     }
 }
@@ -372,7 +372,8 @@ fn refuse(table: &mut Table, packet: &Packet, moment: Moment, out: &mut Output) 
 }
 
 /// Takes a packet's headers, from the outside in.
-fn walk(policy: &Policy, table: &mut Table, packet: &Packet, moment: Moment, out: &mut Output) {
+#[inline]
+fn walk(policy: &Policy, table: &mut Table, packet: &Packet, moment: &Moment, out: &mut Output) {
     let header = &packet.outer;
     if !policy.inner && !policy.as_zeek {
         let quoted = packet.inner.first().filter(|_| quotes(header));
@@ -385,7 +386,8 @@ fn walk(policy: &Policy, table: &mut Table, packet: &Packet, moment: Moment, out
 }
 
 /// Takes the headers inside tunnels, too.
-fn descend(policy: &Policy, table: &mut Table, packet: &Packet, moment: Moment, out: &mut Output) {
+#[inline(never)]
+fn descend(policy: &Policy, table: &mut Table, packet: &Packet, moment: &Moment, out: &mut Output) {
     let mut header = &packet.outer;
     let mut parent = None;
     let mut depth = 0;

@@ -4,17 +4,19 @@ mod begin;
 mod deadlines;
 mod followed;
 
-use std::sync::{Arc, atomic::AtomicUsize};
+use std::{
+    hash::BuildHasher as _,
+    sync::{Arc, atomic::AtomicUsize},
+};
 
 use foldhash::{SharedSeed, fast::SeedableRandomState};
 use hashbrown::HashTable;
-use std::hash::BuildHasher as _;
 
 use super::{
     clock::Moment,
     contacts,
     entry::{Class, Entry, Progress},
-    fragments::{First, Fragments},
+    fragments::{First, Fragments, HeldFirst},
     key::{Oriented, Place},
     lists::Lists,
     output::Output,
@@ -72,7 +74,7 @@ pub(super) struct Arrival<'a> {
     pub(super) header: &'a Header,
     /// The packet an ICMP error quotes.
     pub(super) quoted: Option<&'a Header>,
-    pub(super) moment: Moment,
+    pub(super) moment: &'a Moment,
     /// How many tunnels it lies in.
     pub(super) depth: usize,
     pub(super) parent: Option<Id>,
@@ -123,19 +125,22 @@ impl Table {
             out.discarded += u64::from(arrival.depth == 0);
             return None;
         }
-        let first = self.first(arrival);
-        let layer4 = first.map_or(Layer4::Opaque, |first| first.layer4);
-        let transport = first.map_or(header.transport, |first| first.transport);
-        let oriented = Oriented::of(header, transport, &layer4, arrival.place);
+        let held;
+        let first = if header.fragment.is_none() && !self.policy.as_zeek {
+            First::alone(header, &header.layer4)
+        } else {
+            held = self.held_first(arrival);
+            held.as_ref().map_or(First::alone(header, &Layer4::Opaque), HeldFirst::said)
+        };
+        let oriented = Oriented::of(header, first.transport, first.layer4, arrival.place);
         if out.wants_contacts
             && arrival.depth == 0
             && let Some((outcome, port)) = contacts::probe(header)
         {
             let contact = contacts::of_packet(packet, header, port, outcome);
-            out.contact(moment, contact);
+            out.contact(*moment, contact);
         }
         let hash = self.hasher.hash_one(oriented.key);
-        let first = first.unwrap_or(First::alone(header, Layer4::Opaque));
         let slot = match (self.find(hash, &oriented), &header.layer4) {
             (Some(slot), Layer4::Tcp(tcp))
                 if tcp.flags.0 & (TcpFlags::SYN | TcpFlags::RST) != 0
@@ -153,7 +158,7 @@ impl Table {
         self.update(slot, &oriented, arrival, &first, is_challenge, out);
         if self.is_crowded {
             self.is_crowded = false;
-            self.end(slot, EndReason::LackOfResources, moment, out);
+            self.end(slot, EndReason::LackOfResources, *moment, out);
         }
         Some(slot)
     }
@@ -204,18 +209,19 @@ impl Table {
 
     /// What the first fragment of a header's packet said, if it was seen; of a packet in one piece,
     /// what its header says.
-    fn first(&mut self, arrival: &Arrival<'_>) -> Option<First> {
+    #[inline(never)]
+    fn held_first(&mut self, arrival: &Arrival<'_>) -> Option<HeldFirst> {
         let &Arrival { header, moment, place, .. } = arrival;
-        match (header.fragment, header.layer4) {
-            (_, Layer4::Sctp(_)) if self.policy.as_zeek => {
-                Some(First::alone(header, Layer4::Opaque))
-            }
+        match (header.fragment, &header.layer4) {
+            // Zeek knows no ports of SCTP.
+            (_, Layer4::Sctp(_)) if self.policy.as_zeek => None,
             (Some(fragment), _) => self.fragments.first(header, fragment, place, moment.now),
-            (None, layer4) => Some(First::alone(header, layer4)),
+            (None, _) => Some(HeldFirst::alone(header)),
         }
     }
 
-    #[inline]
+    #[expect(clippy::inline_always, reason = "measured: the key stays in registers")]
+    #[inline(always)]
     fn find(&self, hash: u64, oriented: &Oriented) -> Option<u32> {
         if let Some(teid) = oriented.teid {
             return self.find_in_gtp(hash, oriented, teid);
@@ -225,6 +231,7 @@ impl Table {
 
     /// Each direction in GTP-U has a TEID of its own: the first packet the other way tells which two
     /// belong together.
+    #[cold]
     fn find_in_gtp(&self, hash: u64, oriented: &Oriented, teid: u32) -> Option<u32> {
         let suits = |slot: &u32, certain: bool| {
             let entry = self.flows.get(*slot);
@@ -244,7 +251,7 @@ impl Table {
         slot: u32,
         oriented: &Oriented,
         arrival: &Arrival<'_>,
-        first: &First,
+        first: &First<'_>,
         is_challenge: bool,
         out: &mut Output,
     ) {
@@ -287,7 +294,7 @@ impl Table {
         let entry = self.flows.get_mut(slot);
         let class = entry.class(as_zeek);
         if matches!(class, Class::Closed | Class::Reset) && entry.contact == Progress::Followed {
-            self.tell_end(slot, packet.time, moment, out);
+            self.tell_end(slot, packet.time, *moment, out);
         }
         let entry = self.flows.get_mut(slot);
         if class != entry.class || entry.due == NEVER {
@@ -304,7 +311,7 @@ impl Table {
         slot: u32,
         oriented: &Oriented,
         arrival: &Arrival<'_>,
-        first: &First,
+        first: &First<'_>,
         is_challenge: bool,
         out: &mut Output,
     ) {
@@ -358,7 +365,7 @@ impl Table {
             let follows = (outcome, proven) == (Outcome::Success, true)
                 && contact.transport == Transport::TCP
                 && contacts::is_followed_port(contact.port);
-            out.contact(moment, contact);
+            out.contact(*moment, contact);
             if follows {
                 self.follow(slot, moment.now);
             }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Meter, State};
+use super::{FLOW_ACTIVE, Meter, State};
 
 /// All accounts of a run: what a self-report is made of.
 #[derive(Debug, Clone, Default)]
@@ -32,6 +32,8 @@ pub struct Figures {
     pub waiting_events: u64,
     /// Bytes of memory that they take.
     pub waiting_bytes: u64,
+    /// Flows that have not ended.
+    pub flows_open: u64,
 }
 
 // === impl Books ===
@@ -76,6 +78,7 @@ impl Figures {
         self.dropped += balance.dropped_total();
         self.waiting_events += events;
         self.waiting_bytes += bytes;
+        self.flows_open += meter.gauged(FLOW_ACTIVE);
         for (cause, n) in balance.lost {
             *self.lost.entry(cause).or_default() += n;
         }

@@ -42,7 +42,7 @@ pub enum ErrorType {
     OutOfRange,
     /// A frame's link type is not read by `dissect: headers`.
     UnknownLinkType,
-    /// A frame carries several packets, which `dissect: headers` does not take apart.
+    /// A frame aggregates several packets, and none of them can be read by `dissect: headers`.
     SeveralPackets,
     /// More headers precede a frame's IP header than `dissect: headers` reads.
     TooManyHeaders,

@@ -67,7 +67,7 @@ pub enum Reason {
     Encrypted,
     /// Frames of this link type are not read by `dissect: headers`.
     UnknownLinkType,
-    /// A frame carries several packets, which `dissect: headers` does not take apart.
+    /// A frame aggregates several packets, and none of them can be read by `dissect: headers`.
     SeveralPackets,
     /// More link-layer headers precede a frame's IP header than `dissect: headers` reads.
     TooManyHeaders,
@@ -97,9 +97,7 @@ pub enum LossCause {
     DiskBudget,
     /// Packets that dumpcap wrote and no tshark printed.
     Unaccounted,
-    /// Segments that were not read before the end of the run.
-    Shutdown,
-    /// Segments that an earlier run left unread.
+    /// Records and open flows that were in memory when an earlier run was killed, up to so many.
     PreviousRun,
 }
 
@@ -214,7 +212,6 @@ impl Label for LossCause {
             Self::TsharkFailed => "tshark_failed",
             Self::DiskBudget => "disk_budget",
             Self::Unaccounted => "unaccounted",
-            Self::Shutdown => "shutdown",
             Self::PreviousRun => "previous_run",
         }
     }

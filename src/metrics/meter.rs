@@ -14,6 +14,9 @@ use super::{
 };
 use crate::task;
 
+/// Characters of a failure's words that are kept.
+const MAX_ERROR_CHARS: usize = 500;
+
 /// Counts what one component takes in, hands on and doesn't.
 ///
 /// What its [`Balance`] is made of has a method each; all else is counted by metric and label.
@@ -35,6 +38,8 @@ pub struct Meter {
     /// All other counters, by name and label.
     counts: Mutex<Counts>,
     level: Level,
+    last_error: Mutex<Option<String>>,
+    gauged: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 type Counts = BTreeMap<(&'static str, &'static str), Count>;
@@ -71,6 +76,8 @@ impl Meter {
             unmade: AtomicU64::new(0),
             counts: Mutex::default(),
             level: Level::new(&id, kind),
+            last_error: Mutex::default(),
+            gauged: Mutex::default(),
             id,
             kind,
         });
@@ -171,6 +178,9 @@ impl Meter {
 
     /// Sets a gauge.
     pub fn set(&self, gauge: Gauge, value: usize) {
+        let mut gauged = self.gauged.lock().unwrap_or_else(PoisonError::into_inner);
+        gauged.insert(gauge.metric.name, value as u64);
+        drop(gauged);
         let value = u32::try_from(value).unwrap_or(u32::MAX);
         gauge.of(&self.id, self.kind).set(f64::from(value));
     }
@@ -178,6 +188,24 @@ impl Meter {
     /// Adds a length of time to a distribution.
     pub fn observe(&self, histogram: Histogram, seconds: f64) {
         histogram.of(&self.id, self.kind).record(seconds);
+    }
+
+    /// What a gauge was set to; 0 before.
+    pub fn gauged(&self, gauge: Gauge) -> u64 {
+        let gauged = self.gauged.lock().unwrap_or_else(PoisonError::into_inner);
+        gauged.get(gauge.metric.name).copied().unwrap_or(0)
+    }
+
+    /// It failed, or its other end did, in words without secrets: kept until the next one.
+    pub fn failed(&self, error: &str) {
+        let line: String = error.split_whitespace().collect::<Vec<_>>().join(" ");
+        let kept = line.chars().take(MAX_ERROR_CHARS).collect();
+        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
+    }
+
+    /// The last failure.
+    pub fn last_error(&self) -> Option<String> {
+        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What was counted for a metric so far, by label; without labels that were never counted.
@@ -279,6 +307,17 @@ mod tests {
         let _late = meter.holding();
         meter.set_state(State::Ended);
         assert_eq!(meter.state(), State::Ended);
+    }
+
+    #[test]
+    fn the_last_error_is_one_line_of_bounded_length() {
+        let meter = Meter::new("siem", "elasticsearch");
+        assert_eq!(meter.last_error(), None);
+        meter.failed("first");
+        meter.failed("no\n  route\tto host");
+        assert_eq!(meter.last_error().as_deref(), Some("no route to host"));
+        meter.failed(&"ü".repeat(10_000));
+        assert_eq!(meter.last_error().map(|error| error.chars().count()), Some(MAX_ERROR_CHARS));
     }
 
     #[test]

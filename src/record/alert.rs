@@ -150,7 +150,7 @@ impl Alert {
     /// The id: the same whenever `observer` decides the same again.
     pub fn id(&self, observer: &str) -> Id {
         Id::of("alert", observer)
-            .bytes(self.source.to_string().as_bytes())
+            .address(self.source)
             .bytes(self.action.name().as_bytes())
             .time(self.time)
             .number(u64::from(self.ordinal))

@@ -1,6 +1,6 @@
 //! Record ids: the same record read twice has the same id, so a sink can tell a retry from news.
 
-use std::fmt;
+use std::{fmt, io::Write as _, net::IpAddr};
 
 use serde::{Serialize, Serializer};
 
@@ -71,6 +71,18 @@ impl IdBuilder {
         self.add(&(bytes.len() as u64).to_be_bytes());
         self.add(bytes);
         self
+    }
+
+    /// Adds an address, as it is written.
+    #[must_use]
+    pub fn address(self, address: IpAddr) -> Self {
+        let mut text = [0; 64];
+        let mut rest = &mut text[..];
+        // The longest, an IPv4 address within an IPv6 one, takes 45 bytes.
+        let written = write!(rest, "{address}");
+        debug_assert!(written.is_ok());
+        let used = 64 - rest.len();
+        self.bytes(&text[..used])
     }
 
     /// Adds a number.

@@ -13,6 +13,8 @@ pub struct Packet {
     pub epoch: u32,
     /// Number of the frame within the epoch, from 1.
     pub number: u64,
+    /// Which of the frame's packets it is, from 0: IEEE 802.11 aggregates several in one frame.
+    pub part: u16,
     /// Where the frame was seen.
     pub origin: ObservationPoint,
     /// Length of the frame on the wire, in bytes.
@@ -185,11 +187,12 @@ const PRESENT: u16 = 0x8000;
 impl Packet {
     /// The id: the same whenever `observer` reads the same frame of the same epoch again.
     pub fn id(&self, observer: &str) -> Id {
-        Id::of("packet", observer)
+        let id = Id::of("packet", observer)
             .number(u64::from(self.epoch))
             .number(self.number)
-            .time(self.time)
-            .finish()
+            .time(self.time);
+        // The first one's id is that of a frame with one packet.
+        if self.part == 0 { id.finish() } else { id.number(self.part.into()).finish() }
     }
 
     /// Length of the outermost IP packet, in bytes; where offloading left none, that of the frame without

@@ -25,7 +25,11 @@ struct Blackhole {
 
 impl ConfigureSink for Config {
     fn build(&self, options: &Options, context: &Context) -> Result<Component, Error> {
-        let encoder = Encoder::new(&options.encoding, self.schema(), Origin::of(context));
+        let encoder = Encoder::new(
+            &options.encoding,
+            self.schema(),
+            Origin::of(context).adding(&options.add),
+        );
         let sink = Blackhole { encoder };
         driver::component(sink, self.requests(), options, context)
     }

@@ -47,6 +47,10 @@ struct Console {
 // === impl Config ===
 
 impl ConfigureSink for Config {
+    fn outline(&self) -> Option<String> {
+        Some("to stdout".to_owned())
+    }
+
     /// Small and soon: somebody may be looking on. A request that failed half-way is continued, which
     /// only works if no other comes between.
     fn requests(&self) -> Requests {
@@ -72,7 +76,11 @@ impl ConfigureSink for Config {
                 .because(error)
                 .hint("don't close it, redirect it to /dev/null")
         })?;
-        let encoder = Encoder::new(&options.encoding, self.schema(), Origin::of(context));
+        let encoder = Encoder::new(
+            &options.encoding,
+            self.schema(),
+            Origin::of(context).adding(&options.add),
+        );
         let sink = Console::new(encoder, File::from(output));
         driver::component(sink, self.requests(), options, context)
     }

@@ -10,7 +10,10 @@ mod refusals;
 mod request;
 mod tries;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -106,6 +109,8 @@ pub fn component<S: Sink>(
         waits,
         refused: LogLimit::series(),
         halved: LogLimit::series(),
+        gives_up: context.gives_up,
+        delivered: AtomicU64::new(0),
     };
     let driver = Driver {
         delivery: Arc::new(delivery),

@@ -290,6 +290,10 @@ fn unfit(key: &str, name: &str, also: &str) -> Option<Problem> {
 }
 
 impl ConfigureSink for Config {
+    fn outline(&self) -> Option<String> {
+        Some(format!("to {}", self.endpoints.join(", ")))
+    }
+
     /// 5 MB before compression: the least of what Elastic advises, for each request in flight takes
     /// memory.
     fn requests(&self) -> Requests {
@@ -343,7 +347,7 @@ impl ConfigureSink for Config {
             installed: OnceCell::new(),
             actions: Actions::new(
                 self,
-                self.encoder(options, Origin::of(context)),
+                self.encoder(options, Origin::of(context).adding(&options.add)),
                 &context.observer,
             ),
             own_ids: self.id == IdMode::Record,
@@ -391,11 +395,12 @@ impl Elasticsearch {
         last
     }
 
-    /// Under our own ids a repeat is met as a duplicate, and counted then: nothing is unclear.
+    /// Under our own ids a repeat is met as a duplicate, and counted then.
     fn unanswered(&self, node: &str, error: &SendError) -> SendError {
         let reason = format!("{node}: {error}");
         match error {
-            SendError::Unclear { .. } if !self.own_ids => SendError::Unclear { reason },
+            SendError::Unclear { .. } => SendError::Unclear { may_double: !self.own_ids, reason },
+            SendError::Astray { .. } => SendError::Astray { reason },
             _ => SendError::Retry { after: None, reason },
         }
     }

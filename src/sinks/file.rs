@@ -126,6 +126,10 @@ impl Default for Config {
 }
 
 impl ConfigureSink for Config {
+    fn outline(&self) -> Option<String> {
+        Some(format!("to {}", self.path))
+    }
+
     fn requests(&self) -> Requests {
         Requests { in_order: true, ..Requests::default() }
     }
@@ -192,7 +196,11 @@ impl Config {
             closed: Vec::new(),
         };
         Ok(FileSink {
-            encoder: Encoder::new(&options.encoding, self.schema(), Origin::of(context)),
+            encoder: Encoder::new(
+                &options.encoding,
+                self.schema(),
+                Origin::of(context).adding(&options.add),
+            ),
             template,
             writer: Arc::new(Mutex::new(writer)),
         })

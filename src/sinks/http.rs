@@ -5,6 +5,7 @@ mod exposure;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod gzip;
+mod lifetime;
 mod redaction;
 mod retry_after;
 mod tls;
@@ -15,16 +16,17 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use reqwest::{
     Method, StatusCode, Url,
     header::{
-        ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue,
-        LOCATION, RETRY_AFTER,
+        ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, HeaderMap, HeaderName,
+        HeaderValue, LOCATION, RETRY_AFTER,
     },
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
+use tokio::time::Instant;
 
 pub(super) use self::exposure::warn_of_risks;
 pub use self::tls::TlsConfig;
-use self::{gzip::gzip, redaction::Redaction};
+use self::{gzip::gzip, lifetime::Lifetime, redaction::Redaction};
 use super::{Host, options::Options, secret::Secret};
 use crate::{
     codec::Codec,
@@ -87,7 +89,11 @@ pub(super) struct Client {
     compression: BodyCompression,
     timeout: Duration,
     redaction: Redaction,
+    lifetime: Lifetime,
 }
+
+/// What the HTTP client says where a name has no address.
+const UNKNOWN_NAME: &str = "dns error";
 
 /// A server's answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,9 +110,15 @@ pub(super) enum Failure {
     /// Nothing was sent.
     #[error("{0}")]
     NotSent(String),
+    /// Nothing was sent, nor will be as long as name and certificate of the server are what they are.
+    #[error("{0}")]
+    Astray(String),
     /// Whether the request was taken is not known.
     #[error("{0}")]
     NoAnswer(String),
+    /// The same, after all the time there is for an answer.
+    #[error("{0}")]
+    TimedOut(String),
     /// The answer was cut off.
     #[error("HTTP {}: the answer is longer than {limit} bytes", status.as_u16())]
     TooLong {
@@ -218,6 +230,7 @@ impl Client {
             compression: connection.compression,
             timeout: connection.timeout,
             redaction: Redaction::new(secrets),
+            lifetime: Lifetime::new(Instant::now()),
         })
     }
 
@@ -259,9 +272,13 @@ impl Client {
         }
         // What an answer says is read as it comes: a gateway must not compress it.
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        if self.lifetime.ends(Instant::now()) {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         let request = self.http.request(method, url).headers(headers).body(body);
         let failed = |error| self.failure(error);
         let mut response = request.send().await.map_err(failed)?;
+        self.lifetime.answered(response.status());
         if let Some(target) = redirection(&response) {
             let body = format!("it leads to {target}: name that address").into_bytes();
             return Ok(Answer { status: response.status(), after: None, body });
@@ -294,10 +311,12 @@ impl Client {
         match (connect, timeout) {
             (true, _) => {
                 let advice = tls::advice(&causes).map(|advice| format!(": {advice}"));
-                Failure::NotSent(format!("can't connect: {causes}{}", advice.unwrap_or_default()))
+                let is_astray = advice.is_some() || causes.contains(UNKNOWN_NAME);
+                let reason = format!("can't connect: {causes}{}", advice.unwrap_or_default());
+                if is_astray { Failure::Astray(reason) } else { Failure::NotSent(reason) }
             }
             (false, true) => {
-                Failure::NoAnswer(format!("no whole answer within {} s", self.timeout.as_secs()))
+                Failure::TimedOut(format!("no whole answer within {} s", self.timeout.as_secs()))
             }
             (false, false) => Failure::NoAnswer(causes),
         }
@@ -325,7 +344,10 @@ impl From<Failure> for SendError {
         let reason = failure.to_string();
         match failure {
             Failure::NotSent(_) => Self::Retry { after: None, reason },
-            Failure::NoAnswer(_) | Failure::TooLong { .. } => Self::Unclear { reason },
+            Failure::Astray(_) => Self::Astray { reason },
+            Failure::NoAnswer(_) | Failure::TimedOut(_) | Failure::TooLong { .. } => {
+                Self::Unclear { may_double: true, reason }
+            }
         }
     }
 }

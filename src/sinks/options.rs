@@ -11,6 +11,8 @@ use crate::{
         Claim, Problem,
         edge::{Bounds, WhenFull},
     },
+    field::check_added,
+    record::Added,
 };
 
 /// The keys that every sink has beside its own.
@@ -25,6 +27,8 @@ pub struct Options {
     pub buffer: BufferConfig,
     /// How requests are sent and tried again.
     pub request: RequestConfig,
+    /// Labels and tags that this sink's records have, beside those of the top level.
+    pub add: Added,
     /// Where records go that the destination will never take (default: nowhere; they are counted as
     /// dropped and logged).
     pub dead_letter: Option<DeadLetterConfig>,
@@ -136,6 +140,8 @@ impl Options {
     pub fn check(&self, schema: Schema) -> Vec<Problem> {
         let RequestConfig { retry_initial_secs, retry_max_secs, .. } = self.request;
         let mut problems = self.encoding.check(schema);
+        let schemas = [self.encoding.schema.unwrap_or(schema)];
+        problems.extend(check_added(&self.add, &schemas));
         if retry_max_secs < retry_initial_secs {
             let message =
                 format!("{retry_max_secs} is less than retry_initial_secs, {retry_initial_secs}");

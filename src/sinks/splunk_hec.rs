@@ -195,6 +195,10 @@ impl Acknowledgements {
 }
 
 impl ConfigureSink for Config {
+    fn outline(&self) -> Option<String> {
+        Some(format!("to {}", self.endpoint))
+    }
+
     /// What collectors took at most in their first releases (`max_content_length`), and little enough
     /// for indexers to acknowledge soon.
     fn requests(&self) -> Requests {
@@ -240,7 +244,11 @@ impl ConfigureSink for Config {
         let connection = self.connection(Duration::from_secs(options.request.timeout_secs));
         http::warn_of_risks(&connection, std::slice::from_ref(&endpoint));
         let client = Arc::new(Client::new(&connection)?);
-        let encoder = Encoder::new(&options.encoding, self.schema(), Origin::of(context));
+        let encoder = Encoder::new(
+            &options.encoding,
+            self.schema(),
+            Origin::of(context).adding(&options.add),
+        );
         let sink = SplunkHec {
             event: http::below(&endpoint, "services/collector/event"),
             envelopes: Envelopes::new(self, encoder, &context.observer),
@@ -388,11 +396,11 @@ impl Sink for SplunkHec {
                 Ok(self.taken_before(taken, items.len(), &ItemEnd::Retry(reason())))
             }
             Meaning::Later { .. } | Meaning::Unclear => {
-                Err(SendError::Unclear { reason: reason() })
+                Err(SendError::Unclear { may_double: true, reason: reason() })
             }
             Meaning::Foreign => {
                 self.foreign.fetch_add(1, Relaxed);
-                Err(SendError::Unclear { reason: reason() })
+                Err(SendError::Unclear { may_double: true, reason: reason() })
             }
         }
     }

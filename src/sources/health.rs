@@ -246,10 +246,10 @@ mod tests {
         tokio::time::sleep(Duration::from_secs(10)).await;
         bench.stop.cancel();
         tokio::time::sleep(Duration::from_secs(1)).await;
-        bench.wire.count(CAPTURE_LOST, LossCause::Shutdown, 9);
+        bench.wire.count(CAPTURE_LOST, LossCause::TsharkFailed, 9);
         bench.wire.set_state(State::Ended);
         let last = bench.next().await.unwrap();
-        assert_eq!(&*last.lost, &[("shutdown", 9)]);
+        assert_eq!(&*last.lost, &[("tshark_failed", 9)]);
         assert!((11_000_000_000..11_500_000_000).contains(&last.interval_nanos), "{last:?}");
         assert!(bench.next().await.is_none());
         bench.running.await.unwrap().unwrap();

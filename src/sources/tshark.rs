@@ -1,13 +1,14 @@
-//! Packets from an interface or from capture files: as lines of `tshark -T ek`, the TShark sidecar, or of
-//! files as the frames themselves.
+//! Packets from an interface or from capture files: as lines of `tshark -T ek`, the TShark sidecar, or as
+//! the frames themselves.
 //!
-//! dumpcap captures and tshark dissects, as children without privileges; we start them, read their
+//! dumpcap captures and tshark dissects, or we do up to the ports; they are children without privileges: we start them, read their
 //! lines, put these in order and account for what is missing. tshark costs some 70 µs a packet and
 //! we about 0.2, so the way to more packets is more tsharks ([`Config::workers`]).
 //!
 //! * [`replay`] (`mode: file`): files are cut into chunks, the chunks read. With `dissect: headers` no
 //!   tshark runs: we read the files.
-//! * [`live`] (`segments`, `pipe`): dumpcap is kept running, what it closed or hands over is read.
+//! * [`live`] (`segments`, `pipe`): dumpcap is kept running, what it closed or hands over is read; with
+//!   `dissect: headers` by us.
 //!
 //! In both a worker ([`process`]) is one tshark, a [`reading`] one capture with its retries, and
 //! [`order`] hands the lines on.
@@ -28,7 +29,7 @@ use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    live::{pipe, segments},
+    live::{frames::direct, pipe, segments},
     process::{
         arguments,
         programs::{self, Programs},
@@ -69,14 +70,14 @@ pub struct Config {
     /// Whether to see packets that are not for this machine; off by default, on for a mirror port.
     pub promiscuous: bool,
     /// How many tsharks work at once, 1 by default, 64 at most. Each takes a core, some 200 MB, and
-    /// up to 32 MiB of ours for lines that wait for their turn; `pipe` always has one. With `dissect:
+    /// up to 32 MiB of ours for lines that wait for their turn; `pipe` always has one tshark. With `dissect:
     /// headers`, how many batches of frames `extract` decodes at once.
     #[schemars(range(min = 1, max = 64))]
     pub workers: u16,
     /// How deep packets are looked into: `application` (the default) has tshark name the application
-    /// protocol; `headers` stops at the ports, runs no tshark and takes some forty times less CPU, for
-    /// files so far. `transport` is tshark stopping at the ports; for files it means `headers`, unless
-    /// `fields` asks for more. For whoever wants flows and not the names of applications.
+    /// protocol; `headers` stops at the ports, runs no tshark and takes some forty times less CPU.
+    /// `transport` means `headers`, unless `fields` asks for more: then tshark stops at the ports. For
+    /// whoever wants flows and not the names of applications.
     pub dissect: Dissect,
     /// Whether checksums are verified; off by default, as a capture on the sending machine has
     /// wrong ones before the card fills them in.
@@ -114,7 +115,7 @@ pub enum Mode {
 pub enum Dissect {
     /// Up to the ports, by ourselves.
     Headers,
-    /// Up to the ports, by tshark.
+    /// The same, but by tshark where `fields` asks for what only tshark knows.
     Transport,
     /// All of it, by tshark, so that the application protocol is known.
     #[default]
@@ -158,6 +159,7 @@ pub struct Restart {
 #[derive(Debug)]
 struct FrameReader {
     config: Config,
+    context: Context,
 }
 
 /// The source that has tshark read.
@@ -186,9 +188,7 @@ impl Config {
     fn reads_frames(&self) -> bool {
         match self.dissect {
             Dissect::Headers => true,
-            Dissect::Transport => {
-                self.mode == Mode::File && self.fields.iter().all(|field| is_of_headers(field))
-            }
+            Dissect::Transport => self.fields.iter().all(|field| is_of_headers(field)),
             Dissect::Application => false,
         }
     }
@@ -249,8 +249,26 @@ impl Configure for Config {
         check::environment(self)
     }
 
+    fn unchecked(&self) -> Vec<String> {
+        check::unchecked(self)
+    }
+
     fn interface(&self) -> Option<&str> {
         self.interface.as_deref().filter(|_| self.mode != Mode::File)
+    }
+
+    fn outline(&self) -> Option<String> {
+        let Some(interface) = self.interface() else {
+            return Some(format!("reads {} files", self.files.len()));
+        };
+        let how = match self.mode {
+            Mode::Pipe => "as they come".to_owned(),
+            _ => format!("in segments of {} s", self.segment.max_secs),
+        };
+        let by = if self.reads_frames() { "up to the ports, without tshark" } else { "by tshark" };
+        let filter = self.capture_filter.as_deref();
+        let filter = filter.map(|filter| format!(", {filter:?}")).unwrap_or_default();
+        Some(format!("captures on {interface} {how}, {by}{filter}"))
     }
 
     fn claims(&self) -> Vec<Claim> {
@@ -279,7 +297,10 @@ impl Configure for Config {
             return Err(Error::configuration(problem.message));
         }
         if self.reads_frames() {
-            return Ok(Component::source(FrameReader { config: self.clone() }));
+            return Ok(Component::source(FrameReader {
+                config: self.clone(),
+                context: context.clone(),
+            }));
         }
         let reader = Tshark {
             program: programs::find(&self.programs.tshark)?,
@@ -296,7 +317,12 @@ impl Configure for Config {
 
 impl Source for FrameReader {
     async fn run(self, out: Outputs, stop: CancellationToken) -> Result<(), Error> {
-        frames::run(&self.config, &out, stop).await
+        let Self { config, context } = self;
+        match config.mode {
+            Mode::File => frames::run(&config, &out, stop).await,
+            Mode::Segments => segments::run(&config, &context, None, &out, stop).await,
+            Mode::Pipe => direct::run(&config, &out, stop).await,
+        }
     }
 }
 
@@ -308,7 +334,7 @@ impl Source for Sidecar {
         let version = version::warn_unless_tested(&reader.program);
         let ran = match config.mode {
             Mode::File => file::run(&config, reader, &out, stop).await,
-            Mode::Segments => segments::run(&config, &context, reader, &out, stop).await,
+            Mode::Segments => segments::run(&config, &context, Some(reader), &out, stop).await,
             Mode::Pipe => pipe::run(&config, reader, &out, stop).await,
         };
         version.end().await;

@@ -152,6 +152,11 @@ pub fn unwritable(path: &Path) -> Option<String> {
     Some(format!("{} can't be written: {}", existing.display(), io::Error::from(refused)))
 }
 
+/// What keeps files from being made in `folder` by this process, which makes it if it is not there.
+pub fn unmakable(folder: &Path) -> Option<String> {
+    unwritable(&folder.join("file"))
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;

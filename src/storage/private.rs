@@ -22,8 +22,8 @@ pub struct PrivateFolder {
     _lock: File,
 }
 
-/// Removes the folders in `base` of runs that have died; `each` sees them before.
-pub fn sweep(base: &Path, mut each: impl FnMut(&Path)) {
+/// Removes the folders in `base` of runs that have died; `each` sees them before, and says whether they go.
+pub fn sweep(base: &Path, mut each: impl FnMut(&Path) -> bool) {
     let ours = rustix::process::geteuid().as_raw();
     for entry in fs::read_dir(base).into_iter().flatten().flatten() {
         let path = entry.path();
@@ -38,8 +38,7 @@ pub fn sweep(base: &Path, mut each: impl FnMut(&Path)) {
             continue;
         };
         // Where there are no locks, the living can't be told from the dead.
-        if lock(&folder).is_ok() {
-            each(&path);
+        if lock(&folder).is_ok() && each(&path) {
             if let Err(error) = fs::remove_dir_all(&path) {
                 tracing::warn!(folder = %path.display(), %error, "a dead run's folder stays");
             }
@@ -123,7 +122,10 @@ mod tests {
         let other = base.path().join("somebody-else");
         fs::create_dir(&other).unwrap();
         let mut seen = Vec::new();
-        sweep(base.path(), |path| seen.push(path.to_owned()));
+        sweep(base.path(), |path| {
+            seen.push(path.to_owned());
+            true
+        });
         assert_eq!(seen, [dead.as_path()]);
         assert!(living.path().exists() && other.exists() && !dead.exists());
     }

@@ -45,6 +45,7 @@ pub struct Unbuilt {
 struct Builder<'a> {
     config: &'a Config<Components>,
     clock: Clock,
+    gives_up: bool,
     receipts: Receipts,
     reload: watch::Receiver<u64>,
     observer: Arc<str>,
@@ -64,7 +65,8 @@ struct Intake {
     when_full: WhenFull,
 }
 
-/// Builds every component of `config`. `reload` changes on SIGHUP.
+/// Builds every component of `config`, for a run that waits until destinations take what they refuse.
+/// `reload` changes on SIGHUP.
 ///
 /// # Errors
 /// The first component that lacks something it needs to begin.
@@ -73,7 +75,28 @@ pub async fn build(
     clock: Clock,
     reload: watch::Receiver<u64>,
 ) -> Result<Plan, Unbuilt> {
-    let mut builder = Builder::new(config, clock, reload).await?;
+    build_all(config, Builder::new(config, clock, reload).await?)
+}
+
+/// Builds a replay of `config`, by event time. It ends where a destination refuses us before it took
+/// anything, unless it `waits`. `reload` changes on SIGHUP.
+///
+/// # Errors
+/// The first component that lacks something it needs to begin.
+pub async fn build_replay(
+    config: &Config<Components>,
+    waits: bool,
+    reload: watch::Receiver<u64>,
+) -> Result<Plan, Unbuilt> {
+    let mut builder = Builder::new(config, Clock::Event, reload).await?;
+    builder.gives_up = !waits;
+    build_all(config, builder)
+}
+
+fn build_all<'a>(
+    config: &'a Config<Components>,
+    mut builder: Builder<'a>,
+) -> Result<Plan, Unbuilt> {
     builder.data_dir = data_dir(config)?;
     let share = share(config)?;
     let edge = Intake { bounds: with_bytes(Bounds::default(), share), when_full: WhenFull::Block };
@@ -94,7 +117,8 @@ pub async fn build(
 }
 
 /// Builds a run that sends what stands in dead-letter files to the sinks of `config`, each record to
-/// the one that its line names. `reload` changes on SIGHUP.
+/// the one that its line names. It ends where one refuses us before it took anything, unless it `waits`.
+/// `reload` changes on SIGHUP.
 ///
 /// # Errors
 /// When a file can't be read, or is one that a sink may write to meanwhile; the first sink that lacks
@@ -102,6 +126,7 @@ pub async fn build(
 pub async fn build_dead_letters(
     config: &Config<Components>,
     files: &[PathBuf],
+    waits: bool,
     reload: watch::Receiver<u64>,
 ) -> Result<Plan, Unbuilt> {
     for path in files {
@@ -110,6 +135,7 @@ pub async fn build_dead_letters(
     let sinks = config.sinks.iter().map(|sink| sink.id.clone()).collect();
     let letters = DeadLetters::open(files, sinks).await?;
     let mut builder = Builder::new(config, Clock::Wall, reload).await?;
+    builder.gives_up = !waits;
     builder.parts.push(Part {
         meter: Meter::new(dead_letters::KIND, dead_letters::KIND),
         signature: letters.signature(),
@@ -216,6 +242,7 @@ impl<'a> Builder<'a> {
             meters: sources.into_iter().chain(others).collect(),
             config,
             clock,
+            gives_up: false,
             receipts: Receipts::default(),
             keeper: Keeper::start(config.networks.clone(), hosts, clock, reload.clone()).await,
             stores: Stores::default(),
@@ -256,9 +283,11 @@ impl<'a> Builder<'a> {
             meter: meter.unwrap_or_else(|| Meter::new(&declared.id, declared.kind)),
             receipts: self.receipts.clone(),
             clock: self.clock,
+            gives_up: self.gives_up,
             data_dir: self.config.globals.data_dir.clone(),
             observer: Arc::clone(&self.observer),
             interface: self.config.interface_above(&declared.inputs).map(Arc::from),
+            added: Arc::new(self.config.globals.add.clone()),
             decoding: self.config.decoding(&declared.id, &declared.inputs),
             config_hash: Arc::clone(&self.config.hash),
             networks,

@@ -7,13 +7,14 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::{Instrument, Span, error, info, warn};
 
 use super::{
+    journal::Journal,
     plan::{Part, Plan},
     summary::{Observed, Summary},
     wire::wire,
 };
 use crate::{
     ack::Receipts,
-    component::Error,
+    component::{Clock, Error, with_causes},
     metrics::{Meter, State},
     storage::directory::OwnDirectory,
     task,
@@ -28,6 +29,7 @@ pub struct Running {
     receipts: Receipts,
     stop: CancellationToken,
     abort: CancellationToken,
+    journal: Option<Journal>,
     _data_dir: Option<OwnDirectory>,
     /// At work for as long as the run.
     _networks: Option<AbortOnDropHandle<()>>,
@@ -64,7 +66,9 @@ impl Running {
         let keeper = plan.networks.take();
         let keeper = keeper.map(|keeper| AbortOnDropHandle::new(task::spawn(keeper.follow())));
         let observe = |part: &Part| Observed { meter: Arc::clone(&part.meter), role: part.role() };
-        let components = plan.parts.iter().map(observe).collect();
+        let components: Vec<_> = plan.parts.iter().map(observe).collect();
+        let own = data_dir.as_ref().filter(|_| plan.clock == Clock::Wall);
+        let journal = own.map(|own| Journal::start(own.path(), &components));
         let (mut tasks, mut members) = (JoinSet::new(), HashMap::new());
         for task in wire(plan, &stop) {
             for meter in &task.members {
@@ -81,6 +85,7 @@ impl Running {
             receipts,
             stop,
             abort,
+            journal,
             _data_dir: data_dir,
             _networks: keeper,
         }
@@ -132,6 +137,9 @@ impl Running {
             }
         }
         let unfinished = self.cut_off().await;
+        if let Some(journal) = self.journal.take() {
+            journal.end().await;
+        }
         // A task that only stopped because its reader had gone is not the cause.
         failures.sort_by_key(|failure| failure.error.is_downstream());
         Ended { failures, unfinished, summary: Summary::of(&self.components, &self.receipts) }
@@ -153,6 +161,11 @@ impl Running {
             meter.set_state(state);
         }
         let error = result.err()?;
+        if !error.is_downstream() {
+            for meter in &members {
+                meter.failed(&with_causes(&error));
+            }
+        }
         speaker(&members).in_scope(|| {
             if error.is_downstream() {
                 info!("stopped: {error}");

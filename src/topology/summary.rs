@@ -38,6 +38,8 @@ pub struct Account {
     pub role: Role,
     /// What it counted.
     pub balance: Balance,
+    /// The last thing that went wrong, if anything did.
+    pub last_error: Option<String>,
 }
 
 /// The totals as `--summary` writes them.
@@ -86,6 +88,7 @@ impl Summary {
             kind: meter.kind(),
             role: *role,
             balance: meter.balance(),
+            last_error: meter.last_error(),
         };
         Self {
             accounts: components.iter().map(account).collect(),
@@ -156,7 +159,7 @@ impl Summary {
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let width = self.accounts.iter().map(|account| account.id.len()).max().unwrap_or(0);
-        for Account { id, kind, role, balance } in &self.accounts {
+        for Account { id, kind, role, balance, last_error } in &self.accounts {
             write!(
                 f,
                 "{id:width$}  {kind}: in {} = out {} + absorbed {} + filtered {} + dropped {} + held {}",
@@ -194,6 +197,9 @@ impl fmt::Display for Summary {
             }
             for (error, n) in &balance.errors {
                 write!(f, "; {n} errors ({error})")?;
+            }
+            if let Some(error) = last_error {
+                write!(f, "; last error: {error}")?;
             }
             f.write_str(if balance.holds() { "\n" } else { "; DOES NOT BALANCE\n" })?;
         }

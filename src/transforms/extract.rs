@@ -79,6 +79,15 @@ struct Extract {
     logged: BTreeMap<&'static str, LogLimit>,
 }
 
+/// What goes on through one port.
+#[derive(Debug)]
+struct Part {
+    port: Port,
+    batch: Batch,
+    /// How many of its records are further packets of a frame that gave one already.
+    further: u64,
+}
+
 /// What of a batch should be packets and is none.
 #[derive(Debug)]
 struct Bad {
@@ -211,8 +220,8 @@ impl Extract {
         decoded: Option<Decoded>,
         now: Timestamp,
         connected: &[bool],
-    ) -> Vec<(Port, Batch)> {
-        let (packets, bad) = match (&batch.records, decoded) {
+    ) -> Vec<Part> {
+        let (packets, further, bad) = match (&batch.records, decoded) {
             (Records::Raw(lines), _) => self.lines(lines, now),
             (Records::Frames(frames), Some(decoded)) => self.frames(frames, decoded, now),
             (records, _) => {
@@ -221,31 +230,42 @@ impl Extract {
                 return Vec::new();
             }
         };
-        let batch = Batch { watermark: self.watermark.max(batch.watermark), ..batch };
+        // Where no packets come, the source says how far time has come.
+        self.watermark = self.watermark.max(batch.watermark);
+        let batch = Batch { watermark: self.watermark, ..batch };
         let mut parts = Vec::with_capacity(2);
         let wanted = connected.get(DROPPED.0).copied().unwrap_or(false);
         if self.on_error == OnError::DeadLetter && wanted {
-            parts.push((DROPPED, batch.share().with(bad.records)));
+            let batch = batch.share().with(bad.records);
+            parts.push(Part { port: DROPPED, batch, further: 0 });
         } else if !bad.reasons.is_empty() {
             for reason in bad.reasons {
                 self.meter.count(DISCARDED, reason, 1);
             }
             batch.ack.share().settle(End::Dropped);
         }
-        parts.push((Port::MAIN, batch.with(packets)));
+        parts.push(Part { port: Port::MAIN, batch: batch.with(packets), further });
         parts
     }
 
-    /// The packets of a batch of lines, and the lines that are none.
-    fn lines(&mut self, lines: &[Raw], now: Timestamp) -> (Records, Bad) {
+    /// The packets of a batch of lines, how many more they are than their lines, and the lines that are
+    /// none.
+    fn lines(&mut self, lines: &[Raw], now: Timestamp) -> (Records, u64, Bad) {
         let mut packets = Vec::with_capacity(lines.len());
         let (mut bad, mut reasons) = (Vec::new(), Vec::new());
-        let mut filtered = 0;
+        let (mut filtered, mut further) = (0, 0);
         for raw in lines {
             match self.parser.parse(raw) {
                 Ok(Line::Packet(packet)) => {
                     self.advance(raw.epoch, packet.origin, packet.time);
                     packets.push(packet);
+                }
+                Ok(Line::Packets(several)) => {
+                    if let Some(first) = several.first() {
+                        self.advance(raw.epoch, first.origin, first.time);
+                    }
+                    further += (several.len() as u64).saturating_sub(1);
+                    packets.extend(several);
                 }
                 Ok(Line::NotIp(time, origin)) => {
                     self.advance(raw.epoch, origin, time);
@@ -271,14 +291,15 @@ impl Extract {
         }
         self.meter.count(DISCARDED, Reason::Filtered, filtered);
         self.report_mended(now);
-        (Records::Packets(Arc::new(packets)), Bad { reasons, records: Records::Raw(Arc::new(bad)) })
+        let bad = Bad { reasons, records: Records::Raw(Arc::new(bad)) };
+        (Records::Packets(Arc::new(packets)), further, bad)
     }
 
-    /// The packets of a batch of frames, and the frames that should be some.
-    fn frames(&mut self, frames: &Frames, decoded: Decoded, now: Timestamp) -> (Records, Bad) {
-        let points = frames.points();
+    /// The packets of a batch of frames, how many more they are than their frames, and the frames that
+    /// should be some.
+    fn frames(&mut self, frames: &Frames, decoded: Decoded, now: Timestamp) -> (Records, u64, Bad) {
         for place in frames.places.iter() {
-            let point = points.get(usize::from(place.interface)).copied();
+            let point = decoded.points.get(usize::from(place.interface)).copied();
             self.advance(frames.epoch, point.unwrap_or(frames.source), place.time);
         }
         let (mut places, mut reasons) = (Vec::new(), Vec::new());
@@ -294,7 +315,7 @@ impl Extract {
         }
         let bad = Frames { places: Arc::new(places), ..frames.clone() };
         let packets = Records::Packets(Arc::new(decoded.packets));
-        (packets, Bad { reasons, records: Records::Frames(Arc::new(bad)) })
+        (packets, decoded.further, Bad { reasons, records: Records::Frames(Arc::new(bad)) })
     }
 
     fn report_skipped(
@@ -323,8 +344,8 @@ impl Transform for Extract {
             Records::Frames(frames) => Some(self.decoder.decode(frames)),
             _ => None,
         };
-        for (port, batch) in self.take(batch, decoded, now, out.connected()) {
-            out.push(port, batch);
+        for Part { port, batch, further } in self.take(batch, decoded, now, out.connected()) {
+            out.push_copies(port, batch, further);
         }
     }
 }

@@ -27,8 +27,9 @@ const CONTACTS: Port = Port(1);
 const MAX_BATCH: usize = 1024;
 /// Flows ended at once when the input has ended: what is made waits in memory until it is taken.
 const MAX_DRAINED: usize = 8 * MAX_BATCH;
-/// With live input, how long nothing has to come before the wall clock ends flows: longer than a
-/// segment waits for its end, so that packets still on their way find theirs.
+/// With live input whose source says nothing of time either (its capturer is down, or its clock was set
+/// back), how long that has to last before the wall clock ends flows: longer than a segment waits for its
+/// end, so that packets still on their way find theirs.
 const QUIET_NANOS: u64 = 30_000_000_000;
 /// Seconds that a time-out may last, about 136 years.
 const MAX_SECS: u64 = u32::MAX as u64;
@@ -111,7 +112,8 @@ pub struct TimeoutSecs {
     /// A TCP attempt without an answer ends, counted from its SYN (60; 5 in the profile `zeek`).
     #[schemars(range(min = 1, max = MAX_SECS))]
     pub tcp_attempt_secs: Option<u64>,
-    /// A TCP connection that is over is reported: so long its stragglers are waited for (5).
+    /// A TCP connection that is over is reported: so long its stragglers are waited for (5). Live, the record
+    /// comes at most a second after that, with `mode: segments` a segment's length and a second.
     #[schemars(range(min = 1, max = MAX_SECS))]
     pub tcp_closed_secs: Option<u64>,
     /// A UDP flow without packets ends (60).
@@ -133,7 +135,8 @@ struct FlowTransform {
     table: Shards,
     clock: Clock,
     meter: Arc<Meter>,
-    /// How far the input has come, and the wall-clock time of its last batch.
+    /// How far the input has come, and the wall-clock time of the last batch that had packets
+    /// or moved it.
     watermark: Option<Watermark>,
     heard: Timestamp,
 }
@@ -301,6 +304,10 @@ impl Transform for FlowTransform {
             return;
         };
         let in_order = self.table.absorb(packets, &mut output);
+        // While times are doubted only packets can tell.
+        if !packets.is_empty() || (batch.watermark > self.watermark && !self.table.is_holding()) {
+            self.heard = now;
+        }
         // Where a clock was set back, the epoch's latest time says nothing of the present.
         if in_order
             && batch.watermark > self.watermark
@@ -309,7 +316,6 @@ impl Transform for FlowTransform {
             self.table.reach(mark.time, &mut output);
         }
         self.watermark = self.watermark.max(batch.watermark);
-        self.heard = now;
         let discarded = output.discarded.min(packets.len() as u64);
         out.absorbed(packets.len() as u64 - discarded);
         if discarded > 0 {
@@ -339,6 +345,9 @@ impl Transform for FlowTransform {
         }
         let quiet = now.since(self.heard).saturating_sub(QUIET_NANOS);
         let Some(time) = self.table.now().filter(|_| quiet > 0) else { return };
+        tracing::debug!(
+            "neither packets nor their source tell the time: the wall clock ends flows"
+        );
         let mut output = Self::output(out);
         self.table.advance(time.saturating_add(quiet), &mut output);
         // From here on the quiet is counted anew.

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::harness::{Case, Outcome, Scene, config, tidegate::Tidegate};
+use crate::harness::{Case, Outcome, Scene, config, netns::INTERFACE, tidegate::Tidegate};
 
 /// Eight mistakes, two of them in `wire`; each with what its message must hold.
 const EIGHT_MISTAKES: &str = "\
@@ -46,6 +46,8 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new(the_schema_is_json_and_knows_every_component),
         Case::new(the_graph_is_mermaid),
         Case::new(a_config_is_named_with_and_without_its_flag),
+        Case::new(validate_finds_in_one_go_what_a_run_would_stop_at),
+        Case::new(what_validate_can_not_check_it_names).needs_root(),
     ]
 }
 
@@ -133,4 +135,43 @@ fn a_config_is_named_with_and_without_its_flag(scene: &Scene) -> Outcome {
         Tidegate::new(scene, arguments).run()?.expect(2)?;
     }
     Ok(())
+}
+
+fn validate_finds_in_one_go_what_a_run_would_stop_at(scene: &Scene) -> Outcome {
+    let text = "
+data_dir: /proc/version/state
+api: { address: '192.0.2.1:9598' }
+sources:
+  wire: { type: tshark, interface: lo, dissect: headers, segment: { dir: /proc/version/segments } }
+transforms:
+  packets: { type: extract, inputs: [wire] }
+sinks:
+  out: { type: file, inputs: [packets], path: /proc/version/out }
+";
+    let path = scene.write("lacking.yaml", text);
+    let ended = Tidegate::new(scene, ["validate"]).arg(&path).run()?.expect(78)?;
+    ended.says(&["data_dir", "api.address", "192.0.2.1", "wire.segment.dir", "sinks.out.path"])
+}
+
+fn what_validate_can_not_check_it_names(scene: &Scene) -> Outcome {
+    let of = |interface: &str, filter: &str| {
+        let source = format!("dissect: headers, capture_filter: \"{filter}\"");
+        let path = config::live(scene, &source, "");
+        let text = std::fs::read_to_string(&path)?
+            .replace(&format!("interface: {INTERFACE}"), &format!("interface: {interface}"));
+        Ok::<_, libtest_mimic::Failed>(scene.write("filter.yaml", text))
+    };
+    // dumpcap compiles it, where the interface is there.
+    let ended = Tidegate::new(scene, ["validate"]).arg(of("lo", "port and")?).run()?.expect(78)?;
+    ended.says(&["wire.capture_filter", "pcap-filter(7)"])?;
+    let ended = Tidegate::new(scene, ["validate"]).arg(of("lo", "udp")?).run()?.expect(0)?;
+    assert!(!ended.stderr.contains("not checked"), "{}", ended.stderr);
+    // Where it is not there yet, `run` waits for it.
+    let ended =
+        Tidegate::new(scene, ["validate"]).arg(of("wier0", "port and")?).run()?.expect(0)?;
+    ended.says(&[
+        "warning",
+        "there is no interface `wier0`",
+        "not checked: sources.wire.capture_filter (there is no interface wier0)",
+    ])
 }

@@ -18,7 +18,11 @@ use serde_json::Value;
 use crate::harness::{
     Case, Outcome, Scene,
     captures::{self, Capture, Damage, EPOCH_SECONDS},
-    config, expected, process,
+    config, expected,
+    live::{self, Live},
+    netns::Wire,
+    poll::{self, SOON},
+    process,
     tidegate::{Ended, Tidegate},
 };
 
@@ -34,7 +38,8 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new(the_command_line_says_how_deep_whatever_the_config_says),
         Case::new(transport_means_headers_for_files_and_says_so),
         Case::new(what_only_tshark_knows_is_a_mistake_in_the_config),
-        Case::new(capturing_by_headers_is_refused_so_far),
+        Case::new(capturing_by_headers_runs_no_tshark).live(),
+        Case::new(flows_by_headers_and_by_application_agree_on_one_wire).live(),
         Case::new(one_worker_and_two_write_the_same_bytes).needs_data(),
         Case::new(a_damaged_capture_gives_its_whole_packets_and_exit_code_3),
         Case::new(what_is_no_capture_is_named_and_does_not_stop_the_next_one),
@@ -156,16 +161,84 @@ fn what_only_tshark_knows_is_a_mistake_in_the_config(scene: &Scene) -> Outcome {
     ])
 }
 
-fn capturing_by_headers_is_refused_so_far(scene: &Scene) -> Outcome {
-    for mode in ["segments", "pipe"] {
-        let config = config::live(scene, &format!("mode: {mode}, dissect: headers"), "");
-        Tidegate::new(scene, ["validate", "--no-environment"])
-            .arg(&config)
-            .run()?
-            .expect(78)?
-            .says(&["sources.wire.dissect", "is for files so far", "replay --dissect headers"])?;
+fn capturing_by_headers_runs_no_tshark(scene: &Scene) -> Outcome {
+    let capture = scene.path("thousand.pcap");
+    captures::numbered(1_000).write(&capture);
+    for how in ["segments, dissect: headers", "pipe, dissect: headers", "pipe, dissect: transport"]
+    {
+        let out = scene.path("records.out");
+        if out.exists() {
+            fs::remove_file(&out)?;
+        }
+        let source = format!("mode: {how}, segment: {{ max_secs: 1 }}");
+        let config = config::live(scene, &source, "");
+        let path = without_tshark(scene)?;
+        let live = Live::start_with(scene, |wire| {
+            Tidegate::inside(scene, &wire.near, ["run", "-c"]).arg(config).env("PATH", path)
+        })?;
+        let sent = live.wire.send(&capture, 5_000, 2)?;
+        // While it goes on, and not only because it ends.
+        live.wait_for_records(sent)?;
+        assert!(live.children("tshark").is_empty());
+        live.wire.send(&capture, 5_000, 1)?;
+        let (ended, records) = live.stop()?;
+        assert_eq!(records, sent + 1_000, "{how}\n{}", ended.stderr);
+        ended.expect(0)?;
     }
     Ok(())
+}
+
+fn flows_by_headers_and_by_application_agree_on_one_wire(scene: &Scene) -> Outcome {
+    let wire = Wire::lay()?;
+    let ways = [
+        "application, mode: pipe",
+        "application, mode: segments",
+        "headers, mode: pipe",
+        "headers, mode: segments",
+    ];
+    let mut programs = Vec::new();
+    for (at, way) in ways.iter().enumerate() {
+        let config = config::live_flows(scene, &format!("dissect: {way}"), "");
+        let api = format!("/state{at}\napi: {{ address: \"127.0.0.1:{}\" }}\n", 9_600 + at);
+        let text = fs::read_to_string(&config)?
+            .replace("records.out", &format!("{at}.out"))
+            .replace("/state\n", &api);
+        let config = scene.write(&format!("{at}.yaml"), text);
+        let running = Tidegate::inside(scene, &wire.near, ["run", "-c"]).arg(config).start()?;
+        poll::until_true("a dumpcap that captures", SOON, || {
+            let children = process::descendants_named(running.pid(), "dumpcap");
+            children.iter().any(|child| child.pid != running.pid() && live::has_begun(child.pid))
+        })?;
+        programs.push(running);
+    }
+    let list = [captures::connection(), captures::every_kind(), captures::numbered(500)];
+    for (at, capture) in list.iter().enumerate() {
+        let path = scene.path(&format!("{at}.pcap"));
+        capture.write(&path);
+        wire.send(&path, 1_000, 1)?;
+    }
+    let mut flows = Vec::new();
+    for (at, running) in programs.into_iter().enumerate() {
+        running.signal(rustix::process::Signal::TERM);
+        running.wait(SOON)?.expect(0)?;
+        let text = fs::read_to_string(scene.path(&format!("{at}.out")))?;
+        let mut counted = text.lines().map(counted).collect::<Result<Vec<_>, Failed>>()?;
+        counted.sort();
+        flows.push(counted);
+    }
+    assert!(flows[0].len() >= 10, "only {} flows", flows[0].len());
+    for (way, theirs) in ways.iter().zip(&flows).skip(1) {
+        assert_eq!(theirs, &flows[0], "{way}");
+    }
+    Ok(())
+}
+
+/// A flow's ends, and its packets and bytes.
+fn counted(line: &str) -> Result<String, Failed> {
+    let flow: Value = serde_json::from_str(line)?;
+    let names = ["source_ip", "destination_ip", "protocol", "port", "packets", "packet_size"];
+    let values = names.map(|name| flow.get(name).map(ToString::to_string).unwrap_or_default());
+    Ok(values.join(" "))
 }
 
 fn one_worker_and_two_write_the_same_bytes(scene: &Scene) -> Outcome {

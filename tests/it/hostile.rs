@@ -212,6 +212,7 @@ fn syn(number: u32) -> Packet {
         time: Timestamp::from_nanos(i64::from(number) * 1_000 + 1_000),
         epoch: 0,
         number: u64::from(number) + 1,
+        part: 0,
         origin: tidegate::record::ObservationPoint::default(),
         frame_bytes: 60,
         captured_bytes: 60,

@@ -12,6 +12,7 @@ use libtest_mimic::Failed;
 use crate::harness::{
     Case, Outcome, Scene, captures, config,
     live::Live,
+    netns::{INTERFACE, Wire},
     poll::{self, SOON},
     process,
     tidegate::{self, Ended, Tidegate},
@@ -32,19 +33,22 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new(children_have_no_privileges_and_no_environment).live(),
         Case::new(a_child_cannot_read_what_we_were_given),
         Case::new(the_api_tells_metrics_health_and_readiness_on_loopback).live(),
-        Case::new(an_interface_that_is_not_there_is_named_with_those_that_are).needs_root(),
+        Case::new(an_interface_that_comes_later_or_is_down_is_waited_for).live(),
+        Case::new(a_run_says_what_it_does_and_what_is_wrong).live(),
     ]
 }
 
 fn a_hundred_thousand_packets_are_captured_or_counted_as_lost(scene: &Scene) -> Outcome {
     let capture = scene.path("ten-thousand.pcap");
     captures::numbered(10_000).write(&capture);
-    for round in 0..if scene.full { 3 } else { 1 } {
+    let usual = ["workers: 2", "dissect: headers", "mode: pipe, dissect: headers"];
+    let rounds = if scene.full { 3 } else { 1 };
+    for (round, source) in (0..rounds).flat_map(|round| usual.map(|source| (round, source))) {
         let out = scene.path("records.out");
         if out.exists() {
             fs::remove_file(&out)?;
         }
-        let live = Live::start(scene, "mode: segments, workers: 2")?;
+        let live = Live::start(scene, source)?;
         let began = poll::now();
         let sent = live.wire.send(&capture, RATE, 10)?;
         let seconds = began.elapsed().as_secs_f64();
@@ -55,7 +59,12 @@ fn a_hundred_thousand_packets_are_captured_or_counted_as_lost(scene: &Scene) -> 
         assert!(rate >= SHOWN_RATE, "only {rate:.0} packets/s were sent");
         let (ended, records) = live.stop()?;
         let lost = lost(&ended)?;
-        assert_eq!(records + lost, sent, "round {round}: {records} captured\n{}", ended.stderr);
+        assert_eq!(
+            records + lost,
+            sent,
+            "{source}, round {round}: {records} captured\n{}",
+            ended.stderr
+        );
         ended.expect(if lost == 0 { 0 } else { 3 })?;
     }
     Ok(())
@@ -64,7 +73,7 @@ fn a_hundred_thousand_packets_are_captured_or_counted_as_lost(scene: &Scene) -> 
 fn sigterm_drains_what_was_captured_and_ends_with_0(scene: &Scene) -> Outcome {
     let capture = scene.path("thousand.pcap");
     captures::numbered(1_000).write(&capture);
-    for mode in ["segments", "pipe"] {
+    for mode in ["segments", "pipe", "segments, dissect: headers", "pipe, dissect: headers"] {
         let out = scene.path("records.out");
         if out.exists() {
             fs::remove_file(&out)?;
@@ -203,12 +212,61 @@ fn the_api_tells_metrics_health_and_readiness_on_loopback(scene: &Scene) -> Outc
     Ok(())
 }
 
-fn an_interface_that_is_not_there_is_named_with_those_that_are(scene: &Scene) -> Outcome {
-    let config = config::live(scene, "", "");
-    let text = fs::read_to_string(&config)?.replace("interface: wire", "interface: wier0");
-    fs::write(&config, text)?;
-    let ended = Tidegate::new(scene, ["run", "-c"]).arg(&config).run()?.expect(78)?;
-    ended.says(&["wier0", "lo"])
+fn an_interface_that_comes_later_or_is_down_is_waited_for(scene: &Scene) -> Outcome {
+    let capture = scene.path("hundred.pcap");
+    captures::numbered(100).write(&capture);
+    for how in ["mode: segments, dissect: headers", "mode: pipe", "mode: pipe, dissect: headers"] {
+        let out = scene.path("records.out");
+        if out.exists() {
+            fs::remove_file(&out)?;
+        }
+        let wire = Wire::lay()?;
+        wire.cut()?;
+        let config = config::live(scene, &format!("{how}, segment: {{ max_secs: 1 }}"), "");
+        let command = Tidegate::inside(scene, &wire.near, ["run", "-c"]).arg(config);
+        let mut running = command.start()?;
+        poll::until_true("the missing interface to be named", SOON, || {
+            let said = running.stderr();
+            said.contains("until the interface is there and up") && said.contains("lo")
+        })?;
+        let health = poll::until("/health to tell what is wrong", SOON, || {
+            wire.near
+                .get(config::API_PORT, "/health")
+                .ok()
+                .filter(|(_, page)| page.contains("last_error"))
+        })?;
+        assert_eq!(health.0, 503, "{how}: {}", health.1);
+        assert!(health.1.contains(INTERFACE), "{how}: {}", health.1);
+        running.still_runs()?;
+        // It comes, down at first.
+        wire.join_down()?;
+        wire.near.run("ip", &["link", "set", INTERFACE, "up"])?;
+        wire.far.run("ip", &["link", "set", INTERFACE, "up"])?;
+        let mut live = Live::of(scene, running, wire);
+        live.capturer_other_than(0)?;
+        live.wire.send(&capture, 1_000, 1)?;
+        live.wait_for_records(100)?;
+        let (ended, records) = live.stop()?;
+        assert_eq!(records, 100, "{how}: {}", ended.stderr);
+        ended.expect(3)?;
+    }
+    Ok(())
+}
+
+fn a_run_says_what_it_does_and_what_is_wrong(scene: &Scene) -> Outcome {
+    let live = Live::start(scene, "mode: pipe, dissect: headers, capture_filter: udp")?;
+    let (ended, _) = live.stop()?;
+    let ended = ended.expect(0)?;
+    ended.says(&[
+        concat!("tidegate ", env!("CARGO_PKG_VERSION")),
+        "live.yaml",
+        "wire (tshark): captures on wire as they come, up to the ports, without tshark, \"udp\"",
+        "records (file): to ",
+        "60 s at most",
+    ])?;
+    // A file is no terminal: no line that changes.
+    assert!(!ended.stderr.contains('\r'), "{}", ended.stderr);
+    Ok(())
 }
 
 /// Packets that the account on stderr names as lost by the source; none may be lost uncounted.

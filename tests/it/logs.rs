@@ -14,7 +14,14 @@ use crate::harness::{
 };
 
 /// What the process itself may say in such a run, the lines of its summary among it.
-const OF_THE_PROCESS: &[&str] = &["metrics and health are served", "stopping: ", " = out "];
+const OF_THE_PROCESS: &[&str] = &[
+    "metrics and health are served",
+    "stopping: ",
+    " = out ",
+    "tidegate 0.",
+    "captures on",
+    "to /",
+];
 
 /// One line of a log: who speaks, of which type, and all of it.
 struct Line {

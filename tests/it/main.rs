@@ -20,14 +20,17 @@ mod harness;
 mod headers;
 mod health;
 mod hostile;
+mod latency;
 mod live;
 mod locks;
 mod logs;
 mod network;
 mod nfdump;
 mod over_http;
+mod previous_run;
 mod project;
 mod protocol;
+mod refused;
 mod replay;
 mod reports;
 mod reverse_dns;
@@ -64,14 +67,17 @@ fn main() {
         headers::cases(),
         health::cases(),
         hostile::cases(),
+        latency::cases(),
         live::cases(),
         locks::cases(),
         logs::cases(),
         network::cases(),
         nfdump::cases(),
         over_http::cases(),
+        previous_run::cases(),
         project::cases(),
         protocol::cases(),
+        refused::cases(),
         replay::cases(),
         reports::cases(),
         route::cases(),

@@ -23,6 +23,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new(capture_goes_on_after_dumpcap_was_killed).live(),
         Case::new(capture_goes_on_after_tshark_was_killed).live(),
         Case::new(a_killed_worker_does_not_lose_its_segment_unnamed).live(),
+        Case::new(a_stopped_dumpcap_is_continued).live(),
         Case::new(a_stopped_tshark_does_not_keep_the_program_from_ending).live(),
         Case::new(capture_goes_on_when_the_interface_comes_back).live(),
         Case::new(a_full_segment_disk_is_named_and_survived).live(),
@@ -33,7 +34,9 @@ pub(crate) fn cases() -> Vec<Case> {
 
 fn capture_goes_on_after_dumpcap_was_killed(scene: &Scene) -> Outcome {
     for mode in ["segments", "pipe"] {
-        capture_goes_on_after_a_kill(scene, mode, "dumpcap")?;
+        for dissect in ["application", "headers"] {
+            capture_goes_on_after_a_kill(scene, &format!("{mode}, dissect: {dissect}"), "dumpcap")?;
+        }
     }
     Ok(())
 }
@@ -97,6 +100,33 @@ fn a_killed_worker_does_not_lose_its_segment_unnamed(scene: &Scene) -> Outcome {
     Ok(())
 }
 
+fn a_stopped_dumpcap_is_continued(scene: &Scene) -> Outcome {
+    let capture = scene.path("hundred.pcap");
+    captures::numbered(100).write(&capture);
+    for mode in ["segments", "pipe"] {
+        fresh(scene)?;
+        let source = format!("mode: {mode}, dissect: headers, segment: {{ max_secs: 1 }}");
+        let mut live = Live::start(scene, &source)?;
+        let capturer = live.capturer_other_than(0)?;
+        process::signal(capturer, Signal::STOP);
+        live.wire.send(&capture, 1_000, 1)?;
+        live.wait_for_records(100)?;
+        let (ended, records) = live.stop()?;
+        assert_eq!(records, 100, "{mode}: {}", ended.stderr);
+        ended.expect(3)?.says(&["stopped by a signal"])?;
+    }
+    Ok(())
+}
+
+/// Without the records of an earlier round.
+fn fresh(scene: &Scene) -> Outcome {
+    let out = scene.path("records.out");
+    if out.exists() {
+        fs::remove_file(out)?;
+    }
+    Ok(())
+}
+
 fn a_stopped_tshark_does_not_keep_the_program_from_ending(scene: &Scene) -> Outcome {
     let capture = scene.path("hundred.pcap");
     captures::numbered(100).write(&capture);
@@ -112,9 +142,20 @@ fn a_stopped_tshark_does_not_keep_the_program_from_ending(scene: &Scene) -> Outc
 }
 
 fn capture_goes_on_when_the_interface_comes_back(scene: &Scene) -> Outcome {
+    for how in
+        ["mode: segments", "mode: segments, dissect: headers", "mode: pipe, dissect: headers"]
+    {
+        fresh(scene)?;
+        interface_goes_and_comes_back(scene, how)?;
+    }
+    Ok(())
+}
+
+fn interface_goes_and_comes_back(scene: &Scene, how: &str) -> Outcome {
     let capture = scene.path("hundred.pcap");
     captures::numbered(100).write(&capture);
-    let mut live = Live::start(scene, "segment: { max_secs: 1 }, restart: { max_secs: 1 }")?;
+    let source = format!("{how}, segment: {{ max_secs: 1 }}, restart: {{ max_secs: 1 }}");
+    let mut live = Live::start(scene, &source)?;
     live.wire.send(&capture, 1_000, 1)?;
     live.wait_for_records(100)?;
     let capturer = live.capturer_other_than(0)?;
@@ -134,12 +175,20 @@ fn capture_goes_on_when_the_interface_comes_back(scene: &Scene) -> Outcome {
 }
 
 fn a_full_segment_disk_is_named_and_survived(scene: &Scene) -> Outcome {
+    for dissect in ["application", "headers"] {
+        fresh(scene)?;
+        full_segment_disk(scene, dissect)?;
+    }
+    Ok(())
+}
+
+fn full_segment_disk(scene: &Scene, dissect: &str) -> Outcome {
     let capture = scene.path("ten-thousand.pcap");
     captures::numbered(10_000).write(&capture);
     let disk = MemoryDisk::mount(&scene.path("disk"), 2_000_000)?;
     // A first segment would hold 30 MB and ten minutes: the disk is full before it closes.
     let source = format!(
-        "segment: {{ dir: {}, max_secs: 600, max_bytes: 30000000 }}, restart: {{ max_secs: 1 }}",
+        "dissect: {dissect}, segment: {{ dir: {}, max_secs: 600, max_bytes: 30000000 }}, restart: {{ max_secs: 1 }}",
         disk.path().display()
     );
     let mut live = Live::start(scene, &source)?;
@@ -196,8 +245,8 @@ fn a_second_sigterm_ends_a_drain_that_hangs(scene: &Scene) -> Outcome {
 }
 
 fn nothing_outlives_a_killed_program(scene: &Scene) -> Outcome {
-    for mode in ["segments", "pipe"] {
-        let live = Live::start(scene, &format!("mode: {mode}"))?;
+    for how in ["segments", "pipe", "pipe, dissect: headers"] {
+        let live = Live::start(scene, &format!("mode: {how}"))?;
         live.running.signal(Signal::KILL);
         let left = || live.wire.near.processes().unwrap_or_default();
         poll::until_true("the children to end", SOON, || {

@@ -1,6 +1,6 @@
 //! What may precede an IP header.
 
-use super::{Skipped, build::*, packet, skipped};
+use super::{super::each, CHECKED, Skipped, build::*, packet, skipped};
 use crate::record::MacAddress;
 
 fn inside() -> Vec<u8> {
@@ -183,4 +183,39 @@ fn tags_without_end_are_given_up() {
     assert_eq!(skipped(1, &[&MACS[..], &tags].concat()), Skipped::TooDeep);
     let labels = [0, 1, 0, 64].repeat(400);
     assert_eq!(skipped(1, &ethernet(0x8847, &labels)), Skipped::TooDeep);
+}
+
+/// One packet of an aggregate, filled up.
+fn in_aggregate(packet: &[u8]) -> Vec<u8> {
+    let logical = [&SNAP, typed_ip(packet).as_slice()].concat();
+    let mut part = [&MACS[..], &length(&logical).to_be_bytes(), &logical].concat();
+    part.resize(part.len().next_multiple_of(4), 0);
+    part
+}
+
+fn parts(payload: &[u8], link: u16) -> Result<Vec<(u16, u32)>, Skipped> {
+    let bytes = match link {
+        127 => {
+            [&[0, 0, 8, 0, 0, 0, 0, 0], wlan([0x88, 1], &[0x80, 0], payload).as_slice()].concat()
+        }
+        _ => wlan([0x88, 1], &[0x80, 0], payload),
+    };
+    let packets = each(&frame(link, &bytes), &CHECKED)?;
+    Ok(packets.iter().map(|packet| (packet.part, packet.outer.ip_bytes)).collect())
+}
+
+#[test]
+fn each_packet_of_an_aggregate_is_read() {
+    let (one, other) = (in_aggregate(&inside()), in_aggregate(&inside6()));
+    let all = [one.as_slice(), &other, &one].concat();
+    let whole = Ok(vec![(0, 34), (1, 54), (2, 34)]);
+    assert_eq!((parts(&all, 105), parts(&all, 127)), (whole.clone(), whole));
+    let arp = [&MACS[..], &[0, 10], &SNAP, &[8, 6], &[0; 2]].concat();
+    assert_eq!(parts(&[arp.as_slice(), &one].concat(), 105), Ok(vec![(0, 34)]));
+    assert_eq!(parts(&arp, 105), Err(Skipped::NotIp));
+    assert_eq!(parts(&[], 105), Err(Skipped::SeveralPackets));
+    for end in 0..all.len() {
+        let cut = parts(&all[..end], 105).unwrap_or_default();
+        assert!(cut.len() <= 3 && cut.iter().all(|(_, bytes)| *bytes <= 54), "{end}: {cut:?}");
+    }
 }

@@ -145,3 +145,24 @@ fn tunnels_within_tunnels_are_followed_so_far() {
         assert_eq!(on(&nested(depth)).inner.len(), shown);
     }
 }
+
+#[test]
+fn a_redirect_over_ipv6_quotes_the_packet_it_is_about_among_its_options() {
+    let quoted = ipv6(17, &udp(Over::V6, b"redirected"));
+    let option = |kind: u8, bytes: &[u8]| {
+        let mut option = [&[kind, 0, 0, 0, 0, 0, 0, 0], bytes].concat();
+        option.resize(option.len().next_multiple_of(8), 0);
+        option[1] = u8::try_from(option.len() / 8).unwrap();
+        option
+    };
+    let redirect = |options: &[u8]| {
+        let rest = [&[0; 4], &SOURCE6[..], &DESTINATION6, options].concat();
+        packet(1, &on_ethernet(&ipv6(58, &icmp6(137, 0, &rest)))).inner
+    };
+    let target = option(2, &[]);
+    let read = redirect(&[target.as_slice(), &option(4, &quoted)].concat());
+    assert_eq!((read.len(), read[0].ip_bytes), (1, length32(quoted.len())));
+    for options in [&[][..], &target, &[4, 0, 0, 0], &[2, 0, 0, 0, 0, 0, 0, 0], &[4, 1]] {
+        assert_eq!(redirect(options), [], "{options:?}");
+    }
+}

@@ -26,6 +26,7 @@ fn packet(
         time: at(second),
         epoch: 0,
         number: 1,
+        part: 0,
         origin: crate::record::ObservationPoint::default(),
         frame_bytes: 100,
         captured_bytes: 100,

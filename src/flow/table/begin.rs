@@ -54,7 +54,7 @@ impl Table {
             let header = &packet.outer;
             let again = Arrival { packet: &packet, header, quoted: None, ..*arrival };
             let slot = self.replace(slot, hash, &syn, &again, out);
-            let first = First::alone(header, header.layer4);
+            let first = First::alone(header, &header.layer4);
             self.update(slot, &syn, &again, &first, false, out);
             return Opened { slot, is_challenge: false };
         }
@@ -100,8 +100,8 @@ impl Table {
         } else {
             EndReason::Forced
         };
-        self.end(slot, reason, arrival.moment, out);
-        let first = First::alone(arrival.header, arrival.header.layer4);
+        self.end(slot, reason, *arrival.moment, out);
+        let first = First::alone(arrival.header, &arrival.header.layer4);
         self.begin(hash, oriented, arrival, &first, ordinal, out)
     }
 
@@ -111,14 +111,14 @@ impl Table {
         hash: u64,
         oriented: &Oriented,
         arrival: &Arrival<'_>,
-        first: &First,
+        first: &First<'_>,
         ordinal: u64,
         out: &mut Output,
     ) -> u32 {
         let &Arrival { packet, header, moment, .. } = arrival;
         let role = if self.policy.as_zeek { None } else { self.roles.take(hash) };
         let flipped = self.is_by_responder(oriented, arrival, first, role);
-        let icmp = match first.layer4 {
+        let icmp = match *first.layer4 {
             Layer4::Icmp(message) if flipped => Icmp {
                 kind: u8::try_from(oriented.ports.destination).unwrap_or(0),
                 code: message.code,
@@ -128,7 +128,7 @@ impl Table {
         };
         let low_initiates = oriented.from_low != flipped;
         let mut entry =
-            Entry::new(oriented, low_initiates, packet.time, moment, packet.vlans, icmp);
+            Entry::new(oriented, low_initiates, packet.time, *moment, packet.vlans, icmp);
         // Where flows of this key and start may have come and gone, the packet's own number tells
         // this one apart, above all that are counted.
         let ordinal = if moment.late || self.evicted_at == Some(moment.now) {
@@ -143,7 +143,7 @@ impl Table {
             rare.teid = oriented.teid.unwrap_or(0);
         }
         if header.fragment.is_some_and(|fragment| fragment.offset > 0)
-            && first.layer4 == Layer4::Opaque
+            && *first.layer4 == Layer4::Opaque
         {
             entry.tags.insert(FlowTags::PORTLESS_FRAGMENTS);
         }
@@ -158,7 +158,7 @@ impl Table {
             }
             if is_news {
                 let port = if outcome == Outcome::Echo { 0 } else { oriented.ports.destination };
-                out.contact(moment, contacts::of_packet(packet, header, port, outcome));
+                out.contact(*moment, contacts::of_packet(packet, header, port, outcome));
             }
         }
         self.place(hash, entry, arrival, out)
@@ -188,7 +188,7 @@ impl Table {
         arrival: &Arrival<'_>,
         out: &mut Output,
     ) -> u32 {
-        let moment = arrival.moment;
+        let moment = *arrival.moment;
         if self.population.fetch_add(1, Ordering::Relaxed) >= self.policy.max_flows {
             self.evict(moment, out);
         }
@@ -215,11 +215,11 @@ impl Table {
         &self,
         oriented: &Oriented,
         arrival: &Arrival<'_>,
-        first: &First,
+        first: &First<'_>,
         role: Option<bool>,
     ) -> bool {
         let &Arrival { packet, header, .. } = arrival;
-        let is_syn = matches!(first.layer4, Layer4::Tcp(tcp) if tcp.flags.has(TcpFlags::SYN));
+        let is_syn = matches!(*first.layer4, Layer4::Tcp(tcp) if tcp.flags.has(TcpFlags::SYN));
         let flipped = match role {
             Some(low_initiates) if !is_syn => low_initiates != oriented.from_low,
             _ => self.sender_is_responder(oriented, first),
@@ -240,10 +240,10 @@ impl Table {
     }
 
     /// Whether ports or types say that a flow's first packet is the responder's.
-    fn sender_is_responder(&self, oriented: &Oriented, first: &First) -> bool {
+    fn sender_is_responder(&self, oriented: &Oriented, first: &First<'_>) -> bool {
         let Ports { source, destination } = oriented.ports;
         let serves = |port| self.policy.server_ports.contains(first.transport, port);
-        match first.layer4 {
+        match *first.layer4 {
             Layer4::Tcp(tcp) => {
                 let syn = tcp.flags.has(TcpFlags::SYN);
                 if syn && !tcp.flags.has(TcpFlags::ACK) {

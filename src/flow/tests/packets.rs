@@ -33,6 +33,7 @@ pub(in crate::flow) fn packet(outer: Header) -> Packet {
         time: at(0),
         epoch: 0,
         number: 1,
+        part: 0,
         origin: crate::record::ObservationPoint::default(),
         frame_bytes: outer.ip_bytes + 14,
         captured_bytes: outer.ip_bytes + 14,

@@ -1,7 +1,13 @@
 //! One request's way to its end: send, wait, send again what is left, until each item was
 //! delivered, dead-lettered or dropped with its reason.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::warn;
@@ -9,7 +15,7 @@ use tracing::warn;
 use super::{
     refusals::Refused,
     request::Request,
-    tries::{Tries, Waits},
+    tries::{TRIES_OF_AN_ITEM, Tries, Waits},
 };
 use crate::{
     ack::End,
@@ -33,6 +39,10 @@ pub(super) struct Delivery<S> {
     pub(super) refused: LogLimit,
     /// Requests that were not taken as a whole.
     pub(super) halved: LogLimit,
+    /// Whether a destination that refuses us before anything was delivered ends the run.
+    pub(super) gives_up: bool,
+    /// Items of all requests that were delivered.
+    pub(super) delivered: AtomicU64,
 }
 
 /// What is left of a request: parts of it, to be sent in this order.
@@ -98,12 +108,18 @@ impl<S: Sink> Delivery<S> {
                     tries.wait(after, &reason).await;
                     self.again(&request, part, &mut parts, &mut tries, ErrorType::NoRoomAsAWhole);
                 }
-                Err(SendError::Unclear { reason }) => {
-                    self.meter.duplicated(part.len() as u64);
+                Err(SendError::Unclear { may_double, reason }) => {
+                    self.meter.duplicated(if may_double { part.len() as u64 } else { 0 });
                     tries.wait(None, &reason).await;
                     self.again(&request, part, &mut parts, &mut tries, ErrorType::UnclearAsAWhole);
                 }
+                Err(SendError::Astray { reason }) => {
+                    self.give_up(&reason)?;
+                    parts.push_front(part);
+                    tries.wait(None, &reason).await;
+                }
                 Err(SendError::Hold { reason }) => {
+                    self.give_up(&reason)?;
                     parts.push_front(part);
                     self.meter.count(ERRORS, ErrorType::DestinationRefusesUs, 1);
                     tries.wait(Some(self.waits.longest()), &reason).await;
@@ -123,11 +139,26 @@ impl<S: Sink> Delivery<S> {
         items: &[Item<S::Meta>],
         tries: &mut Tries<'_>,
     ) {
-        self.meter.delivered(items.len() as u64);
+        self.count_delivered(items.len() as u64);
         for item in items {
             request.shares.end(item.batch, End::Delivered);
         }
         tries.recovered();
+    }
+
+    /// Fails if the destination refuses us and has never taken anything, where nobody waits for that.
+    fn give_up(&self, reason: &str) -> Result<(), Error> {
+        if !self.gives_up || self.delivered.load(Ordering::Relaxed) > 0 {
+            return Ok(());
+        }
+        self.meter.count(ERRORS, ErrorType::DestinationRefusesUs, 1);
+        Err(Error::configuration(format!("nothing can be delivered: {reason}"))
+            .hint("mend that; `--wait` sends again until it is mended, as `run` does"))
+    }
+
+    fn count_delivered(&self, items: u64) {
+        self.meter.delivered(items);
+        self.delivered.fetch_add(items, Ordering::Relaxed);
     }
 
     /// Ends each item as the destination said, and gives back those to send again, and why to wait
@@ -143,6 +174,7 @@ impl<S: Sink> Delivery<S> {
         tries: &mut Tries<'_>,
     ) -> (Vec<Vec<Item<S::Meta>>>, Option<String>) {
         let (mut again, mut wait): (Vec<Vec<_>>, _) = (Vec::new(), None);
+        let give_up = tries.fail_for_good(&ends, self.delivered.load(Ordering::Relaxed));
         let (mut refused, mut apart) = (Vec::<Refused<_>>::new(), true);
         let mut ends = ends.into_iter();
         for item in items {
@@ -150,19 +182,23 @@ impl<S: Sink> Delivery<S> {
             match ends.next().unwrap_or_else(missing) {
                 end @ (ItemEnd::Delivered | ItemEnd::Duplicate) => {
                     self.meter.duplicated(u64::from(end == ItemEnd::Duplicate));
-                    self.meter.delivered(1);
+                    self.count_delivered(1);
                     request.shares.end(item.batch, End::Delivered);
                 }
                 ItemEnd::Refused(reason) => {
                     refused.push((item, reason));
                     apart = true;
                 }
-                end @ (ItemEnd::Retry(_) | ItemEnd::Untried) => {
+                ItemEnd::Failed(reason) if give_up => {
+                    refused.push((item, format!("failed {TRIES_OF_AN_ITEM} times: {reason}")));
+                    apart = true;
+                }
+                end @ (ItemEnd::Retry(_) | ItemEnd::Failed(_) | ItemEnd::Untried) => {
                     apart &= end == ItemEnd::Untried || again.is_empty();
                     if std::mem::take(&mut apart) {
                         again.push(Vec::new());
                     }
-                    if let ItemEnd::Retry(reason) = end {
+                    if let ItemEnd::Retry(reason) | ItemEnd::Failed(reason) = end {
                         wait.get_or_insert(reason);
                     }
                     if let Some(part) = again.last_mut() {

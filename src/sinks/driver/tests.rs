@@ -23,7 +23,8 @@ use crate::{
     sinks::options::DeadLetterConfig,
 };
 
-/// A destination that answers as its script says, and delivers once the script is over.
+/// A destination that answers as its script says, and delivers once the script is over, but for what
+/// ends with `fails`.
 #[derive(Clone, Default)]
 struct Scripted {
     answers: Arc<Mutex<VecDeque<Answer>>>,
@@ -50,8 +51,14 @@ impl Sink for Scripted {
 
     async fn send(&self, items: &Items<'_, char>) -> Answer {
         let texts = items.iter().map(|(bytes, _)| String::from_utf8_lossy(bytes).into_owned());
-        lock(&self.requests).push(texts.collect());
-        lock(&self.answers).pop_front().unwrap_or(Ok(SendOutcome::Delivered))
+        let texts: Vec<_> = texts.collect();
+        let end = |text: &String| {
+            let fails = text.ends_with("fails");
+            if fails { ItemEnd::Failed("500".into()) } else { ItemEnd::Delivered }
+        };
+        let ends = texts.iter().map(end).collect();
+        lock(&self.requests).push(texts);
+        lock(&self.answers).pop_front().unwrap_or(Ok(SendOutcome::Items(ends)))
     }
 
     async fn confirm(&self, (): ()) -> Result<bool, SendError> {
@@ -239,7 +246,7 @@ async fn a_partial_retry_that_ends_well_is_a_recovery() {
 
 #[tokio::test(start_paused = true)]
 async fn a_request_whose_fate_is_unclear_is_sent_again_and_may_be_there_twice() {
-    let unclear = Err(SendError::Unclear { reason: "reset".into() });
+    let unclear = Err(SendError::Unclear { may_double: true, reason: "reset".into() });
     let bench = Bench::start([unclear], &options());
     let receipt = bench.send(&["a1", "a2"]).await;
     assert_eq!(receipt.ended().await, End::Delivered);
@@ -262,6 +269,40 @@ async fn a_refused_item_is_dropped_and_counted_where_there_is_no_dead_letter() {
     assert_eq!(receipt.ended().await, End::Dropped);
     assert_eq!(bench.meter.balance().dropped["refused"], 1);
     bench.requests().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_item_the_destination_always_fails_at_is_refused_while_others_are_delivered() {
+    let mut options = options();
+    options.request.concurrency = 2;
+    let bench = Bench::start([], &options);
+    let receipt = bench.send(&["a1", "a-fails", "a2"]).await;
+    let others = async {
+        loop {
+            assert_eq!(bench.send(&["a3"]).await.ended().await, End::Delivered);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    let end = tokio::select! {
+        end = receipt.ended() => end,
+        () = others => unreachable!(),
+    };
+    assert_eq!(end, End::Dropped);
+    assert_eq!(bench.meter.balance().dropped["refused"], 1);
+    let tries = bench.requests().await.concat();
+    assert_eq!(tries.iter().filter(|text| *text == "a-fails").count(), 10);
+    assert_eq!(tries.iter().filter(|text| *text == "a1").count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_item_is_kept_while_the_destination_fails_at_all_there_is() {
+    let bench = Bench::start([], &options());
+    let receipt = bench.send(&["a1", "a-fails"]).await;
+    let waited = tokio::time::timeout(Duration::from_hours(1), receipt.ended()).await;
+    assert!(waited.is_err(), "{waited:?}");
+    assert!(!bench.meter.balance().dropped.contains_key("refused"));
+    assert!(lock(&bench.destination.requests).len() > 20);
+    bench.driver.abort();
 }
 
 #[tokio::test(start_paused = true)]
@@ -306,7 +347,7 @@ async fn a_request_there_is_never_room_for_is_sent_in_halves() {
 async fn only_what_finds_no_room_several_times_in_a_row_is_halved() {
     let mut options = options();
     options.batch.max_bytes = Some(1_000_000);
-    let away = || Err(SendError::Unclear { reason: "reset".into() });
+    let away = || Err(SendError::Unclear { may_double: true, reason: "reset".into() });
     let answers = [no_room(), no_room(), no_room(), away(), no_room(), away(), away(), away()];
     let bench = Bench::start(answers, &options);
     let long = "a".repeat(100_000);
@@ -318,12 +359,28 @@ async fn only_what_finds_no_room_several_times_in_a_row_is_halved() {
 async fn a_request_that_never_gets_its_answer_is_sent_in_halves() {
     let mut options = options();
     options.batch.max_bytes = Some(1_000_000);
-    let bench =
-        Bench::start((0..4).map(|_| Err(SendError::Unclear { reason: "late".into() })), &options);
+    let bench = Bench::start(
+        (0..4).map(|_| Err(SendError::Unclear { may_double: true, reason: "late".into() })),
+        &options,
+    );
     let long = "a".repeat(100_000);
     bench.send(&[&long, &long]).await.ended().await;
     let balance = bench.meter.balance();
     assert_eq!((balance.errors["unclear_as_a_whole"], balance.duplicated), (1, 8));
+    let sizes: Vec<_> = bench.requests().await.iter().map(Vec::len).collect();
+    assert_eq!(sizes, [2, 2, 2, 2, 1, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repeat_the_destination_tells_is_halved_too_and_no_duplicate() {
+    let mut options = options();
+    options.batch.max_bytes = Some(1_000_000);
+    let closed = || Err(SendError::Unclear { may_double: false, reason: "closed".into() });
+    let bench = Bench::start((0..4).map(|_| closed()), &options);
+    let long = "a".repeat(100_000);
+    bench.send(&[&long, &long]).await.ended().await;
+    let balance = bench.meter.balance();
+    assert_eq!((balance.errors["unclear_as_a_whole"], balance.duplicated), (1, 0));
     let sizes: Vec<_> = bench.requests().await.iter().map(Vec::len).collect();
     assert_eq!(sizes, [2, 2, 2, 2, 1, 1]);
 }

@@ -7,7 +7,7 @@ use tokio::{sync::watch, time::Instant};
 use tracing::{error, info};
 
 use crate::{
-    component::{Clock, SendError, SendOutcome, drain},
+    component::{Clock, ItemEnd, SendError, SendOutcome, drain},
     log_limit::LogLimit,
     metrics::{ERRORS, ErrorType, Holding, Meter},
     retry::{Delays, jitter},
@@ -15,6 +15,8 @@ use crate::{
 
 /// What found no room, or came without an answer, so often in a row may never be taken as a whole.
 const TRIES_AS_A_WHOLE: u32 = 4;
+/// An item that the destination failed at so often in a row, while others were delivered, is refused.
+pub(super) const TRIES_OF_AN_ITEM: u32 = 10;
 /// Those who are told to wait equally long come back within this time, or a tenth of the wait.
 const SPREAD: Duration = Duration::from_secs(1);
 
@@ -44,6 +46,10 @@ pub(super) struct Tries<'a> {
     no_room: u32,
     /// How often in a row it was not known whether it was taken.
     unclear: u32,
+    /// How often in a row the destination failed at each item that is left.
+    items_failed: u32,
+    /// Items of the sink that were delivered until the first of these failures.
+    delivered_before: u64,
 }
 
 // === impl Waits ===
@@ -78,6 +84,8 @@ impl Waits {
             holding: None,
             no_room: 0,
             unclear: 0,
+            items_failed: 0,
+            delivered_before: 0,
         }
     }
 
@@ -121,6 +129,23 @@ impl Tries<'_> {
         so_often
     }
 
+    /// Notes the ends of a request's items, when the sink has delivered so many; true if those that the
+    /// destination failed at are to be given up: it does deliver others.
+    pub(super) fn fail_for_good(&mut self, ends: &[ItemEnd], delivered: u64) -> bool {
+        let is_failure = |end: &ItemEnd| matches!(end, ItemEnd::Failed(_));
+        if !ends.iter().any(is_failure) || ends.iter().any(|end| matches!(end, ItemEnd::Retry(_))) {
+            self.items_failed = 0;
+            return false;
+        }
+        if self.items_failed == 0 {
+            let is_there = |end: &&ItemEnd| matches!(end, ItemEnd::Delivered | ItemEnd::Duplicate);
+            let here = ends.iter().filter(is_there).count();
+            self.delivered_before = delivered.saturating_add(here as u64);
+        }
+        self.items_failed = self.items_failed.saturating_add(1);
+        self.items_failed >= TRIES_OF_AN_ITEM && delivered > self.delivered_before
+    }
+
     /// Waits before the next try, for `at_least` as long if somebody asked for it. Says so at the first
     /// failure and then ever more rarely.
     pub(super) async fn wait(&mut self, at_least: Option<Duration>, reason: &str) {
@@ -128,6 +153,7 @@ impl Tries<'_> {
         self.failed = self.failed.saturating_add(1);
         self.holding.get_or_insert_with(|| meter.holding());
         meter.count(ERRORS, ErrorType::NotDeliveredYet, 1);
+        meter.failed(reason);
         let delay = match at_least {
             Some(wait) => wait + jitter(SPREAD.max(wait / 10)),
             None => self.delays.next_delay(),

@@ -86,7 +86,7 @@ pub(super) fn read(
     own_ids: bool,
     redact: impl Fn(String) -> String,
 ) -> Result<Ends, SendError> {
-    let unclear = |reason: String| SendError::Unclear { reason };
+    let unclear = |reason: String| SendError::Unclear { may_double: true, reason };
     let shown = |reason| redact(reason).chars().take(REASON_CHARS).collect();
     // Such an error may quote the answer.
     let answer: Answer = serde_json::from_slice(body)
@@ -98,6 +98,7 @@ pub(super) fn read(
     let end = |ItemResult { end, conflict, .. }| match end {
         _ if conflict && own_ids => ItemEnd::Duplicate,
         ItemEnd::Retry(reason) => ItemEnd::Retry(shown(reason)),
+        ItemEnd::Failed(reason) => ItemEnd::Failed(shown(reason)),
         ItemEnd::Refused(reason) => ItemEnd::Refused(shown(reason)),
         end => end,
     };
@@ -116,7 +117,9 @@ impl From<Item> for ItemResult {
             200..=299 => ItemEnd::Delivered,
             // 401 and 403 are about us (a role, a blocked index), and some others about where documents
             // go: none of them about this document.
-            401 | 403 | 404 | 429 | 500.. => ItemEnd::Retry(reason()),
+            401 | 403 | 404 | 429 | 501.. => ItemEnd::Retry(reason()),
+            // It may be this document that a pipeline, a script or a shard stumbles over.
+            500 => ItemEnd::Failed(reason()),
             300..=499 if error.is_about_the_target() => ItemEnd::Retry(reason()),
             300..=499 => ItemEnd::Refused(reason()),
             0..=199 => ItemEnd::Retry(format!("an item has the status {status}")),
@@ -164,10 +167,11 @@ mod tests {
         for status in [200, 201] {
             assert_eq!(end(status, &Value::Null), ItemEnd::Delivered, "{status}");
         }
-        for status in [401, 403, 404, 429, 500, 502, 503, 504] {
+        for status in [401, 403, 404, 429, 502, 503, 504] {
             let retry = ItemEnd::Retry(format!("{status} t: r"));
             assert_eq!(end(status, &error), retry);
         }
+        assert_eq!(end(500, &error), ItemEnd::Failed("500 t: r".to_owned()));
         for status in [400, 409, 413] {
             let refused = ItemEnd::Refused(format!("{status} t: r"));
             assert_eq!(end(status, &error), refused);

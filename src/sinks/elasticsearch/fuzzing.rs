@@ -16,7 +16,8 @@ pub fn bulk_answer(body: &[u8], items: usize) {
         assert!(!all_created || ends.items.iter().all(|end| *end == ItemEnd::Delivered));
         for end in &ends.items {
             assert!(own_ids || *end != ItemEnd::Duplicate);
-            if let ItemEnd::Retry(reason) | ItemEnd::Refused(reason) = end {
+            if let ItemEnd::Retry(reason) | ItemEnd::Failed(reason) | ItemEnd::Refused(reason) = end
+            {
                 assert!(reason.chars().count() <= 1000 && !reason.contains(char::is_control));
             }
         }

@@ -1,5 +1,5 @@
-//! The cluster's nodes: requests go to each in turn, but for those that can't be reached. Such a one is
-//! left out for a while, and then tried by one request again.
+//! The cluster's nodes: requests go to each in turn, but for those that can't be reached or don't answer in
+//! time. Such a one is left out for a while, and then tried by one request again.
 
 use std::{
     sync::{
@@ -102,16 +102,22 @@ impl<'a> Round<'a> {
         answer: Result<&Answer, &Failure>,
         now: Instant,
     ) -> bool {
+        let others = self.nodes.all.len() > 1;
         match answer {
-            Err(Failure::NotSent(reason)) => {
-                let others = self.nodes.all.len() > 1;
+            Err(
+                failure @ (Failure::NotSent(reason)
+                | Failure::Astray(reason)
+                | Failure::TimedOut(reason)),
+            ) => {
                 if node.missed(now) && others {
                     warn!(node = node.name, "left out for a while: {reason}");
                 }
-                others
+                // What was sent may have been taken: the driver says when it goes again, and where to
+                // follows from the turn.
+                others && matches!(failure, Failure::NotSent(_) | Failure::Astray(_))
             }
             Ok(_) | Err(Failure::NoAnswer(_) | Failure::TooLong { .. }) => {
-                if node.reached() && self.nodes.all.len() > 1 {
+                if node.reached() && others {
                     info!(node = node.name, "can be reached again");
                 }
                 false
@@ -138,7 +144,7 @@ impl Node {
         }
     }
 
-    /// It can't be reached: it is left out, twice as long as the last time if it was tried again since.
+    /// It can't be reached, or hangs: it is left out, twice as long as the last time if it was tried again since.
     /// True if it was there before.
     fn missed(&self, now: Instant) -> bool {
         let mut absence = self.absence.lock().unwrap_or_else(PoisonError::into_inner);
@@ -207,6 +213,17 @@ mod tests {
         nodes.round().answered(&nodes.all[0], Err(&answer), now);
         let tried = ports(&nodes, 4, now);
         assert_eq!(tried.iter().filter(|port| **port == 9200).count(), 2, "{tried:?}");
+    }
+
+    #[tokio::test]
+    async fn a_node_that_hangs_is_left_out_and_what_it_got_is_not_sent_elsewhere_at_once() {
+        let (nodes, now) = (nodes(2), Instant::now());
+        let hung = Failure::TimedOut("no whole answer within 60 s".to_owned());
+        let mut round = nodes.round();
+        let node = round.next(now).unwrap();
+        assert!(!round.answered(node, Err(&hung), now));
+        assert_eq!(ports(&nodes, 4, now), [9201; 4]);
+        assert_eq!(node.base.port(), Some(9200));
     }
 
     #[tokio::test]

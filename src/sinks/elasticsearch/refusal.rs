@@ -38,13 +38,13 @@ impl Refusal {
             StatusCode::TOO_MANY_REQUESTS => SendError::Busy { after, reason },
             // They don't say how far the request came.
             StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT if !own_ids => {
-                SendError::Unclear { reason }
+                SendError::Unclear { may_double: true, reason }
             }
             // Nor do these, if they are a proxy's.
             StatusCode::INTERNAL_SERVER_ERROR | StatusCode::SERVICE_UNAVAILABLE
                 if !own_ids && told.is_none() =>
             {
-                SendError::Unclear { reason }
+                SendError::Unclear { may_double: true, reason }
             }
             _ => SendError::Retry { after, reason },
         }

@@ -161,3 +161,51 @@ fn a_key_with_a_passphrase_is_told_from_one_that_is_no_key() {
         assert!(error.is_configuration() && error.to_string().contains("passphrase"), "{error}");
     }
 }
+
+/// Serves connections as long as they are kept, answers requests with these statuses, and says on which
+/// connection each one came.
+async fn serve(listener: tokio::net::TcpListener, statuses: &[u16]) -> Vec<usize> {
+    let mut came_on = Vec::new();
+    for connection in 0.. {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        loop {
+            if came_on.len() == statuses.len() {
+                return came_on;
+            }
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                match stream.read_u8().await {
+                    Ok(byte) => request.push(byte),
+                    Err(_) => break,
+                }
+            }
+            if request.is_empty() {
+                break;
+            }
+            let head =
+                format!("HTTP/1.1 {} X\r\ncontent-length: 0\r\n\r\n", statuses[came_on.len()]);
+            came_on.push(connection);
+            stream.write_all(head.as_bytes()).await.unwrap();
+        }
+    }
+    came_on
+}
+
+#[tokio::test]
+async fn a_connection_is_kept_until_somebody_on_it_refuses_us() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = Url::parse(&format!("http://{}/", listener.local_addr().unwrap())).unwrap();
+    let statuses = [200, 200, 429, 403, 200, 200];
+    let server = serve(listener, &statuses);
+    let client = client(Authorization::None);
+    let asked = async {
+        for status in statuses {
+            let answer = client.request(Method::GET, url.clone(), HeaderMap::new(), "", 1024).await;
+            assert_eq!(answer.unwrap().status, status);
+        }
+        // The server looks once more before it counts.
+        drop(client);
+    };
+    let (came_on, ()) = tokio::join!(server, asked);
+    assert_eq!(came_on, [0, 0, 0, 0, 0, 1]);
+}

@@ -7,10 +7,16 @@ use super::process::{
     child::Exit,
     programs::{self, Privilege},
     question::Question,
-    refusal::{interfaces, refused},
+    refusal::{interfaces, is_about_the_interface, refused},
 };
 use super::{Config, Dissect, Mode, Restart, Segment, is_of_headers};
-use crate::component::{Error, Problem, with_causes};
+use crate::{
+    component::{Error, Problem, with_causes},
+    storage::directory::unmakable,
+};
+
+/// What dumpcap says of a filter that it can't compile.
+const BAD_FILTER: &str = "Invalid capture filter";
 
 /// libpcap's own maximum (`MAXIMUM_SNAPLEN`).
 pub(super) const MAX_SNAPLEN: u32 = 262_144;
@@ -34,7 +40,7 @@ pub(super) fn remarks(config: &Config) -> Vec<Problem> {
     if config.dissect != Dissect::Transport || !config.reads_frames() {
         return Vec::new();
     }
-    let remark = "for files `transport` means `headers`: we read them, and no tshark runs";
+    let remark = "`transport` means `headers`: we read the packets, and no tshark runs";
     vec![Problem::new("dissect", remark).hint("write `dissect: headers`")]
 }
 
@@ -92,9 +98,9 @@ impl Findings {
             "leave it out, or read files with `mode: file`",
         );
         self.unless(
-            config.mode != Mode::Pipe || config.workers <= 1,
+            config.mode != Mode::Pipe || config.workers <= 1 || config.reads_frames(),
             "workers",
-            format!("`mode: pipe` has one worker, not {}", config.workers),
+            format!("`mode: pipe` has one tshark, not {}", config.workers),
             "leave it out, or use `mode: segments`",
         );
     }
@@ -120,12 +126,6 @@ impl Findings {
         if config.dissect != Dissect::Headers {
             return;
         }
-        self.unless(
-            config.mode == Mode::File,
-            "dissect",
-            "`dissect: headers` is for files so far (`mode: file`, `replay`)",
-            "leave it out for capturing; `replay --dissect headers` has it for a replay alone",
-        );
         for (place, field) in config.fields.iter().enumerate() {
             self.unless(
                 is_of_headers(field),
@@ -191,33 +191,63 @@ fn unreadable(path: &Path) -> Option<String> {
 /// What this machine lacks.
 pub(super) fn environment(config: &Config) -> Vec<Problem> {
     let mut problems = files(config);
-    if config.reads_frames() {
-        return problems;
-    }
-    match programs::find(&config.programs.tshark) {
-        Err(error) => problems.push(problem("", &error)),
-        Ok(tshark) => problems.extend(fields(config, &tshark)),
+    if !config.reads_frames() {
+        match programs::find(&config.programs.tshark) {
+            Err(error) => problems.push(problem("", &error)),
+            Ok(tshark) => problems.extend(fields(config, &tshark)),
+        }
     }
     if config.mode == Mode::File {
-        let editcap = programs::find(&config.programs.editcap);
-        problems.extend(editcap.err().map(|error| problem("", &error)));
+        if !config.reads_frames() {
+            let editcap = programs::find(&config.programs.editcap);
+            problems.extend(editcap.err().map(|error| problem("", &error)));
+        }
         return problems;
     }
-    let Some(interface) = &config.interface else {
-        return problems;
-    };
-    if interface != "any" && !interfaces().contains(interface) {
-        problems.push(
-            Problem::new("interface", format!("there is no interface `{interface}`"))
-                .hint(format!("there are: {}", interfaces().join(", "))),
-        );
-        return problems;
-    }
+    problems.extend(segments(config));
     match programs::find(&config.programs.dumpcap) {
         Err(error) => problems.push(problem("", &error)),
-        Ok(dumpcap) => problems.extend(capture(config, &dumpcap, interface)),
+        Ok(dumpcap) => problems.extend(capturing(config, &dumpcap)),
     }
     problems
+}
+
+/// What keeps dumpcap from capturing on the interface.
+fn capturing(config: &Config, dumpcap: &Path) -> Option<Problem> {
+    let interface = config.interface.as_deref()?;
+    if !exists(interface) {
+        let message = format!("there is no interface `{interface}`: `run` waits for it");
+        let hint = format!("there are: {}", interfaces().join(", "));
+        return Some(Problem::new("interface", message).hint(hint).warning());
+    }
+    let problem = capture(config, dumpcap, interface)?;
+    // One that is down is waited for, as one that is missing.
+    Some(if is_about_the_interface(&problem.message) { problem.warning() } else { problem })
+}
+
+/// The folder of segments, if it can be neither used nor made.
+fn segments(config: &Config) -> Option<Problem> {
+    let folder = config.segment.dir.as_ref().filter(|_| config.mode == Mode::Segments)?;
+    let message = unmakable(folder)?;
+    Some(Problem::new("segment.dir", message).hint("choose another, or give the user access"))
+}
+
+/// What can't be checked here, and why.
+pub(super) fn unchecked(config: &Config) -> Vec<String> {
+    let Some(interface) = &config.interface else { return Vec::new() };
+    let why = if !exists(interface) {
+        format!("there is no interface {interface}")
+    } else if !programs::may_capture() {
+        "without CAP_NET_RAW".to_owned()
+    } else {
+        return Vec::new();
+    };
+    let filter = config.capture_filter.as_ref().map(|_| format!("capture_filter ({why})"));
+    filter.into_iter().collect()
+}
+
+fn exists(interface: &str) -> bool {
+    interface == "any" || interfaces().iter().any(|name| name == interface)
 }
 
 /// Has tshark read nothing, for what it says about its command line.
@@ -244,7 +274,8 @@ fn complaint(
     let name = program.file_name().unwrap_or_default().to_string_lossy();
     let question = Question { program: program.to_owned(), arguments, privilege };
     match question.ask_and_block() {
-        Ok(answer) if answer.exit == Exit::Code(0) => None,
+        // dumpcap ends well with a filter that it can't compile, and only says so.
+        Ok(answer) if answer.exit == Exit::Code(0) && !answer.words.contains(BAD_FILTER) => None,
         Ok(answer) => Some(problem(key(&answer.words), &refused(&name, &answer.words))),
         Err(error) => Some(problem("", &error)),
     }
@@ -310,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_are_for_files_and_for_what_they_hold() {
+    fn headers_are_for_what_they_hold() {
         let with = |mode, dissect, fields: &[&str]| {
             let interface = (mode != Mode::File).then(|| "eth0".to_owned());
             let files = if mode == Mode::File { vec!["a.pcap".into()] } else { Vec::new() };
@@ -320,14 +351,19 @@ mod tests {
         let headers = Dissect::Headers;
         assert_eq!(keys(&with(Mode::File, headers, &["dns.a", "dns.id"])), [""; 0]);
         assert_eq!(keys(&with(Mode::File, headers, &["dns.a", "http.host"])), ["fields[1]"]);
-        assert_eq!(keys(&with(Mode::Pipe, headers, &[])), ["dissect"]);
+        assert_eq!(keys(&with(Mode::Pipe, headers, &["dns.a"])), [""; 0]);
+        let several = |dissect| Config { workers: 2, ..with(Mode::Pipe, dissect, &[]) };
+        assert_eq!(keys(&several(headers)), [""; 0]);
+        assert_eq!(keys(&several(Dissect::Application)), ["workers"]);
         let reads = |mode, dissect, fields| with(mode, dissect, fields).decoders();
         assert_eq!(reads(Mode::File, Dissect::Transport, &[]), Some(1));
         assert_eq!(reads(Mode::File, Dissect::Transport, &["http.host"]), None);
-        assert_eq!(reads(Mode::Segments, Dissect::Transport, &[]), None);
+        assert_eq!(reads(Mode::Segments, Dissect::Transport, &[]), Some(1));
+        assert_eq!(reads(Mode::Segments, headers, &[]), Some(1));
+        assert_eq!(reads(Mode::Pipe, Dissect::Transport, &["http.host"]), None);
         assert_eq!(reads(Mode::File, Dissect::Application, &[]), None);
         assert_eq!(remarks(&with(Mode::File, Dissect::Transport, &[])).len(), 1);
-        assert_eq!(remarks(&with(Mode::Segments, Dissect::Transport, &[])), []);
+        assert_eq!(remarks(&with(Mode::Segments, Dissect::Transport, &["http.host"])), []);
     }
 
     #[test]
@@ -345,6 +381,36 @@ mod tests {
                 "/ can't be read: it is a folder",
             ]
         );
+    }
+
+    #[test]
+    fn an_interface_that_is_missing_is_a_warning_and_its_filter_not_checked() {
+        let config = Config {
+            interface: Some("none-such0".to_owned()),
+            capture_filter: Some("port 1 and and".to_owned()),
+            dissect: Dissect::Headers,
+            ..Config::default()
+        };
+        let problems = environment(&config);
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(problems[0].is_warning && problems[0].message.contains("none-such0"));
+        assert_eq!(unchecked(&config), ["capture_filter (there is no interface none-such0)"]);
+        let without = Config { capture_filter: None, ..config };
+        assert_eq!(unchecked(&without), [""; 0]);
+    }
+
+    #[test]
+    fn a_folder_of_segments_that_can_not_be_made_is_named() {
+        let folder = |dir: &str| {
+            let segment = Segment { dir: Some(dir.into()), ..Segment::default() };
+            let interface = Some("lo".to_owned());
+            let config = Config { interface, segment, ..Config::default() };
+            segments(&config).map(|problem| (problem.key, problem.message))
+        };
+        assert_eq!(folder("/tmp/not/there/yet"), None);
+        let (key, message) = folder("/proc/version/segments").unwrap();
+        assert_eq!(key, "segment.dir");
+        assert!(message.contains("/proc/version"), "{message}");
     }
 
     #[test]

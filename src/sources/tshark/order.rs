@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::process::lines::{Block, frame_number};
 use crate::{
-    batch::Batch,
+    batch::{Batch, Watermark},
     component::{Closed, Outputs, Port},
     metrics::{CAPTURE_LOST, ERRORS, ErrorType, LossCause},
-    record::{Interface, ObservationPoint, Raw, Records},
+    record::{Interface, Kind, ObservationPoint, Raw, Records, Timestamp},
 };
 
 /// Lines in a batch, at most.
@@ -115,6 +115,13 @@ impl<'a> Emitter<'a> {
             self.send(records).await?;
         }
         Ok(())
+    }
+
+    /// All packets captured before `time` were handed on.
+    pub(super) async fn reached(&self, time: Timestamp) -> Result<(), Closed> {
+        let watermark = Some(Watermark { epoch: self.epoch, time });
+        let (records, ack) = (Records::none(Kind::Raw), self.out.receipts().open());
+        self.out.pass(Port::MAIN, Batch { records, ack, watermark }).await
     }
 
     async fn send(&self, records: Vec<Raw>) -> Result<(), Closed> {

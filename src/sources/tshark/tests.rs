@@ -29,11 +29,14 @@ struct Started {
     stop: CancellationToken,
     running: JoinHandle<Result<(), Error>>,
     lines: Vec<Raw>,
+    /// The numbers of frames.
+    frames: Vec<u64>,
 }
 
 /// What a run gave.
 struct Ran {
     lines: Vec<Raw>,
+    frames: Vec<u64>,
     balance: Balance,
     result: Result<(), Error>,
 }
@@ -74,7 +77,8 @@ impl Started {
                 Err(error)
             }),
         };
-        Self { meter, receipts, receiver, stop, running, lines: Vec::new() }
+        let (lines, frames) = (Vec::new(), Vec::new());
+        Self { meter, receipts, receiver, stop, running, lines, frames }
     }
 
     /// Takes the next batch; `false` after the last.
@@ -84,6 +88,9 @@ impl Started {
         };
         if let Records::Raw(raw) = &batch.records {
             self.lines.extend(raw.iter().cloned());
+        }
+        if let Records::Frames(frames) = &batch.records {
+            self.frames.extend(frames.places.iter().map(|place| place.number));
         }
         batch.ack.settle(End::Delivered);
         true
@@ -96,7 +103,7 @@ impl Started {
         let balance = self.meter.balance();
         assert!(balance.holds() && balance.held == 0, "{balance:?}");
         assert_eq!(self.receipts.outstanding(), 0);
-        Ran { lines: self.lines, balance, result }
+        Ran { lines: self.lines, frames: self.frames, balance, result }
     }
 }
 
@@ -105,7 +112,7 @@ async fn run(config: Config) -> Ran {
 }
 
 /// A pcap file of UDP packets of 76 bytes each.
-fn capture(packets: u32) -> Vec<u8> {
+pub(in crate::sources::tshark) fn capture(packets: u32) -> Vec<u8> {
     let mut file = [0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0].to_vec();
     for number in [0_u32, 0, 65_535, 1] {
         file.extend(number.to_le_bytes());

@@ -22,6 +22,10 @@ pub(super) struct Decoder {
 #[derive(Debug)]
 pub(super) struct Decoded {
     pub(super) packets: Vec<Packet>,
+    /// How many of them are further ones of a frame that gave one already.
+    pub(super) further: u64,
+    /// Where its frames were seen, by the number of their interface.
+    pub(super) points: Vec<ObservationPoint>,
     /// Those that are no packets, by their place in the batch.
     pub(super) skipped: Vec<(usize, Skipped)>,
 }
@@ -40,19 +44,29 @@ impl Decoder {
             checksums: frames.verify_checksums,
             dns: self.learnt_from || !self.fields.is_empty(),
         };
-        let mut decoded =
-            Decoded { packets: Vec::with_capacity(frames.len()), skipped: Vec::new() };
-        let points = frames.points();
+        let mut decoded = Decoded {
+            packets: Vec::with_capacity(frames.len()),
+            further: 0,
+            points: frames.points(),
+            skipped: Vec::new(),
+        };
         for (at, place) in frames.places.iter().enumerate() {
-            match decode::decode(&frame(frames, place, &points), &options) {
-                Ok(mut packet) => {
-                    if !packet.extra.is_empty() && !self.fields.is_empty() {
-                        self.choose(&mut packet.extra);
+            let frame = frame(frames, place, &decoded.points);
+            match decode::decode(&frame, &options) {
+                Ok(packet) => decoded.packets.push(packet),
+                Err(Skipped::SeveralPackets) => match decode::each(&frame, &options) {
+                    Ok(packets) => {
+                        decoded.further += (packets.len() as u64).saturating_sub(1);
+                        decoded.packets.extend(packets);
                     }
-                    decoded.packets.push(packet);
-                }
+                    Err(reason) => decoded.skipped.push((at, reason)),
+                },
                 Err(reason) => decoded.skipped.push((at, reason)),
             }
+        }
+        if !self.fields.is_empty() {
+            let extras = decoded.packets.iter_mut().map(|packet| &mut packet.extra);
+            extras.filter(|extra| !extra.is_empty()).for_each(|extra| self.choose(extra));
         }
         decoded
     }

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, sync::Arc};
 use tokio::task::{JoinError, JoinHandle};
 
 use super::{
-    Extract,
+    Extract, Part,
     frames::{Decoded, Decoder},
 };
 use crate::{
@@ -77,8 +77,8 @@ impl Parallel {
         out: &Outputs,
     ) -> Result<(), Error> {
         let connected = out.connected();
-        for (port, batch) in self.extract.take(batch, decoded, now, &connected) {
-            out.pass(port, batch).await?;
+        for Part { port, batch, further } in self.extract.take(batch, decoded, now, &connected) {
+            out.pass_with(port, batch, further).await?;
         }
         Ok(())
     }

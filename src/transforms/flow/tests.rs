@@ -19,6 +19,7 @@ fn udp(seconds: i64, source_port: u16) -> Packet {
         time: second(seconds),
         epoch: 0,
         number: 1,
+        part: 0,
         origin: crate::record::ObservationPoint::default(),
         frame_bytes: 74,
         captured_bytes: 74,
@@ -153,6 +154,27 @@ fn a_packet_whose_time_is_doubted_waits_two_seconds_of_quiet() {
     let ended = bench.call(|flow, out, _| flow.tick(second(1_102), out));
     assert_eq!(sizes(&ended), [(0, Kind::Flow, 1)]);
     assert_eq!(bench.flow.table.len(), 1);
+}
+
+#[test]
+fn a_live_source_that_tells_the_time_ends_flows_without_any_quiet() {
+    let mut bench = Bench::new(Clock::Wall, false);
+    bench.apply(vec![udp(1_000, 1)], 1_000, 1_000);
+    assert_eq!(sizes(&bench.apply(vec![], 1_059, 1_060)), [(0, Kind::Flow, 0)]);
+    assert_eq!(sizes(&bench.apply(vec![], 1_060, 1_061)), [(0, Kind::Flow, 1)]);
+}
+
+#[test]
+fn a_source_that_repeats_a_time_does_not_put_off_the_wall_clock() {
+    let mut bench = Bench::new(Clock::Wall, false);
+    bench.apply(vec![udp(1_000, 1)], 1_000, 1_000);
+    // As where the clock was set back: what the source tells is not news.
+    bench.apply(vec![], 1_000, 1_050);
+    assert_eq!(bench.flow.deadline(), Some(second(1_000 + 60 + 30)));
+    // Nor do times alone settle the doubts about a packet.
+    bench.apply(vec![udp(1_100, 2)], 1_000, 1_060);
+    bench.apply(vec![], 1_061, 1_061);
+    assert_eq!(bench.flow.deadline(), Some(second(1_062)));
 }
 
 #[test]

@@ -156,6 +156,7 @@ fn packet(second: i64, from: (IpAddr, u16), to: (IpAddr, u16), extra: &[(&str, &
         time: Timestamp::from_nanos(second * 1_000_000_000),
         epoch: 0,
         number: 1,
+        part: 0,
         origin: crate::record::ObservationPoint::default(),
         frame_bytes: 100,
         captured_bytes: 100,

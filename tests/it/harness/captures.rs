@@ -48,6 +48,12 @@ impl Capture {
         Self::new(0xa1b2_3c4d, 1_000_000_000)
     }
 
+    /// The same, of another link type (a `LINKTYPE_` number).
+    pub(crate) fn of_link(mut self, link: u16) -> Self {
+        self.bytes[20..24].copy_from_slice(&u32::from(link).to_le_bytes());
+        self
+    }
+
     fn new(magic: u32, per_second: u32) -> Self {
         let mut bytes = magic.to_le_bytes().to_vec();
         bytes.extend([2, 0, 4, 0]);
@@ -132,6 +138,25 @@ pub(crate) fn one_to_443() -> Capture {
     };
     let mut capture = Capture::micros();
     capture.frame(EPOCH_SECONDS, 0, &frames::on_ethernet(&frames::tcp(Way::There, segment)));
+    capture
+}
+
+/// A TCP connection to port 443, opened, used and closed by both.
+pub(crate) fn connection() -> Capture {
+    let mut capture = Capture::micros();
+    let steps: [(Way, [u32; 2], u8, &[u8]); 7] = [
+        (Way::There, [100, 0], flags::SYN, b""),
+        (Way::Back, [300, 101], flags::SYN | flags::ACK, b""),
+        (Way::There, [101, 301], flags::ACK, b""),
+        (Way::There, [101, 301], flags::PSH | flags::ACK, b"question"),
+        (Way::Back, [301, 109], flags::FIN | flags::ACK, b""),
+        (Way::There, [109, 302], flags::FIN | flags::ACK, b""),
+        (Way::Back, [302, 110], flags::ACK, b""),
+    ];
+    for (step, (way, numbers, flags, payload)) in (0..).zip(steps) {
+        let segment = Segment { ports: [51_234, 443], numbers, flags, payload };
+        capture.frame(EPOCH_SECONDS, step, &frames::on_ethernet(&frames::tcp(way, segment)));
+    }
     capture
 }
 

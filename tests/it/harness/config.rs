@@ -51,6 +51,26 @@ sinks:
     scene.write("live.yaml", text)
 }
 
+/// A live pipeline of flows, with further keys for the source and for `flow`; writes `records.out`.
+pub(crate) fn live_flows(scene: &Scene, source: &str, flow: &str) -> PathBuf {
+    let text = format!(
+        "data_dir: {state}
+sources:
+  wire: {{ type: tshark, interface: {INTERFACE}{source} }}
+transforms:
+  packets: {{ type: extract, inputs: [wire] }}
+  flows: {{ type: flow, inputs: [packets]{flow} }}
+sinks:
+  records: {{ type: file, inputs: [flows], path: {out}, encoding: {{ schema: simple }}, batch: {{ timeout_secs: 1 }} }}
+",
+        state = scene.path("state").display(),
+        out = scene.path("records.out").display(),
+        source = following(source),
+        flow = following(flow),
+    );
+    scene.write("flows.yaml", text)
+}
+
 fn following(keys: &str) -> String {
     if keys.is_empty() { String::new() } else { format!(", {keys}") }
 }

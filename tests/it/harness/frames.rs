@@ -130,12 +130,12 @@ pub(crate) fn ipv6(way: Way, next: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// An 8-byte extension header (hop-by-hop 0, destination options 60) of padding.
-fn padding_options(next: u8, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn padding_options(next: u8, payload: &[u8]) -> Vec<u8> {
     [&[next, 0, 1, 4, 0, 0, 0, 0], payload].concat()
 }
 
 /// An IPv6 fragment header.
-fn fragment_header(next: u8, offset_bytes: u16, more: bool, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn fragment_header(next: u8, offset_bytes: u16, more: bool, payload: &[u8]) -> Vec<u8> {
     let place = (offset_bytes & !7) | u16::from(more);
     let mut header = vec![next, 0];
     header.extend(place.to_be_bytes());

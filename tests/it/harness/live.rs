@@ -55,6 +55,11 @@ impl<'a> Live<'a> {
         Ok(live)
     }
 
+    /// A program that runs already, on its wire.
+    pub(crate) fn of(scene: &'a Scene, running: Running, wire: Wire) -> Self {
+        Self { scene, running, wire }
+    }
+
     /// Waits for a dumpcap that is not `old` and has begun to capture; answers its process id.
     ///
     /// # Errors
@@ -122,7 +127,7 @@ impl<'a> Live<'a> {
 }
 
 /// Packets wait for dumpcap once their ring is in its memory; it opens its first segment after that.
-fn has_begun(pid: u32) -> bool {
+pub(crate) fn has_begun(pid: u32) -> bool {
     let Ok(open) = fs::read_dir(format!("/proc/{pid}/fd")) else {
         return false;
     };

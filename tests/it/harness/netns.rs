@@ -56,6 +56,18 @@ impl Wire {
     /// # Errors
     /// As for [`Self::lay`].
     pub(crate) fn join(&self) -> Outcome {
+        self.join_down()?;
+        for side in [&self.far, &self.near] {
+            side.run("ip", &["link", "set", INTERFACE, "up"])?;
+        }
+        Ok(())
+    }
+
+    /// The same, both ends down.
+    ///
+    /// # Errors
+    /// As for [`Self::lay`].
+    pub(crate) fn join_down(&self) -> Outcome {
         ip(&[
             "link",
             "add",
@@ -72,7 +84,6 @@ impl Wire {
         ])?;
         for side in [&self.far, &self.near] {
             side.run("ethtool", &["-K", INTERFACE, "gro", "off", "gso", "off", "tso", "off"])?;
-            side.run("ip", &["link", "set", INTERFACE, "up"])?;
         }
         Ok(())
     }

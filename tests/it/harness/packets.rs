@@ -10,7 +10,7 @@ use std::{
 use libtest_mimic::Failed;
 use tidegate::{
     capture::{Part, Reader},
-    decode::{self, LinkType},
+    decode::{self, LinkType, Skipped},
     ek::{Line, Parser, fields},
     record::{ObservationPoint, Packet, Raw},
 };
@@ -28,18 +28,23 @@ pub(crate) fn packets_of_data(capture: &Path) -> Result<Arc<Vec<Packet>>, Failed
 /// How the packets of a capture are had.
 pub(crate) type Read = fn(&Path, bool) -> Result<Vec<Packet>, Failed>;
 
-/// The packets of a capture; `checksums`: tshark verifies those of TCP.
+/// The packets of a capture; `checksums`: tshark verifies them.
 ///
 /// # Errors
 /// When tshark can't be started, or prints no packet and ends badly.
 pub(crate) fn packets(capture: &Path, checksums: bool) -> Result<Vec<Packet>, Failed> {
     let mut command = Command::new("tshark");
     command.args(["-n", "-T", "ek"]).args(super::tshark::EACH_PACKET_ALONE);
-    command.args(["-o", &format!("tcp.check_checksum:{checksums}")]);
+    command.args(["-o", "ipv6.tso_support:TRUE"]);
+    for protocol in ["ip", "tcp", "udp"] {
+        command.args(["-o", &format!("{protocol}.check_checksum:{checksums}")]);
+    }
+    command.args(["-o", if checksums { "sctp.checksum:crc-32c" } else { "sctp.checksum:none" }]);
     // Teredo has no port of its own.
     command.args(["--enable-heuristic", "teredo_udp"]);
     command.arg("-r").arg(capture).stdin(Stdio::null());
-    for field in fields::BASE {
+    let of_checksums = if checksums { fields::CHECKSUMS } else { &[] };
+    for field in fields::BASE.iter().chain(of_checksums) {
         command.args(["-e", field]);
     }
     let output = command.output().map_err(|error| format!("can't start {command:?}: {error}"))?;
@@ -58,6 +63,7 @@ pub(crate) fn packets(capture: &Path, checksums: bool) -> Result<Vec<Packet>, Fa
         };
         match parser.parse(&raw) {
             Ok(Line::Packet(packet)) => packets.push(packet),
+            Ok(Line::Packets(several)) => packets.extend(several),
             Ok(Line::NotIp(..) | Line::Index) => {}
             Err(error) => {
                 let line = String::from_utf8_lossy(line);
@@ -78,7 +84,7 @@ pub(crate) fn by_headers(capture: &Path, checksums: bool) -> Result<Vec<Packet>,
     let mut packets = Vec::new();
     while let Part::Frames(frames) = reader.read()? {
         let points = frames.points();
-        let decoded = frames.places.iter().filter_map(|place| {
+        for place in frames.places.iter() {
             let frame = decode::Frame {
                 origin: points.get(usize::from(place.interface)).copied().unwrap_or_default(),
                 time: place.time,
@@ -88,9 +94,22 @@ pub(crate) fn by_headers(capture: &Path, checksums: bool) -> Result<Vec<Packet>,
                 length: place.length,
                 bytes: frames.of(place),
             };
-            decode::decode(&frame, &options).ok()
-        });
-        packets.extend(decoded);
+            packets.extend(each(&frame, options).unwrap_or_default());
+        }
     }
     Ok(packets)
+}
+
+/// The packets of a frame: one, or those of an aggregate.
+///
+/// # Errors
+/// [`Skipped`], why there is none.
+pub(crate) fn each(
+    frame: &decode::Frame<'_>,
+    options: decode::Options,
+) -> Result<Vec<Packet>, Skipped> {
+    match decode::decode(frame, &options) {
+        Err(Skipped::SeveralPackets) => decode::each(frame, &options),
+        one => one.map(|packet| vec![packet]),
+    }
 }

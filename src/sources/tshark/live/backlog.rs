@@ -9,6 +9,8 @@ use std::{
 
 use tokio::sync::Notify;
 
+use crate::record::Timestamp;
+
 /// A thing to do, in the order of the capture.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::sources::tshark) enum Item {
@@ -18,6 +20,8 @@ pub(in crate::sources::tshark) enum Item {
     Segment(Segment),
     /// It had closed a segment of so many packets, which was shed.
     Shed(u64),
+    /// All packets captured before this time are in segments before.
+    Reached(Timestamp),
     /// It ended; it captured so many packets, if it came to say so.
     End(Option<u64>),
 }
@@ -57,6 +61,9 @@ impl Backlog {
         let mut state = self.state();
         if let Item::Segment(segment) = &item {
             state.queued_bytes += segment.bytes;
+        }
+        if let (Item::Reached(_), Some(Item::Reached(_))) = (&item, state.items.back()) {
+            state.items.pop_back();
         }
         state.items.push_back(item);
         drop(state);
@@ -109,7 +116,7 @@ impl Backlog {
         let state = self.state();
         state.items.iter().rev().find_map(|item| match item {
             Item::Segment(segment) => Some(segment.clone()),
-            Item::Begin(_) | Item::Shed(_) | Item::End(_) => None,
+            Item::Begin(_) | Item::Shed(_) | Item::Reached(_) | Item::End(_) => None,
         })
     }
 
@@ -117,9 +124,10 @@ impl Backlog {
     pub(in crate::sources::tshark) fn shed(&self, segment: &Segment, packets: u64) -> bool {
         let mut state = self.state();
         let is_it = |item: &Item| matches!(item, Item::Segment(one) if one.path == segment.path);
-        let Some(mut place) = state.items.iter().rposition(is_it) else {
+        let Some(place) = state.items.iter().rposition(is_it) else {
             return false;
         };
+        let mut place = state.without_times_around(place);
         // Neighbours become one, so that a long shortage takes no memory.
         let mut packets = packets;
         if let Some(Item::Shed(after)) = state.items.get(place + 1) {
@@ -142,6 +150,28 @@ impl Backlog {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl State ===
+
+impl State {
+    /// Takes away what lies between the item at `place` and what was shed beside it: what follows says
+    /// more. Answers where the item is then.
+    fn without_times_around(&mut self, place: usize) -> usize {
+        let is_time = |item: Option<&Item>| matches!(item, Some(Item::Reached(_)));
+        let is_shed = |item: Option<&Item>| matches!(item, Some(Item::Shed(_)));
+        if is_time(self.items.get(place + 1)) && is_shed(self.items.get(place + 2)) {
+            self.items.remove(place + 1);
+        }
+        if let (Some(time), Some(shed)) = (place.checked_sub(1), place.checked_sub(2))
+            && is_time(self.items.get(time))
+            && is_shed(self.items.get(shed))
+        {
+            self.items.remove(time);
+            return time;
+        }
+        place
     }
 }
 
@@ -187,10 +217,12 @@ mod tests {
         for round in 0..100 {
             let newest = segment(&round.to_string(), 10);
             backlog.push(Item::Segment(newest.clone()));
+            backlog.push(Item::Reached(Timestamp::from_nanos(round)));
             assert!(backlog.shed(&newest, 2));
         }
-        assert_eq!(backlog.state().items.len(), 2);
+        assert_eq!(backlog.state().items.len(), 3);
         assert_eq!(backlog.try_next(), Some(Item::Segment(segment("waits", 10))));
         assert_eq!(backlog.try_next(), Some(Item::Shed(200)));
+        assert_eq!(backlog.try_next(), Some(Item::Reached(Timestamp::from_nanos(99))));
     }
 }

@@ -23,23 +23,22 @@ use super::super::process::{
 };
 use super::{
     backlog::{Backlog, Item, Segment},
+    silence::{LOOK_EVERY, Silence},
     supervise::{Supervisor, was_stopped},
 };
 use crate::{
-    component::{Error, drain},
+    component::{Clock, Error, drain},
     metrics::{CAPTURE_LOST, ERRORS, ErrorType, LossCause, Meter},
+    record::Timestamp,
     storage::space::space,
     task,
 };
-
-/// How often it is looked for closed segments and for space.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// How often it is looked whether a full disk has space again.
 const SPACE_EVERY: Duration = Duration::from_secs(1);
 
 /// dumpcap numbers segments modulo this (`RINGBUFFER_MAX_NUM_FILES`): 0 follows 99,999.
-const SEGMENT_NUMBERS: u64 = 100_000;
+pub(super) const SEGMENT_NUMBERS: u64 = 100_000;
 /// More than it begins from one look to the next. What lies further behind are segments that wait, with
 /// numbers of the last time round.
 const NEW_SEGMENTS: u64 = 10_000;
@@ -53,10 +52,27 @@ pub(in crate::sources::tshark) struct Capturer {
     pub(in crate::sources::tshark) dumpcap: PathBuf,
     /// A folder of ours alone.
     pub(in crate::sources::tshark) folder: PathBuf,
+    /// The number of its first start.
+    pub(in crate::sources::tshark) first_epoch: u32,
     /// Where closed segments go.
     pub(in crate::sources::tshark) backlog: Arc<Backlog>,
     /// Counts what is lost.
     pub(in crate::sources::tshark) meter: Arc<Meter>,
+}
+
+/// The segment that is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Open {
+    number: u64,
+    bytes: u64,
+}
+
+/// How far time has come with what lies in the folder.
+#[derive(Debug)]
+struct Times {
+    silence: Silence<Open>,
+    /// The segment that was open, and the time that is reached once it was read.
+    noted: Option<(u64, Timestamp)>,
 }
 
 /// Why a capture ended.
@@ -87,7 +103,8 @@ impl Capturer {
     }
 
     async fn capture(&self, stop: &CancellationToken) -> Result<(), Error> {
-        let mut supervisor = Supervisor::new(&self.config.restart, Arc::clone(&self.meter));
+        let mut supervisor = Supervisor::new(&self.config, Arc::clone(&self.meter));
+        supervisor.epoch = self.first_epoch;
         loop {
             let reason = self.once(&mut supervisor, stop).await?;
             if reason == Reason::Stopped || !supervisor.pause(stop).await {
@@ -161,15 +178,19 @@ impl Capturer {
     ) -> Reason {
         let mut look = interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut times = Times::new();
         loop {
             tokio::select! {
                 _ = dumpcap.ended() => return Reason::Ended,
                 () = stop.cancelled() => return Reason::Stopped,
                 _ = look.tick() => {}
             }
-            if let Some(open_bytes) = self.take_closed(folder, taken, None).await {
+            if let Some(open) = self.take_closed(folder, taken, None).await {
                 supervisor.captures();
-                while self.backlog.bytes() + open_bytes > self.config.segment.disk_budget_bytes
+                if let Some(time) = times.look(open, Clock::Wall.now(None)) {
+                    self.backlog.push(Item::Reached(time));
+                }
+                while self.backlog.bytes() + open.bytes > self.config.segment.disk_budget_bytes
                     || self.is_full().await
                 {
                     if !self.shed_newest().await {
@@ -194,13 +215,13 @@ impl Capturer {
     }
 
     /// Appends the segments that were closed since. While dumpcap runs (`ended` is `None`) the last one
-    /// is open, and its size is returned.
+    /// is open, and is returned.
     async fn take_closed(
         &self,
         folder: &Path,
         taken: &mut u64,
         ended: Option<bool>,
-    ) -> Option<u64> {
+    ) -> Option<Open> {
         let (path, after) = (folder.to_owned(), *taken);
         let listed = task::blocking(move || list(&path, after)).await;
         let mut segments = match listed.map_err(io::Error::other).flatten() {
@@ -225,7 +246,7 @@ impl Capturer {
                 self.backlog.push(Item::Segment(segment));
             }
         }
-        open.map(|(_, segment)| segment.bytes)
+        open.map(|(number, segment)| Open { number, bytes: segment.bytes })
     }
 
     /// Gives up the newest segment that waits, and counts its packets; `false` if none waits.
@@ -251,6 +272,30 @@ impl Capturer {
     }
 }
 
+// === impl Times ===
+
+impl Times {
+    fn new() -> Self {
+        Self { silence: Silence::new(), noted: None }
+    }
+
+    /// This segment is open `now`. The time that is reached once what was closed before is read: a silence
+    /// while another was open is told when that is closed; one that came before the first packet of a
+    /// segment, at once.
+    fn look(&mut self, open: Open, now: Timestamp) -> Option<Timestamp> {
+        let reached = self.silence.look(Some(open), now);
+        if open.bytes <= pcap::HEADER_BYTES as u64 && reached.is_some() {
+            self.noted = None;
+            return reached;
+        }
+        let closed = self.noted.take_if(|(number, _)| *number != open.number);
+        if let Some(time) = reached {
+            self.noted = Some((open.number, time));
+        }
+        closed.map(|(_, time)| time)
+    }
+}
+
 /// Deletes a segment.
 pub(in crate::sources::tshark) async fn remove(path: &Path) {
     if let Err(error) = tokio::fs::remove_file(path).await {
@@ -264,11 +309,7 @@ fn list(folder: &Path, after: u64) -> io::Result<Vec<(u64, Segment)>> {
     let mut segments = Vec::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        let name = entry.file_name();
-        let number = name
-            .to_str()
-            .and_then(|name| name.split('_').nth(1))
-            .and_then(|number| number.parse().ok());
+        let number = number(&entry.path());
         let Some(number) = number.filter(|number| is_after(*number, after)) else {
             continue;
         };
@@ -281,6 +322,12 @@ fn list(folder: &Path, after: u64) -> io::Result<Vec<(u64, Segment)>> {
     }
     segments.sort_by_key(|(number, _)| distance(*number, after));
     Ok(segments)
+}
+
+/// The number in a segment's name.
+pub(super) fn number(segment: &Path) -> Option<u64> {
+    let number = segment.file_name()?.to_str()?.split('_').nth(1)?.parse().ok()?;
+    (number < SEGMENT_NUMBERS).then_some(number)
 }
 
 fn is_after(number: u64, after: u64) -> bool {
@@ -309,6 +356,30 @@ mod tests {
             let numbers: Vec<_> = segments.into_iter().map(|(number, _)| number).collect();
             assert_eq!(numbers, expected, "after {after}");
         }
+    }
+
+    #[test]
+    fn time_is_told_when_what_was_captured_before_can_be_read() {
+        let mut times = Times::new();
+        let second = |second: i64| Timestamp::from_nanos(second * 1_000_000_000);
+        let mut look = |number, bytes, at| {
+            let time = times.look(Open { number, bytes }, second(at));
+            time.map(|time| time.nanos() / 500_000_000)
+        };
+        // Nothing captured: at once, half a second back.
+        assert_eq!(look(1, 24, 10), None);
+        assert_eq!(look(1, 24, 11), Some(21));
+        // With packets in the segment that is open only once it is closed.
+        for at in 12..15 {
+            assert_eq!(look(1, 100, at), None);
+        }
+        assert_eq!(look(2, 100, 15), Some(27));
+        // Written to at each look: there is no silence, and packets say what time it is.
+        for at in 16..20 {
+            assert_eq!(look(2, u64::try_from(at).unwrap() * 100, at), None);
+        }
+        assert_eq!(look(3, 0, 20), None);
+        assert_eq!(look(3, 0, 21), Some(41));
     }
 
     #[test]

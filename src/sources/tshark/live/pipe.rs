@@ -4,31 +4,32 @@
 //! an epoch. tshark's memory grows with the flows it has seen, by some 0.65 KB a packet of new flows.
 
 use std::{
-    io,
+    io::{self, PipeReader},
     path::{Path, PathBuf},
     process::Stdio,
     sync::Arc,
 };
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::super::process::{
     arguments,
-    child::{Child, Ended, Exit, Launch},
+    child::{Child, Exit, Launch},
     programs::{self, Privilege},
     worker::{Finish, Tshark, Worker},
 };
 use super::super::{Config, order::Emitter};
-use super::supervise::{BEGUN, Supervisor};
+use super::{
+    attend::{PIPE_BYTES, Reason, Unaccounted, attend},
+    silence::{LOOK_EVERY, Silence},
+    supervise::{BEGUN, Supervisor},
+};
 use crate::{
-    component::{Error, Outputs, drain},
-    metrics::{CAPTURE_LOST, CAPTURE_UNKNOWN_LOSS, ERRORS, ErrorType, LossCause, Meter},
+    component::{Clock, Error, Outputs, drain},
+    metrics::{CAPTURE_LOST, ERRORS, ErrorType, LossCause},
     task,
 };
-
-/// Room in the pipe between the two.
-const PIPE_BYTES: usize = 1 << 20;
 
 /// dumpcap and tshark, one behind the other.
 struct Pair<'a> {
@@ -38,19 +39,13 @@ struct Pair<'a> {
     out: &'a Outputs,
 }
 
-/// Why a dumpcap has ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reason {
-    /// By itself, or by somebody else.
-    Ended,
-    /// We were told to stop.
-    Stopped,
-    /// tshark is gone: without it dumpcap has nowhere to write.
-    ReaderGone,
+/// The two at work.
+struct Started {
+    dumpcap: Child,
+    worker: Worker,
+    /// The end of the pipe between them that tshark reads.
+    packets: PipeReader,
 }
-
-/// A capture whose losses are not counted yet; if it is dropped, nobody will.
-struct Unaccounted<'a>(Option<&'a Meter>);
 
 /// Captures until `stop`, then hands on what was captured.
 ///
@@ -65,7 +60,7 @@ pub(in crate::sources::tshark) async fn run(
     reader.try_out().await?;
     let pair =
         Pair { config, dumpcap: programs::find(&config.programs.dumpcap)?, reader: &reader, out };
-    let mut supervisor = Supervisor::new(&config.restart, Arc::clone(out.meter()));
+    let mut supervisor = Supervisor::new(config, Arc::clone(out.meter()));
     let mut emitter = Emitter::new(out, config.interface.as_deref());
     loop {
         emitter.begin_epoch(supervisor.epoch);
@@ -86,7 +81,7 @@ impl Pair<'_> {
         emitter: &mut Emitter<'_>,
         stop: &CancellationToken,
     ) -> Result<(), Error> {
-        let (dumpcap, worker) = match self.start(&self.dumpcap).await {
+        let started = match self.start(&self.dumpcap).await {
             Ok(started) => started,
             Err(error) if error.is_configuration() => return Err(error),
             Err(error) => {
@@ -95,15 +90,18 @@ impl Pair<'_> {
             }
         };
         supervisor.started();
-        self.follow(dumpcap, worker, supervisor, emitter, stop).await
+        self.follow(started, supervisor, emitter, stop).await
     }
 
-    async fn start(&self, dumpcap: &Path) -> Result<(Child, Worker), Error> {
+    async fn start(&self, dumpcap: &Path) -> Result<Started, Error> {
         let (packets, output) = io::pipe()
             .map_err(|error| Error::failure("no pipe for dumpcap could be made").because(error))?;
         if let Err(error) = rustix::pipe::fcntl_setpipe_size(&packets, PIPE_BYTES) {
             tracing::debug!(%error, "the pipe from dumpcap keeps its size");
         }
+        let ours = packets
+            .try_clone()
+            .map_err(|error| Error::failure("the pipe from dumpcap has no copy").because(error))?;
         let worker = self.reader.start(packets.into()).await?;
         let launch = Launch {
             program: dumpcap.to_owned(),
@@ -114,20 +112,18 @@ impl Pair<'_> {
             death_signal: "TERM",
         };
         let dumpcap = Child::start(launch, Some(self.out.meter())).await?;
-        Ok((dumpcap, worker))
+        Ok(Started { dumpcap, worker, packets: ours })
     }
 
     async fn follow(
         &self,
-        dumpcap: Child,
-        mut worker: Worker,
+        started: Started,
         supervisor: &mut Supervisor,
         emitter: &mut Emitter<'_>,
         stop: &CancellationToken,
     ) -> Result<(), Error> {
-        let mut unaccounted = Unaccounted(Some(self.out.meter()));
-        // A task of its own, for we may wait for a destination without end: dumpcap has to be told to
-        // stop meanwhile, and what it still holds has to be read.
+        let Started { dumpcap, mut worker, packets } = started;
+        let mut unaccounted = Unaccounted::new(self.out.meter());
         let reader_gone = CancellationToken::new();
         let attending = attend(dumpcap, stop.clone(), reader_gone.clone());
         let mut capture = AbortOnDropHandle::new(task::spawn(attending));
@@ -135,10 +131,14 @@ impl Pair<'_> {
         // On a quiet wire no line says that dumpcap captures, but what it refuses it refuses at once.
         let mut captures = false;
         let mut deadline = Instant::now() + BEGUN;
+        let mut look = interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut silence, mut blocks) = (Silence::new(), 0_u64);
         loop {
             tokio::select! {
                 block = worker.blocks.recv() => {
                     let Some(block) = block else { break };
+                    blocks += 1;
                     if ended.is_none() {
                         captures = true;
                         supervisor.captures();
@@ -148,6 +148,12 @@ impl Pair<'_> {
                 how = &mut capture, if ended.is_none() => {
                     ended = Some(how);
                     deadline = Instant::now() + drain::READERS;
+                }
+                _ = look.tick(), if captures && ended.is_none() => {
+                    let state = is_empty(&packets).then_some(blocks);
+                    if let Some(time) = silence.look(state, Clock::Wall.now(None)) {
+                        emitter.reached(time).await?;
+                    }
                 }
                 () = sleep_until(deadline), if ended.is_some() || !captures => {
                     if ended.is_some() {
@@ -160,6 +166,8 @@ impl Pair<'_> {
                 }
             }
         }
+        // With nobody to read, dumpcap shall not wait for one.
+        drop(packets);
         let how = if let Some(how) = ended {
             how
         } else {
@@ -170,7 +178,7 @@ impl Pair<'_> {
             Error::failure("the supervisor of dumpcap has failed").because(error)
         })?;
         let finish = worker.finish().await?;
-        unaccounted.0 = None;
+        unaccounted.is_counted();
         if reason == Reason::ReaderGone {
             let (error_type, reason) = describe(&finish);
             supervisor.failed(error_type, &reason);
@@ -184,18 +192,9 @@ impl Pair<'_> {
     }
 }
 
-/// Stays with dumpcap to its end, which it brings about on `stop`.
-async fn attend(
-    mut dumpcap: Child,
-    stop: CancellationToken,
-    reader_gone: CancellationToken,
-) -> (Ended, Reason) {
-    tokio::select! {
-        biased;
-        ended = dumpcap.ended() => (ended, Reason::Ended),
-        () = stop.cancelled() => (dumpcap.finish_capture(drain::WRITER_TO_PIPE).await, Reason::Stopped),
-        () = reader_gone.cancelled() => (dumpcap.finish(drain::WRITER_TO_PIPE).await, Reason::ReaderGone),
-    }
+/// Whether tshark has taken all that dumpcap wrote: what it did not print by then, it never will.
+fn is_empty(packets: &PipeReader) -> bool {
+    rustix::io::ioctl_fionread(packets).is_ok_and(|bytes| bytes == 0)
 }
 
 fn describe(finish: &Finish) -> (ErrorType, String) {
@@ -205,16 +204,5 @@ fn describe(finish: &Finish) -> (ErrorType, String) {
             ErrorType::TsharkFailed,
             format!("tshark: {}: {}", finish.ended.exit, finish.ended.words),
         ),
-    }
-}
-
-// === impl Unaccounted ===
-
-impl Drop for Unaccounted<'_> {
-    fn drop(&mut self) {
-        if let Some(meter) = self.0 {
-            meter.count(CAPTURE_UNKNOWN_LOSS, (), 1);
-            tracing::error!("the capture was cut off: packets may be lost uncounted");
-        }
     }
 }

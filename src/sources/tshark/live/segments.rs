@@ -1,13 +1,13 @@
-//! `mode: segments`: dumpcap writes short files, tsharks read them once they are closed.
+//! `mode: segments`: dumpcap writes short files, tsharks read them once they are closed, or we do.
 //!
-//! Data passes: interface → dumpcap → segments on disk → [`Backlog`] → tsharks → [`Emitter`]. Nothing
+//! Data passes: interface → dumpcap → segments on disk → [`Backlog`] → tsharks → [`Emitter`], or with
+//! `dissect: headers` → [`FrameReaders`](super::frames::segments::FrameReaders). Nothing
 //! is lost while the disk's budget lasts, whatever happens to tshark: a segment is deleted only when it
 //! was read. A start of dumpcap is an epoch.
 
 use std::{
     collections::VecDeque,
     fs::{self, DirBuilder},
-    io,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -27,10 +27,13 @@ use super::super::{
 use super::{
     backlog::{Backlog, Item, Segment},
     capture::{Capturer, remove},
+    frames::{FrameEmitter, segments::FrameReaders},
+    left,
+    shelf::Shelf,
 };
 use crate::{
     component::{Context, Error, Outputs, drain, with_causes},
-    metrics::{CAPTURE_LOST, CAPTURE_UNKNOWN_LOSS, ERRORS, ErrorType, LossCause, Meter},
+    metrics::{CAPTURE_LOST, ERRORS, ErrorType, LossCause},
     retry::Delays,
     storage::private::{self, PrivateFolder},
     task,
@@ -39,9 +42,6 @@ use crate::{
 /// How often a segment is tried whose tshark does not start: with the delays of a default config a
 /// shortage of processes or memory, or an update of tshark, may last some 45 seconds.
 const TRIES: u32 = 8;
-
-/// Damaged segments that are kept, for whoever wants to know why.
-const KEPT_DAMAGED: usize = 4;
 
 /// An item, and the tshark that reads it if it is a segment.
 struct Job {
@@ -59,47 +59,55 @@ struct Readers<'a> {
     out: &'a Outputs,
     /// How long to wait between tries.
     restart: &'a Restart,
-    /// Where damaged segments go.
-    damaged: PathBuf,
+    shelf: Shelf,
     /// Cancelled when what is not read yet is given up.
     overdue: CancellationToken,
 }
 
-/// Captures until `stop`, then reads what was captured.
+/// What the readers of segments work with.
+struct Place<'a> {
+    config: &'a Config,
+    backlog: &'a Backlog,
+    out: &'a Outputs,
+    shelf: Shelf,
+    overdue: CancellationToken,
+}
+
+/// Captures until `stop`, then has a `reader` read what was captured, or reads it ourselves.
 ///
 /// # Errors
 /// If a program is missing, or refuses its command line.
 pub(in crate::sources::tshark) async fn run(
     config: &Config,
     context: &Context,
-    reader: Tshark,
+    reader: Option<Tshark>,
     out: &Outputs,
     stop: CancellationToken,
 ) -> Result<(), Error> {
     let base = folder(config, context);
-    let mut private = prepare(base.clone(), Arc::clone(out.meter())).await?;
+    let (mut private, epochs) = prepare(base.clone()).await?;
+    // Whatever becomes of us, the next run reads what lies there.
+    private.keep(true);
     let backlog = Arc::new(Backlog::default());
+    let first_epoch = left::queue(epochs, &backlog);
     let capturer = Capturer {
         config: config.clone(),
         dumpcap: programs::find(&config.programs.dumpcap)?,
         folder: private.path().to_owned(),
+        first_epoch,
         backlog: Arc::clone(&backlog),
         meter: Arc::clone(out.meter()),
     };
     let mut capture = AbortOnDropHandle::new(task::spawn(capturer.run(stop.clone())));
-    reader.try_out().await?;
-    // Should we be dropped, the next run counts what lies there.
-    private.keep(true);
+    if let Some(reader) = &reader {
+        reader.try_out().await?;
+    }
     let overdue = CancellationToken::new();
-    let mut readers = Readers {
+    let place = Place {
+        config,
         backlog: &backlog,
-        workers: config.workers.into(),
-        reader: &reader,
-        jobs: VecDeque::new(),
-        emitter: Emitter::new(out, config.interface.as_deref()),
         out,
-        restart: &config.restart,
-        damaged: base.join("damaged"),
+        shelf: Shelf::new(&base, Arc::clone(out.meter())),
         overdue: overdue.clone(),
     };
     // Readers look at it between blocks: what they handed on stays handed on.
@@ -108,7 +116,10 @@ pub(in crate::sources::tshark) async fn run(
         sleep(drain::READERS).await;
         overdue.cancel();
     }));
-    let read = readers.run().await;
+    let (read, in_hand) = match &reader {
+        Some(reader) => place.by_tshark(reader).await,
+        None => place.by_ourselves().await,
+    };
     drop(deadline);
     let stopped = if read.is_ok() {
         (&mut capture).await.unwrap_or_else(|error| {
@@ -118,16 +129,16 @@ pub(in crate::sources::tshark) async fn run(
         Ok(())
     };
     let left = left(private.path().to_owned()).await;
-    let unread = left.saturating_sub(readers.emitter.packets());
+    let unread = left.saturating_sub(in_hand);
     if unread > 0 {
         out.meter().count(ERRORS, ErrorType::SegmentUnread, 1);
-        out.meter().count(CAPTURE_LOST, LossCause::Shutdown, unread);
         tracing::error!(
             packets = unread,
-            "segments were not read before the end: what follows them was too slow"
+            folder = %private.path().display(),
+            "segments were not read before the end, as what follows was too slow: the next run reads them"
         );
     }
-    private.keep(false);
+    private.keep(unread > 0);
     drop(task::blocking(move || drop(private)).await);
     read.and(stopped)
 }
@@ -138,8 +149,8 @@ pub(in crate::sources::tshark) fn folder(config: &Config, context: &Context) -> 
     config.segment.dir.clone().unwrap_or_else(default)
 }
 
-/// A new folder for segments in `base`, once what earlier runs left there is counted and removed.
-async fn prepare(base: PathBuf, meter: Arc<Meter>) -> Result<PrivateFolder, Error> {
+/// A new folder for segments in `base`, with what earlier runs left there.
+async fn prepare(base: PathBuf) -> Result<(PrivateFolder, Vec<left::Epoch>), Error> {
     let prepare = move || {
         let unwritable = |error| {
             Error::configuration(format!("no segments can be written to {}", base.display()))
@@ -147,18 +158,20 @@ async fn prepare(base: PathBuf, meter: Arc<Meter>) -> Result<PrivateFolder, Erro
                 .because(error)
         };
         DirBuilder::new().recursive(true).mode(0o700).create(&base).map_err(unwritable)?;
-        private::sweep(&base, |folder| {
-            let packets = count(folder);
-            if packets > 0 {
-                meter.count(ERRORS, ErrorType::SegmentUnread, 1);
-                meter.count(CAPTURE_LOST, LossCause::PreviousRun, packets);
-                tracing::error!(
-                    packets,
-                    "an earlier run ended before it read all it had captured: up to so many packets are lost"
-                );
+        let folder = PrivateFolder::create(&base).map_err(unwritable)?;
+        let mut taken = Ok(());
+        private::sweep(&base, |dead| {
+            if taken.is_ok() {
+                taken = left::take_over(dead, folder.path());
             }
+            taken.is_ok()
         });
-        PrivateFolder::create(&base).map_err(unwritable)
+        let found = taken.and_then(|()| left::found(folder.path())).map_err(unwritable)?;
+        let bytes: u64 = found.iter().map(left::Epoch::bytes).sum();
+        if bytes > 0 {
+            tracing::warn!(bytes, "an earlier run left segments: they are read first");
+        }
+        Ok((folder, found))
     };
     let prepared = task::blocking(prepare).await;
     prepared.map_err(|join| Error::failure("the folder for segments is not made").because(join))?
@@ -180,6 +193,40 @@ fn count(folder: &Path) -> u64 {
             _ => 0,
         })
         .sum()
+}
+
+// === impl Place ===
+
+impl Place<'_> {
+    /// Reads to the end; also answers how many packets of a segment were handed on that is still there.
+    async fn by_tshark(self, reader: &Tshark) -> (Result<(), Error>, u64) {
+        let mut readers = Readers {
+            backlog: self.backlog,
+            workers: self.config.workers.into(),
+            reader,
+            jobs: VecDeque::new(),
+            emitter: Emitter::new(self.out, self.config.interface.as_deref()),
+            out: self.out,
+            restart: &self.config.restart,
+            shelf: self.shelf,
+            overdue: self.overdue,
+        };
+        let read = readers.run().await;
+        (read, readers.emitter.packets())
+    }
+
+    /// The same without tshark.
+    async fn by_ourselves(self) -> (Result<(), Error>, u64) {
+        let mut readers = FrameReaders {
+            backlog: self.backlog,
+            emitter: FrameEmitter::new(self.out, self.config),
+            out: self.out,
+            shelf: self.shelf,
+            overdue: self.overdue,
+        };
+        let read = readers.run().await;
+        (read, readers.emitter.packets())
+    }
 }
 
 // === impl Readers ===
@@ -208,7 +255,7 @@ impl Readers<'_> {
     async fn begin(&mut self, item: Item) {
         let reading = match &item {
             Item::Segment(segment) => Some(self.start(segment).await),
-            Item::Begin(_) | Item::Shed(_) | Item::End(_) => None,
+            Item::Begin(_) | Item::Shed(_) | Item::Reached(_) | Item::End(_) => None,
         };
         self.jobs.push_back(Job { item, reading });
     }
@@ -222,6 +269,7 @@ impl Readers<'_> {
         match job.item {
             Item::Begin(epoch) => self.emitter.begin_epoch(epoch),
             Item::Shed(packets) => self.emitter.skip_packets(packets),
+            Item::Reached(time) => self.emitter.reached(time).await?,
             Item::End(captured) => {
                 let missing = captured
                     .and_then(|captured| captured.checked_sub(self.emitter.epoch_packets()))
@@ -257,12 +305,15 @@ impl Readers<'_> {
             let why = match end {
                 None => return Ok(()),
                 Some(ReadEnd::Complete) => {
+                    left::note(segment, self.emitter.epoch_packets()).await;
                     remove(&segment.path).await;
                     self.emitter.end_capture(None);
                     return Ok(());
                 }
                 Some(ReadEnd::Damaged(words)) => {
-                    self.damaged(segment, &words).await;
+                    self.shelf.damaged(segment, &words, self.emitter.packets()).await;
+                    self.emitter.end_capture(None);
+                    left::note(segment, self.emitter.epoch_packets()).await;
                     return Ok(());
                 }
                 Some(ReadEnd::Died(how)) => {
@@ -311,73 +362,12 @@ impl Readers<'_> {
         }
     }
 
-    /// A segment of which tshark says that it is damaged.
-    async fn damaged(&mut self, segment: &Segment, words: &str) {
-        if segment.may_be_cut {
-            // That packets are missing was said when its capturer was killed.
-            remove(&segment.path).await;
-        } else {
-            self.out.meter().count(ERRORS, ErrorType::DamagedSegment, 1);
-            self.out.meter().count(CAPTURE_UNKNOWN_LOSS, (), 1);
-            tracing::error!(
-                says = words,
-                packets = self.emitter.packets(),
-                folder = %self.damaged.display(),
-                "a segment is damaged: its complete packets were read, and it is kept"
-            );
-            self.keep(segment).await;
-        }
-        self.emitter.end_capture(None);
-    }
-
-    /// A segment that no tshark reads to its end: counts what is missing.
+    /// A segment that no tshark reads to its end.
     async fn given_up(&mut self, segment: &Segment, why: &str) {
-        let path = segment.path.clone();
-        let packets = task::blocking(move || pcap::count_packets(&path)).await;
-        let packets = packets.ok().and_then(Result::ok);
-        let seen = self.emitter.packets();
-        let meter = self.out.meter();
-        meter.count(ERRORS, ErrorType::DamagedSegment, 1);
-        match packets {
-            Some(packets) => {
-                meter.count(CAPTURE_LOST, LossCause::TsharkFailed, packets.saturating_sub(seen));
-            }
-            None => meter.count(CAPTURE_UNKNOWN_LOSS, (), 1),
-        }
-        tracing::error!(
-            why,
-            packets = seen,
-            of = packets,
-            folder = %self.damaged.display(),
-            "no tshark reads a segment to its end: the rest of it is lost, and it is kept"
-        );
-        self.keep(segment).await;
+        let packets = self.shelf.given_up(segment, why, self.emitter.packets()).await;
         self.emitter.end_capture(packets);
+        left::note(segment, self.emitter.epoch_packets()).await;
     }
-
-    /// Keeps a damaged segment, and no more than a few of them.
-    async fn keep(&self, segment: &Segment) {
-        let (path, folder) = (segment.path.clone(), self.damaged.clone());
-        let kept = task::blocking(move || keep(&path, &folder)).await;
-        if let Err(error) = kept.map_err(io::Error::other).flatten() {
-            tracing::warn!(%error, "the damaged segment is not kept");
-            remove(&segment.path).await;
-        }
-    }
-}
-
-fn keep(segment: &Path, folder: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    let mut kept: Vec<_> = fs::read_dir(folder)?
-        .flatten()
-        .map(|entry| (entry.metadata().and_then(|meta| meta.modified()).ok(), entry.path()))
-        .collect();
-    kept.sort();
-    let surplus = (kept.len() + 1).saturating_sub(KEPT_DAMAGED);
-    for (_, path) in kept.into_iter().take(surplus) {
-        fs::remove_file(path)?;
-    }
-    fs::rename(segment, folder.join(segment.file_name().unwrap_or_default()))
 }
 
 #[cfg(test)]
@@ -423,21 +413,21 @@ mod tests {
     }
 
     #[test]
-    fn what_an_earlier_run_left_is_not_counted_on_a_thread_of_the_runtime() {
+    fn what_an_earlier_run_left_is_not_looked_for_on_a_thread_of_the_runtime() {
         let base = tempfile::tempdir().unwrap();
         let dead = base.path().join("tidegate-1-0");
-        fs::create_dir(&dead).unwrap();
-        fs::write(dead.join("a.pcap"), segment(5)).unwrap();
-        let meter = Meter::new("wire", "tshark");
-        let (path, is_there, counts) = (base.path().to_owned(), dead.clone(), Arc::clone(&meter));
+        fs::create_dir_all(dead.join("3")).unwrap();
+        fs::write(dead.join("3/segment_00001_20260101.pcap"), segment(5)).unwrap();
+        let (path, is_there) = (base.path().to_owned(), dead.clone());
         with_no_thread_that_may_wait(|release| async move {
-            let mut preparing = Box::pin(prepare(path, counts));
+            let mut preparing = Box::pin(prepare(path));
             assert!(poll!(&mut preparing).is_pending());
             assert!(is_there.exists());
             release.send(()).unwrap();
-            assert!(preparing.await.unwrap().path().is_dir());
+            let (folder, found) = preparing.await.unwrap();
+            assert!(folder.path().join("3").is_dir());
+            assert_eq!(left::queue(found, &Backlog::default()), 4);
         });
         assert!(!dead.exists());
-        assert_eq!(meter.balance().lost.get("previous_run"), Some(&5));
     }
 }

@@ -70,7 +70,16 @@ const TRANSPORT: &[&str] = &[
 const NO_REASSEMBLY: &[&str] =
     &["ip.defragment:FALSE", "ipv6.defragment:FALSE", "tcp.desegment_tcp_streams:FALSE"];
 
-const CHECKSUMS: &[&str] = &["ip.check_checksum", "tcp.check_checksum", "udp.check_checksum"];
+/// The length of a packet that offloading left without one is the frame's, as for IPv4.
+const OFFLOADED: &str = "ipv6.tso_support:TRUE";
+
+/// Preferences by which checksums are verified, and their values for yes and no; ICMP's always are.
+const CHECKSUMS: &[(&str, [&str; 2])] = &[
+    ("ip.check_checksum", ["TRUE", "FALSE"]),
+    ("tcp.check_checksum", ["TRUE", "FALSE"]),
+    ("udp.check_checksum", ["TRUE", "FALSE"]),
+    ("sctp.checksum", ["crc-32c", "none"]),
+];
 
 /// tshark reading a capture from its standard input; `live` prints each packet at once.
 pub(in crate::sources::tshark) fn tshark(config: &Config, live: bool) -> Vec<String> {
@@ -82,9 +91,10 @@ pub(in crate::sources::tshark) fn tshark(config: &Config, live: bool) -> Vec<Str
     for preference in NO_REASSEMBLY {
         prefer((*preference).to_owned());
     }
-    for checksum in CHECKSUMS {
-        let value = if config.checksums { "TRUE" } else { "FALSE" };
-        prefer(format!("{checksum}:{value}"));
+    prefer(OFFLOADED.to_owned());
+    for (preference, [yes, no]) in CHECKSUMS {
+        let value = if config.checksums { yes } else { no };
+        prefer(format!("{preference}:{value}"));
     }
     if config.dissect == Dissect::Transport {
         prefer("tcp.analyze_sequence_numbers:FALSE".to_owned());
@@ -94,9 +104,11 @@ pub(in crate::sources::tshark) fn tshark(config: &Config, live: bool) -> Vec<Str
         }
     }
     arguments.extend(["-T".to_owned(), "ek".to_owned()]);
+    let checksums = if config.checksums { fields::CHECKSUMS } else { &[] };
+    let read = || fields::BASE.iter().chain(checksums).copied();
     let extra = config.fields.iter().map(String::as_str);
-    let extra = extra.filter(|field| !fields::BASE.contains(field));
-    for field in fields::BASE.iter().copied().chain(extra) {
+    let extra = extra.filter(|field| !read().any(|known| known == *field));
+    for field in read().chain(extra) {
         arguments.extend(["-e".to_owned(), field.to_owned()]);
     }
     arguments

@@ -75,6 +75,11 @@ pub(in crate::sources::tshark) fn setpriv(privilege: Privilege, death_signal: &s
     ]
 }
 
+/// Whether we may open packet sockets.
+pub(in crate::sources::tshark) fn may_capture() -> bool {
+    has_net_raw(&fs::read_to_string("/proc/self/status").unwrap_or_default(), "CapEff:")
+}
+
 fn has_net_raw(status: &str, set: &str) -> bool {
     status
         .lines()

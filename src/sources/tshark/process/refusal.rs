@@ -19,6 +19,9 @@ const REMEDIES: &[(&str, &str)] = &[
     ("is not up", "bring it up: `ip link set DEVICE up`"),
 ];
 
+/// What dumpcap says of an interface that is missing or down.
+const NO_INTERFACE: [&str; 3] = ["no device named", "No such device", "is not up"];
+
 /// A configuration error that quotes the child.
 pub(in crate::sources::tshark) fn refused(program: &str, words: &str) -> Error {
     // What follows is advice on making dumpcap privileged, which our children may not be.
@@ -29,6 +32,11 @@ pub(in crate::sources::tshark) fn refused(program: &str, words: &str) -> Error {
         Some(remedy) => error.hint(remedy),
         None => error,
     }
+}
+
+/// Whether dumpcap says that its interface is missing or down, which waiting may mend.
+pub(in crate::sources::tshark) fn is_about_the_interface(words: &str) -> bool {
+    NO_INTERFACE.iter().any(|says| words.contains(says))
 }
 
 fn remedy(words: &str) -> Option<String> {
@@ -53,6 +61,20 @@ pub(in crate::sources::tshark) fn interfaces() -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn waiting_mends_an_interface_and_no_permission() {
+        for (words, mended) in [
+            ("dumpcap: There is no device named \"eth9\".", true),
+            ("That device is not up (No such device)", true),
+            ("dumpcap: Device \"eth0\" is not up.", true),
+            ("dumpcap: You do not have permission to capture on device \"eth0\".", false),
+            ("dumpcap: Invalid capture filter \"x y\" for interface 'lo'.", false),
+            ("", false),
+        ] {
+            assert_eq!(is_about_the_interface(words), mended, "{words}");
+        }
+    }
 
     #[test]
     fn a_refusal_quotes_the_child_and_says_how_to_mend_it() {

@@ -25,11 +25,18 @@ use super::{
     programs::Privilege,
     refusal::refused,
 };
-use crate::{component::Error, metrics::Meter, task};
+use crate::{
+    component::Error,
+    metrics::{ERRORS, ErrorType, Meter},
+    task,
+};
 
 /// Blocks that a worker may be ahead: with [`BUFFER_BYTES`] each, 32 MiB, the output of about 60,000
 /// packets with the base fields. A worker that is further ahead waits.
 const BLOCKS_AHEAD: usize = (32 << 20) / BUFFER_BYTES;
+
+/// How often a tshark is tried out that is killed.
+const TRIES: u32 = 3;
 
 /// Room in the pipe between tshark and us.
 const PIPE_BYTES: usize = 1 << 20;
@@ -119,19 +126,31 @@ impl Tshark {
         Ok(Worker { blocks, task })
     }
 
-    /// Has tshark read an empty capture, for what it says about its command line.
+    /// Has tshark read an empty capture, for what it says about its command line. One that is killed says
+    /// nothing of it, so it is tried again.
     ///
     /// # Errors
     /// If it refuses it.
     pub(in crate::sources::tshark) async fn try_out(&self) -> Result<(), Error> {
+        for _ in 0..TRIES {
+            let finish = self.read_nothing().await?;
+            match finish.ended.exit {
+                Exit::Code(0) => return Ok(()),
+                Exit::Code(_) => return Err(refused("tshark", &finish.ended.words)),
+                Exit::Signal(signal) => {
+                    self.meter.count(ERRORS, ErrorType::TsharkKilled, 1);
+                    tracing::warn!(signal, "tshark was killed before it could be tried out");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn read_nothing(&self) -> Result<Finish, Error> {
         let (nothing, end) = io::pipe()
             .map_err(|error| Error::failure("no pipe for tshark could be made").because(error))?;
         drop(end);
-        let finish = self.start(nothing.into()).await?.finish().await?;
-        match finish.ended.exit {
-            Exit::Code(0) => Ok(()),
-            _ => Err(refused("tshark", &finish.ended.words)),
-        }
+        self.start(nothing.into()).await?.finish().await
     }
 }
 

@@ -56,7 +56,7 @@ pub(in crate::sources::tshark) async fn run(
 ) -> Result<(), Error> {
     let base = env::temp_dir();
     let swept = base.clone();
-    let sweeping = task::blocking(move || private::sweep(&swept, |_| {}));
+    let sweeping = task::blocking(move || private::sweep(&swept, |_| true));
     let files: Arc<[PathBuf]> = config.files.clone().into();
     let cutter = Cutter {
         editcap: programs::find(&config.programs.editcap)?,

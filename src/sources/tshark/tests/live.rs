@@ -49,7 +49,7 @@ const PRINT_ALL: &str = r#"case $bytes in 0) n=0;; 944) n=10;; *) n=5;; esac
 
 async fn run_until(config: &Config, lines: usize) -> Ran {
     let mut source = Started::new(config);
-    while source.lines.len() < lines && source.take().await {}
+    while source.lines.len() + source.frames.len() < lines && source.take().await {}
     source.stop.cancel();
     source.end().await
 }
@@ -81,6 +81,103 @@ async fn a_segment_waits_for_a_tshark_that_does_not_start_for_a_while() {
     assert_eq!(ran.numbers(), (1..=15).collect::<Vec<_>>());
     assert_eq!(ran.errors(), [("tshark_failed", 2)]);
     assert_eq!((ran.balance.lost.len(), ran.balance.unknown_losses), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tshark_that_is_killed_while_it_is_tried_out_has_refused_nothing() {
+    for kills in [1, 3] {
+        let folder = tempfile::tempdir().unwrap();
+        let tries = folder.path().join("tries");
+        let script = format!(
+            "bytes=$(wc -c); [ $bytes != 0 ] || echo >> {tries}
+            [ $bytes != 0 ] || [ $(wc -l < {tries}) -gt {kills} ] || kill -9 $$
+            {PRINT_ALL}",
+            tries = tries.display()
+        );
+        let config = fake(&folder, &script);
+        let begin = two_segments(&folder);
+        let config = capturing(config, &folder, Mode::Segments, &begin, CAPTURED_FIFTEEN);
+        let ran = run_until(&config, 15).await;
+        assert!(ran.result.is_ok(), "{:?}", ran.result);
+        assert_eq!(ran.numbers(), (1..=15).collect::<Vec<_>>());
+        assert_eq!(ran.errors(), [("tshark_killed", kills)]);
+        assert_eq!((ran.balance.lost.len(), ran.balance.unknown_losses), (0, 0));
+    }
+}
+
+/// The same source without tshark.
+fn by_headers(config: Config) -> Config {
+    Config { dissect: Dissect::Headers, ..config }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn segments_are_read_by_ourselves_and_numbered_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = fake(&folder, "echo 'no tshark is to run' >&2; exit 1");
+    let begin = two_segments(&folder);
+    let config = capturing(config, &folder, Mode::Segments, &begin, CAPTURED_FIFTEEN);
+    let ran = run_until(&by_headers(config), 15).await;
+    assert!(ran.result.is_ok(), "{:?}", ran.result);
+    assert_eq!(ran.frames, (1..=15).collect::<Vec<_>>());
+    assert_eq!((ran.errors(), ran.balance.unknown_losses), (vec![], 0));
+    assert_eq!(ran.balance.lost.len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_segment_is_read_up_to_there_counted_and_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = fake(&folder, "exit 1");
+    let begin = two_segments(&folder);
+    let mut damaged = capture(10);
+    // The eighth packet claims to be longer than any.
+    damaged[24 + 7 * 92 + 8..][..4].fill(0xff);
+    fs::write(folder.path().join("ten.pcap"), damaged).unwrap();
+    let config = capturing(config, &folder, Mode::Segments, &begin, CAPTURED_FIFTEEN);
+    let ran = run_until(&by_headers(config), 12).await;
+    assert!(ran.result.is_ok(), "{:?}", ran.result);
+    assert_eq!(ran.frames, (1..=12).collect::<Vec<_>>());
+    assert_eq!(ran.errors(), [("damaged_segment", 1)]);
+    assert_eq!(ran.balance.lost.get("unaccounted"), Some(&3));
+    let kept = fs::read_dir(folder.path().join("segments/damaged")).unwrap();
+    assert_eq!(kept.count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_dumpcap_writes_into_a_pipe_is_read_by_ourselves_and_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let twenty = folder.path().join("twenty.pcap");
+    fs::write(&twenty, capture(20)).unwrap();
+    let config = fake(&folder, "exit 1");
+    let begin = format!("cat {}", twenty.display());
+    let tell = "echo 'Packets captured: 22' >&2
+        echo 'Packets received/dropped on interface lo: 0/7 \
+        (pcap:7/dumpcap:0/flushed:0/ps_ifdrop:0) (0.0%)' >&2";
+    let config = capturing(config, &folder, Mode::Pipe, &begin, tell);
+    let ran = run_until(&by_headers(config), 20).await;
+    assert!(ran.result.is_ok(), "{:?}", ran.result);
+    assert_eq!(ran.frames, (1..=20).collect::<Vec<_>>());
+    let lost: Vec<_> = ran.balance.lost.into_iter().collect();
+    assert_eq!(lost, [("kernel_buffer", 7), ("unaccounted", 2)]);
+    assert_eq!(ran.balance.errors.len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dumpcap_that_writes_no_capture_is_ended_and_begun_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let starts = folder.path().join("starts");
+    let five = folder.path().join("five.pcap");
+    fs::write(&five, capture(5)).unwrap();
+    let begin = format!(
+        "echo >> {starts}; [ $(wc -l < {starts}) -gt 1 ] || echo 'no capture'
+        [ $(wc -l < {starts}) -eq 1 ] || cat {five}",
+        starts = starts.display(),
+        five = five.display()
+    );
+    let config = capturing(fake(&folder, "exit 1"), &folder, Mode::Pipe, &begin, "true");
+    let ran = run_until(&by_headers(config), 5).await;
+    assert!(ran.result.is_ok(), "{:?}", ran.result);
+    assert_eq!(ran.frames, (1..=5).collect::<Vec<_>>());
+    assert_eq!((ran.errors(), ran.balance.unknown_losses), (vec![("damaged_capture", 1)], 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
