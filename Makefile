@@ -9,7 +9,7 @@ FUZZ_SECS ?= 60
 
 .PHONY: demo test test-full lint update image fuzz
 
-# Replays the capture of the first example, and prints its records, its flows and its summary.
+# Replays the capture of the first example, and prints its records, its flows with names, and its summary.
 demo:
 	scripts/install-deps demo
 	$(CARGO) build --locked --no-default-features
@@ -19,6 +19,9 @@ demo:
 	@echo && echo "records, $(DEMO)/records.ndjson:" && cat $(DEMO)/records.ndjson
 	@echo && echo "flows, $(DEMO)/flows.ndjson:" && cat $(DEMO)/flows.ndjson
 	@echo && echo "summary, $(DEMO)/summary.json:" && cat $(DEMO)/summary.json && echo
+	@echo && echo "next: your own capture in place of first.pcap:"
+	@echo "  target/debug/tidegate replay -c examples/first/tidegate.yaml FILE.pcap"
+	@echo "or an interface, live: docs/first-steps.md"
 
 # What CI runs. Live captures need root: TIDEGATE_TESTS=unprivileged leaves them out.
 test:

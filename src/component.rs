@@ -10,6 +10,7 @@ pub mod drain;
 pub mod edge;
 mod error;
 mod input;
+mod machine;
 mod outbox;
 mod outputs;
 mod role;
@@ -24,6 +25,7 @@ pub use self::{
     configure::{Asks, Claim, Configure, Context, Decoding, Need, Problem, Reference},
     error::{Error, with_causes},
     input::Input,
+    machine::{Machine, View},
     outbox::Outbox,
     outputs::{Closed, Outputs},
     role::Role,

@@ -9,6 +9,7 @@ pub mod budget;
 mod build;
 mod chain;
 mod journal;
+mod machine;
 mod networks;
 mod plan;
 mod running;

@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use tidegate::{
-    decode::{Frame, LinkType, Options, decode},
+    decode::{Frame, LinkType, Options, decode, each},
     record::{ObservationPoint, Packet, Timestamp},
 };
 
@@ -17,7 +17,11 @@ fn read(link: u16, length: usize, bytes: &[u8]) -> Option<Packet> {
         length: u32::try_from(length).expect("an input is short"),
         bytes,
     };
-    decode(&frame, &Options { checksums: true, dns: true }).ok()
+    let options = Options { checksums: true, dns: true };
+    for packet in each(&frame, &options).unwrap_or_default() {
+        assert!(packet.outer.ip_bytes <= packet.frame_bytes, "{packet:?}");
+    }
+    decode(&frame, &options).ok()
 }
 
 fuzz_target!(|input: &[u8]| {

@@ -11,10 +11,11 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    component::Clock,
+    component::{Clock, Context, Machine, View},
+    metrics::Meter,
     record::{
-        Action, Alert, Checksums, Direction, Endpoint, Flow, Header, Health, HostNames, Id, Layer4,
-        NameOrigin, Names, Packet, Ports, Raw, Transport, Vlans,
+        Action, Alert, Checksums, ConnState, Direction, Endpoint, Flow, Header, Health, HostNames,
+        Id, Layer4, NameOrigin, Names, Packet, Ports, Raw, Transport, Vlans,
     },
 };
 
@@ -318,6 +319,7 @@ fn sample_flow() -> Flow {
         end: Timestamp::from_nanos(2_500_000_000),
         vlans,
         protocol: Some("t\"ls".into()),
+        question: Some("asked.example".into()),
         direction: Some(Direction::Outbound),
         risk: Some(7),
         names: Names {
@@ -356,10 +358,14 @@ fn an_ecs_document_nests_its_fields_and_leaves_out_what_is_not_there() {
         ("/tags", json!(["forwarded"])),
         ("/data_stream/dataset", json!("tidegate.flow")),
         ("/observer/name", json!("sensor")),
+        ("/dns/question/name", json!("asked.example")),
+        ("/message", json!("tcp 10.0.0.1:40000 > [2001:db8::1]:443, 3 packets, 300 bytes")),
     ] {
         assert_eq!(read.pointer(pointer), Some(&value), "{pointer}");
     }
-    for absent in ["/destination/domain", "/network/inner", "/event/created", "/source/mac"] {
+    let absent =
+        ["/destination/domain", "/network/inner", "/event/created", "/source/mac", "/host"];
+    for absent in absent {
         assert_eq!(read.pointer(absent), None, "{absent}");
     }
 }
@@ -380,6 +386,71 @@ fn a_cim_event_is_flat_and_its_sides_may_be_exchanged() {
         let nested = read.as_object().unwrap().values().filter(|value| value.is_object());
         assert_eq!(nested.count(), 0);
     }
+}
+
+/// What one document of a flow says under a name of the CIM.
+fn cim(flow: Flow, name: &str) -> Value {
+    let config = EncodingConfig { schema: Some(Schema::Cim), ..EncodingConfig::default() };
+    let records = Records::Flows(Arc::new(vec![flow]));
+    read_back(Codec::Json, &encoded(&config, &records)).remove(0)[name].clone()
+}
+
+#[test]
+fn a_cim_event_says_no_more_than_is_known() {
+    let with = |state| Flow { conn_state: state, ..sample_flow() };
+    for (state, action) in [
+        (ConnState::Sf, "allowed"),
+        (ConnState::S1, "allowed"),
+        (ConnState::S0, "flow"),
+        (ConnState::Rej, "flow"),
+    ] {
+        assert_eq!(cim(with(state), "action"), action, "{}", state.name());
+    }
+    let datagram = Flow { transport: Transport::UDP, ..with(ConnState::S0) };
+    assert_eq!(cim(datagram, "action"), "allowed");
+    let towards = |direction| Flow { direction, ..sample_flow() };
+    for (direction, said) in [
+        (Some(Direction::Internal), json!("outbound")),
+        (Some(Direction::Inbound), json!("inbound")),
+        (Some(Direction::External), Value::Null),
+        (None, Value::Null),
+    ] {
+        assert_eq!(cim(towards(direction), "direction"), said);
+    }
+    let mut flow = sample_flow();
+    flow.initiator.mac = Some(crate::record::MacAddress([0, 0x16, 0x47, 0x9d, 0xf2, 0xc2]));
+    assert_eq!(cim(flow.clone(), "src_mac"), "00:16:47:9d:f2:c2");
+    assert_eq!(cim(flow.clone(), "dest_mac"), Value::Null);
+    assert_eq!(cim(flow, "vendor_product"), "Tidegate");
+}
+
+#[test]
+fn documents_name_the_host_where_the_traffic_is_its_own() {
+    let machine = |view| {
+        let addresses = vec!["192.0.2.7".parse().unwrap(), "2001:db8::7".parse().unwrap()];
+        let (hostname, macs) = ("box".into(), vec!["02-00-00-00-00-07".into()]);
+        Arc::new(Machine { view, hostname, addresses, macs, id: Some("0123".into()) })
+    };
+    let read = |view, clock| {
+        let context =
+            Context { machine: machine(view), clock, ..Context::alone(Meter::new("out", "file")) };
+        let config = EncodingConfig { schema: Some(Schema::Ecs), ..EncodingConfig::default() };
+        let encoder = Encoder::new(&config, Schema::Ecs, Origin::of(&context));
+        let mut out = Vec::new();
+        encoder.encode(&Records::Flows(Arc::new(vec![sample_flow()])), 0, &mut out).unwrap();
+        let read: Value = serde_json::from_slice(&out).unwrap();
+        (read["host"].clone(), read["observer"]["hostname"].clone(), read["tags"].clone())
+    };
+    let host = json!({
+        "name": "test", "hostname": "box", "ip": ["192.0.2.7", "2001:db8::7"],
+        "mac": ["02-00-00-00-00-07"], "id": "0123", "architecture": std::env::consts::ARCH,
+    });
+    assert_eq!(read(View::Host, Clock::Wall), (host, json!("box"), Value::Null));
+    let span = (Value::Null, json!("box"), json!(["forwarded"]));
+    assert_eq!(read(View::Span, Clock::Wall), span);
+    // A replay is the same on every machine.
+    let replayed = (json!({"name": "test"}), Value::Null, Value::Null);
+    assert_eq!(read(View::Host, Clock::Event), replayed);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::{Clock, Component, Error, Signature};
+use super::{Clock, Component, Error, Machine, Signature};
 use crate::{
     ack::Receipts,
     metrics::{Books, Meter},
@@ -33,6 +33,8 @@ pub struct Context {
     pub data_dir: PathBuf,
     /// The sensor's name: part of every record id.
     pub observer: Arc<str>,
+    /// The machine that it runs on.
+    pub machine: Arc<Machine>,
     /// The interface on which all that it reads was captured, if it is one.
     pub interface: Option<Arc<str>>,
     /// What the config as a whole adds to every record.
@@ -236,6 +238,7 @@ impl Context {
             gives_up: false,
             data_dir: PathBuf::from("/nonexistent"),
             observer: "test".into(),
+            machine: Arc::default(),
             interface: None,
             added: Arc::default(),
             decoding: Decoding::default(),

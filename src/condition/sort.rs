@@ -42,9 +42,7 @@ impl Sort {
             (Type::Date, _) => Self::Time,
             (Type::Float | Type::Signed, _) => Self::Number,
             (Type::Ip | Type::Ips, _) => Self::Address,
-            (Type::ConstantKeyword | Type::Keyword | Type::Keywords | Type::Sentence, _) => {
-                Self::Text
-            }
+            (Type::ConstantKeyword | Type::Keyword | Type::Keywords | Type::Text, _) => Self::Text,
         }
     }
 

@@ -63,12 +63,16 @@ impl Test {
                 self.address(one) || other.is_some_and(|other| self.address(other))
             }
             Value::Flags(_)
-            | Value::Tags(_)
+            | Value::Tags(..)
             | Value::Signals(_)
             | Value::Words(_)
             | Value::Texts(_)
             | Value::CommunityIds(_) => value.any_text(|text| self.text(text)),
+            Value::AddressList(addresses) => addresses.iter().any(|address| self.address(*address)),
             Value::Mac(_)
+            | Value::ColonMac(_)
+            | Value::FlowLine(_)
+            | Value::PacketLine(_)
             | Value::Protocol(_)
             | Value::Id(_)
             | Value::ReportId(..)

@@ -5,8 +5,9 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    component::Clock,
+    component::{Clock, Context, Machine, View},
     field::{Fields, Origin, Type, all_named},
+    metrics::Meter,
     record::{
         Action, Alert, Checksums, ClockState, ConnState, Contact, Destination, Details, Direction,
         EndReason, Endpoint, Extra, Flow, FlowTags, Fragment, Header, Health, HostNames, Icmp, Id,
@@ -87,6 +88,7 @@ fn flow() -> Flow {
     flow.history.push(Letter::Data, false);
     flow.end_reason = EndReason::Idle;
     flow.protocol = Some("dns".into());
+    flow.question = Some("asked.example".into());
     flow.direction = Some(Direction::Outbound);
     flow.tags = FlowTags::ONE_WAY;
     flow.tags.insert(FlowTags::BAD_CHECKSUM);
@@ -293,12 +295,52 @@ fn every_name_of_every_kind_of_record_can_be_asked_for() {
         let met: BTreeSet<_> = records.visit(EveryName);
         for schema in Schema::ALL {
             for field in all_named(schema).filter(|field| field.kind == kind) {
-                // Set when a record is written; by the wall clock only.
-                let is_met =
-                    met.contains(&(schema.name(), field.name)) || field.name == "event.created";
+                let is_met = met.contains(&(schema.name(), field.name))
+                    || field.name == "event.created"
+                    || OF_THE_MACHINE.contains(&field.name);
                 assert!(is_met, "{kind}: no record has {}", field.name);
             }
         }
+    }
+}
+
+/// Known live only, as is when a record was made.
+const OF_THE_MACHINE: [&str; 8] = [
+    "observer.hostname",
+    "observer.ip",
+    "host.name",
+    "host.hostname",
+    "host.ip",
+    "host.mac",
+    "host.id",
+    "host.architecture",
+];
+
+#[test]
+fn what_is_known_of_the_machine_can_be_asked_for() {
+    let machine = Machine {
+        view: View::Host,
+        hostname: "box".into(),
+        addresses: vec!["192.0.2.7".parse().unwrap(), "2001:db8::7".parse().unwrap()],
+        macs: vec!["02-00-00-00-00-07".into()],
+        id: Some("0123".into()),
+    };
+    let meter = Meter::new("only", "filter");
+    let context = Context { machine: Arc::new(machine), ..Context::alone(meter) };
+    for asked in [
+        json!({"field": "host.ip", "cidr": "192.0.2.0/24"}),
+        json!({"field": "observer.ip", "equals": "2001:db8::7"}),
+        json!({"field": "host.mac", "equals": "02-00-00-00-00-07"}),
+        json!({"field": "host.name", "equals": "test"}),
+        json!({"field": "observer.hostname", "in": ["box"]}),
+        json!({"field": "message", "exists": true}),
+    ] {
+        assert!(predicate(asked.clone()).holds(&flow(), &Origin::of(&context)), "{asked}");
+    }
+    for field in OF_THE_MACHINE {
+        let exists = predicate(json!({"field": field, "exists": true}));
+        assert!(exists.holds(&flow(), &Origin::of(&context)), "{field}");
+        assert!(!exists.holds(&flow(), &Origin::new("sensor", Clock::Event)), "{field}");
     }
 }
 

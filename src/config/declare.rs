@@ -233,11 +233,20 @@ impl Draft<'_> {
         problems.push(problem);
     }
 
+    /// What stands behind `type` where its colon is missing (`{ type tshark }`).
+    fn type_without_colon(&self) -> Option<&str> {
+        let mut keys = self.node.entries()?.iter().map(|entry| entry.key.as_str());
+        keys.find_map(|key| key.strip_prefix("type ")).map(str::trim)
+    }
+
     /// The place of a `type` that can be looked up.
     fn read_type<F: Family>(&mut self, problems: &mut Vec<Diagnostic>) -> Option<Span> {
         let known = || types::<F>().iter().copied();
         let Some(entry) = self.node.get("type") else {
-            let hint = choose("", known, "known types").unwrap_or_default();
+            let hint = match self.type_without_colon() {
+                Some(kind) => format!("write `type: {kind}`: there is no colon behind `type`"),
+                None => choose("", known, "known types").unwrap_or_default(),
+            };
             problems.push(self.error(self.span, "", "the key `type` is missing").hint(hint));
             return None;
         };

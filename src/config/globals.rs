@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{networks::Networks, ranges, schema::schema_of};
-use crate::component::Problem;
+use crate::component::{Problem, View};
 use crate::document::{de::read, report::Diagnostic, tree::Node};
 use crate::field::{Schema, check_added};
 use crate::record::Added;
@@ -46,12 +46,14 @@ pub struct Api {
     pub address: SocketAddr,
 }
 
-/// The sensor's name.
+/// The sensor.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Observer {
     /// The name in records and in their ids; the host's name if absent. Give each sensor its own, and keep it: another name makes other ids.
     pub name: Option<String>,
+    /// Whose traffic it sees: that of its own machine (`host`: documents have `host.*`), or others' (`span`, the default, as at a mirror port: they are tagged `forwarded`).
+    pub role: View,
 }
 
 // === impl Globals ===

@@ -2,7 +2,7 @@
 
 use super::{
     Field, Fields,
-    Type::{Boolean, Date, Float, Ip, Ips, Keyword, Keywords, Long, Sentence},
+    Type::{Boolean, Date, Float, Ip, Ips, Keyword, Keywords, Long, Text},
     Value,
     shared::{
         cim_transport, keywords, name, name_origin, name_origins, reliable, transport, unverified,
@@ -60,7 +60,7 @@ const FIELDS: &[Field<Alert>] = &[
     })
     .ecs(&["event.kind"])
     .one_of(|| vec!["alert", "event"]),
-    F::new(Sentence, "what it is, in one of few ways of saying it", |alert, _| {
+    F::new(Text, "what it is, in one of few ways of saying it", |alert, _| {
         Value::Plain(alert.message())
     })
     .ecs(&["message"]),
@@ -327,12 +327,12 @@ const FIELDS: &[Field<Alert>] = &[
         "the host at risk, where the config asks for it (`alerts.host: asset`)",
         |alert, _| Value::text(alert.details.host.as_deref()),
     )
-    .ecs(&["host.name"]),
+    .ecs(&["tidegate.asset.name"]),
     F::new(Ips, "its address", |alert, _| match (&alert.details.host, alert.details.asset) {
         (Some(_), Some(asset)) => Value::Addresses(asset, None),
         _ => Value::Absent,
     })
-    .ecs(&["host.ip"]),
+    .ecs(&["tidegate.asset.ip"]),
     F::new(Keyword, "the address of ours that is at risk", |alert, _| {
         alert.details.asset.map_or(Value::Absent, Value::Address)
     })

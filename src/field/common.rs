@@ -1,6 +1,7 @@
 //! Fields that records of every kind have: who saw it, and where it is going.
 
 use super::{Field, Type, Value};
+use crate::component::Machine;
 
 /// The fields that records of type `T` share with those of other kinds.
 pub(crate) struct Common<T>(std::marker::PhantomData<T>);
@@ -9,7 +10,7 @@ pub(crate) struct Common<T>(std::marker::PhantomData<T>);
 pub const ECS_VERSION: &str = "9.4.0";
 
 /// Who made the records, as Splunk names products.
-const VENDOR_PRODUCT: &str = "Tidegate Tidegate";
+const VENDOR_PRODUCT: &str = "Tidegate";
 
 impl<T: 'static> Common<T> {
     pub(crate) const FIELDS: &'static [Field<T>] = &[
@@ -42,6 +43,54 @@ impl<T: 'static> Common<T> {
         Field::of_run(Type::Keyword, "the sensor's name", |o, _| Value::Text(&o.observer))
             .ecs(&["observer.name"])
             .cim(&["dvc"]),
+        Field::of_run(
+            Type::Keyword,
+            "the name of the sensor's machine; not in a replay",
+            |o, _| Value::text(o.machine().map(|machine| &*machine.hostname)),
+        )
+        .ecs(&["observer.hostname"]),
+        Field::of_run(
+            Type::Ips,
+            "the addresses of the sensor's machine; not in a replay",
+            |o, _| addresses(o.machine()),
+        )
+        .ecs(&["observer.ip"]),
+        Field::of_run(
+            Type::Keyword,
+            "the sensor's name, where the traffic is its own (`observer.role: host`)",
+            |o, _| if o.is_own_traffic() { Value::Text(&o.observer) } else { Value::Absent },
+        )
+        .ecs(&["host.name"]),
+        Field::of_run(
+            Type::Keyword,
+            "the name of the machine, where the traffic is its own; not in a replay",
+            |o, _| Value::text(o.host().map(|machine| &*machine.hostname)),
+        )
+        .ecs(&["host.hostname"]),
+        Field::of_run(
+            Type::Ips,
+            "its addresses, where the traffic is its own; not in a replay",
+            |o, _| addresses(o.host()),
+        )
+        .ecs(&["host.ip"]),
+        Field::of_run(
+            Type::Keywords,
+            "its link-layer addresses, where the traffic is its own; not in a replay",
+            |o, _| o.host().map_or(Value::Absent, |machine| Value::texts(&machine.macs, &[])),
+        )
+        .ecs(&["host.mac"]),
+        Field::of_run(
+            Type::Keyword,
+            "its machine id (`machine-id(5)`), where the traffic is its own; not in a replay",
+            |o, _| Value::text(o.host().and_then(|machine| machine.id.as_deref())),
+        )
+        .ecs(&["host.id"]),
+        Field::of_run(
+            Type::Keyword,
+            "its architecture, where the traffic is its own; not in a replay",
+            |o, _| Value::plain(o.host().map(|_| std::env::consts::ARCH)),
+        )
+        .ecs(&["host.architecture"]),
         Field::of_run(Type::Keyword, "what the sensor is", |_, _| Value::Plain("sensor"))
             .ecs(&["observer.type"]),
         Field::of_run(Type::Keyword, "who made the sensor", |_, _| Value::Plain("Tidegate"))
@@ -76,4 +125,10 @@ impl<T: 'static> Common<T> {
         })
         .ecs(&["event.created"]),
     ];
+}
+
+/// Addresses of a machine, if it is known and has any.
+fn addresses(machine: Option<&Machine>) -> Value<'_> {
+    let known = machine.filter(|machine| !machine.addresses.is_empty());
+    known.map_or(Value::Absent, |machine| Value::AddressList(&machine.addresses))
 }

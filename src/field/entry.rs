@@ -50,8 +50,6 @@ pub enum Type {
     Ip,
     /// A text.
     Keyword,
-    /// A sentence, to be searched for its words.
-    Sentence,
     /// Several texts.
     Keywords,
     /// Several addresses.
@@ -62,6 +60,8 @@ pub enum Type {
     Long,
     /// A whole number that may be below zero.
     Signed,
+    /// A text for people, indexed by its words.
+    Text,
 }
 
 // === impl Field ===
@@ -174,7 +174,7 @@ impl Type {
             Self::Ip | Self::Ips => "ip",
             Self::Keyword | Self::Keywords | Self::Label => "keyword",
             Self::Long | Self::Signed => "long",
-            Self::Sentence => "match_only_text",
+            Self::Text => "match_only_text",
         }
     }
 

@@ -2,16 +2,16 @@
 
 use super::{
     Field, Fields,
-    Type::{Boolean, Date, Float, Ip, Ips, Keyword, Keywords, Label, Long},
+    Type::{Boolean, Date, Float, Ip, Ips, Keyword, Keywords, Label, Long, Text},
     Value,
     shared::{
-        app, cim_flag_names, cim_flags, cim_protocol, cim_transport, flag_names, flags, ip_version,
-        ip_versions, keywords, name, name_origin, name_origins, reliable, tags, transport,
-        unverified,
+        app, cim_flag_names, cim_flags, cim_mac, cim_protocol, cim_transport, flag_names, flags,
+        ip_version, ip_versions, keywords, name, name_origin, name_origins, reliable, tagged, tags,
+        transport, unverified,
     },
     texts::Form,
 };
-use crate::record::{ConnState, Direction, EndReason, Flow};
+use crate::record::{ConnState, Direction, EndReason, Flow, Transport};
 
 type F = Field<Flow>;
 
@@ -25,6 +25,7 @@ const FIELDS: &[Field<Flow>] = &[
         .simple(&["timestamp"])
         .ecs(&["event.start"])
         .cim(&["start_time"]),
+    F::new(Text, "the flow in one line", |flow, _| Value::FlowLine(flow)).ecs(&["message"]),
     // Who.
     F::new(Ip, "the initiator's address", |flow, _| Value::Address(flow.initiator.address))
         .simple(&["source_ip"])
@@ -131,7 +132,11 @@ const FIELDS: &[Field<Flow>] = &[
     })
     .ecs(&["event.type"])
     .one_of(|| vec!["connection", "start", "end"]),
-    F::of_run(Keyword, "whether it passed", |_, _| Value::Plain("allowed")).cim(&["action"]),
+    F::new(Keyword, "`allowed`, or `flow` for an attempt that came to nothing", |flow, _| {
+        Value::Plain(action(flow))
+    })
+    .cim(&["action"])
+    .one_of(|| vec!["allowed", "flow"]),
     F::new(Keyword, "the transport's IANA keyword", |flow, _| transport(flow.transport))
         .ecs(&["network.transport"])
         .one_of(keywords),
@@ -157,14 +162,23 @@ const FIELDS: &[Field<Flow>] = &[
         app(flow.protocol.as_deref())
     })
     .cim(&["app"]),
+    F::new(
+        Keyword,
+        "the name its first DNS message asks for, where DNS is dissected",
+        |flow, _| Value::text(flow.question.as_deref()),
+    )
+    .ecs(&["dns.question.name"])
+    .cim(&["query"]),
     F::new(Keyword, "where to, seen from the internal networks or from the host", |flow, _| {
         Value::plain(flow.direction.map(Direction::name))
     })
     .ecs(&["network.direction"])
     .one_of(|| Direction::ALL.map(Direction::name).to_vec()),
-    F::new(Keyword, "`inbound` or `outbound`", |flow, _| cim_direction(flow))
-        .cim(&["direction"])
-        .one_of(|| vec!["inbound", "outbound"]),
+    F::new(Keyword, "`inbound`, or `outbound`, also between internal hosts", |flow, _| {
+        cim_direction(flow)
+    })
+    .cim(&["direction"])
+    .one_of(|| vec!["inbound", "outbound"]),
     F::new(Label, "VLAN id", |flow, _| Value::label(flow.vlans.outer()))
         .ecs(&["network.vlan.id"])
         .cim(&["vlan"]),
@@ -177,6 +191,12 @@ const FIELDS: &[Field<Flow>] = &[
     F::new(Keyword, "the responder's link-layer address", |flow, _| flow.responder.mac.into())
         .ecs(&["destination.mac"])
         .of_form(Form::Mac),
+    F::new(Keyword, "the initiator's link-layer address", |flow, _| cim_mac(flow.initiator.mac))
+        .cim(&["src_mac"])
+        .of_form(Form::ColonMac),
+    F::new(Keyword, "the responder's link-layer address", |flow, _| cim_mac(flow.responder.mac))
+        .cim(&["dest_mac"])
+        .of_form(Form::ColonMac),
     F::new(Long, "type of the initiator's ICMP message", |flow, _| {
         Value::number(flow.icmp.map(|icmp| icmp.kind))
     })
@@ -212,9 +232,11 @@ const FIELDS: &[Field<Flow>] = &[
     .ecs(&["tidegate.flow.end_reason"])
     .cim(&["end_reason"])
     .one_of(|| EndReason::ALL.map(EndReason::name).to_vec()),
-    F::new(Keywords, "`forwarded`, for traffic seen from beside it, and remarks", |flow, _| {
-        Value::Tags(flow.tags)
-    })
+    F::new(
+        Keywords,
+        "`forwarded`, unless the traffic is the sensor's own, and remarks",
+        |flow, o| tagged(flow.tags, o),
+    )
     .ecs(&["tags"])
     .one_of(tags),
     // What is known of the addresses.
@@ -274,7 +296,23 @@ fn types(flow: &Flow) -> &'static [&'static str] {
 fn cim_direction(flow: &Flow) -> Value<'static> {
     match flow.direction {
         Some(Direction::Inbound | Direction::Ingress) => Value::Plain("inbound"),
-        Some(Direction::Outbound | Direction::Egress) => Value::Plain("outbound"),
-        Some(Direction::Internal | Direction::External) | None => Value::Absent,
+        // Between internal hosts it leaves the one and so is outbound, seen from there.
+        Some(Direction::Outbound | Direction::Egress | Direction::Internal) => {
+            Value::Plain("outbound")
+        }
+        Some(Direction::External) | None => Value::Absent,
+    }
+}
+
+/// Nobody has blocked it as far as can be seen; but what was refused, or never answered, was not allowed
+/// either: the CIM's `flow` says no more than that it was seen.
+fn action(flow: &Flow) -> &'static str {
+    match flow.conn_state {
+        ConnState::S0 | ConnState::Rej | ConnState::Sh | ConnState::Rstos0
+            if flow.transport == Transport::TCP =>
+        {
+            "flow"
+        }
+        _ => "allowed",
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    component::{Clock, Context},
+    component::{Clock, Context, Machine, View},
     record::{Added, Kind, Timestamp},
 };
 
@@ -20,6 +20,8 @@ pub struct Origin {
     pub(crate) namespace: Box<str>,
     /// The interface they were captured on.
     pub(crate) interface: Option<Arc<str>>,
+    /// The sensor's machine.
+    machine: Arc<Machine>,
     clock: Clock,
     /// What the config adds to every record.
     pub(crate) added: Added,
@@ -37,6 +39,7 @@ impl Origin {
             datasets: Kind::ALL.map(|kind| format!("tidegate.{kind}").into()),
             namespace: "default".into(),
             interface: None,
+            machine: Arc::default(),
             clock,
             added: Added::default(),
         }
@@ -44,9 +47,24 @@ impl Origin {
 
     /// Records of the run a component is built for.
     pub fn of(context: &Context) -> Self {
-        let interface = context.interface.clone();
+        let (interface, machine) = (context.interface.clone(), Arc::clone(&context.machine));
         let added = Added::clone(&context.added);
-        Self { interface, added, ..Self::new(&context.observer, context.clock) }
+        Self { interface, machine, added, ..Self::new(&context.observer, context.clock) }
+    }
+
+    /// The machine that records are made on. None in a replay, whose output is the same on any.
+    pub(crate) fn machine(&self) -> Option<&Machine> {
+        (self.clock == Clock::Wall && !self.machine.hostname.is_empty()).then_some(&*self.machine)
+    }
+
+    /// The same, if the traffic is its own.
+    pub(crate) fn host(&self) -> Option<&Machine> {
+        self.machine().filter(|_| self.is_own_traffic())
+    }
+
+    /// Whether what is seen is the machine's own traffic.
+    pub(crate) fn is_own_traffic(&self) -> bool {
+        self.machine.view == View::Host
     }
 
     /// Names the data stream they go to: the data set of all kinds, if it is not each kind's own,

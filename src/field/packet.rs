@@ -2,12 +2,12 @@
 
 use super::{
     Field, Fields,
-    Type::{Boolean, Date, Flattened, Ip, Ips, Keyword, Keywords, Label, Long},
+    Type::{Boolean, Date, Flattened, Ip, Ips, Keyword, Keywords, Label, Long, Text},
     Value,
     shared::{
-        app, cim_flag_names, cim_flags, cim_protocol, cim_transport, flag_names, flags, ip_version,
-        ip_versions, keywords, name, name_origin, name_origins, reliable, tags, transport,
-        unverified,
+        app, cim_flag_names, cim_flags, cim_mac, cim_protocol, cim_transport, flag_names, flags,
+        ip_version, ip_versions, keywords, name, name_origin, name_origins, reliable, tagged, tags,
+        transport, unverified,
     },
     texts::Form,
 };
@@ -21,6 +21,7 @@ const FIELDS: &[Field<Packet>] = &[
         .simple(&["timestamp"])
         .ecs(&["@timestamp"])
         .cim(&["timestamp"]),
+    F::new(Text, "the packet in one line", |packet, _| Value::PacketLine(packet)).ecs(&["message"]),
     F::new(Ip, "the sender's address", |packet, _| Value::Address(packet.outer.source))
         .simple(&["source_ip"])
         .ecs(&["source.ip"])
@@ -123,6 +124,11 @@ const FIELDS: &[Field<Packet>] = &[
         app(packet.protocol.as_deref())
     })
     .cim(&["app"]),
+    F::new(Keyword, "the name a DNS message asks for, where DNS is dissected", |packet, _| {
+        Value::text(packet.question())
+    })
+    .ecs(&["dns.question.name"])
+    .cim(&["query"]),
     F::new(Label, "VLAN id", |packet, _| Value::label(packet.vlans.outer()))
         .ecs(&["network.vlan.id"])
         .cim(&["vlan"]),
@@ -135,6 +141,14 @@ const FIELDS: &[Field<Packet>] = &[
     F::new(Keyword, "the receiver's link-layer address", |packet, _| packet.destination_mac.into())
         .ecs(&["destination.mac"])
         .of_form(Form::Mac),
+    F::new(Keyword, "the sender's link-layer address", |packet, _| cim_mac(packet.source_mac))
+        .cim(&["src_mac"])
+        .of_form(Form::ColonMac),
+    F::new(Keyword, "the receiver's link-layer address", |packet, _| {
+        cim_mac(packet.destination_mac)
+    })
+    .cim(&["dest_mac"])
+    .of_form(Form::ColonMac),
     F::new(Long, "type of the ICMP message", |packet, _| {
         Value::number(icmp(&packet.outer).map(|icmp| icmp.kind))
     })
@@ -170,9 +184,11 @@ const FIELDS: &[Field<Packet>] = &[
     })
     .ecs(&["tidegate.packet.inner_headers"])
     .cim(&["inner_headers"]),
-    F::new(Keywords, "`forwarded`, for traffic seen from beside it, and remarks", |packet, _| {
-        Value::Tags(if packet.damaged { FlowTags::DAMAGED } else { FlowTags::default() })
-    })
+    F::new(
+        Keywords,
+        "`forwarded`, unless the traffic is the sensor's own, and remarks",
+        |packet, o| tagged(if packet.damaged { FlowTags::DAMAGED } else { FlowTags::default() }, o),
+    )
     .ecs(&["tags"])
     .one_of(tags),
     F::new(

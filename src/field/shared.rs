@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use super::Value;
-use crate::record::{FlowTags, HostNames, NameOrigin, Names, TcpFlags, Transport};
+use super::{Origin, Value};
+use crate::record::{FlowTags, HostNames, MacAddress, NameOrigin, Names, TcpFlags, Transport};
 
 pub(super) fn transport(transport: Transport) -> Value<'static> {
     Value::plain(transport.keyword())
@@ -94,7 +94,22 @@ pub(super) fn cim_flag_names() -> Vec<&'static str> {
     Value::flag_names(TcpFlags(!(TcpFlags::ECE | TcpFlags::CWR))).collect()
 }
 
-/// The tags that records about others' traffic can have.
+/// The tags that records can have.
 pub(super) fn tags() -> Vec<&'static str> {
-    FlowTags(u8::MAX).written().collect()
+    FlowTags(u8::MAX).written(true).collect()
+}
+
+/// Those of a record.
+pub(super) fn tagged(tags: FlowTags, origin: &Origin) -> Value<'static> {
+    let forwarded = !origin.is_own_traffic();
+    if forwarded || tags != FlowTags::default() {
+        Value::Tags(tags, forwarded)
+    } else {
+        Value::Absent
+    }
+}
+
+/// A link-layer address as the CIM writes it.
+pub(super) fn cim_mac(address: Option<MacAddress>) -> Value<'static> {
+    address.map_or(Value::Absent, Value::ColonMac)
 }

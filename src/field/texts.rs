@@ -1,6 +1,6 @@
 //! Which texts a field may have, where these are few or of one form.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, ops::RangeInclusive};
 
 /// Which texts a field may have.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub(crate) enum Form {
     Address,
     /// A link-layer address.
     Mac,
+    /// The same, as the CIM writes it.
+    ColonMac,
     /// A Community ID.
     CommunityId,
     /// A record's id.
@@ -83,7 +85,8 @@ impl Form {
             Self::Address => {
                 text.parse::<IpAddr>().is_ok_and(|address| address.to_string() == text)
             }
-            Self::Mac => is_mac(text),
+            Self::Mac => is_mac(text, b'-', b'A'..=b'F'),
+            Self::ColonMac => is_mac(text, b':', b'a'..=b'f'),
             Self::CommunityId => text.len() == 30 && text.starts_with("1:"),
             Self::Id => {
                 let digits = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
@@ -96,15 +99,16 @@ impl Form {
         match self {
             Self::Address => "write it as 192.0.2.1 or 2001:db8::1",
             Self::Mac => "write it as 00-16-47-9D-F2-C2",
+            Self::ColonMac => "write it as 00:16:47:9d:f2:c2",
             Self::CommunityId => "it is `1:` and 28 characters of base64",
             Self::Id => "it is 32 hexadecimal digits in lower case",
         }
     }
 }
 
-/// Six bytes as ECS writes them (RFC 7042).
-fn is_mac(text: &str) -> bool {
-    let is_digit = |byte: u8| byte.is_ascii_digit() || (b'A'..=b'F').contains(&byte);
-    let fits = |(at, byte): (usize, u8)| if at % 3 == 2 { byte == b'-' } else { is_digit(byte) };
+/// Six bytes with a mark between them: as ECS writes them (RFC 7042), or the CIM.
+fn is_mac(text: &str, mark: u8, letters: RangeInclusive<u8>) -> bool {
+    let is_digit = |byte: u8| byte.is_ascii_digit() || letters.contains(&byte);
+    let fits = |(at, byte): (usize, u8)| if at % 3 == 2 { byte == mark } else { is_digit(byte) };
     text.len() == 17 && text.bytes().enumerate().all(fits)
 }

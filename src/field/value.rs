@@ -11,7 +11,8 @@ use serde::{
 };
 
 use crate::record::{
-    CommunityId, Extra, FlowTags, History, Id, MacAddress, TcpFlags, Timestamp, Transport, Weight,
+    CommunityId, Extra, Flow, FlowTags, History, Id, MacAddress, Packet, TcpFlags, Timestamp,
+    Transport, Weight,
 };
 
 /// A field's value.
@@ -35,8 +36,14 @@ pub enum Value<'a> {
     Time(Timestamp),
     /// An address.
     Address(IpAddr),
-    /// A link-layer address.
+    /// A link-layer address, as ECS writes it.
     Mac(MacAddress),
+    /// A link-layer address in lower case with colons, as the CIM has it.
+    ColonMac(MacAddress),
+    /// A flow in one line for people.
+    FlowLine(&'a Flow),
+    /// A packet in one line for people.
+    PacketLine(&'a Packet),
     /// A number that is no quantity (a VLAN id, a protocol number): written as text.
     Label(u16),
     /// A transport by its name in upper case.
@@ -53,8 +60,8 @@ pub enum Value<'a> {
     History(History),
     /// TCP control bits, a list of names.
     Flags(TcpFlags),
-    /// Remarks about a flow that was seen from beside it.
-    Tags(FlowTags),
+    /// Remarks, and whether the record is about others' traffic.
+    Tags(FlowTags, bool),
     /// The names of the signals of an alert, a list.
     Signals(&'a [Weight]),
     /// A list of fixed texts.
@@ -63,6 +70,8 @@ pub enum Value<'a> {
     Texts([&'a [Box<str>]; 2]),
     /// A list of one or two addresses.
     Addresses(IpAddr, Option<IpAddr>),
+    /// A list of addresses.
+    AddressList(&'a [IpAddr]),
     /// Named lists of texts.
     Extra(&'a [Extra]),
     /// Named numbers.
@@ -80,8 +89,8 @@ const FLAGS: [(u16, &str); 8] = [
     (TcpFlags::CWR, "CWR"),
 ];
 
-/// Bytes at most of a text that is written for a comparison: a report's id has 43.
-const LONGEST: usize = 64;
+/// Bytes at most of a text that is written for a comparison: a flow in one line.
+const LONGEST: usize = 176;
 
 /// Where a text is written to.
 trait Bytes {
@@ -163,7 +172,7 @@ impl<'a> Value<'a> {
         match *self {
             Self::Words(words) => words.iter().any(|word| look(word)),
             Self::Flags(flags) => Self::flag_names(flags).any(look),
-            Self::Tags(tags) => tags.written().any(look),
+            Self::Tags(tags, forwarded) => tags.written(forwarded).any(look),
             Self::Signals(signals) => signal_names(signals).any(look),
             Self::Texts(parts) => parts.into_iter().flatten().any(|text| look(text)),
             Self::CommunityIds(ids) => {
@@ -181,7 +190,7 @@ impl<'a> Value<'a> {
             Self::Seconds(nanos) => append_seconds(nanos, out),
             Self::Words(words) => append_words(words.iter().copied(), out),
             Self::Flags(flags) => append_words(Self::flag_names(flags), out),
-            Self::Tags(tags) => append_words(tags.written(), out),
+            Self::Tags(tags, forwarded) => append_words(tags.written(forwarded), out),
             Self::Signals(signals) => append_words(signal_names(signals), out),
             Self::Addresses(one, other) => {
                 out.extend_from_slice(b"[\"");
@@ -198,6 +207,7 @@ impl<'a> Value<'a> {
             | Self::Text(_)
             | Self::Texts(_)
             | Self::Extra(_)
+            | Self::AddressList(_)
             | Self::CommunityIds(_)
             | Self::Counts(_) => {
                 serde_json::to_writer(out, self).expect("texts and numbers go into any vector");
@@ -233,6 +243,9 @@ impl<'a> Value<'a> {
                 }
             }
             Self::Mac(address) => append_display(address, out),
+            Self::ColonMac(MacAddress(bytes)) => append_colon_mac(bytes, out),
+            Self::FlowLine(flow) => append_flow(flow, out),
+            Self::PacketLine(packet) => append_packet(packet, out),
             _ => debug_assert!(false, "{self:?} is not a plain text"),
         }
     }
@@ -255,7 +268,7 @@ impl Serialize for Value<'_> {
             Self::Bool(bool) => serializer.serialize_bool(bool),
             Self::Text(text) => serializer.serialize_str(text),
             Self::Flags(flags) => serializer.collect_seq(Self::flag_names(flags)),
-            Self::Tags(tags) => serializer.collect_seq(tags.written()),
+            Self::Tags(tags, forwarded) => serializer.collect_seq(tags.written(forwarded)),
             Self::Signals(signals) => serializer.collect_seq(signal_names(signals)),
             Self::Words(words) => words.serialize(serializer),
             Self::Texts([one, other]) => {
@@ -267,6 +280,7 @@ impl Serialize for Value<'_> {
                 let addresses = std::iter::once(one).chain(other);
                 serializer.collect_seq(addresses.map(Self::Address))
             }
+            Self::AddressList(addresses) => serializer.collect_seq(addresses),
             Self::CommunityIds(ids) => serializer.collect_seq(ids),
             Self::Counts(counts) => {
                 serializer.collect_map(counts.iter().map(|(name, count)| (name, count)))
@@ -354,6 +368,70 @@ fn append_ipv4(address: Ipv4Addr, out: &mut impl Bytes) {
         }
         out.push(b'0' + octet % 10);
     }
+}
+
+fn append_colon_mac(bytes: [u8; 6], out: &mut impl Bytes) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for (at, byte) in bytes.into_iter().enumerate() {
+        if at > 0 {
+            out.push(b':');
+        }
+        out.push(DIGITS[usize::from(byte >> 4)]);
+        out.push(DIGITS[usize::from(byte & 15)]);
+    }
+}
+
+/// `tcp 192.0.2.10:51234 > 198.51.100.20:443, 9 packets, 1546 bytes`.
+fn append_flow(flow: &Flow, out: &mut impl Bytes) {
+    append_transport(flow.transport, out);
+    out.push(b' ');
+    append_end(flow.initiator.address, flow.initiator.port, out);
+    out.extend_from_slice(b" > ");
+    append_end(flow.responder.address, flow.responder.port, out);
+    append_amount(flow.packets(), flow.bytes(), out);
+}
+
+fn append_packet(packet: &Packet, out: &mut impl Bytes) {
+    let header = &packet.outer;
+    let ports = header.layer4.ports();
+    append_transport(header.transport, out);
+    out.push(b' ');
+    append_end(header.source, ports.map(|ports| ports.source), out);
+    out.extend_from_slice(b" > ");
+    append_end(header.destination, ports.map(|ports| ports.destination), out);
+    append_amount(1, packet.ip_bytes().into(), out);
+}
+
+fn append_transport(transport: Transport, out: &mut impl Bytes) {
+    match transport.keyword() {
+        Some(keyword) => out.extend_from_slice(keyword.as_bytes()),
+        None => append_number(transport.0.into(), out),
+    }
+}
+
+/// An address, and its port behind a colon (RFC 3986: IPv6 in brackets then).
+fn append_end(address: IpAddr, port: Option<u16>, out: &mut impl Bytes) {
+    let bracketed = port.is_some() && address.is_ipv6();
+    if bracketed {
+        out.push(b'[');
+    }
+    append_address(address, out);
+    if bracketed {
+        out.push(b']');
+    }
+    if let Some(port) = port {
+        out.push(b':');
+        append_number(port.into(), out);
+    }
+}
+
+fn append_amount(packets: u64, bytes: u64, out: &mut impl Bytes) {
+    out.extend_from_slice(b", ");
+    append_number(packets, out);
+    let word: &[u8] = if packets == 1 { b" packet, " } else { b" packets, " };
+    out.extend_from_slice(word);
+    append_number(bytes, out);
+    out.extend_from_slice(b" bytes");
 }
 
 fn append_protocol(transport: Transport, out: &mut impl Bytes) {
@@ -453,7 +531,9 @@ mod tests {
                 Value::Number(number), Value::Address(address), Value::Text(&text),
                 Value::Addresses(address, Some(address)), Value::Label(7), Value::Plain("udp"),
                 Value::Words(&["a", "b"]), Value::Flags(TcpFlags(0x12)), Value::Bool(true),
-                Value::Tags(FlowTags(5)),
+                Value::Tags(FlowTags(5), true), Value::Tags(FlowTags(5), false),
+                Value::ColonMac(MacAddress([0, 0x16, 0x47, 0x9d, 0xf2, 0xc2])),
+                Value::AddressList(&[address, address]),
             ];
             for value in values {
                 prop_assert_eq!(json(value), serde_json::to_string(&value).unwrap());

@@ -1,5 +1,7 @@
 //! One flow while it is in the table.
 
+use std::sync::Arc;
+
 use super::{
     clock::Moment,
     key::{self, Key, Oriented},
@@ -52,6 +54,8 @@ pub(super) struct Rare {
     /// The flows whose packets ICMP errors quote, in the order in which they came.
     pub(super) related: Vec<CommunityId>,
     pub(super) challenge: Option<Challenge>,
+    /// The name that its first DNS message asks for.
+    pub(super) question: Option<Arc<str>>,
     /// The TEIDs of GTP-U in which the low and the high end send, as far as known.
     pub(super) teids: [Option<u32>; 2],
     /// The TEID of the first packet: part of the id.
@@ -346,7 +350,7 @@ impl Entry {
         &mut self,
         end_reason: EndReason,
         policy: &Policy,
-        protocol: Option<std::sync::Arc<str>>,
+        protocol: Option<Arc<str>>,
     ) -> Flow {
         let (initiator, responder) =
             (self.key.end(self.low_initiates), self.key.end(!self.low_initiates));
@@ -379,6 +383,7 @@ impl Entry {
             history: self.history,
             end_reason,
             protocol,
+            question: rare.and_then(|rare| rare.question.clone()),
             direction: policy.direction(initiator.0, responder.0),
             related_community_ids: rare.map_or_else(Vec::new, |rare| rare.related.clone()),
             parent: rare.and_then(|rare| rare.parent),

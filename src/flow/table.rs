@@ -266,6 +266,12 @@ impl Table {
         {
             entry.protocol = self.protocols.number(name);
         }
+        if arrival.depth == 0
+            && !packet.extra.is_empty()
+            && let Some(name) = packet.question()
+        {
+            entry.rare().question.get_or_insert_with(|| name.into());
+        }
         if packet.damaged {
             entry.tags.insert(FlowTags::DAMAGED);
         }

@@ -43,6 +43,8 @@ pub struct Flow {
     pub end_reason: EndReason,
     /// The application protocol as tshark names it (`dns`, `tls`…), if it knew one.
     pub protocol: Option<Arc<str>>,
+    /// The name that its first DNS message asks for, where DNS was dissected.
+    pub question: Option<Arc<str>>,
     /// From where to where, as far as the config says what is inside.
     pub direction: Option<Direction>,
     /// The Community ID of its addresses and ports; the same in other tools' records of it.
@@ -141,6 +143,7 @@ impl Flow {
             end_reason: EndReason::Forced,
             protocol: None,
             direction: None,
+            question: None,
             related_community_ids: Vec::new(),
             parent: None,
             tags: FlowTags::default(),
@@ -297,9 +300,9 @@ impl FlowTags {
     /// What records about traffic that is not the sensor's own are tagged with, as other shippers do.
     pub const FORWARDED: &'static str = "forwarded";
 
-    /// All tags of a record: that it is about others' traffic, and the names of these.
-    pub fn written(self) -> impl Iterator<Item = &'static str> {
-        std::iter::once(Self::FORWARDED).chain(self.names())
+    /// All tags of a record: that it is about others' traffic, if it is, and the names of these.
+    pub fn written(self, forwarded: bool) -> impl Iterator<Item = &'static str> {
+        forwarded.then_some(Self::FORWARDED).into_iter().chain(self.names())
     }
 
     /// The names of the tags.

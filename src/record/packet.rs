@@ -195,6 +195,12 @@ impl Packet {
         if self.part == 0 { id.finish() } else { id.number(self.part.into()).finish() }
     }
 
+    /// The name that it asks for by DNS, if that is among its extra fields.
+    pub fn question(&self) -> Option<&str> {
+        let asked = self.extra.iter().find(|extra| &*extra.name == "dns_qry_name")?;
+        asked.values.first().map(|name| &**name)
+    }
+
     /// Length of the outermost IP packet, in bytes; where offloading left none, that of the frame without
     /// its link-layer header.
     pub fn ip_bytes(&self) -> u32 {

@@ -38,10 +38,11 @@ pub fn sweep(base: &Path, mut each: impl FnMut(&Path) -> bool) {
             continue;
         };
         // Where there are no locks, the living can't be told from the dead.
-        if lock(&folder).is_ok() && each(&path) {
-            if let Err(error) = fs::remove_dir_all(&path) {
-                tracing::warn!(folder = %path.display(), %error, "a dead run's folder stays");
-            }
+        if lock(&folder).is_ok()
+            && each(&path)
+            && let Err(error) = fs::remove_dir_all(&path)
+        {
+            tracing::warn!(folder = %path.display(), %error, "a dead run's folder stays");
         }
     }
 }

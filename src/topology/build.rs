@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use super::{
     budget::share,
+    machine::{HOST_NAME, machine},
     networks::Keeper,
     plan::{Link, Part, Plan},
     stores::Stores,
@@ -19,7 +20,7 @@ use super::{
 use crate::{
     ack::Receipts,
     component::{
-        Clock, Component, Context, Error, Port, Reference, Signature,
+        Clock, Component, Context, Error, Machine, Port, Reference, Signature,
         edge::{Bounds, WhenFull},
     },
     config::{Components, Config, Declared, Edge, Family, SinkConfig},
@@ -29,8 +30,6 @@ use crate::{
     sources::dead_letters::{self, DeadLetters},
     storage::{self, directory::OwnDirectory},
 };
-
-const HOST_NAME: &str = "/proc/sys/kernel/hostname";
 
 /// A component that could not be built.
 #[derive(Debug)]
@@ -49,6 +48,7 @@ struct Builder<'a> {
     receipts: Receipts,
     reload: watch::Receiver<u64>,
     observer: Arc<str>,
+    machine: Arc<Machine>,
     places: HashMap<&'a str, usize>,
     /// Of every component, by its id.
     meters: HashMap<&'a str, Arc<Meter>>,
@@ -248,6 +248,7 @@ impl<'a> Builder<'a> {
             stores: Stores::default(),
             reload,
             observer: observer(config)?,
+            machine: Arc::new(machine(config.globals.observer.role)),
             places: ids.enumerate().map(|(place, id)| (id, place)).collect(),
             parts: Vec::new(),
             data_dir: None,
@@ -286,6 +287,7 @@ impl<'a> Builder<'a> {
             gives_up: self.gives_up,
             data_dir: self.config.globals.data_dir.clone(),
             observer: Arc::clone(&self.observer),
+            machine: Arc::clone(&self.machine),
             interface: self.config.interface_above(&declared.inputs).map(Arc::from),
             added: Arc::new(self.config.globals.add.clone()),
             decoding: self.config.decoding(&declared.id, &declared.inputs),

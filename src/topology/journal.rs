@@ -108,6 +108,8 @@ fn read(path: &Path) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref;
+
     use super::*;
 
     fn component(held: u64) -> Observed {
@@ -122,7 +124,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let killed = component(7);
         killed.meter.set(FLOW_ACTIVE, 3);
-        let journal = Journal::start(folder.path(), &[killed.clone()]);
+        let journal = Journal::start(folder.path(), from_ref(&killed));
         while read(&folder.path().join(NAME)) != Some(10) {
             tokio::time::sleep(WRITE_EVERY).await;
         }
@@ -130,7 +132,7 @@ mod tests {
         drop(journal);
 
         let next = component(0);
-        let journal = Journal::start(folder.path(), &[next.clone()]);
+        let journal = Journal::start(folder.path(), from_ref(&next));
         assert_eq!(next.meter.balance().lost.get("previous_run"), Some(&10));
         while read(&folder.path().join(NAME)) != Some(0) {
             tokio::time::sleep(WRITE_EVERY).await;
@@ -138,7 +140,7 @@ mod tests {
         journal.end().await;
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
         let last = component(0);
-        Journal::start(folder.path(), &[last.clone()]).end().await;
+        Journal::start(folder.path(), from_ref(&last)).end().await;
         assert_eq!(last.meter.balance().lost.len(), 0);
     }
 

@@ -277,6 +277,11 @@ impl FlowTransform {
             self.meter.count(FLOW_ENDED, reason, count);
         }
         self.meter.set(FLOW_ACTIVE, self.table.len());
+        // First, so that who judges has them before flows wait for room.
+        if out.wants(CONTACTS) {
+            let contacts = output.contacts.into_iter().map(|report| report.record).collect();
+            out.emit(CONTACTS, Records::Contacts(Arc::new(contacts)), self.watermark);
+        }
         if flows.is_empty() {
             out.emit(Port::MAIN, Records::none(Kind::Flow), self.watermark);
         }
@@ -287,10 +292,6 @@ impl FlowTransform {
                 break;
             }
             out.emit(Port::MAIN, Records::Flows(Arc::new(part)), self.watermark);
-        }
-        if out.wants(CONTACTS) {
-            let contacts = output.contacts.into_iter().map(|report| report.record).collect();
-            out.emit(CONTACTS, Records::Contacts(Arc::new(contacts)), self.watermark);
         }
     }
 }

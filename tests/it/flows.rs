@@ -3,7 +3,6 @@
 
 use std::{collections::BTreeSet, net::IpAddr, path::Path};
 
-use libtest_mimic::Failed;
 use tidegate::{
     flow::{Output, Policy, Shards},
     record::{CommunityId, Flow, Packet},
@@ -21,7 +20,7 @@ fn flows_of_every_capture_add_up_and_name_themselves(scene: &Scene) -> Outcome {
     let reports = scene.data.parent().unwrap_or(Path::new("..")).join("reports");
     let all = captures::below(&scene.data)?.into_iter().chain(captures::below(&reports)?);
     for capture in all {
-        let packets = read(&capture)?;
+        let packets = packets(&capture, false)?;
         counted += packets.len();
         let flows = flows(&packets);
         let mut said = remarks(&packets, &flows);
@@ -32,16 +31,8 @@ fn flows_of_every_capture_add_up_and_name_themselves(scene: &Scene) -> Outcome {
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n").into()) }
 }
 
-/// The packets of a capture; of one that can't be read to its end, those before.
-fn read(capture: &Path) -> Result<Vec<Packet>, Failed> {
-    // It has no times at all, so there are no packets to make flows of.
-    if capture.ends_with("spb-no-timestamp.pcapng") {
-        return Ok(Vec::new());
-    }
-    packets(capture, false)
-}
-
-fn flows(packets: &[Packet]) -> Vec<Flow> {
+/// The flows of these packets, with the defaults.
+pub(crate) fn flows(packets: &[Packet]) -> Vec<Flow> {
     let mut table = Shards::new(Policy::default(), 1);
     let mut out = Output::default();
     table.absorb(packets, &mut out);

@@ -42,6 +42,7 @@ mod standard_streams;
 mod stopped;
 mod supervision;
 mod tune;
+mod variants;
 mod zeek;
 
 use harness::{Settings, machine};
@@ -89,6 +90,7 @@ fn main() {
         stopped::cases(),
         supervision::cases(),
         tune::cases(),
+        variants::cases(),
         zeek::cases(),
     ];
     let cases = machine::order(cases.into_iter().flatten().collect());

@@ -41,6 +41,11 @@ fn the_first_example_runs(scene: &Scene) -> Outcome {
     let flows = fs::read_to_string(scene.path("flows.ndjson"))?;
     let flows: Vec<Value> = flows.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
     assert_eq!(flows.len(), 6);
+    let named = flows.iter().filter(|flow| flow["destination"]["domain"] == "tidegate.example");
+    assert!(
+        named.count() >= 1,
+        "no flow has the name that the capture's DNS answer gives: {flows:?}"
+    );
     let packets = |flow: &Value| flow["network"]["packets"].as_u64().unwrap_or_default();
     assert_eq!(flows.iter().map(packets).sum::<u64>(), 15, "each packet is in one flow");
     Ok(())

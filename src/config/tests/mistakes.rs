@@ -48,7 +48,7 @@ fn every_kind_of_mistake_has_its_words() {
         ("segment: 3", "expected a mapping, found `3`"),
         ("segment: { max_byte: 3 }", "unknown key `max_byte`"),
         ("segment: { share: .inf }", "expected a number, found the text `.inf`"),
-        ("fields: dns.a", "expected a list, found the text `dns.a`"),
+        ("fields: 7", "expected a list, found `7`"),
         ("fields: [[a]]", "expected text, found a list"),
         ("fields: [~]", "expected text, found nothing"),
         ("inputs: [wire]", "a source has no `inputs`"),
@@ -274,4 +274,40 @@ sinks:
 ";
     let report = load::<Components>("t", text.as_bytes(), surroundings(false)).unwrap_err();
     insta::assert_snapshot!(report);
+}
+
+#[test]
+fn what_is_written_as_in_another_language_gets_its_hint() {
+    for (text, says, hint) in [
+        ("[sources]\nwire = 1\n", "not YAML", "this looks like TOML"),
+        (
+            "sources:\n  wire: { type capture, interface: a }\n",
+            "`type` is missing",
+            "write `type: capture`",
+        ),
+        (
+            "sources: { wire: { type: capture, interface: ${IF}, x: 1 } }",
+            "not YAML",
+            "quotes around",
+        ),
+    ] {
+        let report = report(text);
+        assert!(report.contains(says) && report.contains(hint), "{report}");
+    }
+}
+
+#[test]
+fn one_text_is_a_list_of_one_and_nothing_is_none() {
+    let text = "
+sources: { capture: { type: tshark, mode: file, files: a.pcap } }
+transforms: { packets: { type: extract, inputs: capture, fields: dns.a } }
+sinks: { out: { type: console, inputs: packets } }
+";
+    let said = load::<Components>("one.yaml", text.as_bytes(), surroundings(false));
+    let said = said.unwrap_err().render(false);
+    // The field is read as one of a list: it is the source that does not have it.
+    assert!(said.contains("transforms.packets.fields[0]") && !said.contains("expected"), "{said}");
+    let text = text.replace("fields: dns.a", "fields: ~");
+    let said = load::<Components>("one.yaml", text.as_bytes(), surroundings(false));
+    assert!(said.unwrap_err().render(false).contains("expected a list"));
 }

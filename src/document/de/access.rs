@@ -9,7 +9,7 @@ use super::{
     fault::Error,
     scalar::{any, boolean, float, integer, text},
 };
-use crate::document::tree::{Entry, Node, Step, Value};
+use crate::document::tree::{Entry, Node, Step, Typed, Value};
 
 /// Reads one node.
 #[derive(Debug, Clone, Copy)]
@@ -164,6 +164,10 @@ impl<'de> de::Deserializer<'de> for Deserializer<'de> {
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match &self.0.value {
             Value::Sequence(items) => visitor.visit_seq(Items { items, next: 0 }),
+            // One item is a list of one.
+            Value::Scalar(scalar) if matches!(scalar.typed(), Typed::Text) => {
+                visitor.visit_seq(Items { items: std::slice::from_ref(self.0), next: 0 })
+            }
             _ => Err(Error::mismatch(self.0, "a list")),
         }
     }

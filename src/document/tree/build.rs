@@ -64,6 +64,8 @@ pub(crate) fn parse(text: &Text, problems: &mut Vec<Diagnostic>) -> Option<Node>
                     problem.hint("indent with spaces, not with tabs")
                 } else if line.contains("${") {
                     problem.hint("put quotes around a value with ${…} inside { } or [ ]")
+                } else if line.contains(" = ") && !line.contains(": ") {
+                    problem.hint("this looks like TOML: a config is YAML or JSON")
                 } else {
                     problem
                 })

@@ -39,6 +39,8 @@ fn mapping(r#type: &str, server: Server, has_constants: bool) -> Value {
     match (r#type, server) {
         ("keyword", _) => json!({"type": "keyword", "ignore_above": IGNORE_ABOVE}),
         ("constant_keyword", _) if !has_constants => json!({"type": "keyword"}),
+        // OpenSearch has it since 2.12.
+        ("match_only_text", Server::OpenSearch) => json!({"type": "text"}),
         ("flattened", Server::OpenSearch) => json!({"type": "flat_object"}),
         (r#type, _) => json!({"type": r#type}),
     }

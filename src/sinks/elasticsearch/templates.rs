@@ -8,7 +8,7 @@ use super::mappings::{self, Server};
 use crate::field::ECS_VERSION;
 
 /// Raised with every change of the template or the pipeline: an older one is replaced.
-pub(super) const VERSION: u64 = 1;
+pub(super) const VERSION: u64 = 2;
 /// Above the templates of Elastic's own packages, which have 200. That of a data set by name is above
 /// that of all of ours, with which it may overlap.
 fn priority(pattern: &str) -> u64 {

@@ -95,7 +95,7 @@ fn sizes(batches: &[(Port, Batch)]) -> Vec<(usize, Kind, usize)> {
 #[test]
 fn each_batch_gives_one_on_each_port_that_is_read() {
     for (contacts, expected) in
-        [(true, vec![(0, Kind::Flow, 0), (1, Kind::Contact, 2)]), (false, vec![(0, Kind::Flow, 0)])]
+        [(true, vec![(1, Kind::Contact, 2), (0, Kind::Flow, 0)]), (false, vec![(0, Kind::Flow, 0)])]
     {
         let mut bench = Bench::new(Clock::Event, contacts);
         let batches = bench.apply(vec![udp(1, 1), udp(2, 1)], 2, 2);

@@ -124,7 +124,7 @@ impl Field {
             ("keyword" | "constant_keyword", Value::String(text)) => {
                 text.chars().count() <= MAX_KEYWORD_CHARS
             }
-            ("match_only_text", Value::String(_)) => true,
+            ("match_only_text", Value::String(text)) => !text.is_empty(),
             ("ip", Value::String(text)) => text.parse::<IpAddr>().is_ok(),
             ("date", Value::String(text)) => {
                 text.parse::<jiff::Timestamp>().is_ok() && text.ends_with('Z')

@@ -1,9 +1,9 @@
 //! `mode: segments`: dumpcap writes short files, tsharks read them once they are closed, or we do.
 //!
 //! Data passes: interface → dumpcap → segments on disk → [`Backlog`] → tsharks → [`Emitter`], or with
-//! `dissect: headers` → [`FrameReaders`](super::frames::segments::FrameReaders). Nothing
-//! is lost while the disk's budget lasts, whatever happens to tshark: a segment is deleted only when it
-//! was read. A start of dumpcap is an epoch.
+//! `dissect: headers` → [`FrameReaders`]. Nothing is lost while the disk's budget lasts, whatever happens to
+//! tshark: a segment is deleted only when it was read, and what is left the next run reads ([`mod@left`]). A
+//! start of dumpcap is an epoch.
 
 use std::{
     collections::VecDeque,
