@@ -54,7 +54,7 @@ fuzz_target!(|text: &str| {
     for found in claimed().filter_map(|address| names.names(address, client, now)) {
         assert_eq!(found.name(), name.as_deref());
     }
-    for found in claimed().filter_map(|address| names.hearsay(address, now)) {
+    for found in claimed().filter_map(|address| names.unverified(address, now)) {
         assert_eq!((found.name(), found.unverified.first()), (None, name.as_ref()));
     }
 });

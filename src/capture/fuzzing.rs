@@ -28,7 +28,7 @@ fn read<R: Read>(mut reader: Reader<R>) -> (Vec<(u64, i64, Vec<u8>)>, String) {
     let ended = loop {
         match reader.read() {
             Ok(Part::Frames(part)) => {
-                for place in &part.places {
+                for place in part.places.iter() {
                     let bytes = part.of(place);
                     assert_eq!(bytes.len(), place.captured as usize);
                     assert!(usize::from(place.interface) < part.interfaces.len());
