@@ -13,6 +13,7 @@ mod replay;
 mod run;
 mod schema;
 mod stderr;
+mod tune;
 mod validate;
 #[cfg_attr(
     not(feature = "xdp"),
@@ -59,6 +60,8 @@ enum Command {
     Run(run::Args),
     /// Run capture files through a config's pipeline, in their own time.
     Replay(replay::Args),
+    /// Judge the sources of captures and flow logs, and measure how well that tells them apart.
+    Tune(tune::Args),
     /// Check config files, and what they need on this machine.
     Validate(validate::Args),
     /// Draw a config's pipeline as a mermaid flowchart.
@@ -91,6 +94,7 @@ pub fn main() -> ExitCode {
     let exit = match cli.command {
         Command::Run(args) => run::run(&args, cli.quiet),
         Command::Replay(args) => replay::run(&args, cli.quiet),
+        Command::Tune(args) => tune::run(&args, cli.quiet),
         Command::Validate(args) => validate::run(&args, cli.quiet),
         Command::Graph(args) => graph::run(&args),
         Command::Schema => schema::run(),

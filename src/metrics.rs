@@ -22,7 +22,7 @@ pub use self::{
     meter::{Holding, Meter},
     state::State,
 };
-use crate::record::EndReason;
+use crate::record::{Action, EndReason};
 
 /// A metric as the reference lists it.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +47,12 @@ pub struct Counter<L> {
 /// A gauge.
 #[derive(Debug, Clone, Copy)]
 pub struct Gauge {
+    metric: Metric,
+}
+
+/// A distribution of seconds.
+#[derive(Debug, Clone, Copy)]
+pub struct Histogram {
     metric: Metric,
 }
 
@@ -155,6 +161,18 @@ pub const XDP_PACKETS: Counter<XdpOutcome> = Counter::new(
 /// Verdicts in the kernel.
 pub const XDP_VERDICTS: Gauge =
     Gauge::new("tidegate_xdp_verdicts", "Verdicts that hold in the gate's maps.");
+/// Decisions of the judge.
+pub const VERDICTS: Counter<Action> = Counter::new(
+    "tidegate_verdicts_total",
+    &["action"],
+    "Decisions about sources, by what was decided; each is counted, told in a record or not.",
+);
+/// How long a decision took.
+pub const VERDICT_LATENCY: Histogram = Histogram::new(
+    "tidegate_verdict_latency_seconds",
+    "From the time of the contact that decided to the return of the store that puts the verdict in \
+     force; not in a replay.",
+);
 /// The build.
 pub const BUILD_INFO: Metric = Metric {
     name: "tidegate_build_info",
@@ -185,6 +203,8 @@ pub const ALL: &[Metric] = &[
     FLOW_ENDED.metric,
     XDP_PACKETS.metric,
     XDP_VERDICTS.metric,
+    VERDICTS.metric,
+    VERDICT_LATENCY.metric,
     BUILD_INFO,
 ];
 
@@ -228,6 +248,20 @@ impl Gauge {
     #[expect(clippy::disallowed_macros, reason = "this is the module that names metrics")]
     fn of(self, id: &str, kind: &'static str) -> metrics::Gauge {
         metrics::gauge!(self.metric.name, component(id, kind))
+    }
+}
+
+// === impl Histogram ===
+
+impl Histogram {
+    const fn new(name: &'static str, help: &'static str) -> Self {
+        Self { metric: Metric { name, kind: "histogram", labels: &[], help } }
+    }
+
+    /// The distribution of one component, in the installed recorder.
+    #[expect(clippy::disallowed_macros, reason = "this is the module that names metrics")]
+    fn of(self, id: &str, kind: &'static str) -> metrics::Histogram {
+        metrics::histogram!(self.metric.name, component(id, kind))
     }
 }
 

@@ -18,6 +18,7 @@ mod names;
 mod origin;
 mod packet;
 mod returned;
+mod signal;
 mod steady;
 mod time;
 mod transport;
@@ -28,7 +29,7 @@ use bytes::Bytes;
 
 pub use self::{
     added::Added,
-    alert::{Action, Alert},
+    alert::{Action, Alert, Destination, Details, VerdictDetails, Weight},
     community_id::{CommunityId, IcmpPorts},
     conn_state::{ConnState, History, Letter},
     contact::{Contact, Outcome},
@@ -43,6 +44,7 @@ pub use self::{
         TcpFlags, TunnelKey, Vlans,
     },
     returned::Returned,
+    signal::{Signal, Technique},
     steady::{Reading, SteadyClock, is_jump},
     time::{Rfc3339, Timestamp},
     transport::Transport,

@@ -5,3 +5,4 @@ pub mod filter;
 pub mod flow;
 pub mod reverse_dns;
 pub mod route;
+pub mod score;

@@ -145,6 +145,7 @@ fn each_kind_of_record_has_its_own_fields() {
         reasons: vec!["80 ports in 1 s".into()],
         ordinal: 0,
         names: Names::default(),
+        details: Box::default(),
     };
     let health = Health { packets: 7, lost: vec![("kernel", 1)], ..Health::default() };
     let cases = [
@@ -285,6 +286,7 @@ proptest! {
             reasons: reasons.iter().map(|reason| reason.as_str().into()).collect(),
             ordinal: 0,
             names: Names::default(),
+            details: Box::default(),
         };
         let records = Records::Alerts(Arc::new(vec![alert.clone(), alert]));
         for codec in CODECS {
@@ -462,6 +464,7 @@ fn every_codec_writes_the_same_document_in_every_schema() {
         reasons: vec!["80 ports in 1 s".into()],
         ordinal: 0,
         names: Names::default(),
+        details: Box::default(),
     };
     let health = Health { lost: vec![("kernel", 3)], packets: 9, ..Health::default() };
     let batches = [

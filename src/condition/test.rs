@@ -64,6 +64,7 @@ impl Test {
             }
             Value::Flags(_)
             | Value::Tags(..)
+            | Value::Signals(_)
             | Value::Words(_)
             | Value::Texts(_)
             | Value::CommunityIds(_) => value.any_text(|text| self.text(text)),

@@ -9,10 +9,10 @@ use crate::{
     field::{Fields, Origin, Type, all_named},
     metrics::Meter,
     record::{
-        Action, Alert, Checksums, ClockState, ConnState, Contact, Direction, EndReason, Endpoint,
-        Extra, Flow, FlowTags, Fragment, Header, Health, HostNames, Icmp, Id, Kind, Layer4, Letter,
-        MacAddress, MapFill, NameOrigin, Names, Outcome, Packet, Ports, Records, Tcp, TcpFlags,
-        Timestamp, Transport, Visit, Vlans,
+        Action, Alert, Checksums, ClockState, ConnState, Contact, Destination, Details, Direction,
+        EndReason, Endpoint, Extra, Flow, FlowTags, Fragment, Header, Health, HostNames, Icmp, Id,
+        Kind, Layer4, Letter, MacAddress, MapFill, NameOrigin, Names, Outcome, Packet, Ports,
+        Records, Signal, Tcp, TcpFlags, Timestamp, Transport, VerdictDetails, Visit, Vlans, Weight,
     },
 };
 
@@ -117,6 +117,32 @@ fn contact() -> Contact {
     }
 }
 
+/// Details with every field.
+fn full_details() -> Details {
+    let verdict = VerdictDetails {
+        id: Id::of("verdict", "sensor").finish(),
+        ttl_secs: 300,
+        offence: 1,
+        path_proven: true,
+        port: Some(22),
+    };
+    let weigh = |signal| Weight { signal, value: 12, threshold: 9, points: 79 };
+    Details {
+        is_alert: true,
+        destination: Some(Destination {
+            address: [192, 0, 2, 77].into(),
+            port: Some(4_022),
+            transport: Transport(132),
+        }),
+        signals: Signal::ALL.map(weigh).to_vec(),
+        verdict: Some(verdict),
+        asset: Some([192, 0, 2, 77].into()),
+        host: Some("web-1".into()),
+        config_hash: "0123".into(),
+        ..Details::default()
+    }
+}
+
 fn alert() -> Alert {
     Alert {
         time: Timestamp::default(),
@@ -127,6 +153,7 @@ fn alert() -> Alert {
         reasons: Vec::new(),
         ordinal: 0,
         names: names(),
+        details: Box::new(full_details()),
     }
 }
 

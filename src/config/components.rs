@@ -51,6 +51,8 @@ pub enum TransformConfig {
     ReverseDns(transforms::reverse_dns::Config),
     /// Packets to flows and contacts.
     Flow(transforms::flow::Config),
+    /// Contacts to risk scores, verdicts and alerts; flows are annotated.
+    Score(Box<transforms::score::Config>),
 }
 
 /// The sinks.
@@ -118,6 +120,7 @@ impl TransformConfig {
             Self::Route(config) => config,
             Self::ReverseDns(config) => config,
             Self::Flow(config) => config,
+            Self::Score(config) => &**config,
         }
     }
 }

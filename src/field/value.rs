@@ -12,7 +12,7 @@ use serde::{
 
 use crate::record::{
     CommunityId, Extra, Flow, FlowTags, History, Id, MacAddress, Packet, TcpFlags, Timestamp,
-    Transport,
+    Transport, Weight,
 };
 
 /// A field's value.
@@ -62,6 +62,8 @@ pub enum Value<'a> {
     Flags(TcpFlags),
     /// Remarks, and whether the record is about others' traffic.
     Tags(FlowTags, bool),
+    /// The names of the signals of an alert, a list.
+    Signals(&'a [Weight]),
     /// A list of fixed texts.
     Words(&'static [&'static str]),
     /// A list of texts that may hold anything, in two parts.
@@ -171,6 +173,7 @@ impl<'a> Value<'a> {
             Self::Words(words) => words.iter().any(|word| look(word)),
             Self::Flags(flags) => Self::flag_names(flags).any(look),
             Self::Tags(tags, forwarded) => tags.written(forwarded).any(look),
+            Self::Signals(signals) => signal_names(signals).any(look),
             Self::Texts(parts) => parts.into_iter().flatten().any(|text| look(text)),
             Self::CommunityIds(ids) => {
                 ids.iter().any(|id| look(Value::CommunityId(*id).written().as_str()))
@@ -188,6 +191,7 @@ impl<'a> Value<'a> {
             Self::Words(words) => append_words(words.iter().copied(), out),
             Self::Flags(flags) => append_words(Self::flag_names(flags), out),
             Self::Tags(tags, forwarded) => append_words(tags.written(forwarded), out),
+            Self::Signals(signals) => append_words(signal_names(signals), out),
             Self::Addresses(one, other) => {
                 out.extend_from_slice(b"[\"");
                 append_address(one, out);
@@ -265,6 +269,7 @@ impl Serialize for Value<'_> {
             Self::Text(text) => serializer.serialize_str(text),
             Self::Flags(flags) => serializer.collect_seq(Self::flag_names(flags)),
             Self::Tags(tags, forwarded) => serializer.collect_seq(tags.written(forwarded)),
+            Self::Signals(signals) => serializer.collect_seq(signal_names(signals)),
             Self::Words(words) => words.serialize(serializer),
             Self::Texts([one, other]) => {
                 let mut list = serializer.serialize_seq(Some(one.len() + other.len()))?;
@@ -294,6 +299,10 @@ impl Serialize for Value<'_> {
             }
         }
     }
+}
+
+fn signal_names(signals: &[Weight]) -> impl Iterator<Item = &'static str> {
+    signals.iter().map(|weight| weight.signal.name())
 }
 
 fn append_words<'w>(words: impl Iterator<Item = &'w str>, out: &mut Vec<u8>) {

@@ -80,10 +80,11 @@ pub(super) fn answer(
             let ack = tcp.flags.has(TcpFlags::ACK) && !tcp.flags.has(TcpFlags::SYN);
             match (by_initiator, before) {
                 (false, [State::SynSent, _]) if reset => Some((Outcome::Refused, false)),
-                // Half open: only who has seen our SYN-ACK knows what to acknowledge.
+                // Half open, and dropped by who began it: it asked, and wanted nothing.
                 (true, [State::Established, State::Established]) if reset => {
-                    Some((Outcome::Success, true))
+                    Some((Outcome::Refused, true))
                 }
+                // Only who has seen our SYN-ACK knows what to acknowledge.
                 (true, [State::Established, State::Established]) if ack => {
                     let proven = entry.sides[1].start.wrapping_add(1) == tcp.acknowledgement;
                     proven.then_some((Outcome::Success, true))
@@ -164,7 +165,7 @@ pub(super) fn of_flow(
     }
 }
 
-fn is_echo(transport: Transport, message: Icmp) -> bool {
+pub(super) fn is_echo(transport: Transport, message: Icmp) -> bool {
     matches!((transport, message.kind), (Transport::ICMP, 8) | (Transport::ICMPV6, 128))
 }
 

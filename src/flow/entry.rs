@@ -101,6 +101,8 @@ pub(super) enum Class {
 pub(super) enum Progress {
     /// No contact: joined under way, or nobody's attempt.
     None,
+    /// Begun, as another one was before, which was told; no answer yet.
+    Untold,
     /// Begun, no answer yet.
     Attempted,
     /// Nothing came in time.

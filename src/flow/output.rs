@@ -1,7 +1,9 @@
 //! What the table gives out, and the order it comes in.
 
+use std::net::IpAddr;
+
 use super::clock::Moment;
-use crate::record::{Contact, Flow, Outcome, Timestamp};
+use crate::record::{Contact, Flow, ObservationPoint, Outcome, Timestamp};
 
 /// What a table gives out.
 #[derive(Debug, Default)]
@@ -10,6 +12,8 @@ pub struct Output {
     pub flows: Vec<Report<Flow>>,
     /// Contacts, if they are wanted.
     pub contacts: Vec<Report<Contact>>,
+    /// Handshakes whose contact was told before, by where they were and with what: they are counted.
+    pub handshakes: Vec<(ObservationPoint, IpAddr, u16)>,
     /// Whether contacts are wanted.
     pub wants_contacts: bool,
     /// Packets that counted for nothing, as their IP headers were damaged.
@@ -51,6 +55,7 @@ impl Output {
     pub(super) fn append(&mut self, mut part: Self) {
         self.flows.append(&mut part.flows);
         self.contacts.append(&mut part.contacts);
+        self.handshakes.append(&mut part.handshakes);
         self.discarded += part.discarded;
     }
 

@@ -200,7 +200,10 @@ impl Shards {
     }
 
     /// Counts the handshakes among the contacts that are new.
-    fn complete(&mut self, out: &Output) {
+    fn complete(&mut self, out: &mut Output) {
+        for target in out.handshakes.drain(..) {
+            self.tally.completed(target);
+        }
         let new = out.contacts.iter().skip(self.completed);
         self.tally.complete(new.map(|report| &report.record));
         self.completed = out.contacts.len();

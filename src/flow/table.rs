@@ -173,13 +173,25 @@ impl Table {
     ) {
         self.advance(moment.now, out);
         let place = self.policy.place(packet);
+        let transport = quoted.transport;
         let oriented = Oriented::of(quoted, quoted.transport, &quoted.layer4, place);
         let hash = self.hasher.hash_one(oriented.key);
         if let Some(slot) = self.find(hash, &oriented) {
             let entry = self.flows.get_mut(slot);
-            if entry.contact.is_open() && entry.is_by_initiator(oriented.from_low) {
+            // A further try of a port, from another port, is told if it fails: the first one may have
+            // gone unanswered only as errors are sent sparingly (RFC 1812 section 4.3.2.8).
+            let is_retry = entry.contact == Progress::Untold && transport == Transport::UDP;
+            if (entry.contact.is_open() || is_retry) && entry.is_by_initiator(oriented.from_low) {
                 entry.contact = Progress::Answered;
                 let contact = contacts::of_flow(entry, Outcome::Refused, false, packet.time);
+                out.contact(moment, contact);
+            } else if transport == Transport::UDP
+                && !entry.is_by_initiator(oriented.from_low)
+                && packet.outer.source == quoted.destination
+                && entry.contact != Progress::None
+            {
+                // Who asked has nobody who waits for the answer.
+                let contact = contacts::of_flow(entry, Outcome::Refused, true, packet.time);
                 out.contact(moment, contact);
             }
         }
@@ -338,6 +350,16 @@ impl Table {
                 if let Some(stream) = first.stream(header) {
                     tcp::resume(stream, own, by_initiator, history);
                 }
+            }
+        }
+        if entry.contact == Progress::Untold
+            && believed
+            && let Some((outcome, _)) = contacts::answer(entry, header, by_initiator, before)
+        {
+            entry.contact = Progress::Answered;
+            if outcome == Outcome::Success && entry.key.transport() == Transport::TCP {
+                let (address, port) = entry.key.end(!entry.low_initiates);
+                out.handshakes.push((entry.key.origin(), address, port.unwrap_or(0)));
             }
         }
         if entry.contact.is_open()

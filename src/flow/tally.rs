@@ -6,14 +6,17 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-use super::{clock::Moment, output::Output};
+use super::{clock::Moment, contacts, output::Output};
 use crate::record::{
-    Contact, Layer4, ObservationPoint, Outcome, Packet, TcpFlags, Timestamp, Transport,
+    Contact, Header, Layer4, ObservationPoint, Outcome, Packet, TcpFlags, Timestamp, Transport,
 };
 
 /// Sources, and ports, that are told apart within a second; further ones go uncounted until the
 /// next.
 const CAPACITY: usize = 65_536;
+
+/// Repetitions within a second from which on they are told.
+const MANY: u64 = 10;
 
 /// The counts of the present second.
 #[derive(Debug, Default)]
@@ -21,12 +24,22 @@ pub(super) struct Tally {
     second: Option<i64>,
     sources: HashMap<(ObservationPoint, IpAddr), Sent>,
     targets: HashMap<(ObservationPoint, IpAddr, u16), Aimed>,
+    repeated: HashMap<(ObservationPoint, [IpAddr; 2], Transport, u16), Repeated>,
 }
 
 #[derive(Debug, Default)]
 struct Sent {
     packets: u64,
     syns: u64,
+}
+
+/// Datagrams to one port that are as long as the one before and from another port, as no program sends
+/// many; or echo requests to one host.
+#[derive(Debug, Default)]
+struct Repeated {
+    packets: u64,
+    bytes: u32,
+    from: u16,
 }
 
 #[derive(Debug, Default)]
@@ -56,11 +69,28 @@ impl Tally {
             sent.packets += 1;
             sent.syns += u64::from(aimed.is_some());
         }
+        self.count_repeated(packet.origin, header);
         if let Some(port) = aimed
             && let Some(aimed) = slot(&mut self.targets, (packet.origin, header.destination, port))
         {
             aimed.syns += 1;
         }
+    }
+
+    fn count_repeated(&mut self, origin: ObservationPoint, header: &Header) {
+        let (port, from) = match header.layer4 {
+            Layer4::Udp(ports, ..) => (ports.destination, Some(ports.source)),
+            Layer4::Icmp(message) if contacts::is_echo(header.transport, message) => (0, None),
+            _ => return,
+        };
+        let key = (origin, [header.source, header.destination], header.transport, port);
+        let Some(repeated) = slot(&mut self.repeated, key) else { return };
+        let is_alike = match from {
+            Some(from) => repeated.bytes == header.ip_bytes && repeated.from != from,
+            None => true,
+        };
+        repeated.packets += u64::from(is_alike);
+        (repeated.bytes, repeated.from) = (header.ip_bytes, from.unwrap_or(0));
     }
 
     /// Counts the handshakes among what became known since this was last asked.
@@ -69,10 +99,14 @@ impl Tally {
             contact.outcome == Outcome::Success && contact.transport == Transport::TCP
         };
         for contact in contacts.filter(done) {
-            let key = (contact.origin, contact.destination, contact.port);
-            if let Some(aimed) = slot(&mut self.targets, key) {
-                aimed.completed += 1;
-            }
+            self.completed((contact.origin, contact.destination, contact.port));
+        }
+    }
+
+    /// Counts a handshake with a (destination, port).
+    pub(super) fn completed(&mut self, target: (ObservationPoint, IpAddr, u16)) {
+        if let Some(aimed) = slot(&mut self.targets, target) {
+            aimed.completed += 1;
         }
     }
 
@@ -94,6 +128,28 @@ impl Tally {
                     source,
                     destination,
                     port: 0,
+                    transport,
+                    outcome,
+                    path_proven,
+                },
+            );
+        }
+        for ((origin, [source, destination], transport, port), Repeated { packets, .. }) in
+            self.repeated.drain()
+        {
+            if packets < MANY {
+                continue;
+            }
+            let outcome = Outcome::Counts { packets, syns: 0, completed: 0 };
+            let path_proven = false;
+            out.contact(
+                moment,
+                Contact {
+                    time,
+                    origin,
+                    source,
+                    destination,
+                    port,
                     transport,
                     outcome,
                     path_proven,

@@ -10,6 +10,8 @@ use super::Label;
 #[schemars(rename_all = "snake_case")]
 #[cfg_attr(test, serde(rename_all = "snake_case"))]
 pub enum ErrorType {
+    /// Records of the judge found no room; its verdicts were put in force all the same.
+    AlertsLost,
     /// A child process was stopped by a signal; it was continued.
     ChildStopped,
     /// A tshark printed nothing for minutes and was killed.
@@ -119,6 +121,7 @@ pub enum ErrorType {
 impl Label for ErrorType {
     fn name(self) -> &'static str {
         match self {
+            Self::AlertsLost => "alerts_lost",
             Self::ChildStopped => "child_stopped",
             Self::TsharkStalled => "tshark_stalled",
             Self::TsharkKilled => "tshark_killed",

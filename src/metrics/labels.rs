@@ -4,7 +4,7 @@
 
 use schemars::JsonSchema;
 
-use crate::record::EndReason;
+use crate::record::{Action, EndReason};
 
 /// What can stand in the label of a metric: one of few words.
 pub trait Label: Copy {
@@ -375,6 +375,14 @@ impl Label for XdpOutcome {
             Self::Malformed => "malformed",
             Self::Fragment => "fragment",
         }
+    }
+}
+
+// === impl Action ===
+
+impl Label for Action {
+    fn name(self) -> &'static str {
+        Self::name(self)
     }
 }
 

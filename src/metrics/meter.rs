@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     ACKNOWLEDGED, BUFFER_LOST, Balance, CAPTURE_LOST, CAPTURE_UNKNOWN_LOSS, Counter, DEAD_LETTERED,
-    DISCARDED, DUPLICATED, ERRORS, Gauge, Label, Level, RECEIVED, Reason, SENT, State,
+    DISCARDED, DUPLICATED, ERRORS, Gauge, Histogram, Label, Level, RECEIVED, Reason, SENT, State,
 };
 use crate::task;
 
@@ -203,6 +203,11 @@ impl Meter {
         drop(gauged);
         let value = u32::try_from(value).unwrap_or(u32::MAX);
         gauge.of(&self.id, self.kind).set(f64::from(value));
+    }
+
+    /// Adds a length of time to a distribution.
+    pub fn observe(&self, histogram: Histogram, seconds: f64) {
+        histogram.of(&self.id, self.kind).record(seconds);
     }
 
     /// What a gauge was set to; 0 before.

@@ -35,7 +35,9 @@ pub enum Outcome {
     Attempt,
     /// The destination took part.
     Success,
-    /// The destination refused: RST, or ICMP unreachable.
+    /// The destination refused: RST, or ICMP unreachable. With a proven path it was the source that
+    /// reset what the destination had accepted, half open, or refused its answer (UDP, ICMP port
+    /// unreachable): it asked, and wanted nothing.
     Refused,
     /// No answer came in time.
     TimedOut,
@@ -64,7 +66,9 @@ pub enum Outcome {
         /// IP bytes both ways since they were last told.
         bytes: u64,
     },
-    /// What a source sent within a second, or how often a (destination, port) was tried in it.
+    /// What a source sent within a second, or how often a (destination, port) was tried in it. With both
+    /// a source and a destination: datagrams of the one to a port of the other that are as long as the
+    /// one before and from another port, or echo requests; told from 10 on.
     Counts {
         /// Packets of the source; 0 of a destination.
         packets: u64,

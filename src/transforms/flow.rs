@@ -162,7 +162,10 @@ impl Default for Config {
 
 impl Config {
     /// The rules of the table; what is inside is what the config as a whole says, unless this one does.
-    fn policy(&self, observer: &Arc<str>, inside: &NetworkSet) -> Result<Policy, Error> {
+    ///
+    /// # Errors
+    /// A network or port is none.
+    pub fn policy(&self, observer: &Arc<str>, inside: &NetworkSet) -> Result<Policy, Error> {
         let as_zeek = self.profile == Profile::Zeek;
         let own = self.internal_networks.iter().map(|text| {
             networks::parse(text)

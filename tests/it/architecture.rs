@@ -31,7 +31,7 @@ const LAYERS: &[(u8, &[&str])] = &[
     ),
     (3, &["sources", "transforms", "sinks"]),
     (4, &["config"]),
-    (5, &["topology", "api"]),
+    (5, &["topology", "api", "tune"]),
     (6, &["cli", "main", "lib"]),
 ];
 

@@ -46,6 +46,7 @@ mod splunk_hec;
 mod standard_streams;
 mod stopped;
 mod supervision;
+mod tune;
 mod variants;
 mod zeek;
 
@@ -98,6 +99,7 @@ fn main() {
         standard_streams::cases(),
         stopped::cases(),
         supervision::cases(),
+        tune::cases(),
         variants::cases(),
         zeek::cases(),
     ];

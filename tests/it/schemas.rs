@@ -13,7 +13,10 @@ use tidegate::{
     codec::{Encoder, EncodingConfig, Origin, Schema},
     component::Clock,
     field,
-    record::{Action, Alert, ClockState, Health, Kind, MapFill, Names, Records, Timestamp},
+    record::{
+        Action, Alert, ClockState, Destination, Details, Health, Id, Kind, MapFill, Names, Records,
+        Signal, Timestamp, Transport, VerdictDetails, Weight,
+    },
 };
 
 use self::{cim::Model, ecs::Ecs};
@@ -65,8 +68,7 @@ const EXCEPTIONS: [Exception; 10] = [
 ];
 
 /// An alert is about one source and whatever it did.
-const ALERT_EXCEPTIONS: [&str; 4] =
-    ["dest: missing", "dest_port: missing", "src_port: missing", "transport: missing"];
+const ALERT_EXCEPTIONS: [&str; 1] = ["src_port: missing"];
 
 /// The cases.
 pub(crate) fn cases() -> Vec<Case> {
@@ -157,24 +159,17 @@ fn every_field_of_ours_is_in_the_schema_with_its_type(scene: &Scene) -> Outcome 
 fn alerts_and_health_records_are_valid(scene: &Scene) -> Outcome {
     let ecs = ecs(scene)?;
     let model = Model::read(&scene.data.join("cim/Intrusion_Detection.json"))?;
-    let actions = [
-        Action::Alert,
-        Action::RateLimit,
-        Action::Block,
-        Action::WouldBlock,
-        Action::Unblock,
-        Action::Expire,
-        Action::Refused,
-    ];
+    let actions = Action::ALL;
     let alerts = (0..).zip(actions).map(|(ordinal, action)| Alert {
         time: Timestamp::from_nanos(1_700_000_000_000_000_000),
         origin: tidegate::record::ObservationPoint::default(),
         source: "2001:db8::7".parse().expect("an address"),
         action,
-        risk_score: 90 - 15 * u8::try_from(ordinal).expect("few"),
+        risk_score: 90 - 10 * u8::try_from(ordinal).expect("few"),
         reasons: vec!["80 ports in 1 s".into(), "no answer from 60 hosts".into()],
         ordinal,
         names: Names::default(),
+        details: Box::new(details(ordinal, action)),
     });
     let health = Health {
         time: Timestamp::from_nanos(1_700_000_000_000_000_000),
@@ -199,6 +194,36 @@ fn alerts_and_health_records_are_valid(scene: &Scene) -> Outcome {
         }
     }
     Ok(())
+}
+
+/// Details with all there can be.
+fn details(number: u32, action: Action) -> Details {
+    let verdict = VerdictDetails {
+        id: Id::of("verdict", "sensor").number(number.into()).finish(),
+        ttl_secs: 300,
+        offence: 2,
+        path_proven: true,
+        port: Some(22),
+    };
+    let weigh = |signal| Weight { signal, value: 12, threshold: 9, points: 79 };
+    Details {
+        rule: Signal::ALL[number as usize],
+        is_alert: number.is_multiple_of(2),
+        is_in_force: action == Action::Block,
+        is_from_inside: number.is_multiple_of(3),
+        is_spoofable: true,
+        confidence: 80,
+        destination: Some(Destination {
+            address: "2001:db8::1".parse().expect("an address"),
+            port: Some(22),
+            transport: Transport::TCP,
+        }),
+        signals: Signal::ALL.map(weigh).to_vec(),
+        verdict: Some(verdict),
+        asset: Some("2001:db8::1".parse().expect("an address")),
+        host: Some("web-1".into()),
+        config_hash: "0123".into(),
+    }
 }
 
 fn written(schema: Schema, records: &Records, index: usize) -> Result<Value, Failed> {

@@ -113,6 +113,7 @@ fn alert(number: u64) -> Alert {
         ],
         ordinal: 0,
         names: Names::default(),
+        details: Box::default(),
     }
 }
 

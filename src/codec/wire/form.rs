@@ -2,6 +2,7 @@
 //! of a record, so that a new one can't be forgotten here.
 
 mod contact;
+mod details;
 mod flow;
 mod packet;
 mod report;

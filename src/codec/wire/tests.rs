@@ -11,10 +11,11 @@ use crate::{
     component::Clock,
     metrics::{Label, LossCause},
     record::{
-        Action, Checksum, Checksums, ClockState, CommunityId, ConnState, Direction, EndReason,
-        Endpoint, Extra, FlowTags, Fragment, Header, History, HostNames, Icmp, Id, Interface,
-        Layer4, MacAddress, MapFill, NameOrigin, Names, ObservationPoint, Outcome, Ports, Tcp,
-        TcpFlags, Timestamp, Transport, TunnelKey, Vlans,
+        Action, Checksum, Checksums, ClockState, CommunityId, ConnState, Destination, Details,
+        Direction, EndReason, Endpoint, Extra, FlowTags, Fragment, Header, History, HostNames,
+        Icmp, Id, Interface, Layer4, MacAddress, MapFill, NameOrigin, Names, ObservationPoint,
+        Outcome, Ports, Signal, Tcp, TcpFlags, Timestamp, Transport, TunnelKey, VerdictDetails,
+        Vlans, Weight,
     },
 };
 
@@ -226,10 +227,54 @@ fn flow() -> impl Strategy<Value = Flow> {
     )
 }
 
+fn details() -> impl Strategy<Value = Details> {
+    let signal = || select(&Signal::ALL[..]);
+    let facts = any::<(bool, bool, bool, bool, u8)>();
+    let destination = option::of(any::<(IpAddr, Option<u16>, u8)>());
+    let signals = vec((signal(), any::<(u64, u64, u8)>()), 0..4);
+    let verdict = option::of(any::<([u8; 16], u64, u32, bool, Option<u16>)>());
+    let host = option::of("[a-z]{1,9}");
+    let rest = (any::<Option<IpAddr>>(), host, "[0-9a-f]{0,64}");
+    (signal(), facts, destination, signals, verdict, rest).prop_map(
+        |(rule, facts, destination, signals, verdict, (asset, host, hash))| Details {
+            rule,
+            is_alert: facts.0,
+            is_in_force: facts.1,
+            is_from_inside: facts.2,
+            is_spoofable: facts.3,
+            confidence: facts.4,
+            destination: destination.map(|(address, port, transport)| Destination {
+                address,
+                port,
+                transport: Transport(transport),
+            }),
+            signals: signals
+                .into_iter()
+                .map(|(signal, (value, threshold, points))| Weight {
+                    signal,
+                    value,
+                    threshold,
+                    points,
+                })
+                .collect(),
+            verdict: verdict.map(|(id, ttl_secs, offence, path_proven, port)| VerdictDetails {
+                id: Id::from_bytes(id),
+                ttl_secs,
+                offence,
+                path_proven,
+                port,
+            }),
+            asset,
+            host: host.map(Into::into),
+            config_hash: hash.into(),
+        },
+    )
+}
+
 fn alert() -> impl Strategy<Value = Alert> {
     let numbers = any::<(IpAddr, u8, u32)>();
-    (time(), point(), numbers, select(&Action::ALL[..]), texts(), names()).prop_map(
-        |(time, origin, (source, risk_score, ordinal), action, reasons, names)| Alert {
+    (time(), point(), numbers, select(&Action::ALL[..]), texts(), names(), details()).prop_map(
+        |(time, origin, (source, risk_score, ordinal), action, reasons, names, details)| Alert {
             time,
             origin,
             source,
@@ -238,6 +283,7 @@ fn alert() -> impl Strategy<Value = Alert> {
             reasons,
             ordinal,
             names,
+            details: Box::new(details),
         },
     )
 }
@@ -470,7 +516,31 @@ fn golden_flows() -> Vec<(&'static str, Records)> {
 
 fn golden_reports() -> Vec<(&'static str, Records)> {
     let Parts { names, v6, point, time, .. } = parts();
-    let alert = |reasons: Vec<Box<str>>, names| Alert {
+    let details = Details {
+        rule: Signal::AuthAttempts,
+        is_alert: true,
+        is_from_inside: true,
+        confidence: 80,
+        destination: Some(Destination { address: v6, port: Some(22), transport: Transport::TCP }),
+        signals: vec![Weight {
+            signal: Signal::AuthAttempts,
+            value: 31,
+            threshold: 20,
+            points: 90,
+        }],
+        verdict: Some(VerdictDetails {
+            id: Id::from_bytes([4; 16]),
+            ttl_secs: 300,
+            offence: 1,
+            path_proven: true,
+            port: Some(22),
+        }),
+        asset: Some(v6),
+        host: Some("db".into()),
+        config_hash: "c0ffee".into(),
+        ..Details::default()
+    };
+    let alert = |reasons: Vec<Box<str>>, names, details| Alert {
         time,
         origin: point,
         source: v6,
@@ -479,6 +549,7 @@ fn golden_reports() -> Vec<(&'static str, Records)> {
         reasons,
         ordinal: 1,
         names,
+        details: Box::new(details),
     };
     let sick = Health {
         time,
@@ -496,7 +567,10 @@ fn golden_reports() -> Vec<(&'static str, Records)> {
         id: Some("id-4".into()),
         document: Bytes::from_static(b"{\"a\":1}\n"),
     };
-    let alerts = vec![alert(vec!["it scans".into()], names), alert(Vec::new(), Names::default())];
+    let alerts = vec![
+        alert(vec!["it scans".into()], names, details),
+        alert(Vec::new(), Names::default(), Details::default()),
+    ];
     vec![
         ("alert", Records::Alerts(Arc::new(alerts))),
         ("health", Records::Health(Arc::new(vec![sick, Health::default()]))),

@@ -9,7 +9,7 @@ use serde::{
 
 use crate::record::{
     Action, Checksum, ConnState, Direction, EndReason, History, HostNames, Interface, Kind,
-    NameOrigin, Names, ObservationPoint, PointNames,
+    NameOrigin, Names, ObservationPoint, PointNames, Signal,
 };
 
 /// An IP address: its 4 or 16 bytes.
@@ -230,6 +230,16 @@ impl Named for ConnState {
 }
 
 impl Named for Action {
+    fn all() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter()
+    }
+
+    fn name(self) -> &'static str {
+        self.name()
+    }
+}
+
+impl Named for Signal {
     fn all() -> impl Iterator<Item = Self> {
         Self::ALL.into_iter()
     }

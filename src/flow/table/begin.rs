@@ -151,13 +151,15 @@ impl Table {
             && arrival.depth == 0
             && let Some(outcome) = contacts::beginning(header, oriented, flipped)
             && (role.is_none() || outcome != Outcome::AckProbe)
-            && self.is_news(arrival, oriented.ports.destination)
         {
+            let is_news = self.is_news(arrival, oriented.ports.destination);
             if outcome == Outcome::Attempt {
-                entry.contact = Progress::Attempted;
+                entry.contact = if is_news { Progress::Attempted } else { Progress::Untold };
             }
-            let port = if outcome == Outcome::Echo { 0 } else { oriented.ports.destination };
-            out.contact(*moment, contacts::of_packet(packet, header, port, outcome));
+            if is_news {
+                let port = if outcome == Outcome::Echo { 0 } else { oriented.ports.destination };
+                out.contact(*moment, contacts::of_packet(packet, header, port, outcome));
+            }
         }
         self.place(hash, entry, arrival, out)
     }

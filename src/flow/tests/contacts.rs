@@ -25,8 +25,9 @@ fn an_attempt_is_told_with_what_came_of_it() {
         // Who never saw our SYN-ACK does not know what to acknowledge.
         (vec![syn(), syn_ack(), tcp(true, "A", 101, 7, 0).at(1)], vec![attempt]),
         (
+            // Half open, and dropped by who began it.
             vec![syn(), syn_ack(), tcp(true, "R", 101, 0, 0).at(1)],
-            vec![attempt, (Outcome::Success, true, 9999)],
+            vec![attempt, (Outcome::Refused, true, 9999)],
         ),
         (
             vec![syn(), tcp(false, "RA", 0, 101, 0).at(1)],
@@ -74,6 +75,16 @@ fn an_unreachable_refuses_the_attempt_it_quotes_and_no_other() {
         assert_eq!(outcomes, expected, "type {kind} code {code}");
         assert!(contacts.iter().all(|contact| contact.source == CLIENT));
     }
+}
+
+#[test]
+fn a_port_that_is_tried_again_from_another_one_may_be_refused_then() {
+    // Linux sends few unreachables a second: most of a scan's first tries hear nothing.
+    let again = udp(CLIENT, 2, SERVER, 161, 60).at(2);
+    let error = icmp(SERVER, CLIENT, 3, 3).at(2).carrying(again.outer.clone());
+    let packets = [udp(CLIENT, 1, SERVER, 161, 60).at(1), again, error.clone(), error];
+    let outcomes: Vec<_> = told(&packets).into_iter().map(|(outcome, ..)| outcome).collect();
+    assert_eq!(outcomes, [Outcome::Attempt, Outcome::Refused]);
 }
 
 #[test]
@@ -260,6 +271,30 @@ fn packets_syns_and_handshakes_are_counted_each_second() {
 }
 
 #[test]
+fn what_is_sent_to_one_port_over_and_over_alike_is_counted() {
+    let echo = |second: i64| icmp(CLIENT, SERVER, 8, 0).at(second);
+    let alike = |from: u16| udp(CLIENT, from, SERVER, 53, 60).at(1);
+    let differing = |from: u16| udp(CLIENT, from, SERVER, 123, 60 + u32::from(from)).at(1);
+    // As many datagrams of one stream are no repetition.
+    let stream = |_: u16| udp(CLIENT, 9, SERVER, 5_004, 60).at(1);
+    let mut packets: Vec<_> = (0..30).map(|_| echo(1)).collect();
+    packets.extend((0..5).map(|_| icmp(CLIENT, [10, 0, 0, 77].into(), 8, 0).at(1)));
+    packets.extend((100..150).map(alike).chain((100..150).map(differing)));
+    packets.extend((100..150).map(stream));
+    packets.push(echo(3));
+    let contacts = run_counting(Policy::default(), &packets).1;
+    let counts: Vec<_> = contacts
+        .iter()
+        .filter(|contact| contact.source == CLIENT && contact.destination == SERVER)
+        .filter_map(|contact| match contact.outcome {
+            Outcome::Counts { packets, .. } => Some((contact.transport, contact.port, packets)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(counts, [(Transport::ICMP, 0, 30), (Transport::UDP, 53, 49)]);
+}
+
+#[test]
 fn a_flood_of_first_contacts_is_remembered_in_a_bounded_number() {
     let probe = |port: u16| {
         let mut packet = udp(CLIENT, 1, SERVER, port, 60).at(1);
@@ -269,4 +304,33 @@ fn a_flood_of_first_contacts_is_remembered_in_a_bounded_number() {
     let packets: Vec<_> = (1..2_000).chain(1..2_000).map(probe).collect();
     let attempts = run(Policy { max_flows: 10, ..Policy::default() }, &packets).1;
     assert_eq!(attempts.len(), 1_999, "each is told once, though its flow is long gone");
+}
+
+#[test]
+fn answers_that_the_one_who_asked_refuses_are_told() {
+    let question = udp(CLIENT, 1, SERVER, 53, 60).at(1);
+    let answer = udp(SERVER, 53, CLIENT, 1, 90).at(1);
+    let refused = icmp(CLIENT, SERVER, 3, 3).at(1).carrying(answer.outer.clone());
+    let outcomes: Vec<_> = told(&[question, answer, refused])
+        .into_iter()
+        .map(|(outcome, proven, _)| (outcome, proven))
+        .collect();
+    assert_eq!(
+        outcomes,
+        [(Outcome::Attempt, false), (Outcome::Success, false), (Outcome::Refused, true)]
+    );
+}
+
+#[test]
+fn every_handshake_with_a_port_counts_though_only_the_first_one_is_told() {
+    let packets: Vec<_> =
+        (0..5).flat_map(|from| connection(from, 5_432, 1, 10, false)[..3].to_vec()).collect();
+    let contacts = run_counting(Policy::default(), &packets).1;
+    let counts = contacts.iter().find_map(|contact| match contact.outcome {
+        Outcome::Counts { syns, completed, .. } if contact.destination == SERVER => {
+            (syns > 0 && contact.port == 5_432).then_some((syns, completed))
+        }
+        _ => None,
+    });
+    assert_eq!(counts, Some((5, 5)));
 }

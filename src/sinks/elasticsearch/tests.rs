@@ -157,6 +157,7 @@ fn every_kind_has_a_stream_and_an_id_of_its_own() {
         reasons: Vec::new(),
         ordinal: 0,
         names: crate::record::Names::default(),
+        details: Box::default(),
     };
     let time = Timestamp::from_nanos(0);
     let health = vec![Health { time, packets: 1, ..Health::default() }];

@@ -147,6 +147,7 @@ fn alert(source: IpAddr) -> Records {
         reasons: Vec::new(),
         ordinal: 0,
         names: Names::default(),
+        details: Box::default(),
     }]))
 }
 

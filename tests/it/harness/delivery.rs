@@ -154,6 +154,7 @@ pub(crate) fn alerts(count: u32, bad: &[u32]) -> Vec<Alert> {
         reasons: bad.contains(&ordinal).then(|| "bad".into()).into_iter().collect(),
         ordinal,
         names: Names::default(),
+        details: Box::default(),
     };
     (0..count).map(alert).collect()
 }

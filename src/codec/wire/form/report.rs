@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     super::values::{Address, Blob, NamesForm, PointForm, Word},
+    details::DetailsForm,
     text,
 };
 use crate::{
@@ -27,6 +28,7 @@ pub(in crate::codec::wire) struct AlertForm<'a> {
     reasons: Vec<Cow<'a, str>>,
     ordinal: u32,
     names: NamesForm<'a>,
+    details: DetailsForm<'a>,
 }
 
 /// A health record.
@@ -64,7 +66,8 @@ pub(in crate::codec::wire) struct ReturnedForm<'a> {
 
 impl<'a> From<&'a Alert> for AlertForm<'a> {
     fn from(alert: &'a Alert) -> Self {
-        let Alert { time, origin, source, action, risk_score, reasons, ordinal, names } = alert;
+        let Alert { time, origin, source, action, risk_score, reasons, ordinal, names, details } =
+            alert;
         Self {
             time: time.nanos(),
             origin: (*origin).into(),
@@ -74,6 +77,7 @@ impl<'a> From<&'a Alert> for AlertForm<'a> {
             reasons: reasons.iter().map(|reason| text(reason)).collect(),
             ordinal: *ordinal,
             names: names.into(),
+            details: (&**details).into(),
         }
     }
 }
@@ -89,6 +93,7 @@ impl From<AlertForm<'_>> for Alert {
             reasons: form.reasons.into_iter().map(Into::into).collect(),
             ordinal: form.ordinal,
             names: form.names.into(),
+            details: Box::new(form.details.into()),
         }
     }
 }

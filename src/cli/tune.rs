@@ -1,0 +1,158 @@
+//! `tidegate tune`: the judge over captures and flow logs, with what is known of their sources.
+
+use std::{
+    fs,
+    io::{IsTerminal, stderr},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::{exit::Exit, output};
+use crate::{
+    component::Error,
+    config::{Components, Config, TransformConfig},
+    networks::Networks,
+    score::Settings,
+    transforms::{flow, score},
+    tune::{Labels, measure, page, read, table},
+};
+
+/// Judge the sources of captures and flow logs, and measure how well that tells them apart.
+///
+/// Reads captures (pcap, pcapng), Zeek's conn.log (text and JSON), Suricata's EVE flow events and flows in
+/// the Elastic Common Schema, plain or packed with gzip or zstd. Nothing is blocked and nothing sent.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The config file, whose score transform, flow transform and networks count. Defaults without it.
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// What is known of the sources: a file of `src,label,scenario`. The label `benign` is negative,
+    /// `ignore` none, any other positive. Labels of the logs' own rows count where it has none.
+    #[arg(long, value_name = "CSV")]
+    labels: Option<PathBuf>,
+    /// Captures and flow logs.
+    #[arg(required = true, value_name = "INPUT")]
+    inputs: Vec<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    /// Write a page of HTML to this file, which needs nothing from anywhere.
+    #[arg(long, value_name = "HTML")]
+    report: Option<PathBuf>,
+    /// The false-positive rate that the recommended threshold stays below, by its upper bound at 95 %.
+    #[arg(long, value_name = "RATE", default_value_t = 0.01)]
+    target_fpr: f64,
+}
+
+/// What a config says of judging.
+struct Said {
+    settings: Settings,
+    networks: Networks,
+    flow: flow::Config,
+    hash: Arc<str>,
+}
+
+pub(super) fn run(args: &Args, quiet: bool) -> Exit {
+    let said = match &args.config {
+        Some(path) => match output::load(path) {
+            Some(loaded) => said(&loaded.config),
+            None => return Exit::Configuration,
+        },
+        None => defaults(),
+    };
+    match tune(args, said, quiet) {
+        Ok(exit) => exit,
+        Err(error) => {
+            output::error(&error);
+            if error.is_configuration() { Exit::Configuration } else { Exit::Failure }
+        }
+    }
+}
+
+fn defaults() -> Said {
+    Said {
+        settings: score::Config::default().settings(),
+        networks: Networks { admin_ports: vec![22], ..Networks::default() },
+        flow: flow::Config::default(),
+        hash: "".into(),
+    }
+}
+
+/// The first score and flow transform of a config.
+fn said(config: &Config<Components>) -> Said {
+    let (networks, faults) = config.networks.read();
+    for fault in faults {
+        tracing::warn!("the list of networks {fault}");
+    }
+    let mut said = Said { networks, hash: Arc::clone(&config.hash), ..defaults() };
+    for transform in config.transforms.iter().rev() {
+        match &transform.config {
+            TransformConfig::Score(score) => said.settings = score.settings(),
+            TransformConfig::Flow(flow) => said.flow = flow.clone(),
+            _ => {}
+        }
+    }
+    said
+}
+
+fn tune(args: &Args, said: Said, quiet: bool) -> Result<Exit, Error> {
+    let mut labels = match &args.labels {
+        Some(path) => Labels::read(path).map_err(Error::configuration)?,
+        None => Labels::default(),
+    };
+    let networks = Arc::new(said.networks);
+    let policy = said.flow.policy(&"tune".into(), &networks.internal)?;
+    let settings = said.settings.at_once();
+    let bar = progress(quiet);
+    let (mut inputs, mut is_damaged) = (Vec::new(), false);
+    for path in &args.inputs {
+        let read = read(path, &settings, &networks, &policy, &mut labels, &mut |units| {
+            bar.inc(units);
+        });
+        let input = read.map_err(|error| {
+            Error::failure(format!("{} can't be read", path.display())).because(error)
+        })?;
+        for fault in &input.faults {
+            output::report(format_args!("warning: {}: {fault}", path.display()));
+        }
+        if input.bad_rows > 0 {
+            let what = format!("{} rows could not be read", input.bad_rows);
+            output::report(format_args!("warning: {}: {what}", path.display()));
+        }
+        is_damaged |= input.bad_rows > 0 || !input.faults.is_empty();
+        inputs.push(input);
+    }
+    bar.finish_and_clear();
+    let measured = measure(&inputs, &labels, &settings, &networks, (&said.hash, args.target_fpr));
+    if let Some(path) = &args.report {
+        fs::write(path, page(&measured)).map_err(|error| {
+            let message = format!("the report can't be written to {}", path.display());
+            Error::failure(message).because(error)
+        })?;
+    }
+    let text = if args.json {
+        let json = serde_json::to_string_pretty(&measured);
+        json.map_err(|error| Error::failure("the measurement is no JSON").because(error))? + "\n"
+    } else {
+        table(&measured)
+    };
+    Ok(match output::data(&text) {
+        Exit::Clean if is_damaged => Exit::Unclean,
+        exit => exit,
+    })
+}
+
+/// A line on a terminal that counts what was read.
+fn progress(quiet: bool) -> ProgressBar {
+    if quiet || !stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::no_length();
+    let style = ProgressStyle::with_template("{spinner} {human_pos} rows or frames  {per_sec}");
+    if let Ok(style) = style {
+        bar.set_style(style);
+    }
+    bar
+}

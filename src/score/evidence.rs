@@ -1,0 +1,493 @@
+//! Contacts become evidence: each moves the signals of its source, once, whoever tells it.
+
+use std::{
+    hash::{BuildHasher, Hash, RandomState},
+    net::IpAddr,
+};
+
+use super::{
+    ledger::{Entry, Ledger, Target},
+    policy::{Policy, single},
+    recent::Recent,
+    source::Source,
+    window::Window,
+};
+use crate::record::{Contact, Outcome, Signal, Timestamp, Transport};
+
+/// Ports where people log in.
+const AUTH_PORTS: [u16; 5] = [21, 22, 23, 3389, 5900];
+/// Ports of web servers.
+const WEB_PORTS: [u16; 4] = [80, 443, 8080, 8443];
+const NANOS: u64 = 1_000_000_000;
+const MINUTE_NANOS: u64 = 60 * NANOS;
+const DAY_NANOS: u64 = 86_400 * NANOS;
+/// Contacts that are remembered at least, each some 20 bytes; twice as many at most.
+const MAX_SEEN: usize = 1 << 20;
+/// (Source, destination, port)s where somebody logs in; sources that have connections to web servers
+/// open; sources that sent more than their bucket is filled up with in a second.
+const MAX_FOLLOWED: usize = 1 << 16;
+/// Seconds of refill that a bucket can be overdrawn by.
+const MAX_AHEAD_SECS: f64 = 30.0;
+/// Refused answers within a minute or two from which on what a source sends is for nothing: a late answer
+/// finds nobody, too, once in a while.
+const REFUSED_ANSWERS: f64 = 3.0;
+/// Sessions with admin ports that are remembered of a source.
+const MAX_SESSIONS: usize = 16;
+/// How far the beginning of a session, as its end tells it, may be from its handshake.
+const HANDSHAKE_NANOS: u64 = 10 * NANOS;
+
+/// What was seen of a contact, in bits.
+const FAILED: u8 = 1;
+const SUCCEEDED: u8 = 2;
+const OTHER: u8 = 4;
+/// It counts neither way.
+const EXEMPT: u8 = 8;
+const HALF_OPEN: u8 = 16;
+
+/// The ledger and what it takes to count nothing twice.
+#[derive(Debug)]
+pub(super) struct Evidence {
+    pub(super) ledger: Ledger,
+    hasher: RandomState,
+    seen: Recent<u64, u8, RandomState>,
+    tries: Recent<(Source, u64), Tries, RandomState>,
+    open: Recent<(Source, u16), Idle, RandomState>,
+    buckets: Recent<(Source, Metered), Option<Bucket>, RandomState>,
+}
+
+/// Tries to log in at one (destination, port).
+#[derive(Debug, Default)]
+struct Tries {
+    fast: Window<12>,
+    slow: Window<30>,
+}
+
+/// Connections to one web port that are open.
+#[derive(Debug, Default)]
+struct Idle {
+    first: Option<Timestamp>,
+    last: Option<Timestamp>,
+    bytes: u64,
+}
+
+/// A token bucket; below zero it is overdrawn.
+#[derive(Debug, Clone, Copy)]
+struct Bucket {
+    tokens: f64,
+    last: Timestamp,
+}
+
+/// What buckets are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Metered {
+    Syns,
+    Packets,
+    HalfOpen,
+    Repeats(IpAddr, u16),
+    Echoes(IpAddr),
+    /// Answers that the source refused: counted, not spent.
+    Refused,
+}
+
+/// What a contact did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Raised {
+    pub(super) source: Source,
+    /// The signal that it raised.
+    pub(super) signal: Signal,
+}
+
+/// What came of a first contact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reached {
+    Yes,
+    No,
+    /// The source gave up what it had begun.
+    HalfOpen,
+}
+
+/// A contact, and what is known beside it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Heard<'a> {
+    pub(super) contact: &'a Contact,
+    pub(super) source: Source,
+    /// The time of the ledger: that of the contact, or later.
+    pub(super) now: Timestamp,
+    /// The source had resolved the destination's name.
+    pub(super) is_resolved: bool,
+    /// Whoever tells it has looked for the socket.
+    pub(super) looked_up: bool,
+    /// Administrators come in by the port.
+    pub(super) is_admin: bool,
+}
+
+// === impl Evidence ===
+
+impl Evidence {
+    pub(super) fn new(max_sources: usize) -> Self {
+        let hasher = RandomState::new();
+        let seen = MAX_SEEN.min(max_sources.saturating_mul(4)).max(1024);
+        Self {
+            ledger: Ledger::new(max_sources),
+            seen: Recent::new(seen, DAY_NANOS, hasher.clone()),
+            tries: Recent::new(MAX_FOLLOWED, 30 * MINUTE_NANOS, hasher.clone()),
+            open: Recent::new(MAX_FOLLOWED, MINUTE_NANOS, hasher.clone()),
+            buckets: Recent::new(MAX_FOLLOWED, MINUTE_NANOS, hasher.clone()),
+            hasher,
+        }
+    }
+
+    /// Takes a contact in. Gives what it raised, if anything; a success raises nothing.
+    pub(super) fn take(&mut self, heard: Heard<'_>, policy: &Policy) -> Option<Raised> {
+        let Heard { contact, source, now, .. } = heard;
+        if contact.path_proven
+            && let Some(entry) = self.ledger.get_mut(source)
+        {
+            entry.proven = Some(now);
+        }
+        match contact.outcome {
+            Outcome::Attempt => None,
+            Outcome::Success => {
+                self.walk(heard, Reached::Yes, policy);
+                self.begin_session(heard, policy);
+                None
+            }
+            Outcome::TimedOut if contact.transport == Transport::UDP => None,
+            Outcome::Refused if contact.path_proven && contact.transport == Transport::UDP => {
+                self.refuse_answer(heard);
+                None
+            }
+            Outcome::Refused if contact.path_proven => {
+                let walked = self.walk(heard, Reached::HalfOpen, policy);
+                self.leave_open(heard, policy).or(walked)
+            }
+            Outcome::Refused | Outcome::TimedOut => self.walk(heard, Reached::No, policy),
+            Outcome::OddFlags(_) => Some(self.count(heard, Signal::StealthFlags, policy)),
+            Outcome::SplitHeader => Some(self.count(heard, Signal::SplitHeader, policy)),
+            Outcome::AckProbe => {
+                let is_new = self.is_new((source, Signal::AckProbe, contact.port), now);
+                is_new.then(|| self.probe(heard, policy))
+            }
+            Outcome::Echo => {
+                let is_new = self.is_new((source, Signal::IcmpSweep, contact.destination), now);
+                is_new.then(|| self.count(heard, Signal::IcmpSweep, policy))
+            }
+            Outcome::Ended { duration_nanos, .. } => self.end(heard, duration_nanos, policy),
+            Outcome::Open { count, bytes } => self.idle(heard, count, bytes, policy),
+            Outcome::Counts { packets, syns, .. } => self.rate(heard, packets, syns, policy),
+        }
+    }
+
+    /// Whether the contact's source has reached its destination before.
+    pub(super) fn has_worked(&mut self, contact: &Contact, source: Source) -> bool {
+        let key = self.key(contact, source);
+        self.seen.known(&key).is_some_and(|seen| *seen & SUCCEEDED != 0)
+    }
+
+    fn key(&self, contact: &Contact, source: Source) -> u64 {
+        let of = (source, contact.destination, contact.port, contact.transport.0);
+        self.hasher.hash_one(of)
+    }
+
+    fn is_new(&mut self, what: impl Hash, now: Timestamp) -> bool {
+        let key = self.hasher.hash_one(what);
+        let seen = self.seen.entry(key, now);
+        let is_new = *seen & OTHER == 0;
+        *seen |= OTHER;
+        is_new
+    }
+
+    fn entry(&mut self, heard: Heard<'_>, policy: &Policy) -> &mut Entry {
+        let Heard { contact, source, now, .. } = heard;
+        let target = Target {
+            address: contact.destination,
+            port: contact.port,
+            transport: contact.transport,
+        };
+        let entry = self.ledger.entry(source, now, target);
+        entry.fade(now, policy);
+        if !contact.destination.is_unspecified() {
+            entry.aim(target);
+            entry.origin = contact.origin;
+        }
+        if contact.path_proven {
+            entry.proven = Some(now);
+        }
+        entry
+    }
+
+    /// The outcome of a contact: counts the first time, and again if it is reached after all.
+    fn walk(&mut self, heard: Heard<'_>, reached: Reached, policy: &Policy) -> Option<Raised> {
+        let Heard { contact, source, now, is_resolved, .. } = heard;
+        let key = self.key(contact, source);
+        let seen = self.seen.entry(key, now);
+        let before = *seen;
+        *seen |= match reached {
+            Reached::Yes => SUCCEEDED,
+            Reached::No => FAILED,
+            Reached::HalfOpen => FAILED | HALF_OPEN,
+        };
+        let is_first = before & (FAILED | SUCCEEDED) == 0;
+        let is_mended = before & (FAILED | SUCCEEDED) == FAILED && reached == Reached::Yes;
+        if !is_first && !is_mended {
+            return None;
+        }
+        if is_first && self.is_exempt(heard, reached, policy) {
+            if let Some(seen) = self.seen.known(&key) {
+                *seen |= EXEMPT;
+            }
+            return None;
+        }
+        let is_new_destination = self.is_new((source, contact.destination), now);
+        let entry = self.entry(heard, policy);
+        entry.destinations = entry.destinations.saturating_add(u32::from(is_new_destination));
+        if is_mended && (is_resolved || before & EXEMPT != 0) {
+            return None;
+        }
+        if is_mended {
+            let failed =
+                if before & HALF_OPEN == 0 { &mut entry.failures } else { &mut entry.half_open };
+            *failed = failed.saturating_sub(1);
+            entry.step(-policy.failure_step, policy);
+        }
+        match reached {
+            Reached::Yes => {
+                entry.successes = entry.successes.saturating_add(1);
+                entry.step(policy.success_step, policy);
+                None
+            }
+            Reached::No | Reached::HalfOpen => {
+                let is_half = reached == Reached::HalfOpen;
+                let failed = if is_half { &mut entry.half_open } else { &mut entry.failures };
+                *failed = failed.saturating_add(1);
+                entry.step(policy.failure_step, policy);
+                Some(Raised { source, signal: Signal::Scan })
+            }
+        }
+    }
+
+    /// Whether a first contact counts neither way: its destination was resolved, and what the source
+    /// resolves is mostly there.
+    fn is_exempt(&mut self, heard: Heard<'_>, reached: Reached, policy: &Policy) -> bool {
+        if !heard.is_resolved {
+            return false;
+        }
+        let scan = &policy.settings.signals.scan;
+        let entry = self.entry(heard, policy);
+        let (failed, all) = (
+            u32::from(entry.resolved_failures),
+            u32::from(entry.resolved_failures) + u32::from(entry.resolved_successes),
+        );
+        let is_scan = failed >= scan.min_failures
+            && f64::from(failed) >= scan.min_failure_ratio * f64::from(all);
+        let count = match reached {
+            Reached::Yes => &mut entry.resolved_successes,
+            Reached::No | Reached::HalfOpen => &mut entry.resolved_failures,
+        };
+        *count = count.saturating_add(1);
+        !is_scan
+    }
+
+    fn count(&mut self, heard: Heard<'_>, signal: Signal, policy: &Policy) -> Raised {
+        let entry = self.entry(heard, policy);
+        entry.counts[signal.index()] += 1.0;
+        Raised { source: heard.source, signal }
+    }
+
+    /// An ACK to no connection. Who looks for the socket needs to see fewer of them.
+    fn probe(&mut self, heard: Heard<'_>, policy: &Policy) -> Raised {
+        let probes = &policy.settings.signals.ack_probe;
+        let worth = if heard.looked_up {
+            single(probes.threshold / probes.socket_threshold.max(0.1))
+        } else {
+            1.0
+        };
+        let entry = self.entry(heard, policy);
+        entry.counts[Signal::AckProbe.index()] += worth;
+        Raised { source: heard.source, signal: Signal::AckProbe }
+    }
+
+    fn begin_session(&mut self, heard: Heard<'_>, policy: &Policy) {
+        let Heard { contact, now, .. } = heard;
+        // Of connections to other ports nobody tells the end.
+        let is_followed = AUTH_PORTS.contains(&contact.port) || WEB_PORTS.contains(&contact.port);
+        if !heard.is_admin || !is_followed || !contact.path_proven {
+            return;
+        }
+        let sessions = &mut self.entry(heard, policy).history().sessions;
+        if sessions.len() < MAX_SESSIONS {
+            sessions.push(now);
+        }
+    }
+
+    /// A connection has ended: where people log in, a short one is a try.
+    fn end(&mut self, heard: Heard<'_>, duration_nanos: u64, policy: &Policy) -> Option<Raised> {
+        let Heard { contact, source, now, .. } = heard;
+        if heard.is_admin
+            && let Some(history) =
+                self.ledger.get_mut(source).and_then(|entry| entry.history.as_mut())
+        {
+            let duration = i64::try_from(duration_nanos).unwrap_or(i64::MAX);
+            let began = Timestamp::from_nanos(contact.time.nanos().saturating_sub(duration));
+            let off = |session: &Timestamp| session.since(began).max(began.since(*session));
+            let nearest = history.sessions.iter().enumerate().min_by_key(|(_, at)| off(at));
+            if let Some((at, _)) = nearest.filter(|(_, at)| off(at) <= HANDSHAKE_NANOS) {
+                history.sessions.remove(at);
+            }
+        }
+        let auth = &policy.settings.signals.auth_attempts;
+        if !AUTH_PORTS.contains(&contact.port)
+            || duration_nanos > auth.short_secs.saturating_mul(NANOS)
+        {
+            return None;
+        }
+        let target = self.hasher.hash_one((contact.destination, contact.port));
+        let tries = self.tries.entry((source, target), now);
+        tries.fast.add(now, 5 * NANOS, 1);
+        tries.slow.add(now, MINUTE_NANOS, 1);
+        let fast = f64::from(tries.fast.sum(now, 5 * NANOS)) / auth.threshold.max(0.1);
+        let slow = f64::from(tries.slow.sum(now, MINUTE_NANOS)) / auth.threshold_slow.max(0.1);
+        let full = policy.of(Signal::AuthAttempts).threshold;
+        let value = single(fast.max(slow)) * full;
+        let entry = self.entry(heard, policy);
+        let count = &mut entry.counts[Signal::AuthAttempts.index()];
+        *count = count.max(value);
+        if value >= full / 2.0 {
+            let mark = u32::try_from(target >> 32).unwrap_or(1).max(1);
+            if !entry.logins.contains(&mark)
+                && let Some(free) = entry.logins.iter_mut().find(|login| **login == 0)
+            {
+                *free = mark;
+            }
+        }
+        Some(Raised { source, signal: Signal::AuthAttempts })
+    }
+
+    /// Connections that are open to a web port: many on which nothing happens.
+    fn idle(
+        &mut self,
+        heard: Heard<'_>,
+        count: u32,
+        bytes: u64,
+        policy: &Policy,
+    ) -> Option<Raised> {
+        let Heard { contact, source, now, .. } = heard;
+        let idle = &policy.settings.signals.idle_connections;
+        if count <= idle.min_open / 2 {
+            return None;
+        }
+        let known = self.open.entry((source, contact.port), now);
+        if known.last.is_none_or(|last| now.since(last) > MINUTE_NANOS) {
+            *known = Idle { first: Some(now), ..Idle::default() };
+        }
+        let age_secs = now.since(known.first.unwrap_or(now)) / NANOS + 10;
+        known.last = Some(now);
+        known.bytes = known.bytes.saturating_add(bytes);
+        let each = known.bytes / u64::from(count.max(1));
+        let most = u64::from(idle.request_bytes) + u64::from(idle.max_bytes_per_sec) * age_secs;
+        if count <= idle.min_open || each >= most {
+            return None;
+        }
+        let entry = self.entry(heard, policy);
+        let value = &mut entry.counts[Signal::IdleConnections.index()];
+        *value = value.max(single(f64::from(count)));
+        Some(Raised { source, signal: Signal::IdleConnections })
+    }
+
+    /// What a source sent in a second, against its buckets.
+    fn rate(
+        &mut self,
+        heard: Heard<'_>,
+        packets: u64,
+        syns: u64,
+        policy: &Policy,
+    ) -> Option<Raised> {
+        let rate = &policy.settings.signals.rate;
+        let Contact { destination, port, .. } = *heard.contact;
+        if destination.is_unspecified() {
+            let limits = (rate.syns_per_sec, rate.syn_burst);
+            let by_syns = self.spend(heard, Metered::Syns, syns, limits);
+            let limits = (rate.packets_per_sec, rate.packet_burst);
+            let by_packets = self.spend(heard, Metered::Packets, packets, limits);
+            return self.overdrawn(heard, by_syns.max(by_packets), policy);
+        }
+        let is_udp = heard.contact.transport == Transport::UDP;
+        if is_udp && !self.is_unwanted(heard) {
+            return None;
+        }
+        let (metered, limits) = if is_udp {
+            (Metered::Repeats(destination, port), (rate.repeats_per_sec, rate.repeat_burst))
+        } else {
+            (Metered::Echoes(destination), (rate.echoes_per_sec, rate.echo_burst))
+        };
+        let ahead = self.spend(heard, metered, packets, limits);
+        self.overdrawn(heard, ahead, policy)
+    }
+
+    /// The source refused an answer to what it had sent.
+    fn refuse_answer(&mut self, heard: Heard<'_>) {
+        let Heard { source, now, .. } = heard;
+        let new = Bucket { tokens: 0.0, last: now };
+        let bucket = self.buckets.entry((source, Metered::Refused), now).get_or_insert(new);
+        bucket.tokens += 1.0;
+    }
+
+    /// Whether datagrams are for nothing: the destination refused them, or the source its answers. Of
+    /// others nobody can say that they are a flood: a busy resolver's look the same.
+    fn is_unwanted(&mut self, heard: Heard<'_>) -> bool {
+        let Heard { contact, source, .. } = heard;
+        let refused = self.buckets.known(&(source, Metered::Refused)).and_then(|bucket| *bucket);
+        if refused.is_some_and(|refused| refused.tokens >= REFUSED_ANSWERS) {
+            return true;
+        }
+        let key = self.key(contact, source);
+        self.seen.known(&key).is_some_and(|seen| *seen & (FAILED | SUCCEEDED) == FAILED)
+    }
+
+    /// A handshake was left half open.
+    fn leave_open(&mut self, heard: Heard<'_>, policy: &Policy) -> Option<Raised> {
+        let rate = &policy.settings.signals.rate;
+        let limits = (rate.half_open_per_sec, rate.half_open_burst);
+        let ahead = self.spend(heard, Metered::HalfOpen, 1, limits);
+        self.overdrawn(heard, ahead, policy)
+    }
+
+    /// Takes from a bucket, and gives the seconds of refill that it is overdrawn by.
+    fn spend(
+        &mut self,
+        heard: Heard<'_>,
+        metered: Metered,
+        count: u64,
+        (per_sec, burst): (u32, u32),
+    ) -> f64 {
+        let Heard { source, now, .. } = heard;
+        let (count, per_sec, burst) = (float(count), f64::from(per_sec), f64::from(burst));
+        // Of a bucket that is full again at once nothing need be known.
+        let key = (source, metered);
+        if count <= per_sec && metered != Metered::HalfOpen && self.buckets.known(&key).is_none() {
+            return 0.0;
+        }
+        let new = Bucket { tokens: burst, last: now };
+        let bucket = self.buckets.entry(key, now).get_or_insert(new);
+        let passed = f64::from(super::ledger::seconds(now.since(bucket.last)));
+        let tokens = (bucket.tokens + passed * per_sec).min(burst) - count;
+        // A long flood is not held against its source for ever.
+        *bucket = Bucket { tokens: tokens.max(-MAX_AHEAD_SECS * per_sec), last: now };
+        -bucket.tokens / per_sec
+    }
+
+    fn overdrawn(&mut self, heard: Heard<'_>, ahead: f64, policy: &Policy) -> Option<Raised> {
+        if ahead <= 0.0 {
+            return None;
+        }
+        let entry = self.entry(heard, policy);
+        let value = &mut entry.counts[Signal::Rate.index()];
+        *value = value.max(single(ahead));
+        Some(Raised { source: heard.source, signal: Signal::Rate })
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a rate needs no more than 15 digits")]
+fn float(count: u64) -> f64 {
+    count as f64
+}

@@ -1,0 +1,372 @@
+//! One entry a source: its signals, which fade, what is known of its path, and what was decided.
+//!
+//! The number of entries is bounded. When all are in use, of a few that are looked at in turn the one that
+//! matters least goes: the lowest level, then the longest silent.
+
+use std::hash::RandomState;
+
+use hashbrown::HashMap;
+
+use super::{
+    policy::{Level, Policy},
+    source::Source,
+};
+use crate::record::{Action, Id, ObservationPoint, Signal, Timestamp};
+
+/// After so long a silence a source is a new one.
+const SILENCE_NANOS: u64 = 24 * 3_600 * NANOS;
+/// How long a source's path stays proven.
+const PROVEN_NANOS: u64 = 600 * NANOS;
+const NANOS: u64 = 1_000_000_000;
+/// Entries that are looked at for one to go.
+const CANDIDATES: usize = 8;
+/// The walk goes no higher than so many times its threshold, or a long scan would be held against its
+/// source for weeks.
+const CEILING: f32 = 2.0;
+/// Values below are nothing.
+const NOTHING: f32 = 0.001;
+
+/// The sources, by their slots.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    slots: HashMap<Source, u32, RandomState>,
+    entries: Vec<Entry>,
+    max: usize,
+    hand: usize,
+}
+
+/// What is known of a source.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    pub(super) source: Source,
+    /// When it was heard of last: as of then the values below hold.
+    pub(super) last: Timestamp,
+    pub(super) proven: Option<Timestamp>,
+    pub(super) failures: u32,
+    pub(super) successes: u32,
+    /// Contacts that it left half open.
+    pub(super) half_open: u32,
+    /// First contacts with what it had resolved, which count neither way as long as they mostly succeed.
+    pub(super) resolved_failures: u16,
+    pub(super) resolved_successes: u16,
+    /// Distinct destinations.
+    pub(super) destinations: u32,
+    pub(super) walk: f32,
+    pub(super) slow_walk: f32,
+    /// What the other signals have counted, by their index.
+    pub(super) counts: [f32; Signal::COUNT],
+    /// Destinations, hashed, where it tries to log in.
+    pub(super) logins: [u32; 8],
+    /// A guess at what it contacts most (Boyer and Moore's majority vote), and what it tried last.
+    pub(super) favourite: Target,
+    pub(super) votes: u32,
+    pub(super) latest: Target,
+    pub(super) origin: ObservationPoint,
+    pub(super) level: Level,
+    pub(super) max_score: u8,
+    /// A verdict about it was lifted: none is made until its evidence has faded.
+    pub(super) is_excused: bool,
+    pub(super) history: Option<Box<History>>,
+}
+
+/// A destination's port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Target {
+    pub(super) address: std::net::IpAddr,
+    pub(super) port: u16,
+    pub(super) transport: crate::record::Transport,
+}
+
+/// When a record was made, in seconds since the epoch (0: never), and the evidence then.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Told {
+    pub(super) secs: u32,
+    pub(super) evidence: f32,
+}
+
+/// What was decided about a source, and its sessions.
+#[derive(Debug, Clone, Default)]
+pub(super) struct History {
+    /// Offences as of `offended`, which fade.
+    pub(super) offences: f64,
+    pub(super) offended: Option<Timestamp>,
+    /// What stands until when.
+    pub(super) standing: Level,
+    pub(super) until: Option<Timestamp>,
+    /// The verdict that was put in force last, until the source has calmed down.
+    pub(super) verdict: Option<Id>,
+    /// Whether what stands drops all that the source sends.
+    pub(super) is_silenced: bool,
+    /// For each action: when a record was made, and the evidence then.
+    pub(super) told: [Told; Action::ALL.len()],
+    /// When its open sessions with admin ports began.
+    pub(super) sessions: Vec<Timestamp>,
+}
+
+// === impl Ledger ===
+
+impl Ledger {
+    pub(super) fn new(max: usize) -> Self {
+        let slots = HashMap::with_hasher(RandomState::new());
+        Self { slots, entries: Vec::new(), max: max.max(1), hand: 0 }
+    }
+
+    pub(super) fn get(&self, source: Source) -> Option<&Entry> {
+        self.slots.get(&source).map(|slot| &self.entries[*slot as usize])
+    }
+
+    pub(super) fn get_mut(&mut self, source: Source) -> Option<&mut Entry> {
+        self.slots.get(&source).map(|slot| &mut self.entries[*slot as usize])
+    }
+
+    pub(super) fn entry(&mut self, source: Source, now: Timestamp, target: Target) -> &mut Entry {
+        let slot = match self.slots.get(&source) {
+            Some(slot) => *slot as usize,
+            None => self.insert(Entry::new(source, now, target)),
+        };
+        &mut self.entries[slot]
+    }
+
+    /// Puts an entry in, and gives its slot.
+    pub(super) fn insert(&mut self, entry: Entry) -> usize {
+        let source = entry.source;
+        let slot = if self.entries.len() < self.max {
+            self.entries.push(entry);
+            self.entries.len() - 1
+        } else {
+            let slot = self.least();
+            self.slots.remove(&self.entries[slot].source);
+            self.entries[slot] = entry;
+            slot
+        };
+        self.slots.insert(source, u32::try_from(slot).unwrap_or(u32::MAX));
+        slot
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    fn least(&mut self) -> usize {
+        let all = self.entries.len();
+        let candidates = (0..CANDIDATES.min(all)).map(|further| (self.hand + further) % all);
+        let worth = |slot: &usize| {
+            let entry = &self.entries[*slot];
+            (entry.level, entry.history.is_some(), entry.last, *slot)
+        };
+        let least = candidates.min_by_key(worth).unwrap_or(0);
+        self.hand = (self.hand + CANDIDATES) % all;
+        least
+    }
+}
+
+// === impl Entry ===
+
+impl Entry {
+    pub(super) fn new(source: Source, now: Timestamp, target: Target) -> Self {
+        Self {
+            source,
+            last: now,
+            proven: None,
+            failures: 0,
+            successes: 0,
+            half_open: 0,
+            resolved_failures: 0,
+            resolved_successes: 0,
+            destinations: 0,
+            walk: 0.0,
+            slow_walk: 0.0,
+            counts: [0.0; Signal::COUNT],
+            logins: [0; 8],
+            favourite: target,
+            votes: 0,
+            latest: target,
+            origin: ObservationPoint::default(),
+            level: Level::None,
+            max_score: 0,
+            is_excused: false,
+            history: None,
+        }
+    }
+
+    /// Lets its values fade until `now`. Time that goes back changes nothing.
+    pub(super) fn fade(&mut self, now: Timestamp, policy: &Policy) {
+        let nanos = now.since(self.last);
+        if nanos == 0 {
+            return;
+        }
+        self.last = now;
+        if nanos >= SILENCE_NANOS {
+            (self.failures, self.successes, self.half_open) = (0, 0, 0);
+            self.destinations = 0;
+            (self.resolved_failures, self.resolved_successes) = (0, 0);
+        }
+        let secs = seconds(nanos);
+        let faded = |value: f32, half_life_secs: f32| {
+            let value = value * (-secs / half_life_secs).exp2();
+            if value.abs() < NOTHING { 0.0 } else { value }
+        };
+        if self.walk != 0.0 {
+            self.walk = faded(self.walk, policy.of(Signal::Scan).half_life_secs);
+        }
+        if self.slow_walk != 0.0 {
+            self.slow_walk = faded(self.slow_walk, policy.slow_half_life_secs);
+        }
+        for (count, common) in self.counts.iter_mut().zip(&policy.common) {
+            if *count != 0.0 {
+                *count = faded(*count, common.half_life_secs);
+            }
+        }
+        if self.counts[Signal::AuthAttempts.index()] == 0.0 {
+            self.logins = [0; 8];
+        }
+    }
+
+    /// Moves the walk by a step.
+    pub(super) fn step(&mut self, step: f32, policy: &Policy) {
+        let scan = &policy.settings.signals.scan;
+        let floor = super::policy::single(scan.floor);
+        let ceiling = policy.of(Signal::Scan).threshold * CEILING;
+        self.walk = (self.walk + step).clamp(floor, ceiling);
+        self.slow_walk = (self.slow_walk + step).clamp(floor, ceiling);
+    }
+
+    /// How full a signal is, 0 to 1.
+    pub(super) fn strength(&self, signal: Signal, policy: &Policy) -> f32 {
+        let common = policy.of(signal);
+        let value = match signal {
+            Signal::Scan if !self.is_failing(policy) => 0.0,
+            Signal::Scan => self.walk.max(self.slow_walk),
+            _ => self.counts[signal.index()],
+        };
+        (value / common.threshold).clamp(0.0, 1.0)
+    }
+
+    /// Whether enough of its first contacts have failed for the walk to count.
+    fn is_failing(&self, policy: &Policy) -> bool {
+        let scan = &policy.settings.signals.scan;
+        let half_open = if self.half_open >= scan.min_half_open {
+            self.half_open
+        } else {
+            self.half_open.min(self.failures / 2)
+        };
+        let failed = f64::from(self.failures) + f64::from(half_open);
+        let all = f64::from(self.contacts());
+        failed >= f64::from(scan.min_failures) && failed >= scan.min_failure_ratio * all
+    }
+
+    /// First contacts that came to something.
+    pub(super) fn contacts(&self) -> u32 {
+        self.failures.saturating_add(self.half_open).saturating_add(self.successes)
+    }
+
+    /// The points of each signal, of 100.
+    pub(super) fn points(&self, policy: &Policy) -> [f32; Signal::COUNT] {
+        Signal::ALL.map(|signal| {
+            let weight = policy.of(signal).weight;
+            if weight == 0.0 { 0.0 } else { 100.0 * weight * self.strength(signal, policy) }
+        })
+    }
+
+    /// The risk score, and whether it suffices for a block: two signals, or one that may. The rate never
+    /// helps to block.
+    pub(super) fn score(&self, policy: &Policy) -> (u8, bool) {
+        let points = self.points(policy);
+        let joined = |rate: bool| {
+            let parts = Signal::ALL.into_iter().filter(|signal| rate || *signal != Signal::Rate);
+            let left: f32 = parts.map(|signal| 1.0 - points[signal.index()] / 100.0).product();
+            whole(100.0 * (1.0 - left))
+        };
+        let levels = &policy.settings.levels;
+        let present = |signal: &Signal| {
+            *signal != Signal::Rate && points[signal.index()] >= f32::from(levels.log)
+        };
+        let may = |signal: &Signal| {
+            policy.of(*signal).may_block
+                || (*signal == Signal::AuthAttempts
+                    && self.logins_tried()
+                        >= usize::from(policy.settings.signals.auth_attempts.destinations))
+        };
+        let those = || Signal::ALL.into_iter().filter(present);
+        let may_block = (those().count() >= 2 || those().any(|signal| may(&signal)))
+            && joined(false) >= levels.block;
+        let score = joined(true);
+        let capped = if may_block { score } else { score.min(levels.block.saturating_sub(1)) };
+        (capped, may_block)
+    }
+
+    /// Destinations where it tries to log in, as far as they are told apart.
+    pub(super) fn logins_tried(&self) -> usize {
+        self.logins.iter().filter(|login| **login != 0).count()
+    }
+
+    pub(super) fn is_proven(&self, now: Timestamp) -> bool {
+        self.proven.is_some_and(|proven| now.since(proven) < PROVEN_NANOS)
+    }
+
+    /// A measure of all the evidence there is: what grew fourfold is worth another record.
+    pub(super) fn evidence(&self) -> f32 {
+        let failed = self.failures.saturating_add(self.half_open);
+        let failures = f32::from(u16::try_from(failed).unwrap_or(u16::MAX));
+        failures + self.counts.iter().sum::<f32>()
+    }
+
+    pub(super) fn history(&mut self) -> &mut History {
+        self.history.get_or_insert_default()
+    }
+
+    /// Votes for what it contacts most.
+    pub(super) fn aim(&mut self, target: Target) {
+        self.latest = target;
+        if self.favourite.address == target.address {
+            self.favourite.port = target.port;
+            self.votes = self.votes.saturating_add(1);
+        } else if self.votes == 0 {
+            (self.favourite, self.votes) = (target, 1);
+        } else {
+            self.votes -= 1;
+        }
+    }
+}
+
+// === impl History ===
+
+impl History {
+    /// Offences as far as they are remembered at `now`.
+    pub(super) fn offences_at(&self, now: Timestamp, half_life_secs: u64) -> f64 {
+        let Some(offended) = self.offended else { return 0.0 };
+        let half_lives = f64::from(seconds(now.since(offended))) / whole_secs(half_life_secs);
+        self.offences * (-half_lives).exp2()
+    }
+}
+
+/// Nanoseconds as seconds.
+#[expect(clippy::cast_precision_loss, reason = "what fades needs no more than seven digits")]
+pub(super) fn seconds(nanos: u64) -> f32 {
+    nanos as f32 / NANOS as f32
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a half-life needs no more than 15 digits")]
+fn whole_secs(secs: u64) -> f64 {
+    secs.max(1) as f64
+}
+
+/// The nearest whole number, 0 to 255.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "it is clamped to what fits"
+)]
+pub(super) fn whole(value: f32) -> u8 {
+    value.round().clamp(0.0, 255.0) as u8
+}
+
+/// What an entry takes, and what a history does.
+#[cfg(test)]
+pub(super) const ENTRY_BYTES: usize = size_of::<Entry>();
+#[cfg(test)]
+pub(super) const HISTORY_BYTES: usize = size_of::<History>();

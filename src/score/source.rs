@@ -1,0 +1,72 @@
+//! Whom a ledger's entry is about: an address, or of IPv6 the network behind which one sits.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use ipnet::IpNet;
+
+use crate::networks::NetworkSet;
+
+/// Bits of an IPv6 address that a site chooses by itself, from outside.
+const SITE_BITS: u8 = 64;
+
+/// A source: an IPv4 address, an IPv6 address inside, or the /64 of one outside, where one host has more
+/// addresses than a table has rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Source {
+    address: IpAddr,
+    is_site: bool,
+}
+
+// === impl Source ===
+
+impl Source {
+    /// The source that `address` is of.
+    pub fn of(address: IpAddr, internal: &NetworkSet) -> Self {
+        match address {
+            IpAddr::V6(v6) if is_site(v6) && !internal.contains(address) => {
+                let bits = v6.to_bits() >> (128 - SITE_BITS) << (128 - SITE_BITS);
+                Self { address: Ipv6Addr::from_bits(bits).into(), is_site: true }
+            }
+            _ => Self { address, is_site: false },
+        }
+    }
+
+    /// The network that a verdict about it names.
+    pub fn network(self) -> IpNet {
+        match self.address {
+            address if self.is_site => {
+                IpNet::new(address, SITE_BITS).unwrap_or_else(|_| address.into())
+            }
+            address => address.into(),
+        }
+    }
+
+    /// Its address; of a /64 the first one.
+    pub const fn address(self) -> IpAddr {
+        self.address
+    }
+}
+
+fn is_site(address: Ipv6Addr) -> bool {
+    !address.is_unicast_link_local() && !address.is_multicast() && !address.is_loopback()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_outside_is_its_64_and_one_inside_itself() {
+        let inside: NetworkSet = ["fd00::/8".parse::<IpNet>().unwrap()].into_iter().collect();
+        for (address, network) in [
+            ("192.0.2.1", "192.0.2.1/32"),
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+            ("fd00::5", "fd00::5/128"),
+            ("fe80::5", "fe80::5/128"),
+            ("::1", "::1/128"),
+        ] {
+            let source = Source::of(address.parse().unwrap(), &inside);
+            assert_eq!(source.network().to_string(), network);
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! How long a verdict holds, for what, and what keeps it from being made.
+
+use std::time::Duration;
+
+use super::*;
+use crate::verdict::Scope;
+
+#[test]
+fn who_may_be_spoofed_is_held_off_briefly_and_only_from_beginning_anything() {
+    let mut court = Court::new();
+    court.scan(OUTSIDE, 9);
+    let held = court.held();
+    assert_eq!(held[0].scope, Scope::New);
+    assert!(held[0].ttl.unwrap() <= Duration::from_mins(1));
+    for _ in 0..3 {
+        court.secs += 61.0;
+        court.scan(OUTSIDE, 1);
+        let held = court.held();
+        assert!(held[0].ttl.unwrap() <= Duration::from_mins(1) && held[0].offence == 0);
+    }
+}
+
+#[test]
+fn each_offence_of_a_proven_source_lasts_four_times_as_long_up_to_a_day() {
+    let mut court = Court::new();
+    let mut expected = 300.0_f64;
+    for offence in 0..5 {
+        court.proven(OUTSIDE, (HOST, 443));
+        court.scan(OUTSIDE, 9);
+        let held = court.held();
+        let secs = held[0].ttl.unwrap().as_secs_f64();
+        assert_eq!((held[0].scope, held[0].offence), (Scope::All, offence), "{held:?}");
+        assert!((0.89..=1.11).contains(&(secs / expected)), "{secs}");
+        expected *= 4.0;
+        court.secs += secs + 1.0;
+    }
+    let mut settings = settings();
+    settings.block.ttl_max_secs = 200;
+    let mut court = Court::with(settings, networks(), Mode::Enforce);
+    court.proven(OUTSIDE, (HOST, 443));
+    court.scan(OUTSIDE, 9);
+    assert_eq!(court.held()[0].ttl, Some(Duration::from_secs(200)));
+}
+
+#[test]
+fn an_offence_is_half_forgotten_after_a_week() {
+    let mut court = Court::new();
+    court.proven(OUTSIDE, (HOST, 443));
+    court.scan(OUTSIDE, 9);
+    court.secs += 30.0 * 86_400.0;
+    court.proven(OUTSIDE, (HOST, 443));
+    court.scan(OUTSIDE, 9);
+    assert_eq!(court.held()[0].offence, 0);
+}
+
+#[test]
+fn what_is_seen_of_a_silenced_source_is_not_held_against_it() {
+    let mut court = Court::new();
+    court.proven(OUTSIDE, (HOST, 443));
+    court.scan(OUTSIDE, 9);
+    let before = court.judge.sources().next().unwrap();
+    court.scan(OUTSIDE, 100);
+    assert_eq!(court.judge.sources().next(), Some(before));
+    assert_eq!(court.alerts.len(), 1);
+}
+
+#[test]
+fn after_its_time_a_source_may_connect_again_and_the_next_failure_blocks_it_anew() {
+    let mut court = Court::new();
+    court.proven(OUTSIDE, (HOST, 443));
+    court.scan(OUTSIDE, 9);
+    court.secs += 400.0;
+    court.hear(OUTSIDE, (HOST, 80), Outcome::Success, 1.0);
+    assert_eq!(court.held(), []);
+    court.scan(OUTSIDE, 2);
+    assert_eq!(court.held().len(), 1);
+}
+
+#[test]
+fn a_lifted_block_is_not_made_again_until_the_evidence_has_faded() {
+    let mut court = Court::new();
+    court.scan(OUTSIDE, 9);
+    court.store.remove("198.51.100.7/32".parse().unwrap(), at(court.secs)).unwrap();
+    court.secs += 61.0;
+    court.scan(OUTSIDE, 5);
+    assert_eq!(court.held(), []);
+    assert_eq!(court.actions(), [Action::Block, Action::Refused]);
+    court.secs += 2.0 * 86_400.0;
+    court.scan(OUTSIDE, 9);
+    assert_eq!(court.held().len(), 1, "its evidence is new");
+}
+
+#[test]
+fn no_more_blocks_a_minute_than_the_config_allows() {
+    let mut settings = settings();
+    settings.block.max_new_per_minute = 5;
+    let mut court = Court::with(settings, networks(), Mode::Enforce);
+    court.secs = 1_000_020.0;
+    for host in 0..20 {
+        for port in 0..9 {
+            let source = format!("198.51.100.{host}");
+            court.hear(&source, (HOST, port), Outcome::Refused, 0.0);
+        }
+    }
+    let number = |action| court.actions().iter().filter(|other| **other == action).count();
+    assert_eq!((number(Action::Block), number(Action::Refused), court.held().len()), (5, 15, 5));
+}
+
+#[test]
+fn an_outage_blocks_none_of_those_whom_it_hits() {
+    let mut court = Court::new();
+    let clients: Vec<_> = (0..60).map(|n| format!("10.5.0.{n}")).collect();
+    for client in &clients {
+        for port in [80, 443] {
+            court.hear(client, (HOST, port), Outcome::Success, 0.01);
+        }
+    }
+    court.secs += 100.0;
+    for client in &clients {
+        court.hear(client, (HOST, 80), Outcome::TimedOut, 0.01);
+    }
+    for client in &clients[..10] {
+        for port in 0..20 {
+            court.hear(client, ("10.0.0.2", 9_000 + port), Outcome::TimedOut, 0.01);
+        }
+    }
+    assert_eq!(court.held(), []);
+    assert!(court.alerts.iter().all(|alert| alert.action == Action::Refused));
+    assert!(court.alerts[0].reasons.last().unwrap().contains("outage"));
+}
+
+#[test]
+fn a_sacrificed_scanner_can_not_trip_the_breaker() {
+    let mut court = Court::new();
+    for port in 0..200 {
+        court.hear("198.51.100.8", (HOST, port), Outcome::Success, 0.0);
+    }
+    for port in 200..600 {
+        court.hear("198.51.100.8", (HOST, port), Outcome::Refused, 0.0);
+    }
+    for port in 0..200 {
+        court.hear("198.51.100.8", (HOST, port), Outcome::Refused, 0.0);
+    }
+    court.scan(OUTSIDE, 9);
+    assert_eq!(court.actions().last(), Some(&Action::Block));
+}
+
+#[test]
+fn nothing_is_put_in_force_while_the_judge_warms_up() {
+    let mut settings = settings();
+    settings.warmup_secs = 600;
+    let mut court = Court::with(settings, networks(), Mode::Enforce);
+    court.scan(OUTSIDE, 9);
+    assert_eq!((court.actions(), court.held().len()), (vec![Action::WouldBlock], 0));
+    court.secs += 601.0;
+    court.scan(OUTSIDE, 9);
+    assert_eq!(court.actions().last(), Some(&Action::Block));
+}
+
+#[test]
+fn in_observe_a_block_is_one_that_would_be_and_without_a_store_too() {
+    let mut court = Court::with(settings(), networks(), Mode::Observe);
+    court.scan(OUTSIDE, 9);
+    assert_eq!(court.actions(), [Action::WouldBlock]);
+    assert!(!court.alerts[0].details.is_in_force);
+    let mut judge = Judge::new(settings(), Arc::new(networks()), Seat::default());
+    let mut alerts = Vec::new();
+    for port in 0..9 {
+        let contact = contact(OUTSIDE, (HOST, port), Outcome::Refused, at(5.0));
+        judge.take(&contact, false, contact.time, &mut alerts);
+    }
+    assert_eq!(alerts[0].action, Action::WouldBlock);
+}
+
+#[test]
+fn a_full_store_refuses_and_says_so() {
+    let mut court = Court::new();
+    let watched = watch::channel(Arc::new(networks())).1;
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new(0, Mode::Enforce, watched));
+    let seat = Seat { store: Some(store), ..Seat::default() };
+    court.judge = Judge::new(settings(), Arc::new(networks()), seat);
+    court.scan(OUTSIDE, 9);
+    assert_eq!(court.actions(), [Action::Refused]);
+    assert!(court.alerts[0].reasons.last().unwrap().contains("in use"));
+}
+
+#[test]
+fn addresses_of_one_64_outside_are_one_source() {
+    let mut court = Court::new();
+    for port in 0..9 {
+        let source = format!("2001:db8:1:2::{port}");
+        court.hear(&source, ("2001:db8:ff::1", 1_000 + port), Outcome::Refused, 0.1);
+    }
+    assert_eq!(court.held()[0].network.to_string(), "2001:db8:1:2::/64");
+}

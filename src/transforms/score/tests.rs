@@ -1,0 +1,191 @@
+//! The stage: what goes in and out, and that the judge waits for nobody.
+
+use std::{future::poll_fn, net::IpAddr};
+
+use super::*;
+use crate::{
+    ack::Receipts,
+    component::edge::{Bounds, EdgeReceiver, EdgeSender, WhenFull, edge},
+    metrics::Meter,
+    record::{Action, Endpoint, Flow, Id, ObservationPoint, Outcome, Timestamp, Transport},
+};
+
+fn at(secs: i64) -> Timestamp {
+    Timestamp::from_nanos(secs * 1_000_000_000)
+}
+
+fn failed(port: u16) -> Contact {
+    Contact {
+        time: at(i64::from(port)),
+        origin: ObservationPoint::default(),
+        source: [198, 51, 100, 7].into(),
+        destination: [10, 0, 0, 1].into(),
+        port,
+        transport: Transport::TCP,
+        outcome: Outcome::Refused,
+        path_proven: false,
+    }
+}
+
+fn flow(source: [u8; 4], number: u64) -> Flow {
+    let end = |address: [u8; 4], port| Endpoint::new(IpAddr::from(address), Some(port)).sent(1, 60);
+    Flow {
+        end: at(20),
+        ..Flow::new(
+            Id::of("flow", "test").number(number).finish(),
+            Transport::TCP,
+            end(source, 40_000),
+            end([10, 0, 0, 1], 80),
+        )
+    }
+}
+
+/// A stage with an edge of contacts and one of flows, and the readers of its ports.
+struct Rig {
+    contacts: Option<EdgeSender>,
+    flows: Option<EdgeSender>,
+    main: EdgeReceiver,
+    alerts: EdgeReceiver,
+    meter: Arc<Meter>,
+    receipts: Receipts,
+    running: tokio::task::JoinHandle<Result<(), Error>>,
+}
+
+impl Rig {
+    /// With room for so many records in each output.
+    fn new(clock: Clock, room: u32) -> Self {
+        let (meter, receipts) = (Meter::new("scored", "score"), Receipts::default());
+        let context = Context { clock, ..Context::alone(Arc::clone(&meter)) };
+        let config = Config { warmup_secs: 0, ..Config::default() };
+        let Ok(Component::Stage(run)) = config.build(&context) else { panic!("no stage") };
+        let mut input = Input::new(clock, Arc::clone(&meter));
+        let wide = || edge(Bounds::default(), WhenFull::Block, &meter);
+        let ((contacts, of_contacts), (flows, of_flows)) = (wide(), wide());
+        input.add(of_contacts, Kind::Contact.into());
+        input.add(of_flows, Kind::Flow.into());
+        let mut out = Outputs::new(2, Arc::clone(&meter), receipts.clone());
+        let bounds = Bounds { max_events: room, max_bytes: u32::MAX >> 4 };
+        let reader = || edge(bounds, WhenFull::Block, &Meter::new("reader", "test"));
+        let ((to_main, main), (to_alerts, alerts)) = (reader(), reader());
+        out.connect(Port::MAIN, to_main);
+        out.connect(ALERTS, to_alerts);
+        let running = tokio::spawn(run(input, out));
+        let (contacts, flows) = (Some(contacts), Some(flows));
+        Self { contacts, flows, main, alerts, meter, receipts, running }
+    }
+
+    async fn send(&self, records: Records, secs: i64) {
+        let edge = if records.kind() == Kind::Flow { &self.flows } else { &self.contacts };
+        let mark = Watermark { time: at(secs), epoch: 0 };
+        let batch = Batch { records, ack: self.receipts.open(), watermark: Some(mark) };
+        edge.as_ref().unwrap().send(batch).await.unwrap();
+    }
+
+    /// Ends the input, and gives all flows and alerts that are still to come.
+    async fn end(mut self) -> (Vec<Flow>, Vec<Alert>) {
+        (self.contacts, self.flows) = (None, None);
+        let (mut flows, mut alerts) = (Vec::new(), Vec::new());
+        let (mut main, mut of_alerts) = (self.main, self.alerts);
+        let read_flows = async {
+            while let Some(batch) = next(&mut main).await {
+                let Records::Flows(part) = &batch.records else { panic!("{batch:?}") };
+                flows.extend(part.iter().cloned());
+                batch.ack.settle(End::Delivered);
+            }
+        };
+        let read_alerts = async {
+            while let Some(batch) = next(&mut of_alerts).await {
+                let Records::Alerts(part) = &batch.records else { panic!("{batch:?}") };
+                alerts.extend(part.iter().cloned());
+                batch.ack.settle(End::Delivered);
+            }
+        };
+        tokio::join!(read_flows, read_alerts);
+        self.running.await.unwrap().unwrap();
+        self.receipts.settled().await;
+        assert_eq!(self.receipts.ended(End::Lost), 0);
+        let balance = self.meter.balance();
+        assert!(balance.holds() && balance.held == 0, "{balance:?}");
+        (flows, alerts)
+    }
+}
+
+async fn next(edge: &mut EdgeReceiver) -> Option<Batch> {
+    poll_fn(|cx| edge.poll_recv(cx)).await
+}
+
+fn contacts(ports: std::ops::Range<u16>) -> Records {
+    Records::Contacts(Arc::new(ports.map(failed).collect()))
+}
+
+fn flows(list: Vec<Flow>) -> Records {
+    Records::Flows(Arc::new(list))
+}
+
+#[tokio::test]
+async fn a_scan_is_told_and_the_flows_of_its_source_have_its_risk() {
+    for clock in [Clock::Event, Clock::Wall] {
+        let rig = Rig::new(clock, 1_000);
+        rig.send(contacts(1..10), 9).await;
+        rig.send(flows(Vec::new()), 9).await;
+        // Live the two edges are read in turn: this waits until the contacts were taken.
+        while rig.meter.balance().absorbed < 9 {
+            tokio::task::yield_now().await;
+        }
+        rig.send(flows(vec![flow([198, 51, 100, 7], 1), flow([10, 0, 0, 1], 2)]), 20).await;
+        let (flows, alerts) = rig.end().await;
+        assert_eq!(alerts.len(), 1, "{clock:?}");
+        assert_eq!((alerts[0].action, alerts[0].risk_score), (Action::WouldBlock, 95));
+        let risks: Vec<_> = flows.iter().map(|flow| flow.risk).collect();
+        assert_eq!((risks[0].is_some_and(|risk| risk > 90), risks[1]), (true, None), "{risks:?}");
+    }
+}
+
+#[tokio::test]
+async fn contacts_are_judged_while_both_outputs_are_full() {
+    let rig = Rig::new(Clock::Wall, 1);
+    for number in 0..3 {
+        rig.send(flows(vec![flow([10, 0, 0, 1], number)]), 1).await;
+    }
+    rig.send(contacts(1..2_000), 2_000).await;
+    while rig.meter.counted(VERDICTS).is_empty() || rig.meter.balance().absorbed < 1_999 {
+        tokio::task::yield_now().await;
+    }
+    let (flows, alerts) = rig.end().await;
+    assert_eq!(flows.len(), 3);
+    assert!(!alerts.is_empty());
+}
+
+#[tokio::test]
+async fn event_time_arrives_at_both_outputs_though_nothing_is_told() {
+    let mut rig = Rig::new(Clock::Event, 1_000);
+    rig.send(contacts(1..2), 7).await;
+    rig.send(flows(vec![flow([10, 0, 0, 1], 1)]), 7).await;
+    let mark = Some(Watermark { time: at(7), epoch: 0 });
+    for edge in [&mut rig.main, &mut rig.alerts] {
+        loop {
+            let batch = next(edge).await.unwrap();
+            let come = batch.watermark;
+            batch.ack.settle(End::Delivered);
+            if come == mark {
+                break;
+            }
+        }
+    }
+    rig.end().await;
+}
+
+#[test]
+fn what_contradicts_itself_in_the_config_is_said() {
+    let config = |text: &str| serde_json::from_str::<Config>(text).unwrap().check();
+    assert_eq!(config("{}"), []);
+    for (text, key) in [
+        (r#"{"levels": {"alert": 90}}"#, "levels"),
+        (r#"{"levels": {"clear": 50}}"#, "levels.clear"),
+        (r#"{"signals": {"scan": {"theta1": 0.9}}}"#, "signals.scan.theta1"),
+        (r#"{"alerts": {"host": "asset"}}"#, "alerts.assets"),
+    ] {
+        let problems = config(text);
+        assert!(problems.iter().any(|problem| problem.key == key), "{text}: {problems:?}");
+    }
+}

@@ -1,0 +1,222 @@
+//! Flow logs: rows of other tools, each a flow, as the contacts that would have been told of it.
+
+use std::net::IpAddr;
+
+use super::{ecs, eve, observe::Observer, zeek};
+use crate::record::{Contact, ObservationPoint, Outcome, TcpFlags, Timestamp, Transport};
+
+/// Ports whose connections are told with their end.
+const FOLLOWED: [u16; 9] = [21, 22, 23, 80, 443, 3389, 5900, 8080, 8443];
+/// How long an answer may take.
+const ANSWER_NANOS: u64 = 3_000_000_000;
+/// Longer rows are none.
+pub(super) const MAX_ROW_BYTES: usize = 1 << 20;
+
+/// What came of a flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    /// The responder took part.
+    Success,
+    /// It refused.
+    Refused,
+    /// It did not answer.
+    TimedOut,
+    /// Control bits that no sane stack sends.
+    Odd(TcpFlags),
+    /// Nobody can tell.
+    Unknown,
+}
+
+/// A row of a log.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Row {
+    /// When the flow began.
+    pub(super) start: Timestamp,
+    /// How long it lasted, in nanoseconds.
+    pub(super) duration_nanos: u64,
+    /// Who began it.
+    pub(super) source: IpAddr,
+    /// Who was addressed.
+    pub(super) destination: IpAddr,
+    /// The destination's port.
+    pub(super) port: u16,
+    /// The transport.
+    pub(super) transport: Transport,
+    /// What came of it.
+    pub(super) state: State,
+    /// Packets of the source.
+    pub(super) packets: u64,
+    /// IP bytes each way.
+    pub(super) bytes: [u64; 2],
+    /// Whether a label says that the source is malicious.
+    pub(super) is_malicious: Option<bool>,
+}
+
+/// Something a row tells, at its time.
+#[derive(Debug, Clone)]
+pub(super) enum Event {
+    Contact(Contact),
+    Packets(IpAddr, Timestamp, u64),
+}
+
+/// Reads rows of a log one by one.
+#[derive(Debug, Default)]
+pub(super) struct Rows {
+    columns: Option<zeek::Columns>,
+}
+
+// === impl Rows ===
+
+impl Rows {
+    /// The row in a line: `None` for lines that are no flows (headings, other events).
+    ///
+    /// # Errors
+    /// Why it is none that can be read.
+    pub(super) fn parse(&mut self, line: &[u8]) -> Result<Option<Row>, &'static str> {
+        let text = str::from_utf8(line).map_err(|_| "it is not UTF-8")?;
+        let text = text.trim_end_matches(['\r', '\n']);
+        if text.trim().is_empty() {
+            return Ok(None);
+        }
+        if let Some(heading) = text.strip_prefix("#fields") {
+            self.columns = Some(zeek::Columns::of(heading));
+            return Ok(None);
+        }
+        if text.starts_with('#') {
+            return Ok(None);
+        }
+        if text.starts_with('{') {
+            let row: serde_json::Value =
+                serde_json::from_str(text).map_err(|_| "it is no JSON object, or it is cut")?;
+            if row.get("id.orig_h").is_some() {
+                return zeek::of_json(&row).map(Some);
+            }
+            if row.get("event_type").is_some() {
+                return eve::of_json(&row);
+            }
+            if row.get("@timestamp").is_some() || row.get("event").is_some() {
+                return ecs::of_json(&row);
+            }
+            return Err("it is a row of no log that is read");
+        }
+        match &self.columns {
+            Some(columns) => columns.row(text).map(Some),
+            None => Err("there is no #fields line before it"),
+        }
+    }
+}
+
+// === impl Row ===
+
+impl Row {
+    /// What it tells.
+    pub(super) fn events(&self, out: &mut Vec<Event>) {
+        let contact = |time, outcome| Contact {
+            time,
+            origin: ObservationPoint::default(),
+            source: self.source,
+            destination: self.destination,
+            port: self.port,
+            transport: self.transport,
+            outcome,
+            path_proven: false,
+        };
+        let is_tcp = self.transport == Transport::TCP;
+        let is_group = self.destination.is_multicast()
+            || matches!(self.destination, IpAddr::V4(to) if to.is_broadcast() || to.octets()[3] == 255);
+        if matches!(self.transport, Transport::ICMP | Transport::ICMPV6) {
+            // Zeek has the type and the code where ports stand.
+            out.push(Event::Packets(self.source, self.start, self.packets));
+            return;
+        }
+        if !is_group {
+            match self.state {
+                State::Success => {
+                    let reached = contact(self.start, Outcome::Success);
+                    out.push(Event::Contact(Contact { path_proven: is_tcp, ..reached }));
+                    self.end(contact, out);
+                }
+                State::Refused => out.push(Event::Contact(contact(self.start, Outcome::Refused))),
+                State::TimedOut if is_tcp => {
+                    let time = self.start.saturating_add(ANSWER_NANOS);
+                    out.push(Event::Contact(contact(time, Outcome::TimedOut)));
+                }
+                State::Odd(flags) => {
+                    out.push(Event::Contact(contact(self.start, Outcome::OddFlags(flags))));
+                }
+                State::TimedOut | State::Unknown => {}
+            }
+        }
+        out.push(Event::Packets(self.source, self.start, self.packets));
+    }
+
+    fn end(&self, contact: impl Fn(Timestamp, Outcome) -> Contact, out: &mut Vec<Event>) {
+        if self.transport != Transport::TCP || !FOLLOWED.contains(&self.port) {
+            return;
+        }
+        let [sent_bytes, received_bytes] = self.bytes;
+        let outcome =
+            Outcome::Ended { duration_nanos: self.duration_nanos, sent_bytes, received_bytes };
+        let ended = contact(self.start.saturating_add(self.duration_nanos), outcome);
+        out.push(Event::Contact(Contact { path_proven: true, ..ended }));
+    }
+}
+
+// === impl Event ===
+
+impl Event {
+    pub(super) fn time(&self) -> Timestamp {
+        match self {
+            Self::Contact(contact) => contact.time,
+            Self::Packets(_, time, _) => *time,
+        }
+    }
+
+    pub(super) fn tell(self, observer: &mut Observer) {
+        match self {
+            Self::Contact(contact) => observer.contact(contact),
+            Self::Packets(source, time, packets) => observer.packets(source, time, packets),
+        }
+    }
+}
+
+/// A time in seconds, or in RFC 3339.
+pub(super) fn timestamp(text: &str) -> Option<Timestamp> {
+    if text.contains('T') {
+        let normal = match text.len().checked_sub(5).and_then(|at| text.split_at_checked(at)) {
+            // Suricata's offsets have no colon.
+            Some((date, zone))
+                if matches!(zone.as_bytes()[0], b'+' | b'-') && !zone.contains(':') =>
+            {
+                let (hours, minutes) = zone.split_at_checked(3)?;
+                format!("{date}{hours}:{minutes}")
+            }
+            _ => text.to_owned(),
+        };
+        let time: jiff::Timestamp = normal.parse().ok()?;
+        return i64::try_from(time.as_nanosecond()).ok().map(Timestamp::from_nanos);
+    }
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let whole: i64 = whole.parse().ok()?;
+    let digits = fraction.get(..fraction.len().min(9))?;
+    let nanos = if digits.is_empty() { 0 } else { digits.parse::<u32>().ok()? };
+    let scale = 10_u32.checked_pow(9 - u32::try_from(digits.len()).ok()?)?;
+    Timestamp::from_parts(whole, nanos.checked_mul(scale)?)
+}
+
+/// Seconds with a fraction as nanoseconds; 0 for what is none.
+pub(super) fn nanos(seconds: f64) -> u64 {
+    std::time::Duration::try_from_secs_f64(seconds)
+        .ok()
+        .and_then(|length| u64::try_from(length.as_nanos()).ok())
+        .unwrap_or(0)
+}
+
+pub(super) fn transport(name: &str) -> Transport {
+    let name = name.to_ascii_lowercase();
+    let by_name = match name.as_str() {
+        "ipv6-icmp" | "icmpv6" | "icmp6" => Some(Transport::ICMPV6),
+        _ => (0..=u8::MAX).map(Transport).find(|known| known.keyword() == Some(name.as_str())),
+    };
+    by_name.or_else(|| name.parse().ok().map(Transport)).unwrap_or(Transport(0))
+}
