@@ -12,6 +12,7 @@ use crate::record::{Destination, Details, Id, Signal, Transport, VerdictDetails,
 
 /// What there is to know of an alert beyond the decision.
 #[derive(Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct DetailsForm<'a> {
     rule: Word<Signal>,
     is_alert: bool,
