@@ -1,6 +1,6 @@
 //! Loads the program and attaches it.
 //!
-//! With pinned maps: the folder that the settings name is made or found ([`pins`]), each map in it is
+//! With pinned maps: the folder that the settings name is made or found ([`pins`](crate::pins)), each map in it is
 //! checked ([`layout`](crate::layout)), the program is loaded with those maps, and takes the place of the one that the
 //! pinned attachment runs, in one step. So a restart lets nothing through and loses no verdict.
 

@@ -1,7 +1,7 @@
 //! The log: segments of entries that are numbered through, and how far they are acknowledged.
 //!
 //! Each opening begins a new segment; no file is written to again that an earlier process has written, nor
-//! one whose sync failed. There is no ledger beside the names of segments and the [acks](super::acks).
+//! one whose sync failed. There is no ledger beside the names of segments and the [acks].
 
 use std::{collections::VecDeque, io, sync::Arc};
 

@@ -45,6 +45,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new(what_must_not_be_blocked_is_refused_on_the_command_line).needs_root(),
         Case::new(a_gate_that_can_t_start_says_why).needs_root(),
         Case::new(lists_are_followed_on_sighup_and_health_tells_of_the_gate).needs_root(),
+        Case::new(a_scanner_is_judged_and_cut_off_and_the_record_says_why).needs_root(),
     ]
 }
 
@@ -62,6 +63,21 @@ impl<'a> Site<'a> {
     /// Lays the wire and writes the config: `keys` of the source, `firewall` of its firewall, `rest` of the
     /// whole.
     fn new(scene: &'a Scene, keys: &str, firewall: &str, rest: &str) -> Result<Self, Failed> {
+        Self::configured(scene, |id| {
+            format!(
+                "data_dir: {data}\napi: {{ address: \"127.0.0.1:{api}\" }}\n{rest}\nsources:\n  {id}:\n    \
+                 type: xdp\n    interface: {INTERFACE}\n    report: none\n    {keys}\n    firewall: {{ \
+                 {firewall} }}\n  self: {{ type: health }}\nsinks:\n  out: {{ type: file, inputs: [self], \
+                 path: {out} }}\n",
+                data = scene.path("data").display(),
+                api = config::API_PORT,
+                out = scene.path("health.ndjson").display(),
+            )
+        })
+    }
+
+    /// Lays the wire and writes the config, which is made for a gate of this id.
+    fn configured(scene: &'a Scene, text: impl FnOnce(&str) -> String) -> Result<Self, Failed> {
         static SITES: AtomicU32 = AtomicU32::new(0);
         bpf_file_system()?;
         let wire = Wire::lay()?;
@@ -73,15 +89,7 @@ impl<'a> Site<'a> {
         wire.far.run("ethtool", &["-K", INTERFACE, "gro", "on"])?;
         let number = SITES.fetch_add(1, Ordering::Relaxed);
         let id = format!("gate-{}-{number}", std::process::id());
-        let text = format!(
-            "data_dir: {data}\napi: {{ address: \"127.0.0.1:{api}\" }}\n{rest}\nsources:\n  {id}:\n    \
-             type: xdp\n    interface: {INTERFACE}\n    report: none\n    {keys}\n    firewall: {{ \
-             {firewall} }}\n  self: {{ type: health }}\nsinks:\n  out: {{ type: file, inputs: [self], \
-             path: {out} }}\n",
-            data = scene.path("data").display(),
-            api = config::API_PORT,
-            out = scene.path("health.ndjson").display(),
-        );
+        let text = text(&id);
         let config = scene.write("gate.yaml", text);
         Ok(Self { scene, wire, id, config })
     }
@@ -578,4 +586,72 @@ fn lists_are_followed_on_sighup_and_health_tells_of_the_gate(scene: &Scene) -> O
     running.signal(Signal::TERM);
     running.wait(Duration::from_mins(2))?.expect(0)?;
     Ok(())
+}
+
+/// The whole: dumpcap → packets → flows → the judge → the gate. One source of `far` tries port after port, as
+/// a scanner does, until it is not even refused any more.
+fn a_scanner_is_judged_and_cut_off_and_the_record_says_why(scene: &Scene) -> Outcome {
+    let records = scene.path("records.ndjson");
+    let site = Site::configured(scene, |id| {
+        format!(
+            "data_dir: {data}\napi: {{ address: \"127.0.0.1:{api}\" }}\n\
+             networks: {{ internal: [10.77.0.0/24] }}\nsources:\n  \
+             {id}: {{ type: xdp, interface: {INTERFACE}, report: none, firewall: {{ mode: enforce, \
+             allow_empty_allowlist: true }} }}\n  \
+             wire: {{ type: tshark, interface: {INTERFACE}, mode: pipe, dissect: headers }}\ntransforms:\n  \
+             packets: {{ type: extract, inputs: [wire] }}\n  \
+             flows: {{ type: flow, inputs: [packets] }}\n  \
+             scored: {{ type: score, inputs: [flows, flows.contacts], warmup_secs: 0, block: {{ via: {id} }} }}\n\
+             sinks:\n  out: {{ type: file, inputs: [scored, scored.alerts], path: {out} }}\n",
+            data = scene.path("data").display(),
+            api = config::API_PORT,
+            out = records.display(),
+        )
+    })?;
+    let running = site.start()?;
+    let (server, good) = (site.server()?, site.client(GOOD)?);
+    let tried = site.wire.far.inside(tries_until_cut_off)?;
+    assert!(tried.is_some(), "600 ports were tried, and all of them refused");
+    poll::until_true("the verdict to meet packets", SOON, || {
+        site.packets(BAD).is_ok_and(|packets| packets > 0)
+    })?;
+    let listed = site.list()?;
+    let [entry] = &listed[..] else { return Err(format!("{listed:#?}").into()) };
+    assert_eq!((&entry["by"], &entry["mode"]), (&"score".into(), &"enforce".into()));
+    // Whoever does nothing of the kind is served meanwhile.
+    poll::until_true("a datagram of the good client", SOON, || {
+        good.send(b"good").unwrap_or_default();
+        received(&server).iter().any(|sender| sender == GOOD)
+    })?;
+    // The kernel keeps no words: they are in the log, which the daemon writes beside its other work.
+    let mut why = String::new();
+    poll::until_true("the reasons in the log", SOON, || {
+        let explained = site.verdicts(&["explain", BAD, "--json"]).and_then(|told| told.expect(0));
+        let line = explained.map(|told| told.stdout.lines().next().unwrap_or("").to_owned());
+        let told: Value = serde_json::from_str(&line.unwrap_or_default()).unwrap_or_default();
+        told["reasons"][0].as_str().unwrap_or_default().clone_into(&mut why);
+        !why.is_empty()
+    })?;
+    poll::until_true("a record with the same reason", SOON, || {
+        let text = fs::read_to_string(&records).unwrap_or_default();
+        let record = |line: &str| serde_json::from_str::<Value>(line).unwrap_or_default();
+        text.lines().map(record).any(|record| {
+            record["event"]["dataset"] == "tidegate.alert"
+                && record["source"]["ip"] == BAD
+                && record["event"]["reason"] == why.as_str()
+        })
+    })?;
+    running.signal(Signal::TERM);
+    running.wait(SOON)?.expect(0)?;
+    Ok(())
+}
+
+/// At which port a connection came to nothing at all, rather than to a refusal.
+fn tries_until_cut_off() -> Option<u16> {
+    (1..=600).find(|port| {
+        std::thread::sleep(Duration::from_millis(20));
+        let address = SocketAddr::new(NEAR.parse().expect("an address"), *port);
+        let tried = TcpStream::connect_timeout(&address, Duration::from_millis(500));
+        tried.is_err_and(|error| error.kind() == std::io::ErrorKind::TimedOut)
+    })
 }
