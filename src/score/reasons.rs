@@ -41,10 +41,13 @@ pub(super) fn sentence(weight: &Weight, entry: &Entry) -> Box<str> {
                 0 => String::new(),
                 half_open => format!(", {half_open} were left half open"),
             };
+            let hosts = match entry.destinations {
+                0 | 1 => "1 host".to_owned(),
+                many => format!("{many} hosts"),
+            };
             format!(
-                "{value} of {} first contacts failed{half_open}, at {} hosts, {} above all",
+                "{value} of {} first contacts failed{half_open}, at {hosts}, {} above all",
                 entry.contacts(),
-                entry.destinations.max(1),
                 place(entry.favourite)
             )
         }

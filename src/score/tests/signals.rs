@@ -12,7 +12,7 @@ fn the_ninth_failure_of_a_scan_blocks_and_the_eighth_does_nothing() {
     assert_eq!((court.score(OUTSIDE), court.actions()), (95, vec![Action::Block]));
     let alert = &court.alerts[0];
     assert_eq!(alert.details.rule, Signal::Scan);
-    assert!(alert.reasons[0].starts_with("9 of 9 first contacts failed, at 1 hosts"));
+    assert!(alert.reasons[0].starts_with("9 of 9 first contacts failed, at 1 host,"));
 }
 
 #[test]
