@@ -9,10 +9,9 @@ pub(crate) fn cases() -> Vec<Case> {
 }
 
 /// Where the column has another name: what stands inside, or what it used to be called.
-const OTHERWISE: [(&str, &str, &str); 12] = [
+const OTHERWISE: [(&str, &str, &str); 9] = [
     ("bvlc", "BACnet-APDU", "the link layer that BACnet has over UDP"),
     ("dhcp", "BOOTP", "a message without DHCP's options"),
-    ("geneve", "Ethernet", "a tunnel whose frame was cut off"),
     ("http", "TCP", "a proxy's connection, once it is through"),
     ("http", "TLSv1", "the same"),
     ("http", "TLSv1.2", "the same"),
@@ -20,11 +19,13 @@ const OTHERWISE: [(&str, &str, &str); 12] = [
     ("rpc", "Portmap", "the same"),
     ("smb", "BROWSER", "carried by SMB"),
     ("tls", "SSL", "a record without a version"),
-    ("udpencap", "ESP", "carried by UDP"),
-    ("vxlan", "ARP", "a tunnel without an IP packet in it"),
 ];
-/// What the column shows of packets that carry no application.
-const NO_APPLICATION: [&str; 7] = ["ICMP", "ICMPv6", "IPv4", "RSVP", "SCTP", "TCP", "UDP"];
+/// What the column shows of packets that carry no application: those of tunnels too, and of what is in
+/// tunnels without an IP packet that could be read.
+const NO_APPLICATION: [&str; 12] = [
+    "ARP", "AYIYA", "ESP", "Ethernet", "ICMP", "ICMPv6", "IPv4", "L2TP", "RSVP", "SCTP", "TCP",
+    "UDP",
+];
 
 /// The column is about the innermost packet: those in tunnels, or quoted, are left out.
 fn every_packet_has_the_protocol_tshark_shows(scene: &Scene) -> Outcome {

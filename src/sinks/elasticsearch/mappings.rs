@@ -25,20 +25,29 @@ const ADDED: Named = Named {
     about: "when the server took it in; set by the ingest pipeline",
 };
 
-/// The `properties` of a mapping: every field of the schema `ecs`, of all kinds of record. A server
-/// without the type `constant_keyword` gets a plain `keyword`.
-pub(super) fn properties(server: Server, has_constants: bool) -> Value {
+/// The types that some servers lack.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Types {
+    /// A server without it gets a plain `keyword`.
+    pub(super) constant_keyword: bool,
+    /// A server without it gets a `text`.
+    pub(super) match_only_text: bool,
+}
+
+/// The `properties` of a mapping: every field of the schema `ecs`, of all kinds of record.
+pub(super) fn properties(server: Server, types: Types) -> Value {
     let mut properties = Map::new();
     for field in named(Schema::Ecs).chain([ADDED]) {
-        insert(&mut properties, field.name, mapping(field.r#type, server, has_constants));
+        insert(&mut properties, field.name, mapping(field.r#type, server, types));
     }
     Value::Object(properties)
 }
 
-fn mapping(r#type: &str, server: Server, has_constants: bool) -> Value {
+fn mapping(r#type: &str, server: Server, types: Types) -> Value {
     match (r#type, server) {
         ("keyword", _) => json!({"type": "keyword", "ignore_above": IGNORE_ABOVE}),
-        ("constant_keyword", _) if !has_constants => json!({"type": "keyword"}),
+        ("constant_keyword", _) if !types.constant_keyword => json!({"type": "keyword"}),
+        ("match_only_text", _) if !types.match_only_text => json!({"type": "text"}),
         // OpenSearch has it since 2.12.
         ("match_only_text", Server::OpenSearch) => json!({"type": "text"}),
         ("flattened", Server::OpenSearch) => json!({"type": "flat_object"}),

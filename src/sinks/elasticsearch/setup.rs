@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::mappings::Server;
+use super::mappings::{Server, Types};
 use super::{
     super::http::{self, Answer, Client},
     nodes::{Node, Round},
@@ -57,8 +57,11 @@ impl Installation {
             None => cluster.detect_by_routes(&self.name).await?,
         };
         let mut facilities = Facilities {
-            // Elastic's own; OpenSearch has nothing like it.
-            constant_keyword: server == Server::Elasticsearch,
+            types: Types {
+                // Elastic's own; OpenSearch has nothing like it.
+                constant_keyword: server == Server::Elasticsearch,
+                match_only_text: true,
+            },
             policy: self.install_policy(&cluster, server).await?,
             pipeline: install_pipeline(&cluster).await?,
         };
@@ -69,8 +72,17 @@ impl Installation {
             found.is_none_or(|found| templates::is_current(found, &template(facilities)))
         };
         let mut refused = cluster.replace_older(&path, &template(facilities), current).await?;
-        if refused.as_ref().is_some_and(|refused| says(refused, "constant_keyword")) {
-            facilities.constant_keyword = false;
+        // One refusal names one type.
+        for _ in 0..2 {
+            let Some(refusal) = &refused else { break };
+            let types = &mut facilities.types;
+            if types.constant_keyword && says(refusal, "constant_keyword") {
+                types.constant_keyword = false;
+            } else if types.match_only_text && says(refusal, "match_only_text") {
+                types.match_only_text = false;
+            } else {
+                break;
+            }
             refused = cluster.put(&path, &template(facilities)).await?;
         }
         if let Some(refused) = refused {

@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use super::mappings::{self, Server};
+use super::mappings::{self, Server, Types};
 use crate::field::ECS_VERSION;
 
 /// Raised with every change of the template or the pipeline: an older one is replaced.
@@ -24,7 +24,7 @@ pub(super) const PATTERN: &str = "logs-tidegate.*-*";
 pub(super) struct Facilities {
     pub(super) policy: bool,
     pub(super) pipeline: bool,
-    pub(super) constant_keyword: bool,
+    pub(super) types: Types,
 }
 
 /// The index template for data streams that match `pattern`.
@@ -56,7 +56,7 @@ pub(super) fn index_template(server: Server, pattern: &str, facilities: Faciliti
                         "mapping": {"type": "keyword", "ignore_above": 1024},
                     }
                 }],
-                "properties": mappings::properties(server, facilities.constant_keyword),
+                "properties": mappings::properties(server, facilities.types),
             },
         },
     })
@@ -134,7 +134,8 @@ mod tests {
 
     #[test]
     fn a_template_of_ours_is_replaced_when_it_is_older_or_lacks_what_there_is_now() {
-        let facilities = |policy, pipeline| Facilities { policy, pipeline, constant_keyword: true };
+        let types = Types { constant_keyword: true, match_only_text: true };
+        let facilities = |policy, pipeline| Facilities { policy, pipeline, types };
         let of = |facilities| index_template(Server::Elasticsearch, PATTERN, facilities);
         let versioned = |version: Value, mut template: Value| {
             template["version"] = version;
@@ -160,8 +161,10 @@ mod tests {
     #[test]
     fn the_shipped_files_are_those_of_the_code() {
         let (elastic, open) = (Server::Elasticsearch, Server::OpenSearch);
-        let all = Facilities { policy: true, pipeline: true, constant_keyword: true };
-        let of_open_search = Facilities { constant_keyword: false, ..all };
+        let types = Types { constant_keyword: true, match_only_text: true };
+        let all = Facilities { policy: true, pipeline: true, types };
+        let types = Types { constant_keyword: false, ..types };
+        let of_open_search = Facilities { types, ..all };
         let files = [
             ("elasticsearch/index-template.json", index_template(elastic, PATTERN, all)),
             ("elasticsearch/ilm-policy.json", ilm_policy()),
