@@ -5,6 +5,8 @@
 //! What it takes in counts as absorbed, what it hands on as made; what stays on disk at the end as stored
 //! (docs/adr/0022-what-a-disk-buffer-takes-is-absorbed.md).
 
+mod forward;
+
 use std::{
     collections::VecDeque,
     path::PathBuf,
@@ -12,14 +14,15 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{FutureExt, StreamExt, stream::FuturesOrdered};
+use futures_util::FutureExt;
 use tokio::sync::Notify;
 use tracing::{error, warn};
 
+use self::forward::{CHUNK_BYTES, Forward};
 use super::{
     disk::Folder,
     log::Log,
-    reader::{Chunk, Reader, lock},
+    reader::{Reader, lock},
 };
 use crate::{
     ack::{Ack, End, Receipts},
@@ -29,7 +32,7 @@ use crate::{
         Clock, Component, Context, Error, Input, Outputs, Port, Stage, edge::WhenFull, with_causes,
     },
     log_limit::LogLimit,
-    metrics::{BUFFER_LOST, BufferLoss, DISCARDED, ERRORS, ErrorType, Holding, Meter, Reason},
+    metrics::{BUFFER_LOST, BufferLoss, DISCARDED, ERRORS, ErrorType, Meter, Reason},
     record::Records,
     storage::{self, directory::OwnDirectory},
     task,
@@ -39,15 +42,8 @@ use crate::{
 pub const KIND: &str = "disk_buffer";
 /// Payloads that are synced at once, in bytes, about.
 const GROUP_BYTES: usize = 1 << 20;
-/// What is read and handed on at once.
-const CHUNK_BYTES: usize = 512 << 10;
-const CHUNK_ENTRIES: usize = 1_024;
 /// Between two tries of a disk.
 const PAUSE: Duration = Duration::from_secs(1);
-/// So often a place that can't be read is tried.
-const READ_TRIES: u32 = 4;
-/// How often the acknowledged position is made to survive a power loss, at least.
-const SYNC_ACKS: Duration = Duration::from_secs(5);
 
 /// What a disk buffer is made with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,17 +95,6 @@ struct Group {
     shares: Vec<(Ack, usize)>,
     /// Records that can't be stored, each a batch: they go past the buffer.
     past: Vec<Batch>,
-}
-
-/// Hands on what was read.
-struct Forward {
-    shared: Arc<Shared>,
-    receipts: Receipts,
-    reader: Reader<std::fs::File>,
-    /// Batches that were read and are to be handed on, with the sequence behind each.
-    ready: VecDeque<(Batch, crate::ack::Receipt, u64)>,
-    failed_reads: u32,
-    damaged: Option<Holding>,
 }
 
 /// The stage of a disk buffer.
@@ -385,155 +370,4 @@ fn one(records: &Records, index: usize) -> Records {
     let mut records = records.clone();
     records.visit_mut(Only(index));
     records
-}
-
-// === impl Forward ===
-
-impl Forward {
-    async fn run(
-        mut self,
-        out: &Outputs,
-        ended: &tokio::sync::watch::Receiver<bool>,
-    ) -> Result<(), Error> {
-        let mut under_way = FuturesOrdered::new();
-        let mut sync = tokio::time::interval(SYNC_ACKS);
-        sync.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let (mut is_read, mut is_lost, mut is_last_look) = (false, false, false);
-        loop {
-            if self.ready.is_empty() && !is_read {
-                is_read = !self.read_on().await;
-                continue;
-            }
-            if is_read && self.ready.is_empty() && under_way.is_empty() && *ended.borrow() {
-                // What was synced after the last look is still to be read; what can't be is for the next start.
-                if std::mem::replace(&mut is_last_look, true) {
-                    break;
-                }
-                is_read = false;
-                continue;
-            }
-            tokio::select! {
-                biased;
-                Some((end, to)) = under_way.next(), if !under_way.is_empty() => {
-                    // After a loss nothing is acknowledged: it is read again at the next start.
-                    is_lost |= end == End::Lost;
-                    if !is_lost {
-                        self.acknowledge(to).await;
-                    }
-                }
-                () = room(out, self.ready.front()), if !self.ready.is_empty() => {
-                    if let Some((batch, receipt, to)) = self.ready.pop_front() {
-                        under_way.push_back(async move { (receipt.ended().await, to) });
-                        self.shared.meter.made(batch.records.len() as u64);
-                        out.send(Port::MAIN, batch).await?;
-                    }
-                }
-                () = self.shared.synced.notified(), if is_read => is_read = false,
-                _ = sync.tick() => self.sync_acknowledged().await,
-            }
-        }
-        self.sync_acknowledged().await;
-        Ok(())
-    }
-
-    /// Reads what is synced; false if there is nothing.
-    async fn read_on(&mut self) -> bool {
-        let shared = Arc::clone(&self.shared);
-        let mut reader = std::mem::replace(&mut self.reader, Reader::new(0));
-        let read = task::blocking(move || {
-            let chunk = reader.read(&shared.log, CHUNK_BYTES, CHUNK_ENTRIES);
-            (reader, chunk)
-        });
-        let chunk = match read.await {
-            Ok((reader, chunk)) => {
-                self.reader = reader;
-                chunk.map_err(|error| Error::failure("read again").because(error))
-            }
-            Err(join) => Err(Error::failure("reading the disk buffer panicked").because(join)),
-        };
-        match chunk {
-            Ok(chunk) => {
-                self.failed_reads = 0;
-                self.take(&chunk);
-                !chunk.is_empty()
-            }
-            Err(error) => {
-                self.shared.failed(&error);
-                self.failed_reads += 1;
-                if self.failed_reads >= READ_TRIES {
-                    self.failed_reads = 0;
-                    let skipped = self.reader.skip(&self.shared.log);
-                    self.lost(BufferLoss::Unreadable, skipped);
-                }
-                tokio::time::sleep(PAUSE).await;
-                true
-            }
-        }
-    }
-
-    /// Decodes what was read.
-    fn take(&mut self, chunk: &Chunk) {
-        self.lost(BufferLoss::Missing, chunk.missing);
-        self.lost(BufferLoss::Damaged, chunk.damaged);
-        let mut records = wire::Reader::default();
-        let mut to = Vec::new();
-        for (sequence, payload) in chunk.entries() {
-            if let Err(error) = records.read(payload) {
-                lock(&self.shared.log).mark_damaged(sequence);
-                self.lost(BufferLoss::Unknown, 1);
-                if let Some(suppressed) = self.shared.failures.admit(1, Clock::Wall.now(None)) {
-                    error!(suppressed, "a record of the disk buffer: {}", with_causes(&error));
-                }
-            } else {
-                to.push(sequence + 1);
-            }
-        }
-        let (runs, mut taken) = (records.take(), 0);
-        let last = runs.len();
-        for (at, (_, records)) in (1..).zip(runs) {
-            taken += records.len();
-            // The last one answers for all that was read, also for what is not there.
-            let behind = if at == last { Some(self.reader.expected()) } else { None };
-            let behind = behind.or_else(|| to.get(taken - 1).copied()).unwrap_or_default();
-            let (ack, receipt) = self.receipts.open_awaited();
-            self.ready.push_back((Batch { records, ack, watermark: None }, receipt, behind));
-        }
-    }
-
-    /// Notes a loss, and shows it in `/health` to the end of the run.
-    fn lost(&mut self, cause: BufferLoss, entries: u64) {
-        if entries > 0 {
-            self.damaged.get_or_insert_with(|| self.shared.meter.holding());
-            self.shared.lost(cause, entries);
-        }
-    }
-
-    async fn acknowledge(&self, to: u64) {
-        let shared = Arc::clone(&self.shared);
-        let acknowledge = move || lock(&shared.log).acknowledge(to);
-        self.note(task::blocking(acknowledge).await);
-        self.shared.tell();
-        self.shared.freed.notify_one();
-    }
-
-    async fn sync_acknowledged(&self) {
-        let shared = Arc::clone(&self.shared);
-        self.note(task::blocking(move || lock(&shared.log).sync_acknowledged()).await);
-    }
-
-    fn note(&self, done: Result<Result<(), super::Error>, tokio::task::JoinError>) {
-        match done {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => self.shared.failed(&Error::failure("tried again").because(error)),
-            Err(join) => self.shared.failed(&Error::failure("it panicked").because(join)),
-        }
-    }
-}
-
-/// Waits until there is room for a batch.
-async fn room(out: &Outputs, batch: Option<&(Batch, crate::ack::Receipt, u64)>) {
-    match batch {
-        Some((batch, ..)) => out.room(Port::MAIN, batch).await,
-        None => std::future::pending().await,
-    }
 }

@@ -1,0 +1,187 @@
+//! The loop that reads what is synced, hands it on, and acknowledges it in the log in its order.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use futures_util::{StreamExt, stream::FuturesOrdered};
+use tracing::error;
+
+use super::{PAUSE, Shared};
+use crate::{
+    ack::{End, Receipts},
+    batch::Batch,
+    buffer::reader::{Chunk, Reader, lock},
+    codec::wire,
+    component::{Clock, Error, Outputs, Port, with_causes},
+    metrics::{BufferLoss, Holding},
+    task,
+};
+
+/// What is read and handed on at once.
+pub(super) const CHUNK_BYTES: usize = 512 << 10;
+const CHUNK_ENTRIES: usize = 1_024;
+/// So often a place that can't be read is tried.
+const READ_TRIES: u32 = 4;
+/// How often the acknowledged position is made to survive a power loss, at least.
+const SYNC_ACKS: Duration = Duration::from_secs(5);
+
+/// Hands on what was read.
+pub(super) struct Forward {
+    pub(super) shared: Arc<Shared>,
+    pub(super) receipts: Receipts,
+    pub(super) reader: Reader<std::fs::File>,
+    /// Batches that were read and are to be handed on, with the sequence behind each.
+    pub(super) ready: VecDeque<(Batch, crate::ack::Receipt, u64)>,
+    pub(super) failed_reads: u32,
+    pub(super) damaged: Option<Holding>,
+}
+
+// === impl Forward ===
+
+impl Forward {
+    pub(super) async fn run(
+        mut self,
+        out: &Outputs,
+        ended: &tokio::sync::watch::Receiver<bool>,
+    ) -> Result<(), Error> {
+        let mut under_way = FuturesOrdered::new();
+        let mut sync = tokio::time::interval(SYNC_ACKS);
+        sync.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let (mut is_read, mut is_lost, mut is_last_look) = (false, false, false);
+        loop {
+            if self.ready.is_empty() && !is_read {
+                is_read = !self.read_on().await;
+                continue;
+            }
+            if is_read && self.ready.is_empty() && under_way.is_empty() && *ended.borrow() {
+                // What was synced after the last look is still to be read; what can't be is for the next start.
+                if std::mem::replace(&mut is_last_look, true) {
+                    break;
+                }
+                is_read = false;
+                continue;
+            }
+            tokio::select! {
+                biased;
+                Some((end, to)) = under_way.next(), if !under_way.is_empty() => {
+                    // After a loss nothing is acknowledged: it is read again at the next start.
+                    is_lost |= end == End::Lost;
+                    if !is_lost {
+                        self.acknowledge(to).await;
+                    }
+                }
+                () = room(out, self.ready.front()), if !self.ready.is_empty() => {
+                    if let Some((batch, receipt, to)) = self.ready.pop_front() {
+                        under_way.push_back(async move { (receipt.ended().await, to) });
+                        self.shared.meter.made(batch.records.len() as u64);
+                        out.send(Port::MAIN, batch).await?;
+                    }
+                }
+                () = self.shared.synced.notified(), if is_read => is_read = false,
+                _ = sync.tick() => self.sync_acknowledged().await,
+            }
+        }
+        self.sync_acknowledged().await;
+        Ok(())
+    }
+
+    /// Reads what is synced; false if there is nothing.
+    async fn read_on(&mut self) -> bool {
+        let shared = Arc::clone(&self.shared);
+        let mut reader = std::mem::replace(&mut self.reader, Reader::new(0));
+        let read = task::blocking(move || {
+            let chunk = reader.read(&shared.log, CHUNK_BYTES, CHUNK_ENTRIES);
+            (reader, chunk)
+        });
+        let chunk = match read.await {
+            Ok((reader, chunk)) => {
+                self.reader = reader;
+                chunk.map_err(|error| Error::failure("read again").because(error))
+            }
+            Err(join) => Err(Error::failure("reading the disk buffer panicked").because(join)),
+        };
+        match chunk {
+            Ok(chunk) => {
+                self.failed_reads = 0;
+                self.take(&chunk);
+                !chunk.is_empty()
+            }
+            Err(error) => {
+                self.shared.failed(&error);
+                self.failed_reads += 1;
+                if self.failed_reads >= READ_TRIES {
+                    self.failed_reads = 0;
+                    let skipped = self.reader.skip(&self.shared.log);
+                    self.lost(BufferLoss::Unreadable, skipped);
+                }
+                tokio::time::sleep(PAUSE).await;
+                true
+            }
+        }
+    }
+
+    /// Decodes what was read.
+    fn take(&mut self, chunk: &Chunk) {
+        self.lost(BufferLoss::Missing, chunk.missing);
+        self.lost(BufferLoss::Damaged, chunk.damaged);
+        let mut records = wire::Reader::default();
+        let mut to = Vec::new();
+        for (sequence, payload) in chunk.entries() {
+            if let Err(error) = records.read(payload) {
+                lock(&self.shared.log).mark_damaged(sequence);
+                self.lost(BufferLoss::Unknown, 1);
+                if let Some(suppressed) = self.shared.failures.admit(1, Clock::Wall.now(None)) {
+                    error!(suppressed, "a record of the disk buffer: {}", with_causes(&error));
+                }
+            } else {
+                to.push(sequence + 1);
+            }
+        }
+        let (runs, mut taken) = (records.take(), 0);
+        let last = runs.len();
+        for (at, (_, records)) in (1..).zip(runs) {
+            taken += records.len();
+            // The last one answers for all that was read, also for what is not there.
+            let behind = if at == last { Some(self.reader.expected()) } else { None };
+            let behind = behind.or_else(|| to.get(taken - 1).copied()).unwrap_or_default();
+            let (ack, receipt) = self.receipts.open_awaited();
+            self.ready.push_back((Batch { records, ack, watermark: None }, receipt, behind));
+        }
+    }
+
+    /// Notes a loss, and shows it in `/health` to the end of the run.
+    fn lost(&mut self, cause: BufferLoss, entries: u64) {
+        if entries > 0 {
+            self.damaged.get_or_insert_with(|| self.shared.meter.holding());
+            self.shared.lost(cause, entries);
+        }
+    }
+
+    async fn acknowledge(&self, to: u64) {
+        let shared = Arc::clone(&self.shared);
+        let acknowledge = move || lock(&shared.log).acknowledge(to);
+        self.note(task::blocking(acknowledge).await);
+        self.shared.tell();
+        self.shared.freed.notify_one();
+    }
+
+    async fn sync_acknowledged(&self) {
+        let shared = Arc::clone(&self.shared);
+        self.note(task::blocking(move || lock(&shared.log).sync_acknowledged()).await);
+    }
+
+    fn note(&self, done: Result<Result<(), crate::buffer::Error>, tokio::task::JoinError>) {
+        match done {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => self.shared.failed(&Error::failure("tried again").because(error)),
+            Err(join) => self.shared.failed(&Error::failure("it panicked").because(join)),
+        }
+    }
+}
+
+/// Waits until there is room for a batch.
+async fn room(out: &Outputs, batch: Option<&(Batch, crate::ack::Receipt, u64)>) {
+    match batch {
+        Some((batch, ..)) => out.room(Port::MAIN, batch).await,
+        None => std::future::pending().await,
+    }
+}
