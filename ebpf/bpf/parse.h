@@ -178,19 +178,10 @@ static __always_inline void tg_parse_v4(struct tg_cursor *cursor, struct tg_pack
 #define TG_WALKED_DAMAGED (1ULL << 26)
 #define TG_WALKED_READABLE (1ULL << 27)
 
-/*
- * Walks the extension headers that begin at `at` with one of type `next`, in a packet that ends at
- * `limit`. A function of its own with global linkage, because the verifier looks at such a one once,
- * whatever its caller knows: inlined, 64 headers are more than its million of instructions.
- */
-__noinline __u64 tg_walk(struct xdp_md *ctx, __u32 at, __u32 limit, __u32 next)
+/* Walks the extension headers that begin at the cursor with one of type `next`. */
+static __always_inline __u64 tg_walk_in(struct tg_cursor cursor, __u32 next)
 {
-	struct tg_cursor cursor = {
-		.data = (void *)(long)ctx->data,
-		.end = (void *)(long)ctx->data_end,
-		.at = at,
-		.limit = limit,
-	};
+	__u32 limit = cursor.limit;
 	__u64 fragment = TG_WHOLE;
 	__u64 wrong = TG_WALKED_DAMAGED;
 	int left;
@@ -238,8 +229,37 @@ __noinline __u64 tg_walk(struct xdp_md *ctx, __u32 at, __u32 limit, __u32 next)
 	       fragment << TG_WALKED_FRAGMENT | wrong;
 }
 
-static __always_inline void tg_parse_v6(struct xdp_md *ctx, struct tg_cursor *cursor,
-					 struct tg_packet *packet)
+/*
+ * The walk is a function of its own with global linkage, because the verifier looks at such a one once,
+ * whatever its caller knows: inlined, 64 headers are more than its million of instructions. It takes the
+ * type of its context from the signature, so XDP and tc have one each.
+ */
+__noinline __u64 tg_walk(struct xdp_md *ctx, __u32 at, __u32 limit, __u32 next)
+{
+	struct tg_cursor cursor = {
+		.data = (void *)(long)ctx->data,
+		.end = (void *)(long)ctx->data_end,
+		.at = at,
+		.limit = limit,
+	};
+
+	return tg_walk_in(cursor, next);
+}
+
+__noinline __u64 tg_walk_tc(struct __sk_buff *ctx, __u32 at, __u32 limit, __u32 next)
+{
+	struct tg_cursor cursor = {
+		.data = (void *)(long)ctx->data,
+		.end = (void *)(long)ctx->data_end,
+		.at = at,
+		.limit = limit,
+	};
+
+	return tg_walk_in(cursor, next);
+}
+
+static __always_inline void tg_parse_v6(void *ctx, struct tg_cursor *cursor,
+					 struct tg_packet *packet, int by_xdp)
 {
 	__u8 *ip = tg_at(cursor, 40);
 	__u32 claimed;
@@ -267,7 +287,8 @@ static __always_inline void tg_parse_v6(struct xdp_md *ctx, struct tg_cursor *cu
 	packet->ip_bytes = cursor->limit - cursor->at;
 	cursor->at += 40;
 	if (tg_is_extension(packet->transport)) {
-		walked = tg_walk(ctx, cursor->at, cursor->limit, packet->transport);
+		walked = by_xdp ? tg_walk(ctx, cursor->at, cursor->limit, packet->transport) :
+				  tg_walk_tc(ctx, cursor->at, cursor->limit, packet->transport);
 		cursor->at = walked & 0xffff;
 		packet->transport = walked >> TG_WALKED_TRANSPORT;
 		packet->fragment = walked >> TG_WALKED_FRAGMENT & 3;
@@ -278,9 +299,9 @@ static __always_inline void tg_parse_v6(struct xdp_md *ctx, struct tg_cursor *cu
 	tg_parse_transport(cursor, packet);
 }
 
-/* Reads the headers of a frame into `packet`, which is zero. */
-static __always_inline void tg_parse(struct xdp_md *ctx, struct tg_cursor *cursor,
-				     struct tg_packet *packet)
+/* Reads the headers of a frame into `packet`, which is zero. `by_xdp` says what the context is. */
+static __always_inline void tg_parse(void *ctx, struct tg_cursor *cursor, struct tg_packet *packet,
+				     int by_xdp)
 {
 	__u8 *bytes = tg_at(cursor, 14);
 	__u16 kind;
@@ -309,7 +330,7 @@ static __always_inline void tg_parse(struct xdp_md *ctx, struct tg_cursor *curso
 		tg_parse_v4(cursor, packet);
 		return;
 	case 0x86dd:
-		tg_parse_v6(ctx, cursor, packet);
+		tg_parse_v6(ctx, cursor, packet, by_xdp);
 		return;
 	case 0x8100:
 	case 0x88a8:
