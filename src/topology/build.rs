@@ -103,7 +103,7 @@ fn build_all<'a>(
     config: &'a Config<Components>,
     mut builder: Builder<'a>,
 ) -> Result<Plan, Unbuilt> {
-    builder.data_dir = data_dir(config)?;
+    builder.data_dir = data_dir(config, builder.clock)?;
     let share = share(config)?;
     let edge = Intake { bounds: with_bytes(Bounds::default(), share), when_full: WhenFull::Block };
     for source in &config.sources {
@@ -176,12 +176,14 @@ fn not_in_use(path: &Path, config: &Config<Components>) -> Result<(), Error> {
     Err(Error::configuration(message).hint("move it away first, and name it by its new path"))
 }
 
-/// Takes the directory of what components keep, if they keep anything.
-fn data_dir(config: &Config<Components>) -> Result<Option<OwnDirectory>, Error> {
+/// Takes the directory of what components keep, if they keep anything. In a replay transforms don't: their
+/// state is that of a live run.
+fn data_dir(config: &Config<Components>, clock: Clock) -> Result<Option<OwnDirectory>, Error> {
     let sources = config.sources.iter().any(|source| source.config.configure().keeps_state());
     let buffers = config.sinks.iter().any(|sink| sink.common.buffer.keeps_state());
     let mut transforms = config.transforms.iter();
-    let transforms = transforms.any(|transform| transform.config.configure().keeps_state());
+    let transforms = clock == Clock::Wall
+        && transforms.any(|transform| transform.config.configure().keeps_state());
     if !sources && !transforms && !buffers {
         return Ok(None);
     }
