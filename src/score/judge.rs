@@ -83,10 +83,11 @@ impl Judge {
         }
     }
 
-    /// From now on judges by these settings; who is known stays known. How many sources are remembered
-    /// stays as it was.
-    pub fn judge_by(&mut self, settings: Settings) {
+    /// From now on judges by these settings, of the config with this hash; who is known stays known. How
+    /// many sources are remembered, how long it warms up and by whom it acts stay as they were.
+    pub fn judge_by(&mut self, settings: Settings, config_hash: Arc<str>) {
         self.policy = Policy::new(settings);
+        self.reporter.config_hash = config_hash;
     }
 
     /// From now on these networks hold.

@@ -15,13 +15,14 @@ use super::{
     machine::{HOST_NAME, machine},
     networks::Keeper,
     plan::{Link, Part, Plan},
+    renew::Renewer,
     stores::Stores,
 };
 use crate::{
     ack::Receipts,
     buffer,
     component::{
-        Carries, Clock, Component, Context, Error, Machine, Port, Reference, Signature,
+        Carries, Clock, Component, Context, Error, Machine, Port, Reference, Renewed, Signature,
         edge::{Bounds, WhenFull},
     },
     config::{Components, Config, Declared, Edge, Family, SinkConfig},
@@ -62,6 +63,8 @@ struct Builder<'a> {
     keeper: Keeper,
     stores: Stores,
     parts: Vec<Part>,
+    /// Hand on what of a new config the components can take.
+    renewals: HashMap<String, watch::Sender<Option<Renewed>>>,
     data_dir: Option<OwnDirectory>,
 }
 
@@ -114,6 +117,9 @@ fn build_all<'a>(
     for transform in &config.transforms {
         let config = transform.config.configure();
         let (links, references) = (builder.links(transform), config.references());
+        if config.renewal().is_some() {
+            builder.renewals.insert(transform.id.clone(), watch::channel(None).0);
+        }
         builder.add(transform, links, &edge, &references, |context| config.build(context))?;
     }
     for sink in &config.sinks {
@@ -272,6 +278,7 @@ impl<'a> Builder<'a> {
             machine: Arc::new(machine(config.globals.observer.role)),
             places: ids.enumerate().map(|(place, id)| (id, place)).collect(),
             parts: Vec::new(),
+            renewals: HashMap::new(),
             data_dir: None,
         })
     }
@@ -357,6 +364,10 @@ impl<'a> Builder<'a> {
             stores,
             books: self.books.clone(),
             reload: self.reload.clone(),
+            renewed: match self.renewals.get(&declared.id) {
+                Some(renewals) => renewals.subscribe(),
+                None => watch::channel(None).1,
+            },
         };
         let span = context.meter.span();
         let component = span.in_scope(|| build(&context)).map_err(unbuilt)?;
@@ -382,8 +393,11 @@ impl<'a> Builder<'a> {
     }
 
     fn plan(self) -> Plan {
-        let Self { parts, clock, receipts, data_dir, keeper, .. } = self;
-        Plan { parts, clock, receipts, data_dir, networks: Some(keeper) }
+        let Self { config, parts, clock, receipts, data_dir, keeper, renewals, .. } = self;
+        let renewer =
+            Renewer { lists: keeper.lists(), components: renewals, hash: Arc::clone(&config.hash) };
+        let (renewer, networks) = (Some(renewer), Some(keeper));
+        Plan { parts, clock, receipts, data_dir, renewer, networks }
     }
 }
 

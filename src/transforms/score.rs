@@ -22,7 +22,7 @@ use crate::{
     batch::{Batch, Watermark},
     component::{
         Carries, Clock, Component, Configure, Context, Error, Input, Outputs, Port, PortSpec,
-        Problem, Reference, Signature, Stage,
+        Problem, Reference, Renewed, Signature, Stage,
     },
     dns::{self, PassiveNames},
     metrics::{ERRORS, ErrorType, VERDICT_LATENCY, VERDICTS},
@@ -99,6 +99,7 @@ struct Score {
     waiting: VecDeque<Alert>,
     told: Vec<Alert>,
     keeper: Option<Keeper>,
+    renewed: watch::Receiver<Option<Renewed>>,
 }
 
 // === impl Config ===
@@ -184,6 +185,10 @@ impl Configure for Config {
         self.snapshot.enabled
     }
 
+    fn renewal(&self) -> Option<Renewed> {
+        Some(Renewed::new(self.settings()))
+    }
+
     fn build(&self, context: &Context) -> Result<Component, Error> {
         let mut networks = context.networks.clone();
         let seat = Seat {
@@ -206,6 +211,7 @@ impl Configure for Config {
         Ok(Component::stage(Score {
             judge,
             keeper,
+            renewed: context.renewed.clone(),
             clock: context.clock,
             networks,
             names: PassiveNames::new(MAX_NAMES),
@@ -218,12 +224,23 @@ impl Configure for Config {
 // === impl Score ===
 
 impl Score {
-    /// Takes a batch in. What is to be handed on is given back: flows, with their risk.
-    fn take(&mut self, mut batch: Batch, input: &Input) -> Option<Batch> {
-        // Without a sender they never change again.
+    /// Takes what changed in the config: networks, and by what is judged. Without a sender they never
+    /// change again.
+    fn renew(&mut self) {
         if self.networks.has_changed().unwrap_or(false) {
             self.judge.use_networks(Arc::clone(&self.networks.borrow_and_update()));
         }
+        if self.renewed.has_changed().unwrap_or(false)
+            && let Some(renewed) = &*self.renewed.borrow_and_update()
+            && let Some(settings) = renewed.get::<Settings>()
+        {
+            self.judge.judge_by(settings.clone(), Arc::clone(renewed.config_hash()));
+        }
+    }
+
+    /// Takes a batch in. What is to be handed on is given back: flows, with their risk.
+    fn take(&mut self, mut batch: Batch, input: &Input) -> Option<Batch> {
+        self.renew();
         match &mut batch.records {
             Records::Flows(flows) => {
                 for flow in Arc::make_mut(flows) {
