@@ -101,7 +101,7 @@ async fn replay(
         build_dead_letters(config, &args.dead_letters, args.wait, reloaded).await?
     };
     let mut progress = None;
-    let ended = pipeline::run(plan, reload, None, |running| {
+    let ended = pipeline::run(plan, reload, None, None, |running| {
         progress = Progress::start(running, quiet);
     });
     let ended = ended.await?;
