@@ -150,8 +150,8 @@ fn pipeline<F: Families>(
         );
         return None;
     }
-    let folder = &absolute(surroundings.directory)
-        .unwrap_or_else(|_| surroundings.directory.to_owned());
+    let folder =
+        &absolute(surroundings.directory).unwrap_or_else(|_| surroundings.directory.to_owned());
     let globals = Globals::read(root, &Role::ALL.map(Role::section), folder, problems);
     let networks = globals.networks.lists(root, surroundings, problems);
     let mut drafts = Vec::new();
