@@ -23,6 +23,8 @@
 #define TG_STALE (300 * 954)
 /* Since then a SYN of the same addresses and ports begins something else: about 3 s. */
 #define TG_REUSED (3 * 954)
+/* Addresses are read in words of eight bytes. */
+#define TG_ALIGNED __attribute__((aligned(8)))
 /* What bpf_skc_lookup_tcp was not asked. */
 #define TG_NOT_ASKED 255
 #define TG_TIME_WAIT 6
@@ -43,7 +45,7 @@ struct tg_meeting {
 
 static __always_inline __u32 tg_units(void)
 {
-	return tg_now() >> 20;
+	return bpf_ktime_get_coarse_ns() >> 20;
 }
 
 /* Ports where people log in, and of web servers: each connection is told. */
@@ -186,11 +188,11 @@ static __noinline void tg_tell(const struct tg_meeting *meeting, __u32 told, __u
 }
 
 /* The mark of a source's first contact with a (destination, port), of this kind. */
-static __always_inline __u64 tg_contact_mark(const __u8 *source, const __u8 *destination, __u16 port,
+static __always_inline __u64 tg_contact_mark(const void *source, const void *destination, __u16 port,
 					     __u32 kind)
 {
-	const __u64 *from = (const __u64 *)source;
-	const __u64 *to = (const __u64 *)destination;
+	const __u64 *from = source;
+	const __u64 *to = destination;
 	__u64 hash = tg_mix(tg_seed, 0x10000 | kind);
 
 	hash = tg_mix(tg_mix(hash, from[0]), from[1]);
@@ -216,7 +218,7 @@ static __noinline int tg_is_first(const struct tg_packet *packet, __u16 port, __
 }
 
 /* A contact has succeeded: later ones with the same port need not be told. */
-static __always_inline void tg_reach(const __u8 *source, const __u8 *destination, __u16 port,
+static __always_inline void tg_reach(const void *source, const void *destination, __u16 port,
 				     __u32 kind)
 {
 	struct tg_place *met;
@@ -453,10 +455,10 @@ static __always_inline void tg_on_ack(void *ctx, struct tg_meeting *meeting,
 {
 	const struct tg_packet *packet = meeting->packet;
 	struct tg_place *place = meeting->place;
-	__u8 *bytes = tg_at(cursor, 14);
 	__u32 acknowledged, by_initiator, payload;
+	__u8 *bytes;
 
-	if (!bytes)
+	if (!tg_at(cursor, 14, &bytes))
 		return;
 	if (!place) {
 		payload = cursor->limit - cursor->at - (bytes[12] >> 4) * 4;
@@ -488,14 +490,14 @@ static __always_inline void tg_on_ack(void *ctx, struct tg_meeting *meeting,
 static __always_inline void tg_on_syn_ack(struct tg_meeting *meeting, const struct tg_cursor *cursor)
 {
 	struct tg_place *place = meeting->place;
-	__u8 *bytes = tg_at(cursor, 8);
+	__u8 *bytes;
 
 	if (!place) {
 		/* Of what this host began, unseen. */
 		tg_know(meeting, 0);
 		return;
 	}
-	if (!bytes || !tg_is_open(place) || !(place->flags & TG_FROM_LOW) == !meeting->from_low)
+	if (!tg_at(cursor, 8, &bytes) || !tg_is_open(place) || !(place->flags & TG_FROM_LOW) == !meeting->from_low)
 		return;
 	place->progress = TG_ANSWERED;
 	place->number = ((__u32)tg_be16(bytes + 4) << 16 | tg_be16(bytes + 6)) + 1;
@@ -537,9 +539,11 @@ static __always_inline void tg_on_tcp(void *ctx, struct tg_meeting *meeting,
 /* Whoever writes to a group expects no answer. */
 static __always_inline int tg_is_for_one(const struct tg_packet *packet)
 {
+	const __u8 *to = (const __u8 *)packet->destination;
+
 	if (packet->family == 4)
-		return packet->destination[0] < 224 && packet->destination[3] != 255;
-	return packet->destination[0] != 0xff;
+		return to[0] < 224 && to[3] != 255;
+	return to[0] != 0xff;
 }
 
 static __always_inline void tg_on_datagram(void *ctx, struct tg_meeting *meeting, int by_xdp)
@@ -555,59 +559,57 @@ static __always_inline void tg_on_datagram(void *ctx, struct tg_meeting *meeting
 		tg_settle(meeting, TG_TOLD_SUCCESS, 0, 0);
 }
 
-/* An ICMP error quotes the packet that did not get through. */
-static __noinline void tg_on_error(const struct tg_packet *packet, const struct tg_cursor *cursor,
-				   __u32 outward)
+/*
+ * An ICMP error quotes the packet that did not get through. That takes the place of the error, and the cursor
+ * moves: the stack is small.
+ */
+static __noinline void tg_on_error(struct tg_meeting *meeting, struct tg_packet *packet,
+				   struct tg_cursor *cursor)
 {
-	struct tg_packet inner = { .family = packet->family };
-	struct tg_meeting refused = { .packet = &inner, .outward = outward };
-	struct tg_cursor quoted = *cursor;
 	struct tg_place *place;
 	__u8 *bytes;
 
-	quoted.at += 8;
+	cursor->at += 8;
 	if (packet->family == 4) {
-		bytes = tg_at(&quoted, 20);
-		if (!bytes || bytes[0] >> 4 != 4 || (bytes[0] & 15) < 5 ||
+		if (!tg_at(cursor, 20, &bytes) || bytes[0] >> 4 != 4 || (bytes[0] & 15) < 5 ||
 		    (tg_be16(bytes + 6) & TG_FRAGMENT_OFFSET))
 			return;
-		inner.transport = bytes[9];
-		__builtin_memcpy(inner.source, bytes + 12, 4);
-		__builtin_memcpy(inner.destination, bytes + 16, 4);
-		quoted.at += (bytes[0] & 15) * 4;
+		packet->transport = bytes[9];
+		__builtin_memcpy(packet->source, bytes + 12, 4);
+		__builtin_memcpy(packet->destination, bytes + 16, 4);
+		cursor->at += (bytes[0] & 15) * 4;
 	} else {
-		bytes = tg_at(&quoted, 40);
-		if (!bytes || bytes[0] >> 4 != 6)
+		if (!tg_at(cursor, 40, &bytes) || bytes[0] >> 4 != 6)
 			return;
-		inner.transport = bytes[6];
-		__builtin_memcpy(inner.source, bytes + 8, 16);
-		__builtin_memcpy(inner.destination, bytes + 24, 16);
-		quoted.at += 40;
+		packet->transport = bytes[6];
+		__builtin_memcpy(packet->source, bytes + 8, 16);
+		__builtin_memcpy(packet->destination, bytes + 24, 16);
+		cursor->at += 40;
 	}
-	bytes = tg_at(&quoted, 4);
-	if (!bytes || (inner.transport != TG_TCP && inner.transport != TG_UDP))
+	if (!tg_at(cursor, 4, &bytes) ||
+	    (packet->transport != TG_TCP && packet->transport != TG_UDP))
 		return;
-	inner.source_port = tg_be16(bytes);
-	inner.destination_port = tg_be16(bytes + 2);
-	tg_mark(&refused, (__u64 *)inner.source, (__u64 *)inner.destination, inner.source_port,
-		inner.destination_port, inner.transport);
-	place = tg_find(refused.mark, &refused.index);
-	refused.place = place;
+	packet->source_port = tg_be16(bytes);
+	packet->destination_port = tg_be16(bytes + 2);
+	tg_mark(meeting, (__u64 *)packet->source, (__u64 *)packet->destination, packet->source_port,
+		packet->destination_port, packet->transport);
+	place = tg_find(meeting->mark, &meeting->index);
+	meeting->place = place;
 	if (!place)
 		return;
-	if (!(place->flags & TG_FROM_LOW) == !refused.from_low) {
+	if (!(place->flags & TG_FROM_LOW) == !meeting->from_low) {
 		if (place->progress == TG_TRIED)
-			tg_settle(&refused, TG_TOLD_REFUSED, 1, 0);
-	} else if (inner.transport == TG_UDP && place->progress == TG_SETTLED &&
+			tg_settle(meeting, TG_TOLD_REFUSED, 1, 0);
+	} else if (packet->transport == TG_UDP && place->progress == TG_SETTLED &&
 		   !(place->flags & TG_QUIET)) {
 		/* Who asked has nobody who waits for the answer. */
-		tg_settle(&refused, TG_TOLD_REFUSED, 0, 1);
+		tg_settle(meeting, TG_TOLD_REFUSED, 0, 1);
 	}
 }
 
-static __always_inline void tg_on_message(struct tg_meeting *meeting, const struct tg_cursor *cursor)
+static __always_inline void tg_on_message(struct tg_meeting *meeting, struct tg_packet *packet,
+					  struct tg_cursor *cursor)
 {
-	const struct tg_packet *packet = meeting->packet;
 	__u32 type = packet->icmp_type;
 	__u32 is_v4 = packet->transport == TG_ICMP;
 
@@ -619,20 +621,15 @@ static __always_inline void tg_on_message(struct tg_meeting *meeting, const stru
 	}
 	/* Code 4 asks for smaller packets. */
 	if (type == (is_v4 ? 3 : 1) && !(is_v4 && packet->icmp_code == 4))
-		tg_on_error(packet, cursor, meeting->outward);
+		tg_on_error(meeting, packet, cursor);
 }
 
-/*
- * Looks at a packet that goes on: dropped traffic raises nobody's score. The cursor is at its transport
- * header.
- */
-static __always_inline void tg_witness(void *ctx, const struct tg_cursor *cursor,
-				       const struct tg_packet *packet, int by_xdp)
+/* Looks at a packet whose headers were read. */
+static __always_inline void tg_look(void *ctx, struct tg_cursor *cursor,
+				    struct tg_packet *packet, int by_xdp)
 {
 	struct tg_meeting meeting = { .packet = packet, .outward = !by_xdp };
 
-	if (!tg_contacts)
-		return;
 	if (packet->transport == TG_TCP && packet->fragment == TG_FIRST &&
 	    packet->ip_bytes < (packet->family == 4 ? TG_WHOLE_TCP4 : TG_WHOLE_TCP6)) {
 		if (tg_may_tell(packet->source, bpf_ktime_get_ns()))
@@ -657,8 +654,37 @@ static __always_inline void tg_witness(void *ctx, const struct tg_cursor *cursor
 		return;
 	case TG_ICMP:
 	case TG_ICMPV6:
-		tg_on_message(&meeting, cursor);
+		tg_on_message(&meeting, packet, cursor);
 	}
+}
+
+/* Reads a frame's headers, and looks at the packet. */
+static __always_inline void tg_witness(void *ctx, struct tg_cursor *cursor, int by_xdp)
+{
+	struct tg_packet packet TG_ALIGNED = {};
+	struct tg_head head = {};
+
+	if (tg_parse_head(ctx, cursor, &head, by_xdp) != TG_OK)
+		return;
+	tg_describe(cursor, &head, &packet);
+	tg_look(ctx, cursor, &packet, by_xdp);
+}
+
+/*
+ * Looks at a frame that goes on: dropped traffic raises nobody's score. A global function, which the verifier
+ * looks at once (as tg_walk): behind each way through the verdicts it would take half of its million of
+ * instructions. That headers are read again is the price.
+ */
+__noinline int tg_witness_xdp(struct xdp_md *ctx, __u32 length)
+{
+	struct tg_cursor cursor = {
+		.data = (void *)(long)ctx->data,
+		.end = (void *)(long)ctx->data_end,
+		.limit = length,
+	};
+
+	tg_witness(ctx, &cursor, 1);
+	return 0;
 }
 
 #endif

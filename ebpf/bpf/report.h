@@ -87,9 +87,9 @@ static __always_inline int tg_draw(__u64 *bucket, __u64 now, __u64 interval, __u
 }
 
 /* Whether a source may begin to tell something. What comes of it is told in any case. */
-static __noinline int tg_may_tell(const __u8 *source, __u64 now)
+static __noinline int tg_may_tell(const void *source, __u64 now)
 {
-	const __u64 *words = (const __u64 *)source;
+	const __u64 *words = source;
 	struct tg_tally *tally = tg_tally_of();
 	__u64 *bucket;
 	__u32 zero = 0;

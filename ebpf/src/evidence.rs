@@ -2,7 +2,7 @@
 //! what was told and what was not. The same layout as `bpf/event.h`, which says what each means.
 
 use std::{
-    fmt, io,
+    fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
@@ -387,14 +387,6 @@ impl Evidence {
             by_cpu: sum.by_cpu + one.by_cpu,
             displaced: sum.displaced + one.displaced,
         }))
-    }
-}
-
-/// What is missing in the object.
-pub(crate) fn missing(map: &'static str) -> Error {
-    Error::Map {
-        map,
-        source: io::Error::new(io::ErrorKind::NotFound, "it is no part of the object"),
     }
 }
 

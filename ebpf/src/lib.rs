@@ -24,7 +24,7 @@ pub use self::{
     error::Error,
     evidence::{Evidence, Watch},
     loader::{Attached, Gate, Mode, Ran, Wanted},
-    maps::{Maps, now_ns},
+    maps::{Maps, now_ns, tick_ns},
 };
 
 /// The compiled program.
