@@ -266,11 +266,12 @@ impl Table {
         {
             entry.protocol = self.protocols.number(name);
         }
-        if arrival.depth == 0
-            && !packet.extra.is_empty()
-            && let Some(name) = packet.question()
+        // Names are those of the innermost header.
+        if !packet.extra.is_empty()
+            && arrival.depth == packet.inner.len()
+            && arrival.quoted.is_none()
         {
-            entry.rare().question.get_or_insert_with(|| name.into());
+            entry.hear(packet);
         }
         if packet.damaged {
             entry.tags.insert(FlowTags::DAMAGED);

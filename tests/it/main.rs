@@ -29,6 +29,7 @@ mod latency;
 mod live;
 mod locks;
 mod logs;
+mod names;
 mod network;
 mod nfdump;
 mod over_http;
@@ -82,6 +83,7 @@ fn main() {
         live::cases(),
         locks::cases(),
         logs::cases(),
+        names::cases(),
         network::cases(),
         nfdump::cases(),
         over_http::cases(),
