@@ -74,6 +74,8 @@ pub struct Decoding {
     pub workers: u16,
     /// Whether somebody below reads DNS answers.
     pub dns: bool,
+    /// Whether somebody below reads the names that packets ask for, and of their applications.
+    pub names: bool,
 }
 
 /// Something wrong with a component's config.

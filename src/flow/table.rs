@@ -313,11 +313,9 @@ impl Table {
 #[inline]
 fn take_note(entry: &mut Entry, oriented: &Oriented, arrival: &Arrival<'_>) {
     let &Arrival { packet, header, .. } = arrival;
-    if arrival.depth == 0
-        && !packet.extra.is_empty()
-        && let Some(name) = packet.question()
-    {
-        entry.rare().question.get_or_insert_with(|| name.into());
+    // Names are those of the innermost header.
+    if !packet.extra.is_empty() && arrival.depth == packet.inner.len() && arrival.quoted.is_none() {
+        entry.hear(packet);
     }
     if packet.damaged {
         entry.tags.insert(FlowTags::DAMAGED);

@@ -15,6 +15,7 @@ use crate::{
         Carries, Clock, Component, Configure, Context, Error, Outbox, Port, PortSpec, Problem,
         Signature, Transform,
     },
+    decode,
     flow::{Output, Policy, ServerPorts, Shards, Timeouts, server_ports},
     metrics::{FLOW_ACTIVE, FLOW_ENDED, Meter, Reason},
     networks::{self, NetworkSet},
@@ -213,6 +214,10 @@ impl Configure for Config {
             }
         }
         problems
+    }
+
+    fn uses(&self) -> Vec<String> {
+        decode::NAMES.map(str::to_owned).to_vec()
     }
 
     fn build(&self, context: &Context) -> Result<Component, Error> {
