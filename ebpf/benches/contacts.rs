@@ -108,8 +108,8 @@ fn load(watch: &Watch) -> Fallible<Loaded> {
         max_allowed: 1024,
     };
     let mut gate = Gate::load_watching(&settings, watch, None)?;
-    let (_maps, evidence) = (gate.take_maps()?, gate.take_evidence()?);
-    Ok(Loaded { gate, _maps, evidence })
+    let (maps, evidence) = (gate.take_maps()?, gate.take_evidence()?);
+    Ok(Loaded { gate, _maps: maps, evidence })
 }
 
 /// The smallest frame there is, with these control bits, to port 7000 of this host.
