@@ -52,7 +52,7 @@ fn measure() -> Fallible<()> {
     let mut cases = [
         ("a program that does nothing", load(&quiet)?, frame(SYN), true),
         ("nobody reads contacts", load(&quiet)?, frame(ACK), false),
-        ("an ACK of a connection that is known", load(&replies)?, frame(ACK), false),
+        ("an ACK whose connection has its place", load(&replies)?, frame(ACK), false),
         (
             "the same, without replies (a socket was looked up once)",
             load(&sockets)?,
