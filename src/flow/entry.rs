@@ -150,7 +150,12 @@ impl Class {
 // === impl Progress ===
 
 impl Progress {
-    /// Whether its outcome is still to come.
+    /// Whether no answer came yet, told or not.
+    pub(super) fn is_unanswered(self) -> bool {
+        matches!(self, Self::Untold | Self::Attempted | Self::TimedOut)
+    }
+
+    /// Whether its outcome is still to be told.
     pub(super) fn is_open(self) -> bool {
         matches!(self, Self::Attempted | Self::TimedOut)
     }
@@ -213,6 +218,12 @@ impl Entry {
         } else {
             (responder, initiator, &mut self.history)
         }
+    }
+
+    /// The states of the initiator and the responder.
+    #[inline]
+    pub(super) fn states(&self) -> [State; 2] {
+        [self.sides[0].state, self.sides[1].state]
     }
 
     /// A packet of this time carries the conversation on; after both sides have closed none does.

@@ -56,6 +56,7 @@ pub struct Config {
     pub interface: Option<String>,
     /// The capture files to read, in this order, for `mode: file`: all formats tshark knows,
     /// compressed ones too; with `dissect: headers` pcap and pcapng, also in gzip or zstd.
+    #[schemars(extend("format" = "path"))]
     pub files: Vec<PathBuf>,
     /// Which packets to capture, in the syntax of pcap-filter(7); all by default. Leave out what
     /// Tidegate itself sends (`not port 9200`).
@@ -137,6 +138,7 @@ pub struct Segment {
     pub max_secs: u32,
     /// The folder for segments, on a disk of this machine; by default `segments/ID` in `data_dir`.
     /// They hold packets, so a folder of mode 0700 is made in it.
+    #[schemars(extend("format" = "path"))]
     pub dir: Option<PathBuf>,
     /// Bytes that segments may take on disk, 1 GiB by default. Beyond it, and where the disk fills
     /// up, the newest segments are shed, and their packets counted.

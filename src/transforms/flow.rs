@@ -65,7 +65,7 @@ pub struct Config {
     /// seen. By default the ports that Zeek's analyzers know. Where neither end is listed, the only port
     /// below 1024 is the server's (TCP; not in the profile `zeek`).
     pub server_ports: Vec<String>,
-    /// Ended flows whose roles are remembered (262,144; 0: none; each takes about 40 bytes): a straggler,
+    /// Ended flows whose roles are remembered (262,144; 0: none; each takes about 20 bytes): a straggler,
     /// or a keep-alive after hours, is then reported with the initiator the connection had. The oldest
     /// go first. For sensors that see many connections, or have little memory.
     #[schemars(range(max = 67_108_864))]

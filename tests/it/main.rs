@@ -23,6 +23,7 @@ mod harness;
 mod headers;
 mod health;
 mod hostile;
+mod judge;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod latency;
@@ -77,6 +78,7 @@ fn main() {
         headers::cases(),
         health::cases(),
         hostile::cases(),
+        judge::cases(),
         #[cfg(feature = "kafka")]
         kafka::cases(),
         latency::cases(),
