@@ -18,9 +18,11 @@ import tempfile
 import time
 from pathlib import Path
 
-import load
-import tools
-from wire import Wire
+sys.dont_write_bytecode = True
+
+import load  # noqa: E402
+import tools  # noqa: E402
+from wire import Wire  # noqa: E402
 
 # Packets of the capture that is sent again and again, with other addresses each time.
 SENT = 200_000

@@ -27,6 +27,29 @@ class Outcome:
     notes: list = field(default_factory=list)
 
 
+def tree(pid):
+    """A process and those that it started."""
+    yield pid
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        tasks = [task for task in os.listdir(f"/proc/{pid}/task") if task != str(pid)]
+        for task in tasks:
+            children += Path(f"/proc/{pid}/task/{task}/children").read_text().split()
+    except OSError:
+        return
+    for child in children:
+        yield from tree(int(child))
+
+
+def peak_bytes(pid):
+    """The most that a process had in memory; what wait4 tells has the memory of whoever started it, too."""
+    try:
+        found = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
+    except OSError:
+        found = None
+    return int(found[1]) * 1024 if found else 0
+
+
 class Process:
     """A child whose processor time and memory are known once it has ended, its own children's too."""
 
@@ -34,6 +57,7 @@ class Process:
         if inside:
             command = ["ip", "netns", "exec", inside, *command]
         self.began = time.monotonic()
+        self.peak_bytes = 0
         self.log = Path(log)
         self.child = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=self.log.open("wb"), stderr=subprocess.STDOUT, **options
@@ -41,6 +65,7 @@ class Process:
 
     def end(self, outcome, how=None, patience=120):
         """Waits for it, after a signal if one is given, and adds what it took."""
+        self.look()
         if how is not None:
             os.kill(self.child.pid, how)
         until = time.monotonic() + patience
@@ -51,14 +76,20 @@ class Process:
             if time.monotonic() > until:
                 os.kill(self.child.pid, signal.SIGKILL)
                 outcome.notes.append(f"killed after {patience} s")
+            self.look()
             time.sleep(0.02)
         self.child.returncode = os.waitstatus_to_exitcode(status)
         outcome.cpu_seconds += usage.ru_utime + usage.ru_stime
         outcome.wall_seconds = max(outcome.wall_seconds, time.monotonic() - self.began)
-        outcome.rss_bytes += usage.ru_maxrss * 1024
+        outcome.rss_bytes += self.peak_bytes
         return self.child.returncode
 
+    def look(self):
+        """Takes note of the memory that it and its children have had."""
+        self.peak_bytes = max(self.peak_bytes, sum(map(peak_bytes, tree(self.child.pid))))
+
     def has_ended(self):
+        self.look()
         return Path(f"/proc/{self.child.pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
 
 
