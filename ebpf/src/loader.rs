@@ -11,26 +11,32 @@ use std::{
 };
 
 use aya::{
-    Ebpf, EbpfLoader,
-    maps::MapInfo,
+    Ebpf, EbpfLoader, Pod,
+    maps::{Array, MapData, MapInfo},
     programs::{
-        ProgramError, TestRun, TestRunOptions, Xdp, XdpMode,
+        ProgramError, SchedClassifier, TcAttachType, TestRun, TestRunOptions, Xdp, XdpMode,
         links::{FdLink, PinnedLink},
+        tc,
         xdp::{XdpLink, XdpLinkId},
     },
 };
 
 use crate::{
-    Error, Maps, OBJECT,
-    abi::{PACKET_BYTES, Parsed, Word},
+    Error, Evidence, Maps, OBJECT, Watch,
+    abi::{Daemon, PACKET_BYTES, Parsed, Word},
     error::causes,
-    layout::{Settings, Spec},
+    layout::{MAPS, Settings, Spec, of_blocks},
     pins::Pins,
+    sys,
 };
 
 const GATE: &str = "tidegate";
 /// For frames in several pieces.
 const GATE_FRAGS: &str = "tidegate_frags";
+/// At tc egress.
+const EGRESS: &str = "tidegate_egress";
+const MANY: &str = "tidegate_many";
+const CLOCK: &str = "tidegate_clock";
 const PARSE: &str = "tidegate_parse";
 const EMPTY: &str = "tidegate_empty";
 
@@ -60,7 +66,7 @@ pub enum Mode {
 pub struct Gate {
     ebpf: Ebpf,
     pins: Option<Pins>,
-    specs: [Spec; 8],
+    specs: [Spec; MAPS],
     folder: Option<PathBuf>,
     enforce: bool,
     persist: bool,
@@ -97,9 +103,23 @@ impl Gate {
     /// # Errors
     /// If there is no BPF file system, a pinned map is not as it should be, or the kernel refuses.
     pub fn load(settings: &Settings, pins: Option<Pins>) -> Result<Self, Error> {
+        Self::load_watching(settings, &Watch::default(), pins)
+    }
+
+    /// The same, and it tells what it sees. What that takes is not pinned: it goes with the program.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_watching(
+        settings: &Settings,
+        watch: &Watch,
+        pins: Option<Pins>,
+    ) -> Result<Self, Error> {
         let specs = settings.maps();
         let folder = pins.as_ref().map(|pins| pins.prepare(settings)).transpose()?;
+        let tick_ns = sys::tick_ns();
         let numbers = [
+            ("tg_tick_ns", tick_ns),
             ("tg_fail_open_ns", settings.fail_open_ns),
             ("tg_new_interval_ns", settings.new_interval_ns),
             ("tg_new_burst_ns", settings.new_burst_ns),
@@ -107,7 +127,9 @@ impl Gate {
             ("tg_all_burst_ns", settings.all_burst_ns),
         ];
         let enforce = u32::from(settings.enforce);
+        let [places, sources] = watch.masks();
         let mut loader = EbpfLoader::new();
+        watch.tell(&mut loader, [&places, &sources]);
         loader.override_global("tg_enforce", &enforce, true);
         for (name, value) in &numbers {
             loader.override_global(name, value, true);
@@ -134,8 +156,36 @@ impl Gate {
             persist: false,
             link: None,
         };
+        gate.set_up(tick_ns)?;
         gate.carry_over(settings.enforce)?;
         Ok(gate)
+    }
+
+    /// Writes into the maps what the program, and later versions, have to know of them.
+    fn set_up(&mut self, tick_ns: u64) -> Result<(), Error> {
+        let (ticks, now_ns) = self.clock()?;
+        let clock_ns = now_ns.wrapping_sub(ticks.wrapping_mul(tick_ns));
+        let failed = |error| Error::of_map("tg_daemon", error);
+        let mut daemon: Array<_, Daemon> = typed(&mut self.ebpf, "tg_daemon")?;
+        let found = daemon.get(&0, 0).map_err(failed)?;
+        daemon.set(0, Daemon { clock_ns, ..found }, 0).map_err(failed)?;
+        let mut state: Array<_, u64> = typed(&mut self.ebpf, "tg_state")?;
+        let set = state.set(Word::Layout as u32, of_blocks(), 0);
+        set.map_err(|error| Error::of_map("tg_state", error))
+    }
+
+    /// The kernel's tick, and `CLOCK_MONOTONIC` in nanoseconds, of the same moment.
+    ///
+    /// # Errors
+    /// If the kernel does not run the program that reads them.
+    pub fn clock(&mut self) -> Result<(u64, u64), Error> {
+        let mut out = [0; 64];
+        self.test(CLOCK, &[0; 64], 1, Some(&mut out))?;
+        self.program(CLOCK)?.unload().map_err(|error| Error::Load(causes(&error)))?;
+        let number = |at: usize| {
+            u64::from_ne_bytes(std::array::from_fn(|byte| out.get(at + byte).copied().unwrap_or(0)))
+        };
+        Ok((number(0), number(8)))
     }
 
     /// Copies what the folder in use until now has into the new one.
@@ -154,12 +204,47 @@ impl Gate {
     /// If they were taken already.
     pub fn take_maps(&mut self) -> Result<Maps, Error> {
         let ebpf = &mut self.ebpf;
-        Maps::new(|name| {
-            ebpf.take_map(name).ok_or(Error::Map {
-                map: name,
-                source: io::Error::new(io::ErrorKind::NotFound, "it is no part of the object"),
-            })
-        })
+        Maps::new(|name| ebpf.take_map(name).ok_or_else(|| missing_map(name)))
+    }
+
+    /// What it tells of contacts. Once only: its maps are taken out of the object.
+    ///
+    /// # Errors
+    /// If it was taken already.
+    pub fn take_evidence(&mut self) -> Result<Evidence, Error> {
+        let ebpf = &mut self.ebpf;
+        Evidence::new(|name| ebpf.take_map(name).ok_or_else(|| missing_map(name)))
+    }
+
+    /// Lets the program see what the interface sends, by tcx, and before Linux 6.6 by clsact. It ends with this
+    /// process.
+    ///
+    /// # Errors
+    /// If the kernel refuses, or there is no such interface.
+    pub fn attach_egress(&mut self, interface: &str) -> Result<(), Error> {
+        let program = self.egress()?;
+        match program.attach(interface, TcAttachType::Egress) {
+            Ok(_) => Ok(()),
+            // Without tcx it takes a queueing discipline, and a killed process leaves its filter there.
+            Err(ProgramError::TcError(_)) => {
+                tc::qdisc_add_clsact(interface).unwrap_or_default();
+                tc::qdisc_detach_program(interface, TcAttachType::Egress, EGRESS)
+                    .unwrap_or_default();
+                let attached = program.attach(interface, TcAttachType::Egress);
+                attached.map(drop).map_err(|error| Error::Egress(causes(&error)))
+            }
+            Err(error) => Err(Error::Egress(causes(&error))),
+        }
+    }
+
+    fn egress(&mut self) -> Result<&mut SchedClassifier, Error> {
+        let missing = || Error::Load(format!("the object has no program {EGRESS}"));
+        let program = self.ebpf.program_mut(EGRESS).ok_or_else(missing)?;
+        let program: &mut SchedClassifier = program.try_into().map_err(|_| missing())?;
+        match program.load() {
+            Ok(()) | Err(ProgramError::AlreadyLoaded) => Ok(program),
+            Err(error) => Err(Error::Load(causes(&error))),
+        }
     }
 
     /// Attaches it to an interface. If an earlier run left its attachment there, it takes that over
@@ -308,6 +393,25 @@ impl Gate {
         self.test(GATE, frame, repeat, None)
     }
 
+    /// Lets the program at tc egress see a frame.
+    ///
+    /// # Errors
+    /// If the kernel does not run it.
+    pub fn run_egress(&mut self, frame: &[u8]) -> Result<(), Error> {
+        let options = TestRunOptions { data_in: Some(frame), ..TestRunOptions::new() };
+        let ran = self.egress()?.test_run(options);
+        ran.map(drop).map_err(|error| Error::Load(causes(&error)))
+    }
+
+    /// The same for packets of 65,536 sources in turn, 10.0.0.0/16, in place of the frame's, which is IPv4
+    /// without tags.
+    ///
+    /// # Errors
+    /// If the kernel does not run it.
+    pub fn run_many(&mut self, frame: &[u8], repeat: u32) -> Result<Ran, Error> {
+        self.test(MANY, frame, repeat, None)
+    }
+
     /// The same of a program that does nothing.
     ///
     /// # Errors
@@ -345,4 +449,18 @@ impl Gate {
             other => Err(Error::Load(format!("{name} answered {other}"))),
         }
     }
+}
+
+fn missing_map(map: &'static str) -> Error {
+    let source = io::Error::new(io::ErrorKind::NotFound, "it is no part of the object");
+    Error::Map { map, source }
+}
+
+/// A map of the object, borrowed.
+fn typed<'a, V: Pod>(
+    ebpf: &'a mut Ebpf,
+    name: &'static str,
+) -> Result<Array<&'a mut MapData, V>, Error> {
+    let map = ebpf.map_mut(name).ok_or_else(|| missing_map(name))?;
+    Array::try_from(map).map_err(|error| Error::of_map(name, error))
 }

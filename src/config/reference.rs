@@ -13,14 +13,14 @@ use super::{
 };
 use crate::{
     component::Role,
-    metrics::{self, BufferLoss, ErrorType, Lookup, LossCause, Reason, XdpOutcome},
+    metrics::{self, BufferLoss, ErrorType, Lookup, LossCause, Reason, XdpEvent, XdpOutcome},
     record::EndReason,
 };
 
 /// The text of the reference.
 fn reference<F: Families>() -> String {
     let mut page = Page::default();
-    page.text("# Reference\n\nGenerated from the code: `TIDEGATE_UPDATE=1 cargo test --lib reference` writes it anew.\n\nA value may hold `${VAR}`, `${VAR:-default}` and `${file:PATH}`; `$$` is a dollar sign. A relative PATH begins at the folder of the config. What is substituted is never printed, and it is a number or a bool only where the field wants one and the value stands without quotes.\n");
+    page.text("# Reference\n\nGenerated from the code: `TIDEGATE_UPDATE=1 cargo test --lib reference` writes it anew.\n\nA value may hold `${VAR}`, `${VAR:-default}` and `${file:PATH}`; `$$` is a dollar sign. What is substituted is never printed, and it is a number or a bool only where the field wants one and the value stands without quotes.\n\nA relative path begins at the folder of the config file, wherever the command is given: of each key of the type path, and of `${file:PATH}`. Paths on the command line begin where the command is given.\n");
     page.text("## Top level\n");
     page.table(&schema_of::<Globals>());
     page.section::<F::Source>(Role::Source);
@@ -124,6 +124,7 @@ impl Page {
             ("reason", "tidegate_flow_ended_total", schema_of::<EndReason>()),
             ("result", "tidegate_dns_lookups_total", schema_of::<Lookup>()),
             ("outcome", "tidegate_xdp_packets_total", schema_of::<XdpOutcome>()),
+            ("result", "tidegate_xdp_events_total", schema_of::<XdpEvent>()),
         ];
         for (label, metric, schema) in labels {
             self.text(&format!("\n### `{label}` of `{metric}`\n\n| word | meaning |\n|---|---|"));
@@ -168,6 +169,10 @@ fn shape(property: &Value) -> String {
             choices.iter().filter(|choice| choice["type"] != "null").map(shape).collect();
         words.dedup();
         return words.join(" | ");
+    }
+    if matches!(property["format"].as_str(), Some("path" | "path-pattern")) {
+        let is_list = !property["items"].is_null();
+        return if is_list { "list of paths" } else { "path" }.to_owned();
     }
     if let Some(path) = property["$ref"].as_str() {
         return path.rsplit('/').next().unwrap_or_default().to_lowercase();

@@ -3,9 +3,9 @@
 use std::collections::{BTreeSet, HashSet};
 
 use crate::{
-    component::Decoding,
+    component::{Decoding, Port},
     config::{Components, Config, Edge, SourceConfig},
-    dns,
+    decode, dns,
 };
 
 // === impl Config ===
@@ -14,15 +14,24 @@ impl Config<Components> {
     /// The interface on which all that these inputs carry was captured, if it is one.
     pub fn interface_above(&self, inputs: &[Edge]) -> Option<&str> {
         // What the sensor says of itself comes from no interface, and from no other one either.
-        let about_itself = |source: &SourceConfig| {
-            matches!(source, SourceConfig::Health(_) | SourceConfig::Xdp(_))
-        };
+        let about_itself = |source: &SourceConfig| matches!(source, SourceConfig::Health(_));
         let sources = self.sources_above(inputs).into_iter();
         let sources = sources.filter(|source| !about_itself(source));
         let mut interfaces: BTreeSet<_> =
             sources.map(|source| source.configure().interface()).collect();
         let interface = interfaces.pop_first().flatten();
         interface.filter(|_| interfaces.is_empty())
+    }
+
+    /// The ports of a component that somebody reads.
+    pub fn read(&self, id: &str) -> Vec<Port> {
+        let transforms = self.transforms.iter().flat_map(|transform| &transform.inputs);
+        let edges = transforms.chain(self.sinks.iter().flat_map(|sink| &sink.inputs));
+        let mut ports: Vec<_> =
+            edges.filter(|edge| edge.from == id).map(|edge| edge.port).collect();
+        ports.sort_unstable();
+        ports.dedup();
+        ports
     }
 
     /// How the component of this id and with these inputs is to decode frames that it reads.
@@ -32,12 +41,16 @@ impl Config<Components> {
             SourceConfig::Tshark(tshark) => tshark.decoders(),
             SourceConfig::Health(_) | SourceConfig::Xdp(_) => None,
         });
-        let is_dns = |field: &String| dns::ALL_FIELDS.contains(&field.as_str());
         let below = self.below(id);
-        let mut used = self.transforms.iter().filter(|transform| below.contains(&*transform.id));
+        let users = self.transforms.iter().filter(|transform| below.contains(&*transform.id));
+        let used: HashSet<_> =
+            users.flat_map(|transform| transform.config.configure().uses()).collect();
         Decoding {
             workers: workers.max().unwrap_or(0),
-            dns: used.any(|transform| transform.config.configure().uses().iter().any(is_dns)),
+            dns: dns::ALL_FIELDS
+                .iter()
+                .any(|field| used.contains(*field) && !decode::NAMES.contains(field)),
+            names: decode::NAMES.iter().any(|field| used.contains(*field)),
         }
     }
 
@@ -81,7 +94,10 @@ impl Config<Components> {
 mod tests {
     use std::path::Path;
 
-    use crate::config::{Components, Surroundings, load};
+    use crate::{
+        component::Port,
+        config::{Components, Surroundings, load},
+    };
 
     #[test]
     fn the_interface_of_what_a_sink_takes_is_known_where_it_is_one() {
@@ -113,6 +129,30 @@ sinks:
     }
 
     #[test]
+    fn the_ports_that_are_read_are_known() {
+        let text = "
+sources:
+  one: { type: tshark, interface: lo }
+transforms:
+  packets: { type: extract, inputs: [one] }
+  flows: { type: flow, inputs: [packets] }
+  scored: { type: score, inputs: [flows, flows.contacts] }
+sinks:
+  all: { type: console, inputs: [scored.alerts, flows] }
+";
+        let surroundings = Surroundings {
+            variable: &|_| None,
+            directory: Path::new("/nonexistent"),
+            lenient: false,
+        };
+        let config =
+            load::<Components>("t", text.as_bytes(), surroundings).expect("it loads").config;
+        assert_eq!(config.read("flows"), [Port(0), Port(1)]);
+        assert_eq!(config.read("scored"), [Port(1)]);
+        assert!(config.read("all").is_empty());
+    }
+
+    #[test]
     fn frames_are_decoded_as_their_source_says_and_as_those_below_need_it() {
         let text = "
 sources:
@@ -125,8 +165,10 @@ transforms:
   flows: { type: flow, inputs: [learnt, plain] }
   named: { type: reverse_dns, inputs: [flows, learnt], packets: learn }
   unnamed: { type: reverse_dns, inputs: [plain], passive: false }
+  asked: { type: extract, inputs: [one] }
+  more_flows: { type: flow, inputs: [asked] }
 sinks:
-  all: { type: console, inputs: [named, unnamed, lines] }
+  all: { type: console, inputs: [named, unnamed, lines, more_flows] }
 ";
         let surroundings = Surroundings {
             variable: &|_| None,
@@ -138,9 +180,12 @@ sinks:
         let decoding = |at: usize| {
             let transform = &config.transforms[at];
             let decoding = config.decoding(&transform.id, &transform.inputs);
-            (decoding.workers, decoding.dns)
+            (decoding.workers, decoding.dns, decoding.names)
         };
         // What `plain` gives is joined with the rest in `flows`, which `named` reads.
-        assert_eq!([decoding(0), decoding(1), decoding(2)], [(3, true), (3, true), (0, false)]);
+        let frames = (3, true, true);
+        assert_eq!([decoding(0), decoding(1), decoding(2)], [frames, frames, (0, false, false)]);
+        let at = config.transforms.iter().position(|one| &*one.id == "asked");
+        assert_eq!(decoding(at.expect("it is there")), (3, false, true));
     }
 }

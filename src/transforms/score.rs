@@ -77,6 +77,7 @@ pub struct Alerts {
     /// Whether they name the host at risk: `none` by default, or `asset`, as `host.name` and `host.ip`.
     pub host: Host,
     /// A file of the names of hosts, `ADDRESS,NAME` a line, for `host: asset`.
+    #[schemars(extend("format" = "path"))]
     pub assets: Option<PathBuf>,
 }
 

@@ -7,6 +7,7 @@ mod guarded;
 mod modes;
 mod real;
 mod setup;
+mod upgrade;
 
 use crate::harness::Case;
 
@@ -20,6 +21,7 @@ pub(crate) fn cases() -> Vec<Case> {
         modes::cases(),
         real::cases(),
         setup::cases(),
+        upgrade::cases(),
     ];
     cases.into_iter().flatten().collect()
 }

@@ -30,6 +30,7 @@ mod latency;
 mod live;
 mod locks;
 mod logs;
+mod names;
 mod network;
 mod nfdump;
 mod over_http;
@@ -84,6 +85,7 @@ fn main() {
         live::cases(),
         locks::cases(),
         logs::cases(),
+        names::cases(),
         network::cases(),
         nfdump::cases(),
         over_http::cases(),
