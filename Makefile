@@ -7,7 +7,7 @@ TIDEGATE_PHASES ?= $(CURDIR)/target/phases
 # Seconds each fuzz target runs.
 FUZZ_SECS ?= 60
 
-.PHONY: demo demo-firewall test test-full lint update image fuzz
+.PHONY: demo demo-firewall lab test test-full lint update image fuzz
 
 # Replays the capture of the first example, and prints its records, its flows with names, and its summary.
 demo:
@@ -28,6 +28,15 @@ demo-firewall:
 	scripts/install-deps demo-firewall
 	$(CARGO) build --locked
 	scripts/demo-firewall target/debug/tidegate
+
+# Attacks and ordinary work in two network namespaces, each from an address of its own, and what `tune` says to
+# it. As root; about seven minutes.
+LAB := target/lab
+lab:
+	scripts/install-deps lab
+	$(CARGO) build --locked --no-default-features
+	tests/lab/lab.py $(LAB)
+	target/debug/tidegate tune --labels $(LAB)/labels.csv --report $(LAB)/tune.html $(LAB)/lab.pcap
 
 # What CI runs. Live captures need root: TIDEGATE_TESTS=unprivileged leaves them out.
 test:
