@@ -3,6 +3,9 @@
  * A frame's headers up to the transport's. Bounds are checked in one place (tg_at): against the frame
  * for the verifier and for truth, against what the IP header claims so that padding is no header.
  *
+ * In two steps: tg_parse_head reads who sends what, which is all that is asked of most packets and stays
+ * in registers; tg_describe the rest, into a struct.
+ *
  * Sources: IEEE 802.1Q; RFC 791, 8200 (4: extension headers), 4302, 9293, 768, 9260, 792, 4443.
  * src/decode of the main crate is the reference it is tested against.
  */
@@ -10,6 +13,8 @@
 #define TIDEGATE_PARSE_H
 
 #include <linux/bpf.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_endian.h>
 #include "tidegate.h"
@@ -47,23 +52,32 @@ struct tg_cursor {
 	__u32 limit; /* where the packet ends, by the frame and by what its header claims */
 };
 
-/* `size` bytes at the cursor, or none. */
-static __always_inline void *tg_at(const struct tg_cursor *cursor, __u32 size)
+/* The first step's result. */
+struct tg_head {
+	__u8 *ip; /* the IP header */
+	__u32 ip_bytes;
+	__u8 family;
+	__u8 transport;
+	__u8 fragment;
+	__u8 damaged;
+	__u8 hidden; /* not 0: the transport header can't be found */
+	__u8 tags;
+};
+
+/* Whether there are `size` bytes at the cursor; `place` is where. */
+static __always_inline int tg_at(const struct tg_cursor *cursor, __u32 size, __u8 **place)
 {
 	__u32 at = cursor->at;
-	void *place;
 
 	if (at > TG_MAX_OFFSET || at + size > cursor->limit)
 		return 0;
-	place = cursor->data + at;
-	if (place + size > cursor->end)
-		return 0;
-	return place;
+	*place = cursor->data + at;
+	return (void *)*place + size <= cursor->end;
 }
 
 static __always_inline __u16 tg_be16(const __u8 *bytes)
 {
-	return (__u16)(bytes[0] << 8 | bytes[1]);
+	return bpf_ntohs(*(const __be16 *)bytes);
 }
 
 static __always_inline int tg_is_extension(__u32 next)
@@ -91,17 +105,19 @@ static __always_inline void tg_parse_transport(const struct tg_cursor *cursor, s
 
 	switch (packet->transport) {
 	case TG_TCP:
-		bytes = tg_at(cursor, 4);
-		if (!bytes) {
+		if (!tg_at(cursor, 4, &bytes)) {
 			packet->damaged |= !is_part;
 			return;
 		}
 		packet->source_port = tg_be16(bytes);
 		packet->destination_port = tg_be16(bytes + 2);
 		packet->layer4 = TG_PORTS;
-		bytes = tg_at(cursor, 14);
-		if (!bytes || bytes[12] >> 4 < 5) {
-			packet->damaged |= !is_part || bytes;
+		if (!tg_at(cursor, 14, &bytes)) {
+			packet->damaged |= !is_part;
+			return;
+		}
+		if (bytes[12] >> 4 < 5) {
+			packet->damaged = 1;
 			return;
 		}
 		packet->tcp_flags = tg_be16(bytes + 12) & 0x0fff;
@@ -109,8 +125,7 @@ static __always_inline void tg_parse_transport(const struct tg_cursor *cursor, s
 		return;
 	case TG_UDP:
 	case TG_SCTP:
-		bytes = tg_at(cursor, 4);
-		if (!bytes) {
+		if (!tg_at(cursor, 4, &bytes)) {
 			packet->damaged |= !is_part;
 			return;
 		}
@@ -120,8 +135,7 @@ static __always_inline void tg_parse_transport(const struct tg_cursor *cursor, s
 		return;
 	case TG_ICMP:
 	case TG_ICMPV6:
-		bytes = tg_at(cursor, 2);
-		if (!bytes)
+		if (!tg_at(cursor, 2, &bytes))
 			return;
 		packet->icmp_type = bytes[0];
 		packet->icmp_code = bytes[1];
@@ -130,46 +144,36 @@ static __always_inline void tg_parse_transport(const struct tg_cursor *cursor, s
 	}
 }
 
-static __always_inline void tg_parse_v4(struct tg_cursor *cursor, struct tg_packet *packet)
+static __always_inline int tg_head_v4(struct tg_cursor *cursor, struct tg_head *head)
 {
-	__u8 *ip = tg_at(cursor, 20);
-	__u32 header, claimed, place;
+	__u32 header, claimed, left;
+	struct iphdr *ip;
+	__be16 place;
 
-	if (!ip || ip[0] >> 4 != 4) {
-		packet->result = TG_RESULT_MALFORMED;
-		return;
-	}
-	header = (ip[0] & 0x0f) * 4;
-	claimed = tg_be16(ip + 2);
+	if (!tg_at(cursor, sizeof(*ip), (__u8 **)&ip) || *(__u8 *)ip >> 4 != 4)
+		return TG_RESULT_MALFORMED;
+	header = (*(__u8 *)ip & 0x0f) * 4;
+	claimed = bpf_ntohs(ip->tot_len);
+	left = cursor->limit - cursor->at;
 	/* Offloading leaves no length: the frame tells. */
 	if (claimed == 0)
-		claimed = cursor->limit - cursor->at;
-	if (header < 20 || claimed < header) {
-		packet->result = TG_RESULT_MALFORMED;
-		return;
+		claimed = left;
+	if (header < 20 || claimed < header)
+		return TG_RESULT_MALFORMED;
+	head->family = 4;
+	head->ip = (__u8 *)ip;
+	head->transport = ip->protocol;
+	if (claimed > left) {
+		head->damaged = 1;
+		claimed = left;
 	}
-	packet->family = 4;
-	packet->transport = ip[9];
-	packet->hop_limit = ip[8];
-	__builtin_memcpy(packet->source, ip + 12, 4);
-	__builtin_memcpy(packet->destination, ip + 16, 4);
-	if (cursor->at + claimed > cursor->limit)
-		packet->damaged = 1;
-	else
-		cursor->limit = cursor->at + claimed;
-	packet->ip_bytes = cursor->limit - cursor->at;
-	place = tg_be16(ip + 6);
-	if (place & TG_FRAGMENT_OFFSET)
-		packet->fragment = TG_LATER;
-	else if (place & TG_MORE_FRAGMENTS)
-		packet->fragment = TG_FIRST;
+	head->ip_bytes = claimed;
+	cursor->limit = cursor->at + claimed;
 	cursor->at += header;
-	if (cursor->at > cursor->limit) {
-		packet->damaged = 1;
-		return;
-	}
-	if (packet->fragment != TG_LATER)
-		tg_parse_transport(cursor, packet);
+	place = ip->frag_off;
+	if (place & bpf_htons(TG_FRAGMENT_OFFSET | TG_MORE_FRAGMENTS))
+		head->fragment = place & bpf_htons(TG_FRAGMENT_OFFSET) ? TG_LATER : TG_FIRST;
+	return TG_OK;
 }
 
 /* What tg_walk returns beside the offset: the transport, the kind of fragment, what is wrong. */
@@ -205,8 +209,7 @@ __noinline __u64 tg_walk(struct xdp_md *ctx, __u32 at, __u32 limit, __u32 next)
 			break;
 		}
 		/* No extension header is shorter. */
-		bytes = tg_at(&cursor, 8);
-		if (!bytes)
+		if (!tg_at(&cursor, 8, &bytes))
 			break;
 		size = 8 + bytes[1] * 8;
 		if (kind == TG_FRAGMENT_HEADER) {
@@ -238,87 +241,119 @@ __noinline __u64 tg_walk(struct xdp_md *ctx, __u32 at, __u32 limit, __u32 next)
 	       fragment << TG_WALKED_FRAGMENT | wrong;
 }
 
-static __always_inline void tg_parse_v6(struct xdp_md *ctx, struct tg_cursor *cursor,
-					 struct tg_packet *packet)
+static __always_inline int tg_head_v6(struct xdp_md *ctx, struct tg_cursor *cursor,
+				      struct tg_head *head)
 {
-	__u8 *ip = tg_at(cursor, 40);
-	__u32 claimed;
+	struct ipv6hdr *ip;
+	__u32 claimed, left;
 	__u64 walked;
 
-	if (!ip || ip[0] >> 4 != 6) {
-		packet->result = TG_RESULT_MALFORMED;
-		return;
-	}
-	packet->family = 6;
-	packet->transport = ip[6];
-	packet->hop_limit = ip[7];
-	__builtin_memcpy(packet->source, ip + 8, 16);
-	__builtin_memcpy(packet->destination, ip + 24, 16);
-	claimed = tg_be16(ip + 4);
+	if (!tg_at(cursor, sizeof(*ip), (__u8 **)&ip) || *(__u8 *)ip >> 4 != 6)
+		return TG_RESULT_MALFORMED;
+	head->family = 6;
+	head->ip = (__u8 *)ip;
+	head->transport = ip->nexthdr;
+	claimed = bpf_ntohs(ip->payload_len);
+	left = cursor->limit - cursor->at;
 	/* A jumbogram, or offloading left no length: the frame tells. */
-	if (claimed == 0 && packet->transport != TG_NO_NEXT)
-		claimed = cursor->limit - cursor->at;
+	if (claimed == 0 && head->transport != TG_NO_NEXT)
+		claimed = left;
 	else
 		claimed += 40;
-	if (cursor->at + claimed > cursor->limit)
-		packet->damaged = 1;
-	else
-		cursor->limit = cursor->at + claimed;
-	packet->ip_bytes = cursor->limit - cursor->at;
-	cursor->at += 40;
-	if (tg_is_extension(packet->transport)) {
-		walked = tg_walk(ctx, cursor->at, cursor->limit, packet->transport);
-		cursor->at = walked & 0xffff;
-		packet->transport = walked >> TG_WALKED_TRANSPORT;
-		packet->fragment = walked >> TG_WALKED_FRAGMENT & 3;
-		packet->damaged |= !!(walked & TG_WALKED_DAMAGED);
-		if (!(walked & TG_WALKED_READABLE))
-			return;
+	if (claimed > left) {
+		head->damaged = 1;
+		claimed = left;
 	}
-	tg_parse_transport(cursor, packet);
+	head->ip_bytes = claimed;
+	cursor->limit = cursor->at + claimed;
+	cursor->at += 40;
+	if (tg_is_extension(head->transport)) {
+		walked = tg_walk(ctx, cursor->at, cursor->limit, head->transport);
+		cursor->at = walked & 0xffff;
+		head->transport = walked >> TG_WALKED_TRANSPORT;
+		head->fragment = walked >> TG_WALKED_FRAGMENT & 3;
+		head->damaged |= !!(walked & TG_WALKED_DAMAGED);
+		head->hidden = !(walked & TG_WALKED_READABLE);
+	}
+	return TG_OK;
 }
 
-/* Reads the headers of a frame into `packet`, which is zero. */
+#define TG_IPV4 bpf_htons(0x0800)
+#define TG_IPV6 bpf_htons(0x86dd)
+
+static __always_inline int tg_is_tag(__be16 kind)
+{
+	return kind == bpf_htons(0x8100) || kind == bpf_htons(0x88a8) || kind == bpf_htons(0x9100);
+}
+
+/* Reads who sends what into `head`, which is zero; how far it came. */
+static __always_inline int tg_parse_head(struct xdp_md *ctx, struct tg_cursor *cursor,
+					 struct tg_head *head)
+{
+	__u8 *bytes;
+	__be16 kind;
+	int tag;
+
+	if (!tg_at(cursor, 14, &bytes))
+		return TG_RESULT_MALFORMED;
+	kind = *(__be16 *)(bytes + 12);
+	cursor->at = 14;
+	/* First, because most packets are that. */
+	if (kind == TG_IPV4)
+		return tg_head_v4(cursor, head);
+	for (tag = 0; tag < TG_MAX_TAGS && tg_is_tag(kind); tag++) {
+		if (!tg_at(cursor, 4, &bytes))
+			return TG_RESULT_MALFORMED;
+		kind = *(__be16 *)(bytes + 2);
+		cursor->at += 4;
+		head->tags++;
+	}
+	if (kind == TG_IPV4)
+		return tg_head_v4(cursor, head);
+	if (kind == TG_IPV6)
+		return tg_head_v6(ctx, cursor, head);
+	return tg_is_tag(kind) ? TG_RESULT_TOO_DEEP : TG_RESULT_NOT_IP;
+}
+
+/* Reads the rest into `packet`, which is zero. */
+static __always_inline void tg_describe(const struct tg_cursor *cursor, const struct tg_head *head,
+					struct tg_packet *packet)
+{
+	packet->ip_bytes = head->ip_bytes;
+	packet->family = head->family;
+	packet->transport = head->transport;
+	packet->fragment = head->fragment;
+	packet->damaged = head->damaged;
+	packet->tags = head->tags;
+	if (head->family == 4) {
+		struct iphdr *ip = (void *)head->ip;
+
+		packet->hop_limit = ip->ttl;
+		packet->source[0] = ip->saddr;
+		packet->destination[0] = ip->daddr;
+	} else {
+		struct ipv6hdr *ip = (void *)head->ip;
+
+		packet->hop_limit = ip->hop_limit;
+		__builtin_memcpy(packet->source, &ip->saddr, 16);
+		__builtin_memcpy(packet->destination, &ip->daddr, 16);
+	}
+	if (cursor->at > cursor->limit)
+		packet->damaged = 1;
+	else if (!head->hidden && head->fragment != TG_LATER)
+		tg_parse_transport(cursor, packet);
+}
+
+/* Both steps. */
 static __always_inline void tg_parse(struct xdp_md *ctx, struct tg_cursor *cursor,
 				     struct tg_packet *packet)
 {
-	__u8 *bytes = tg_at(cursor, 14);
-	__u16 kind;
-	int tag;
+	struct tg_head head = {};
 
-	if (!bytes) {
-		packet->result = TG_RESULT_MALFORMED;
-		return;
-	}
-	kind = tg_be16(bytes + 12);
-	cursor->at = 14;
-	for (tag = 0; tag < TG_MAX_TAGS; tag++) {
-		if (kind != 0x8100 && kind != 0x88a8 && kind != 0x9100)
-			break;
-		bytes = tg_at(cursor, 4);
-		if (!bytes) {
-			packet->result = TG_RESULT_MALFORMED;
-			return;
-		}
-		kind = tg_be16(bytes + 2);
-		cursor->at += 4;
-		packet->tags++;
-	}
-	switch (kind) {
-	case 0x0800:
-		tg_parse_v4(cursor, packet);
-		return;
-	case 0x86dd:
-		tg_parse_v6(ctx, cursor, packet);
-		return;
-	case 0x8100:
-	case 0x88a8:
-	case 0x9100:
-		packet->result = TG_RESULT_TOO_DEEP;
-		return;
-	default:
-		packet->result = TG_RESULT_NOT_IP;
-	}
+	packet->result = tg_parse_head(ctx, cursor, &head);
+	packet->tags = head.tags;
+	if (packet->result == TG_OK)
+		tg_describe(cursor, &head, packet);
 }
 
 #endif

@@ -24,19 +24,20 @@ static __always_inline struct tg_cursor tg_cursor_of(struct xdp_md *ctx)
 static __always_inline int tg_pass_gate(struct xdp_md *ctx, __u32 length)
 {
 	struct tg_cursor cursor = tg_cursor_of(ctx);
-	struct tg_packet packet = {};
+	struct tg_head head = {};
 	__u32 outcome;
+	int result;
 
 	cursor.limit = length;
-	tg_parse(ctx, &cursor, &packet);
-	if (packet.result == TG_OK) {
-		outcome = tg_judge(ctx, &packet);
-		if (packet.fragment)
-			tg_count(TG_FRAGMENT, packet.ip_bytes);
-		tg_count(outcome, packet.ip_bytes);
+	result = tg_parse_head(ctx, &cursor, &head);
+	if (result == TG_OK) {
+		outcome = tg_judge(ctx, &cursor, &head);
+		if (head.fragment)
+			tg_count(TG_FRAGMENT, head.ip_bytes);
+		tg_count(outcome, head.ip_bytes);
 		return tg_is_drop(outcome) ? XDP_DROP : XDP_PASS;
 	}
-	tg_count(packet.result == TG_RESULT_MALFORMED ? TG_MALFORMED : TG_NOT_IP, length);
+	tg_count(result == TG_RESULT_MALFORMED ? TG_MALFORMED : TG_NOT_IP, length);
 	return XDP_PASS;
 }
 
@@ -58,6 +59,40 @@ SEC("xdp")
 int tidegate_empty(struct xdp_md *ctx)
 {
 	return XDP_PASS;
+}
+
+/* Answers the kernel's tick and CLOCK_MONOTONIC, in ns, at the beginning of the frame: user space relates them. */
+SEC("xdp")
+int tidegate_clock(struct xdp_md *ctx)
+{
+	struct tg_cursor cursor = tg_cursor_of(ctx);
+	__u64 *out = cursor.data;
+
+	if (cursor.data + 2 * sizeof(*out) > cursor.end)
+		return XDP_ABORTED;
+	out[0] = bpf_jiffies64();
+	out[1] = bpf_ktime_get_ns();
+	return XDP_PASS;
+}
+
+/*
+ * The gate for packets of 65,536 sources in turn, 10.0.0.0/16, in place of the frame's own: what it costs when
+ * nothing is in the processor's cache. The frame is IPv4 without tags.
+ */
+SEC("xdp")
+int tidegate_many(struct xdp_md *ctx)
+{
+	struct tg_cursor cursor = tg_cursor_of(ctx);
+	__u8 *ip = cursor.data + 14;
+	__u16 *host = (__u16 *)(ip + 14);
+
+	if ((void *)ip + 20 > cursor.end)
+		return XDP_ABORTED;
+	ip[12] = 10;
+	ip[13] = 0;
+	/* Goes through all of 16 bits (Hull and Dobell's conditions hold). */
+	*host = *host * 25173 + 13849;
+	return tg_pass_gate(ctx, ctx->data_end - ctx->data);
 }
 
 /* Puts what was read of a frame in front of it: for tests of parse.h alone. */

@@ -30,16 +30,14 @@ enum tg_outcome {
 
 /* Indexes tg_state. Each is written alone, so that two writers don't undo each other's work. */
 enum tg_word {
-	TG_HEARTBEAT,	/* CLOCK_MONOTONIC, ns: when the daemon last said that it lives */
-	TG_HAS_BLOCK4,	/* not 0: the map has entries, so a packet is looked up there */
-	TG_HAS_BLOCK6,
-	TG_HAS_NET4,
+	TG_HAS_NET4,	/* not 0: the map has entries, so a packet is looked up there */
 	TG_HAS_NET6,
 	TG_HAS_ALLOW4,
 	TG_HAS_ALLOW6,
 	TG_ATTACHED,	/* how the program is attached (1 native, 2 generic); not read here */
 	TG_MODE,	/* 1 observe, 2 enforce: what the daemon was told; not read here */
 	TG_CHANGES,	/* counted up by whoever changes verdicts beside the daemon; not read here */
+	TG_LAYOUT,	/* names the layout of tg_block, so that an upgrade knows what it reads; not read here */
 	TG_WORDS,
 };
 
@@ -60,24 +58,38 @@ struct tg_count {
 	__u64 bytes;
 };
 
+/* What the daemon alone writes, as a whole: the one entry of tg_daemon. */
+struct tg_daemon {
+	__u64 heartbeat_ns;	/* CLOCK_MONOTONIC: when it last said that it lives */
+	__u64 clock_ns;		/* CLOCK_MONOTONIC at tick 0, modulo 2^64 */
+	__u32 allow_generation; /* counted up when the allow list has changed; never 0 */
+	__u32 reserved;
+};
+
+/* tg_block.hits: packets from this bit on, bytes below; it is carried over when the highest bit of either is set. */
+#define TG_HIT_SHIFT 40
+#define TG_HIT_FULL (1ULL << 63 | 1ULL << (TG_HIT_SHIFT - 1))
+
 /* A verdict in force: the value of tg_block4, tg_block6, tg_net4 and tg_net6. */
 struct tg_block {
+	/* What a packet is compared with and counted in, together: with many verdicts each line is a miss. */
 	__u64 deadline_ns; /* CLOCK_MONOTONIC; 0: none */
-	__u64 packets;	   /* dropped, or would have been */
-	__u64 bytes;	   /* their IP bytes */
-	__u64 bucket_ns;   /* when the bucket of a rate limit is empty; 0: it has not been used */
-	__u64 since_ns;	   /* since the epoch: when user space put it here */
-	__u64 ttl_ns;	   /* 0: none */
-	__u8 id[16];	   /* names the verdict in records and in the log */
-	__u32 offence;
-	__u16 port; /* in host order; 0: all */
+	__u64 hits;	   /* packets and bytes that are not in the two below yet, in one word */
+	__u32 unlisted;	   /* the generation of the allow list in which its address was not on it; 0: none */
+	__u16 port;	   /* in host order; 0: all */
 	__u8 action;
 	__u8 scope;
 	__u8 enforce; /* not 0: packets are dropped; else they would have been */
-	__u8 by;      /* who decided; of no meaning here */
+	__u8 prefix;  /* length of the network: a trie finds wider ones too */
+	__u8 by;      /* who decided; of no meaning here, as is what follows where nothing is said */
 	__u8 score;
-	__u8 prefix; /* length of the network: a trie finds wider ones too */
-	__u8 reserved[4];
+	__u32 offence;
+	__u64 bucket_ns; /* when the bucket of a rate limit is empty; 0: it has not been used */
+	__u64 packets;	 /* dropped, or would have been */
+	__u64 bytes;	 /* their IP bytes */
+	__u64 since_ns;	 /* since the epoch: when user space put it here */
+	__u64 ttl_ns;	 /* 0: none */
+	__u8 id[16];	 /* names the verdict in records and in the log */
 };
 
 struct tg_net4_key {
@@ -92,8 +104,8 @@ struct tg_net6_key {
 
 /* What was read of a packet. */
 struct tg_packet {
-	__u8 source[16]; /* IPv4: the first four bytes */
-	__u8 destination[16];
+	__u32 source[4]; /* in network order; IPv4: the first */
+	__u32 destination[4];
 	__u32 ip_bytes;	    /* header and payload, no more than the frame has */
 	__u16 source_port;  /* in host order */
 	__u16 destination_port;

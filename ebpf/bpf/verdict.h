@@ -19,11 +19,12 @@
 #define TG_ACK 0x10
 
 /*
- * CLOCK_MONOTONIC as of the last tick: 1 to 10 ms late, and half the price. Deadlines are of seconds.
+ * CLOCK_MONOTONIC as of the last tick of the kernel, 1 to 10 ms late: deadlines are of seconds. The kernel
+ * counts ticks by that clock, so the two don't drift; a load and a multiplication in place of a helper.
  */
-static __always_inline __u64 tg_now(void)
+static __always_inline __u64 tg_now(const struct tg_daemon *daemon)
 {
-	return bpf_ktime_get_coarse_ns();
+	return daemon->clock_ns + bpf_jiffies64() * tg_tick_ns;
 }
 
 /* Neighbour discovery, path MTU, DHCP and VRRP: without them a host loses its network, not an attacker. */
@@ -99,51 +100,137 @@ static __always_inline int tg_exceeds(struct tg_block *block, __u64 now)
 	return 0;
 }
 
-static __always_inline int tg_is_allowed(const struct tg_packet *packet)
+/*
+ * The source as a key. Not by a struct of bytes: what is written by the byte and read by the word waits in
+ * the processor.
+ */
+static __always_inline __u32 tg_source4(const struct tg_head *head)
 {
-	if (packet->family == 4) {
+	return ((const struct iphdr *)head->ip)->saddr;
+}
+
+static __always_inline void tg_source6(const struct tg_head *head, void *to)
+{
+	__builtin_memcpy(to, &((const struct ipv6hdr *)head->ip)->saddr, 16);
+}
+
+/*
+ * Clang joins two calls that differ by their map alone into one, and the kernel then calls the look-up
+ * through a pointer: 20 ns in place of 4. So behind each stands something that is nowhere else.
+ */
+#define TG_ALONE(name) asm volatile("# " name ::: "memory")
+
+static __always_inline int tg_is_allowed(const struct tg_head *head)
+{
+	void *found;
+
+	if (head->family == 4) {
 		struct tg_net4_key key = { .prefix = 32 };
 
 		if (!tg_word(TG_HAS_ALLOW4))
 			return 0;
-		__builtin_memcpy(key.address, packet->source, 4);
-		return bpf_map_lookup_elem(&tg_allow4, &key) != 0;
+		*(__u32 *)key.address = tg_source4(head);
+		found = bpf_map_lookup_elem(&tg_allow4, &key);
+		TG_ALONE("allow4");
 	} else {
 		struct tg_net6_key key = { .prefix = 128 };
 
 		if (!tg_word(TG_HAS_ALLOW6))
 			return 0;
-		__builtin_memcpy(key.address, packet->source, 16);
-		return bpf_map_lookup_elem(&tg_allow6, &key) != 0;
+		tg_source6(head, key.address);
+		found = bpf_map_lookup_elem(&tg_allow6, &key);
+		TG_ALONE("allow6");
+	}
+	return found != 0;
+}
+
+/*
+ * Counts a packet, in one word: two cost twice as much. Whoever finds one half of it half full carries it
+ * over; meanwhile there is room for as much again from other processors.
+ */
+static __always_inline void tg_hit(struct tg_block *block, __u32 bytes)
+{
+	__u64 one = (1ULL << TG_HIT_SHIFT) + bytes;
+
+	if (__builtin_expect(__sync_fetch_and_add(&block->hits, one) & TG_HIT_FULL, 0)) {
+		__u64 hits = __sync_lock_test_and_set(&block->hits, 0);
+
+		__sync_fetch_and_add(&block->packets, hits >> TG_HIT_SHIFT);
+		__sync_fetch_and_add(&block->bytes, hits & ((1ULL << TG_HIT_SHIFT) - 1));
 	}
 }
 
-/* What becomes of a packet by a verdict on its source; `drop` is the outcome if it is dropped. */
-static __always_inline __u32 tg_apply(struct xdp_md *ctx, struct tg_block *block,
-				      const struct tg_packet *packet, __u32 drop)
+/* Whether it is a TCP SYN that the verdict is about: most of what is dropped, and nothing more is asked of it. */
+static __always_inline int tg_is_syn(const struct tg_cursor *cursor, const struct tg_head *head,
+				     const struct tg_block *block)
 {
-	__u64 now = tg_now();
+	__u8 *bytes;
 
-	if (block->deadline_ns && now >= block->deadline_ns)
-		return TG_PASS;
+	if (head->transport != TG_TCP || head->fragment != TG_WHOLE || head->hidden)
+		return 0;
+	if (!tg_at(cursor, 14, &bytes) || bytes[12] >> 4 < 5)
+		return 0;
+	if ((bytes[13] & (TG_SYN | TG_ACK)) != TG_SYN)
+		return 0;
+	return block->port == 0 || block->port == tg_be16(bytes + 2);
+}
+
+/* What speaks against dropping any other packet; TG_PASS if nothing does. */
+static __noinline __u32 tg_examine(struct xdp_md *ctx, const struct tg_packet *packet,
+				   const struct tg_block *block)
+{
+	/* For the verifier; and a verdict that is not there drops nothing. */
+	if (!block)
+		return TG_OUT_OF_SCOPE;
 	if (!tg_concerns(block, packet))
 		return TG_OUT_OF_SCOPE;
 	if (tg_is_exempt(packet))
 		return TG_EXEMPT;
-	if (tg_is_allowed(packet))
-		return TG_ALLOWED;
-	if (tg_fail_open_ns && now > tg_word(TG_HEARTBEAT) + tg_fail_open_ns)
-		return TG_FAIL_OPEN;
 	/* A SYN begins a session of the other side; so it needs no look-up. */
 	if (!(packet->transport == TG_TCP && tg_is_new(packet)) && tg_is_own_session(ctx, packet))
 		return TG_OWN_SESSION;
+	return TG_PASS;
+}
+
+/* What becomes of a packet by a verdict on its source; `drop` is the outcome if it is dropped. */
+static __always_inline __u32 tg_apply(struct xdp_md *ctx, const struct tg_cursor *cursor,
+				      const struct tg_head *head, struct tg_block *block, __u32 drop)
+{
+	__u32 zero = 0;
+	struct tg_daemon *daemon = bpf_map_lookup_elem(&tg_daemon, &zero);
+	__u64 now;
+
+	if (!daemon)
+		return TG_PASS;
+	now = tg_now(daemon);
+	if (block->deadline_ns && now >= block->deadline_ns)
+		return TG_PASS;
+	if (!tg_is_syn(cursor, head, block)) {
+		struct tg_packet packet = {};
+		__u32 against;
+
+		tg_describe(cursor, head, &packet);
+		against = tg_examine(ctx, &packet, block);
+		if (against != TG_PASS)
+			return against;
+	}
+	/* Once for each address and each state of the list: user space counts that after it has written. */
+	if (drop != TG_DROP_ADDRESS || block->unlisted != daemon->allow_generation) {
+		__u32 generation = daemon->allow_generation;
+
+		if (tg_is_allowed(head))
+			return TG_ALLOWED;
+		if (drop == TG_DROP_ADDRESS)
+			block->unlisted = generation;
+	}
+	if (tg_fail_open_ns && now > daemon->heartbeat_ns + tg_fail_open_ns)
+		return TG_FAIL_OPEN;
 	if (block->action == TG_RATE_LIMIT) {
 		if (!tg_exceeds(block, now))
 			return TG_WITHIN_RATE;
 		drop = TG_DROP_RATE;
 	}
-	__sync_fetch_and_add(&block->packets, 1);
-	__sync_fetch_and_add(&block->bytes, packet->ip_bytes);
+	tg_hit(block, head->ip_bytes);
 	return block->enforce && tg_enforce ? drop : TG_WOULD_DROP;
 }
 
@@ -152,51 +239,65 @@ static __always_inline int tg_is_drop(__u32 outcome)
 	return outcome == TG_DROP_ADDRESS || outcome == TG_DROP_NETWORK || outcome == TG_DROP_RATE;
 }
 
-static __always_inline struct tg_block *tg_on_address(const struct tg_packet *packet)
+/* Without a word that says whether there is any: a look-up in an empty hash costs little more than that. */
+static __always_inline struct tg_block *tg_on_address(const struct tg_head *head)
 {
-	if (packet->family == 4) {
-		__u32 key;
+	struct tg_block *block;
 
-		if (!tg_word(TG_HAS_BLOCK4))
-			return 0;
-		__builtin_memcpy(&key, packet->source, 4);
-		return bpf_map_lookup_elem(&tg_block4, &key);
+	if (head->family == 4) {
+		__u32 key = tg_source4(head);
+
+		block = bpf_map_lookup_elem(&tg_block4, &key);
+		TG_ALONE("block4");
+	} else {
+		__u64 key[2];
+
+		tg_source6(head, key);
+		block = bpf_map_lookup_elem(&tg_block6, key);
+		TG_ALONE("block6");
 	}
-	return tg_word(TG_HAS_BLOCK6) ? bpf_map_lookup_elem(&tg_block6, packet->source) : 0;
+	return block;
 }
 
-static __always_inline struct tg_block *tg_on_network(const struct tg_packet *packet)
+static __always_inline struct tg_block *tg_on_network(const struct tg_head *head)
 {
-	if (packet->family == 4) {
+	struct tg_block *block;
+
+	if (head->family == 4) {
 		struct tg_net4_key key = { .prefix = 32 };
 
 		if (!tg_word(TG_HAS_NET4))
 			return 0;
-		__builtin_memcpy(key.address, packet->source, 4);
-		return bpf_map_lookup_elem(&tg_net4, &key);
+		*(__u32 *)key.address = tg_source4(head);
+		block = bpf_map_lookup_elem(&tg_net4, &key);
+		TG_ALONE("net4");
 	} else {
 		struct tg_net6_key key = { .prefix = 128 };
 
 		if (!tg_word(TG_HAS_NET6))
 			return 0;
-		__builtin_memcpy(key.address, packet->source, 16);
-		return bpf_map_lookup_elem(&tg_net6, &key);
+		tg_source6(head, key.address);
+		block = bpf_map_lookup_elem(&tg_net6, &key);
+		TG_ALONE("net6");
 	}
+	return block;
 }
 
-/* What becomes of a packet whose headers were read. */
-static __always_inline __u32 tg_judge(struct xdp_md *ctx, const struct tg_packet *packet)
+/* What becomes of a packet whose IP header was read. */
+static __always_inline __u32 tg_judge(struct xdp_md *ctx, const struct tg_cursor *cursor,
+				      const struct tg_head *head)
 {
-	struct tg_block *block = tg_on_address(packet);
+	struct tg_block *block = tg_on_address(head);
 	__u32 outcome = TG_PASS;
 
-	if (block)
-		outcome = tg_apply(ctx, block, packet, TG_DROP_ADDRESS);
-	if (outcome != TG_PASS && outcome != TG_OUT_OF_SCOPE)
-		return outcome;
-	block = tg_on_network(packet);
 	if (block) {
-		__u32 further = tg_apply(ctx, block, packet, TG_DROP_NETWORK);
+		outcome = tg_apply(ctx, cursor, head, block, TG_DROP_ADDRESS);
+		if (outcome != TG_PASS && outcome != TG_OUT_OF_SCOPE)
+			return outcome;
+	}
+	block = tg_on_network(head);
+	if (block) {
+		__u32 further = tg_apply(ctx, cursor, head, block, TG_DROP_NETWORK);
 
 		if (further != TG_PASS)
 			outcome = further;

@@ -1,6 +1,9 @@
 //! What the program and user space share: the same as `bpf/tidegate.h`, which says what each means.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    mem::offset_of,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 /// What became of a packet: an index of the statistics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,12 +43,6 @@ pub enum Outcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Word {
-    /// When the daemon last said that it lives (`CLOCK_MONOTONIC`, ns).
-    Heartbeat,
-    /// The map of verdicts on IPv4 addresses is looked at.
-    HasBlock4,
-    /// The same for IPv6.
-    HasBlock6,
     /// The map of verdicts on IPv4 networks is looked at.
     HasNet4,
     /// The same for IPv6.
@@ -60,10 +57,12 @@ pub enum Word {
     Mode,
     /// Counted up by whoever changes verdicts beside the daemon.
     Changes,
+    /// Names the layout of [`Block`], so that an upgrade knows what it reads.
+    Layout,
 }
 
 /// How many words there are.
-pub const WORDS: u32 = 10;
+pub const WORDS: u32 = 8;
 
 /// Packets and their IP bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -75,26 +74,30 @@ pub struct Count {
     pub bytes: u64,
 }
 
+/// What the daemon alone writes, as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct Daemon {
+    /// When it last said that it lives (`CLOCK_MONOTONIC`, ns).
+    pub heartbeat_ns: u64,
+    /// `CLOCK_MONOTONIC` at the kernel's tick 0, modulo 2⁶⁴.
+    pub clock_ns: u64,
+    /// Counted up when the allow list has changed; 0 before it was written first.
+    pub allow_generation: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
 /// A verdict in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[repr(C)]
 pub struct Block {
     /// When it ends (`CLOCK_MONOTONIC`, ns); 0: never by itself.
     pub deadline_ns: u64,
-    /// Packets dropped, or that would have been.
-    pub packets: u64,
-    /// Their IP bytes.
-    pub bytes: u64,
-    /// When the bucket of a rate limit is empty; 0: it has not been used.
-    pub bucket_ns: u64,
-    /// When user space put it there, nanoseconds since the epoch.
-    pub since_ns: u64,
-    /// How long it holds, ns; 0: until it is removed.
-    pub ttl_ns: u64,
-    /// Names the verdict in records and in the log.
-    pub id: [u8; 16],
-    /// How often its source has been blocked before.
-    pub offence: u32,
+    /// What `packets` and `bytes` lack yet, in one word; zero in what [`Maps`](crate::Maps) gives.
+    pub hits: u64,
+    /// The generation of the allow list that did not have its address; 0: it was not looked at.
+    pub unlisted: u32,
     /// The destination port it is confined to, in host order; 0: all.
     pub port: u16,
     /// [`DROP`] or [`RATE_LIMIT`].
@@ -103,14 +106,26 @@ pub struct Block {
     pub scope: u8,
     /// Not 0: packets are dropped; else they would have been.
     pub enforce: u8,
+    /// Length of its network's prefix.
+    pub prefix: u8,
     /// Who decided; the program does not look at it.
     pub by: u8,
     /// The risk score.
     pub score: u8,
-    /// Length of its network's prefix.
-    pub prefix: u8,
-    /// Zero.
-    pub reserved: [u8; 4],
+    /// How often its source has been blocked before.
+    pub offence: u32,
+    /// When the bucket of a rate limit is empty; 0: it has not been used.
+    pub bucket_ns: u64,
+    /// Packets dropped, or that would have been.
+    pub packets: u64,
+    /// Their IP bytes.
+    pub bytes: u64,
+    /// When user space put it there, nanoseconds since the epoch.
+    pub since_ns: u64,
+    /// How long it holds, ns; 0: until it is removed.
+    pub ttl_ns: u64,
+    /// Names the verdict in records and in the log.
+    pub id: [u8; 16],
 }
 
 /// [`Block::action`]: all packets are dropped.
@@ -195,11 +210,17 @@ pub const PACKET_BYTES: usize = 52;
 
 // SAFETY: all fields are integers, in the order of `struct tg_count`, without padding.
 unsafe impl aya::Pod for Count {}
-// SAFETY: all fields are integers or arrays of bytes, in the order of `struct tg_block`; `reserved` fills
-// what would be padding, as the assertion below shows.
+// SAFETY: all fields are integers, in the order of `struct tg_daemon`; `reserved` fills what would be padding.
+unsafe impl aya::Pod for Daemon {}
+// SAFETY: all fields are integers or arrays of bytes, in the order of `struct tg_block`, without padding, as the
+// assertion below shows.
 unsafe impl aya::Pod for Block {}
 
-const _: () = assert!(size_of::<Block>() == 80 && size_of::<Count>() == 16);
+const _: () = assert!(size_of::<Block>() == 88 && size_of::<Count>() == 16);
+const _: () = assert!(size_of::<Daemon>() == 24);
+
+/// [`Block::hits`]: packets from this bit on, bytes below.
+const HIT_SHIFT: u32 = 40;
 
 // === impl Outcome ===
 
@@ -221,6 +242,43 @@ impl Outcome {
         Self::Malformed,
         Self::Fragment,
     ];
+}
+
+// === impl Block ===
+
+impl Block {
+    /// Its fields and where each is.
+    pub const FIELDS: [(&str, usize); 17] = [
+        ("deadline_ns", offset_of!(Self, deadline_ns)),
+        ("hits", offset_of!(Self, hits)),
+        ("unlisted", offset_of!(Self, unlisted)),
+        ("port", offset_of!(Self, port)),
+        ("action", offset_of!(Self, action)),
+        ("scope", offset_of!(Self, scope)),
+        ("enforce", offset_of!(Self, enforce)),
+        ("prefix", offset_of!(Self, prefix)),
+        ("by", offset_of!(Self, by)),
+        ("score", offset_of!(Self, score)),
+        ("offence", offset_of!(Self, offence)),
+        ("bucket_ns", offset_of!(Self, bucket_ns)),
+        ("packets", offset_of!(Self, packets)),
+        ("bytes", offset_of!(Self, bytes)),
+        ("since_ns", offset_of!(Self, since_ns)),
+        ("ttl_ns", offset_of!(Self, ttl_ns)),
+        ("id", offset_of!(Self, id)),
+    ];
+
+    /// Its counts carried over from the program's own form.
+    #[must_use]
+    pub(crate) fn counted(self) -> Self {
+        let bytes = self.hits & ((1 << HIT_SHIFT) - 1);
+        Self {
+            hits: 0,
+            packets: self.packets.wrapping_add(self.hits >> HIT_SHIFT),
+            bytes: self.bytes.wrapping_add(bytes),
+            ..self
+        }
+    }
 }
 
 // === impl Parsed ===
@@ -270,33 +328,20 @@ impl Parsed {
 
 #[cfg(test)]
 mod tests {
-    use std::mem::offset_of;
-
     use super::*;
     use crate::btf::Types;
 
     #[test]
     fn every_field_is_where_the_program_has_it() {
         let types = Types::of(crate::object());
-        let block = [
-            ("deadline_ns", offset_of!(Block, deadline_ns)),
-            ("packets", offset_of!(Block, packets)),
-            ("bytes", offset_of!(Block, bytes)),
-            ("bucket_ns", offset_of!(Block, bucket_ns)),
-            ("since_ns", offset_of!(Block, since_ns)),
-            ("ttl_ns", offset_of!(Block, ttl_ns)),
-            ("id", offset_of!(Block, id)),
-            ("offence", offset_of!(Block, offence)),
-            ("port", offset_of!(Block, port)),
-            ("action", offset_of!(Block, action)),
-            ("scope", offset_of!(Block, scope)),
-            ("enforce", offset_of!(Block, enforce)),
-            ("by", offset_of!(Block, by)),
-            ("score", offset_of!(Block, score)),
-            ("prefix", offset_of!(Block, prefix)),
-            ("reserved", offset_of!(Block, reserved)),
+        types.assert("tg_block", size_of::<Block>(), &Block::FIELDS);
+        let daemon = [
+            ("heartbeat_ns", offset_of!(Daemon, heartbeat_ns)),
+            ("clock_ns", offset_of!(Daemon, clock_ns)),
+            ("allow_generation", offset_of!(Daemon, allow_generation)),
+            ("reserved", offset_of!(Daemon, reserved)),
         ];
-        types.assert("tg_block", size_of::<Block>(), &block);
+        types.assert("tg_daemon", size_of::<Daemon>(), &daemon);
         let count = [("packets", offset_of!(Count, packets)), ("bytes", offset_of!(Count, bytes))];
         types.assert("tg_count", size_of::<Count>(), &count);
         let packet = [
@@ -320,5 +365,14 @@ mod tests {
         types.assert("tg_packet", PACKET_BYTES, &packet);
         types.assert("tg_net4_key", 8, &[("prefix", 0), ("address", 4)]);
         types.assert("tg_net6_key", 20, &[("prefix", 0), ("address", 4)]);
+    }
+
+    #[test]
+    fn both_forms_of_counts_make_one() {
+        let block =
+            Block { hits: (3 << HIT_SHIFT) + 180, packets: 5, bytes: 300, ..Block::default() };
+        let counted = Block { packets: 8, bytes: 480, ..Block::default() };
+        assert_eq!(block.counted(), counted);
+        assert_eq!(counted.counted(), counted);
     }
 }

@@ -10,11 +10,14 @@ use aya::maps::{MapInfo, MapType};
 
 use crate::{
     Error,
-    abi::{Block, Count, Outcome, WORDS},
+    abi::{Block, Count, Daemon, Outcome, WORDS},
 };
 
 /// `BPF_F_NO_PREALLOC`: a trie has no other form.
 const NO_PREALLOC: u32 = 1;
+
+/// How many maps there are.
+pub const MAPS: usize = 9;
 
 /// The limits and the mode that a program is loaded with. They hold until it is replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +63,7 @@ pub struct Spec {
 
 impl Settings {
     /// The maps of a program with these settings.
-    pub fn maps(&self) -> [Spec; 8] {
+    pub fn maps(&self) -> [Spec; MAPS] {
         let block = bytes_of::<Block>();
         let hash = |name, key| Spec {
             name,
@@ -85,6 +88,7 @@ impl Settings {
             trie("tg_net6", 16, block, self.max_networks),
             trie("tg_allow4", 4, 4, self.max_allowed),
             trie("tg_allow6", 16, 4, self.max_allowed),
+            array("tg_daemon", MapType::Array, bytes_of::<Daemon>(), 1),
             array("tg_state", MapType::Array, 8, WORDS),
             array("tg_stats", MapType::PerCpuArray, bytes_of::<Count>(), outcomes()),
         ]
@@ -95,9 +99,16 @@ impl Settings {
         let spec = |Spec { name, kind, key, value, entries, flags }: Spec| {
             format!("{name},{},{key},{value},{entries},{flags}", kind as u32)
         };
-        let text = format!("enforce={};{}", self.enforce, self.maps().map(spec).join(";"));
+        let maps = self.maps().map(spec).join(";");
+        let text = format!("enforce={};{:x};{maps}", self.enforce, of_blocks());
         format!("{:016x}", fnv(text.as_bytes()))
     }
+}
+
+/// Names the layout of a verdict in the maps. Never 0, which is what a version without it has.
+pub(crate) fn of_blocks() -> u64 {
+    let fields = Block::FIELDS.map(|(name, at)| format!("{name}@{at}"));
+    fnv(fields.join(",").as_bytes()).max(1)
 }
 
 fn array(name: &'static str, kind: MapType, value: u32, entries: u32) -> Spec {

@@ -21,7 +21,7 @@ mod sys;
 pub use self::{
     error::Error,
     loader::{Attached, Gate, Mode, Ran, Wanted},
-    maps::{Maps, now_ns},
+    maps::{Maps, now_ns, tick_ns},
 };
 
 /// The compiled program.

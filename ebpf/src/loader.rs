@@ -11,8 +11,8 @@ use std::{
 };
 
 use aya::{
-    Ebpf, EbpfLoader,
-    maps::MapInfo,
+    Ebpf, EbpfLoader, Pod,
+    maps::{Array, MapData, MapInfo},
     programs::{
         ProgramError, TestRun, TestRunOptions, Xdp, XdpMode,
         links::{FdLink, PinnedLink},
@@ -22,15 +22,18 @@ use aya::{
 
 use crate::{
     Error, Maps, OBJECT,
-    abi::{PACKET_BYTES, Parsed, Word},
+    abi::{Daemon, PACKET_BYTES, Parsed, Word},
     error::causes,
-    layout::{Settings, Spec},
+    layout::{MAPS, Settings, Spec, of_blocks},
     pins::Pins,
+    sys,
 };
 
 const GATE: &str = "tidegate";
 /// For frames in several pieces.
 const GATE_FRAGS: &str = "tidegate_frags";
+const MANY: &str = "tidegate_many";
+const CLOCK: &str = "tidegate_clock";
 const PARSE: &str = "tidegate_parse";
 const EMPTY: &str = "tidegate_empty";
 
@@ -60,7 +63,7 @@ pub enum Mode {
 pub struct Gate {
     ebpf: Ebpf,
     pins: Option<Pins>,
-    specs: [Spec; 8],
+    specs: [Spec; MAPS],
     folder: Option<PathBuf>,
     enforce: bool,
     persist: bool,
@@ -99,7 +102,9 @@ impl Gate {
     pub fn load(settings: &Settings, pins: Option<Pins>) -> Result<Self, Error> {
         let specs = settings.maps();
         let folder = pins.as_ref().map(|pins| pins.prepare(settings)).transpose()?;
+        let tick_ns = sys::tick_ns();
         let numbers = [
+            ("tg_tick_ns", tick_ns),
             ("tg_fail_open_ns", settings.fail_open_ns),
             ("tg_new_interval_ns", settings.new_interval_ns),
             ("tg_new_burst_ns", settings.new_burst_ns),
@@ -134,8 +139,36 @@ impl Gate {
             persist: false,
             link: None,
         };
+        gate.set_up(tick_ns)?;
         gate.carry_over(settings.enforce)?;
         Ok(gate)
+    }
+
+    /// Writes into the maps what the program, and later versions, have to know of them.
+    fn set_up(&mut self, tick_ns: u64) -> Result<(), Error> {
+        let (ticks, now_ns) = self.clock()?;
+        let clock_ns = now_ns.wrapping_sub(ticks.wrapping_mul(tick_ns));
+        let failed = |error| Error::of_map("tg_daemon", error);
+        let mut daemon: Array<_, Daemon> = typed(&mut self.ebpf, "tg_daemon")?;
+        let found = daemon.get(&0, 0).map_err(failed)?;
+        daemon.set(0, Daemon { clock_ns, ..found }, 0).map_err(failed)?;
+        let mut state: Array<_, u64> = typed(&mut self.ebpf, "tg_state")?;
+        let set = state.set(Word::Layout as u32, of_blocks(), 0);
+        set.map_err(|error| Error::of_map("tg_state", error))
+    }
+
+    /// The kernel's tick, and `CLOCK_MONOTONIC` in nanoseconds, of the same moment.
+    ///
+    /// # Errors
+    /// If the kernel does not run the program that reads them.
+    pub fn clock(&mut self) -> Result<(u64, u64), Error> {
+        let mut out = [0; 64];
+        self.test(CLOCK, &[0; 64], 1, Some(&mut out))?;
+        self.program(CLOCK)?.unload().map_err(|error| Error::Load(causes(&error)))?;
+        let number = |at: usize| {
+            u64::from_ne_bytes(std::array::from_fn(|byte| out.get(at + byte).copied().unwrap_or(0)))
+        };
+        Ok((number(0), number(8)))
     }
 
     /// Copies what the folder in use until now has into the new one.
@@ -154,12 +187,7 @@ impl Gate {
     /// If they were taken already.
     pub fn take_maps(&mut self) -> Result<Maps, Error> {
         let ebpf = &mut self.ebpf;
-        Maps::new(|name| {
-            ebpf.take_map(name).ok_or(Error::Map {
-                map: name,
-                source: io::Error::new(io::ErrorKind::NotFound, "it is no part of the object"),
-            })
-        })
+        Maps::new(|name| ebpf.take_map(name).ok_or_else(|| missing_map(name)))
     }
 
     /// Attaches it to an interface. If an earlier run left its attachment there, it takes that over
@@ -308,6 +336,15 @@ impl Gate {
         self.test(GATE, frame, repeat, None)
     }
 
+    /// The same for packets of 65,536 sources in turn, 10.0.0.0/16, in place of the frame's, which is IPv4
+    /// without tags.
+    ///
+    /// # Errors
+    /// If the kernel does not run it.
+    pub fn run_many(&mut self, frame: &[u8], repeat: u32) -> Result<Ran, Error> {
+        self.test(MANY, frame, repeat, None)
+    }
+
     /// The same of a program that does nothing.
     ///
     /// # Errors
@@ -345,4 +382,18 @@ impl Gate {
             other => Err(Error::Load(format!("{name} answered {other}"))),
         }
     }
+}
+
+fn missing_map(map: &'static str) -> Error {
+    let source = io::Error::new(io::ErrorKind::NotFound, "it is no part of the object");
+    Error::Map { map, source }
+}
+
+/// A map of the object, borrowed.
+fn typed<'a, V: Pod>(
+    ebpf: &'a mut Ebpf,
+    name: &'static str,
+) -> Result<Array<&'a mut MapData, V>, Error> {
+    let map = ebpf.map_mut(name).ok_or_else(|| missing_map(name))?;
+    Array::try_from(map).map_err(|error| Error::of_map(name, error))
 }

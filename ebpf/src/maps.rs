@@ -13,8 +13,8 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::{
     Error, Mode,
-    abi::{Block, Count, Outcome, Word},
-    layout::Spec,
+    abi::{Block, Count, Daemon, Outcome, Word},
+    layout::{self, Spec},
     sys,
 };
 
@@ -26,6 +26,7 @@ pub struct Maps {
     net6: LpmTrie<MapData, [u8; 16], Block>,
     allow4: LpmTrie<MapData, [u8; 4], u32>,
     allow6: LpmTrie<MapData, [u8; 16], u32>,
+    daemon: Array<MapData, Daemon>,
     state: Array<MapData, u64>,
     stats: PerCpuArray<MapData, Count>,
 }
@@ -57,6 +58,7 @@ impl Maps {
             net6: typed(&mut find, "tg_net6")?,
             allow4: typed(&mut find, "tg_allow4")?,
             allow6: typed(&mut find, "tg_allow6")?,
+            daemon: typed(&mut find, "tg_daemon")?,
             state: typed(&mut find, "tg_state")?,
             stats: typed(&mut find, "tg_stats")?,
         })
@@ -87,7 +89,13 @@ impl Maps {
                 spec.check(&path, &info)?;
             }
         }
-        Self::open_any(folder)
+        let maps = Self::open_any(folder)?;
+        let (found, expected) = (maps.word(Word::Layout)?, layout::of_blocks());
+        if found != expected {
+            let path = folder.join("tg_block4");
+            return Err(Error::Layout { path, what: "verdicts of layout", found, expected });
+        }
+        Ok(maps)
     }
 
     /// The verdict on exactly this network.
@@ -102,7 +110,10 @@ impl Maps {
             (IpNet::V6(net), false) => ("tg_net6", self.net6.get(&key6(net), 0)),
         };
         match found {
-            Ok(block) => Ok(Some(block).filter(|block| block.prefix == network.prefix_len())),
+            Ok(block) => {
+                let counted = Some(block.counted());
+                Ok(counted.filter(|block| block.prefix == network.prefix_len()))
+            }
             Err(MapError::KeyNotFound) => Ok(None),
             Err(error) => Err(Error::of_map(map, error)),
         }
@@ -117,22 +128,20 @@ impl Maps {
         let block = Block { prefix: network.prefix_len(), ..block };
         let (map, word, done) = match (network, is_address(network)) {
             (IpNet::V4(net), true) => {
-                let done = self.block4.insert(net.addr().octets(), block, 0);
-                ("tg_block4", Word::HasBlock4, done)
+                ("tg_block4", None, self.block4.insert(net.addr().octets(), block, 0))
             }
             (IpNet::V6(net), true) => {
-                let done = self.block6.insert(net.addr().octets(), block, 0);
-                ("tg_block6", Word::HasBlock6, done)
+                ("tg_block6", None, self.block6.insert(net.addr().octets(), block, 0))
             }
             (IpNet::V4(net), false) => {
-                ("tg_net4", Word::HasNet4, self.net4.insert(&key4(net), block, 0))
+                ("tg_net4", Some(Word::HasNet4), self.net4.insert(&key4(net), block, 0))
             }
             (IpNet::V6(net), false) => {
-                ("tg_net6", Word::HasNet6, self.net6.insert(&key6(net), block, 0))
+                ("tg_net6", Some(Word::HasNet6), self.net6.insert(&key6(net), block, 0))
             }
         };
         done.map_err(|error| Error::of_map(map, error))?;
-        self.set(word, 1)
+        word.map_or(Ok(()), |word| self.set(word, 1))
     }
 
     /// Takes a verdict back. False if there was none.
@@ -171,6 +180,9 @@ impl Maps {
             let (key, block) = found.map_err(|error| Error::of_map("tg_net6", error))?;
             blocks.extend(net6(key).map(|network| (network, block)));
         }
+        for (_, block) in &mut blocks {
+            *block = block.counted();
+        }
         Ok(blocks)
     }
 
@@ -204,7 +216,10 @@ impl Maps {
             };
             removed(map, done)?;
         }
-        Ok(())
+        // After it is written: what the program finds by the new number is the new list.
+        let daemon = self.daemon()?;
+        let allow_generation = daemon.allow_generation.wrapping_add(1).max(1);
+        self.set_daemon(Daemon { allow_generation, ..daemon })
     }
 
     /// The allow list.
@@ -238,12 +253,33 @@ impl Maps {
         self.state.set(word as u32, value, 0).map_err(|error| Error::of_map("tg_state", error))
     }
 
+    /// What the daemon wrote last.
+    ///
+    /// # Errors
+    /// If it can't be read.
+    pub fn daemon(&self) -> Result<Daemon, Error> {
+        self.daemon.get(&0, 0).map_err(|error| Error::of_map("tg_daemon", error))
+    }
+
+    fn set_daemon(&mut self, daemon: Daemon) -> Result<(), Error> {
+        self.daemon.set(0, daemon, 0).map_err(|error| Error::of_map("tg_daemon", error))
+    }
+
     /// Says that the daemon lives.
     ///
     /// # Errors
     /// If it can't be written.
     pub fn beat(&mut self) -> Result<(), Error> {
-        self.set(Word::Heartbeat, now_ns())
+        self.beat_at(now_ns())
+    }
+
+    /// Says that the daemon lived at this time of `CLOCK_MONOTONIC`, ns.
+    ///
+    /// # Errors
+    /// If it can't be written.
+    pub fn beat_at(&mut self, heartbeat_ns: u64) -> Result<(), Error> {
+        let daemon = self.daemon()?;
+        self.set_daemon(Daemon { heartbeat_ns, ..daemon })
     }
 
     /// How long ago the daemon last said that it lives; `None` if it never did.
@@ -251,7 +287,7 @@ impl Maps {
     /// # Errors
     /// If it can't be read.
     pub fn silent_ns(&self) -> Result<Option<u64>, Error> {
-        let beat = self.word(Word::Heartbeat)?;
+        let beat = self.daemon()?.heartbeat_ns;
         Ok((beat > 0).then(|| now_ns().saturating_sub(beat)))
     }
 
@@ -305,6 +341,11 @@ impl Maps {
         }
         self.allow(&before.allowed()?)
     }
+}
+
+/// Length of a tick of the kernel, ns.
+pub fn tick_ns() -> u64 {
+    sys::tick_ns()
 }
 
 /// `CLOCK_MONOTONIC` in nanoseconds, by which deadlines and the heartbeat go.

@@ -147,3 +147,12 @@ pub(crate) fn monotonic_ns() -> u64 {
     let (seconds, nanos) = (u64::try_from(time.tv_sec), u64::try_from(time.tv_nsec));
     seconds.unwrap_or(0) * 1_000_000_000 + nanos.unwrap_or(0)
 }
+
+/// Length of a tick of the kernel in nanoseconds: the resolution of `CLOCK_MONOTONIC_COARSE` (`clock_getres(2)`).
+pub(crate) fn tick_ns() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` has room for the answer.
+    let done = unsafe { libc::clock_getres(libc::CLOCK_MONOTONIC_COARSE, &raw mut time) };
+    debug_assert_eq!(done, 0, "every Linux has this clock");
+    u64::try_from(time.tv_nsec).unwrap_or(0).max(1)
+}

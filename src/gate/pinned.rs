@@ -32,6 +32,7 @@ impl Kernel for Pinned {
         let deadline = |left: Duration| now_ns().saturating_add(nanos(left)).max(1);
         let block = Block {
             deadline_ns: ends_in.map_or(0, deadline),
+            hits: 0,
             packets: held.packets,
             bytes: held.bytes,
             bucket_ns: 0,
@@ -57,7 +58,7 @@ impl Kernel for Pinned {
             },
             score: held.score,
             prefix: network.prefix_len(),
-            reserved: [0; 4],
+            unlisted: 0,
         };
         Ok(self.0.insert(network, block)?)
     }

@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 use libtest_mimic::Failed;
 use tidegate_ebpf::{
     Gate, Maps,
-    abi::{ALL, Block, DROP, NEW, Outcome, RATE_LIMIT, Word},
+    abi::{ALL, Block, DROP, NEW, Outcome, RATE_LIMIT},
     layout::Settings,
     now_ns,
 };
@@ -14,7 +14,10 @@ use super::made::{
     ACK, BAD, ENFORCE, ICMP, ICMPV6, SCTP, SYN, TCP, UDP, extensions, gate, ip4, ip4_with, ip6,
     ip6_within, tagged, tcp, udp,
 };
-use crate::harness::{Case, Outcome as Shown, Scene, frames};
+use crate::harness::{
+    Case, Outcome as Shown, Scene, frames,
+    poll::{self, SOON},
+};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -27,7 +30,10 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new(every_truncation_of_every_header_passes_or_is_dropped_by_its_source).needs_root(),
         Case::new(a_verdict_on_a_network_holds_for_all_in_it).needs_root(),
         Case::new(the_allow_list_wins_in_the_kernel_too).needs_root(),
+        Case::new(an_allow_entry_counts_for_a_source_that_was_dropped_before).needs_root(),
         Case::new(a_verdict_ends_at_its_deadline_without_the_daemon).needs_root(),
+        Case::new(the_program_s_clock_is_the_daemon_s).needs_root(),
+        Case::new(counts_hold_beyond_what_one_word_has_room_for).needs_root(),
         Case::new(observe_never_drops_and_counts_what_it_would_have).needs_root(),
         Case::new(a_silent_daemon_opens_the_gate).needs_root(),
         Case::new(a_rate_limit_lets_the_rate_through_and_no_more).needs_root(),
@@ -62,6 +68,7 @@ fn against(block: Block) -> Result<(Gate, Maps), Failed> {
 
 const BLOCK: Block = Block {
     deadline_ns: 0,
+    hits: 0,
     packets: 0,
     bytes: 0,
     bucket_ns: 0,
@@ -76,7 +83,7 @@ const BLOCK: Block = Block {
     by: 0,
     score: 0,
     prefix: 0,
-    reserved: [0; 4],
+    unlisted: 0,
 };
 
 fn a_blocked_source_gets_nothing_in_but_what_always_passes(_scene: &Scene) -> Shown {
@@ -274,6 +281,23 @@ fn the_allow_list_wins_in_the_kernel_too(_scene: &Scene) -> Shown {
     )
 }
 
+/// The program remembers of an address that it was not on the list: until the list is another.
+fn an_allow_entry_counts_for_a_source_that_was_dropped_before(_scene: &Scene) -> Shown {
+    let (mut gate, mut maps) = against(BLOCK)?;
+    maps.allow(&["198.51.100.0/24".parse()?])?;
+    let both = |dropped| {
+        [("IPv4", ip4(TCP, &tcp(22, SYN)), dropped), ("IPv6", ip6(UDP, &udp([5, 53])), dropped)]
+    };
+    for _ in 0..3 {
+        play(&mut gate, &both(true))?;
+        play(&mut gate, &both(true))?;
+        maps.allow(&["203.0.113.0/29".parse()?, "2001:db8:7::/48".parse()?])?;
+        play(&mut gate, &both(false))?;
+        maps.allow(&[])?;
+    }
+    play(&mut gate, &both(true))
+}
+
 fn a_verdict_ends_at_its_deadline_without_the_daemon(_scene: &Scene) -> Shown {
     let (mut gate, _maps) = against(Block { deadline_ns: now_ns() + 60 * SECOND, ..BLOCK })?;
     play(&mut gate, &[("before it", ip4(TCP, &tcp(22, SYN)), true)])?;
@@ -281,6 +305,36 @@ fn a_verdict_ends_at_its_deadline_without_the_daemon(_scene: &Scene) -> Shown {
     play(&mut gate, &[("after it", ip4(TCP, &tcp(22, SYN)), false)])?;
     let block = maps.block("203.0.113.7/32".parse()?)?.ok_or("it is still there")?;
     assert_eq!(block.packets, 0);
+    Ok(())
+}
+
+/// It counts the kernel's ticks, from where `CLOCK_MONOTONIC` was when it was loaded: they come as far as that
+/// does, late by some ticks.
+fn the_program_s_clock_is_the_daemon_s(_scene: &Scene) -> Shown {
+    let (mut gate, maps) = gate(&ENFORCE)?;
+    let base = maps.daemon()?.clock_ns;
+    let mut read = || -> Result<(u64, u64), Failed> {
+        let (ticks, now) = gate.clock()?;
+        Ok((base.wrapping_add(ticks.wrapping_mul(tidegate_ebpf::tick_ns())), now))
+    };
+    let (_, begun) = read()?;
+    poll::until_true("the program's clock to keep up", SOON, || {
+        read().is_ok_and(|(program, now)| {
+            let passed = now - begun;
+            passed > SECOND / 5 && program.abs_diff(now) < passed / 8
+        })
+    })
+}
+
+fn counts_hold_beyond_what_one_word_has_room_for(_scene: &Scene) -> Shown {
+    // Past 2^23 packets the program carries over; and past it again.
+    const PACKETS: u32 = 20_000_000;
+    let (mut gate, maps) = against(BLOCK)?;
+    gate.run(&ip4(TCP, &tcp(22, SYN)), PACKETS)?;
+    let block = maps.block("203.0.113.7/32".parse()?)?.ok_or("it is there")?;
+    assert_eq!((block.packets, block.bytes), (PACKETS.into(), 40 * u64::from(PACKETS)));
+    let blocks = maps.blocks()?;
+    assert!(blocks.iter().any(|(_, one)| one.packets == u64::from(PACKETS)), "{blocks:?}");
     Ok(())
 }
 
@@ -309,7 +363,7 @@ fn a_silent_daemon_opens_the_gate(_scene: &Scene) -> Shown {
     assert!(!gate.run(&syn, 1)?.dropped, "it never said that it lives");
     maps.beat()?;
     assert!(gate.run(&syn, 1)?.dropped, "it lives");
-    maps.set(Word::Heartbeat, now_ns() - 31 * SECOND)?;
+    maps.beat_at(now_ns() - 31 * SECOND)?;
     assert!(!gate.run(&syn, 1)?.dropped, "it is silent");
     assert!(maps.silent_ns()?.is_some_and(|silent| silent >= 31 * SECOND));
     assert_eq!(maps.counts()?[Outcome::FailOpen as usize].1.packets, 2);
