@@ -17,7 +17,7 @@ pub use self::{
     balance::Balance,
     books::{Books, Figures},
     error_type::ErrorType,
-    labels::{BufferLoss, Label, Lookup, LossCause, Reason, XdpOutcome},
+    labels::{BufferLoss, Label, Lookup, LossCause, Reason, XdpEvent, XdpOutcome},
     level::Level,
     meter::{Holding, Meter},
     state::State,
@@ -137,6 +137,11 @@ pub const KAFKA_ROUND_TRIP: Gauge = Gauge::new(
     "tidegate_kafka_round_trip_microseconds",
     "What 99 of 100 answers of the slowest broker took at most, in the last 5 s.",
 );
+/// Messages that are not read and acknowledged yet.
+pub const KAFKA_LAG: Gauge = Gauge::new(
+    "tidegate_kafka_lag_messages",
+    "Messages of the partitions that the source reads which are not acknowledged yet; each 5 s.",
+);
 /// Names looked up for addresses.
 pub const DNS_LOOKUPS: Counter<Lookup> = Counter::new(
     "tidegate_dns_lookups_total",
@@ -157,6 +162,18 @@ pub const XDP_PACKETS: Counter<XdpOutcome> = Counter::new(
     "tidegate_xdp_packets_total",
     &["outcome"],
     "Packets that the gate's program saw, by what became of them; a fragment counts as one, too.",
+);
+/// What the gate's program had no room to tell.
+pub const XDP_RING_LOST: Counter<()> = Counter::new(
+    "tidegate_xdp_ring_lost_total",
+    &[],
+    "Events of the gate's program that found its ring full.",
+);
+/// What became of what the gate's program saw of contacts.
+pub const XDP_EVENTS: Counter<XdpEvent> = Counter::new(
+    "tidegate_xdp_events_total",
+    &["result"],
+    "What the gate's program saw of contacts: events that came through its ring, and what was not told.",
 );
 /// Verdicts in the kernel.
 pub const XDP_VERDICTS: Gauge =
@@ -198,10 +215,13 @@ pub const ALL: &[Metric] = &[
     KAFKA_QUEUE_EVENTS.metric,
     KAFKA_QUEUE_BYTES.metric,
     KAFKA_ROUND_TRIP.metric,
+    KAFKA_LAG.metric,
     DNS_LOOKUPS.metric,
     FLOW_ACTIVE.metric,
     FLOW_ENDED.metric,
     XDP_PACKETS.metric,
+    XDP_RING_LOST.metric,
+    XDP_EVENTS.metric,
     XDP_VERDICTS.metric,
     VERDICTS.metric,
     VERDICT_LATENCY.metric,

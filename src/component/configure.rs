@@ -9,7 +9,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::{Clock, Component, Error, Machine, Signature};
+use super::{Clock, Component, Error, Machine, Port, Signature};
 use crate::{
     ack::Receipts,
     metrics::{Books, Meter},
@@ -38,10 +38,15 @@ pub struct Context {
     pub machine: Arc<Machine>,
     /// The interface on which all that it reads was captured, if it is one.
     pub interface: Option<Arc<str>>,
+    /// Whether what it reads comes from other sensors, perhaps long after it happened: then time is what the
+    /// records say.
+    pub from_others: bool,
     /// What the config as a whole adds to every record.
     pub added: Arc<Added>,
     /// How frames that it reads are to be decoded.
     pub decoding: Decoding,
+    /// Which of its ports somebody reads.
+    pub read: Vec<Port>,
     /// The hash of the config as it was loaded, without its secrets.
     pub config_hash: Arc<str>,
     /// The networks that the config lists for everybody. They change on SIGHUP, and once the addresses
@@ -283,8 +288,10 @@ impl Context {
             observer: "test".into(),
             machine: Arc::default(),
             interface: None,
+            from_others: false,
             added: Arc::default(),
             decoding: Decoding::default(),
+            read: Vec::new(),
             config_hash: "".into(),
             networks: watch::channel(Arc::default()).1,
             stores: BTreeMap::new(),

@@ -29,7 +29,7 @@ pub enum Reason {
     Condition,
     /// No route's condition holds, and nobody reads `_unmatched`.
     Unmatched,
-    /// Nobody reads the routes whose conditions hold.
+    /// Nobody reads the routes whose conditions hold, or the port of a kind.
     Unread,
     /// The buffer was full, and `when_full` is `drop_newest`.
     BufferFull,
@@ -45,6 +45,12 @@ pub enum Reason {
     NotADeadLetter,
     /// A dead letter names a sink that the config does not have.
     UnknownSink,
+    /// A message of Kafka is no record in the form `wire`.
+    NotWire,
+    /// A message of Kafka is in a version of the form `wire` that this one does not know.
+    NewerWire,
+    /// A message of Kafka is a record in the form `wire` that is damaged or cut.
+    DamagedWire,
     /// A line of tshark is not JSON.
     NotJson,
     /// A line of tshark lacks a field that each packet has.
@@ -99,6 +105,8 @@ pub enum LossCause {
     Unaccounted,
     /// Records and open flows that were in memory when an earlier run was killed, up to so many.
     PreviousRun,
+    /// Messages that their topic of Kafka no longer had when they were to be read.
+    OffsetGap,
 }
 
 /// Why records that were in a disk buffer can't be read back.
@@ -187,6 +195,22 @@ pub enum XdpOutcome {
     Fragment,
 }
 
+/// What became of what the gate's program saw of contacts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema)]
+#[cfg_attr(test, derive(serde::Deserialize))]
+#[schemars(rename_all = "snake_case")]
+#[cfg_attr(test, serde(rename_all = "snake_case"))]
+pub enum XdpEvent {
+    /// An event came through the ring.
+    Received,
+    /// Not told: its source had told more than its share.
+    SourceLimit,
+    /// Not told: the processor had told as much as it may.
+    CpuLimit,
+    /// What came of an attempt is not known: another connection took its place.
+    Displaced,
+}
+
 // === impl () ===
 
 impl Label for () {
@@ -229,6 +253,9 @@ impl Label for Reason {
             Self::Refused => "refused",
             Self::NotADeadLetter => "not_a_dead_letter",
             Self::UnknownSink => "unknown_sink",
+            Self::NotWire => "not_wire",
+            Self::NewerWire => "newer_wire",
+            Self::DamagedWire => "damaged_wire",
             Self::NotJson => "not_json",
             Self::MissingField => "missing_field",
             Self::WrongType => "wrong_type",
@@ -254,7 +281,7 @@ impl Label for Reason {
 
 impl LossCause {
     /// All, in their order.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::KernelBuffer,
         Self::DumpcapBuffer,
         Self::DumpcapFlushed,
@@ -265,6 +292,7 @@ impl LossCause {
         Self::DiskBudget,
         Self::Unaccounted,
         Self::PreviousRun,
+        Self::OffsetGap,
     ];
 }
 
@@ -281,6 +309,7 @@ impl Label for LossCause {
             Self::DiskBudget => "disk_budget",
             Self::Unaccounted => "unaccounted",
             Self::PreviousRun => "previous_run",
+            Self::OffsetGap => "offset_gap",
         }
     }
 }
@@ -378,6 +407,19 @@ impl Label for XdpOutcome {
     }
 }
 
+// === impl XdpEvent ===
+
+impl Label for XdpEvent {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Received => "received",
+            Self::SourceLimit => "source_limit",
+            Self::CpuLimit => "cpu_limit",
+            Self::Displaced => "displaced",
+        }
+    }
+}
+
 // === impl Action ===
 
 impl Label for Action {
@@ -420,6 +462,7 @@ mod tests {
             names::<LossCause>(),
             names::<Lookup>(),
             names::<XdpOutcome>(),
+            names::<XdpEvent>(),
             names::<ErrorType>(),
             names::<BufferLoss>(),
         ];
