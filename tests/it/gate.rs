@@ -1,13 +1,25 @@
-//! The gate: its program by single packets (`BPF_PROG_TEST_RUN`), against the reference decoder.
+//! The gate: its program by single packets (`BPF_PROG_TEST_RUN`), against the reference decoder; on a wire; over
+//! restarts; and as the unit's user.
 
 mod live;
 mod made;
 mod reference;
+mod steady;
+mod traffic;
+mod unit;
 mod verdicts;
 
 use crate::harness::Case;
 
 /// The gate's cases.
 pub(crate) fn cases() -> Vec<Case> {
-    [live::cases(), reference::cases(), verdicts::cases()].into_iter().flatten().collect()
+    let cases = [
+        live::cases(),
+        reference::cases(),
+        steady::cases(),
+        traffic::cases(),
+        unit::cases(),
+        verdicts::cases(),
+    ];
+    cases.into_iter().flatten().collect()
 }
