@@ -1,16 +1,12 @@
 # Tidegate with tshark, as a user without privileges. docs/container.md says how to run it.
 FROM docker.io/library/rust:1.95-bookworm AS build
 WORKDIR /src
-# They compile the gate's program.
-RUN apt-get update \
-    && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends clang libbpf-dev \
-    && rm -rf /var/lib/apt/lists/*
-COPY . .
-# What librdkafka is built with.
+# clang and libbpf's headers compile the gate's program, the rest librdkafka.
 RUN apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends \
-        g++ libssl-dev make pkg-config zlib1g-dev \
+        clang g++ libbpf-dev libssl-dev make pkg-config zlib1g-dev \
     && rm -rf /var/lib/apt/lists/*
+COPY . .
 RUN cargo build --release --locked --bin tidegate
 
 FROM docker.io/library/debian:bookworm-slim

@@ -14,7 +14,7 @@ demo:
 	scripts/install-deps demo
 	$(CARGO) build --locked --no-default-features
 	rm -rf $(DEMO) && mkdir -p $(DEMO)
-	TIDEGATE_OUT=$(DEMO) $(CARGO) run --locked --no-default-features --quiet -- replay -c examples/first/tidegate.yaml \
+	TIDEGATE_OUT=$(CURDIR)/$(DEMO) $(CARGO) run --locked --no-default-features --quiet -- replay -c examples/first/tidegate.yaml \
 		--summary $(DEMO)/summary.json examples/first/first.pcap
 	@echo && echo "records, $(DEMO)/records.ndjson:" && cat $(DEMO)/records.ndjson
 	@echo && echo "flows, $(DEMO)/flows.ndjson:" && cat $(DEMO)/flows.ndjson

@@ -270,6 +270,7 @@ fn frames(criterion: &mut Criterion) {
         ("lab", Options::default()),
         ("lab_checksums", Options { checksums: true, ..Options::default() }),
         ("lab_dns", Options { dns: true, ..Options::default() }),
+        ("lab_names", Options { names: true, ..Options::default() }),
     ];
     for (name, options) in choices {
         group.bench_function(name, |bencher| {

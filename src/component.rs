@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::{
     clock::Clock,
-    configure::{Asks, Claim, Configure, Context, Decoding, Need, Problem, Reference},
+    configure::{Asks, Claim, Configure, Context, Decoding, Need, Problem, Reference, Renewed},
     error::{Error, with_causes},
     input::Input,
     machine::{Machine, View},

@@ -13,6 +13,7 @@ mod graph;
 mod inputs;
 mod load;
 mod networks;
+mod paths;
 mod ranges;
 #[cfg(test)]
 mod reference;

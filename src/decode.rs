@@ -13,6 +13,7 @@
 //!
 //! Nothing is kept between frames, and nothing but the packet is allocated.
 
+mod application;
 mod checksum;
 mod dns;
 mod ethernet;
@@ -27,12 +28,19 @@ mod tunnel;
 mod view;
 mod wlan;
 
+use std::sync::Arc;
+
 use self::{
+    application::Message,
     link::{Layer, Link},
     network::Carried,
     view::View,
 };
-use crate::record::{Header, Names, ObservationPoint, Packet, Timestamp};
+use crate::record::{Extra, Header, Names, ObservationPoint, Packet, Timestamp};
+
+/// The names that [`Options::names`] gives, as tshark's fields: of the first question of a DNS message, of
+/// the server in a TLS `ClientHello`, and of the `Host` of an HTTP request.
+pub const NAMES: [&str; 3] = ["dns.qry.name", "tls.handshake.extensions_server_name", "http.host"];
 
 /// IP headers read within the outermost; deeper ones are left out.
 const MAX_INNER: usize = 8;
@@ -73,6 +81,9 @@ pub struct Options {
     /// Whether DNS messages over UDP port 53 are read: their question and the addresses of their
     /// answer become extra fields under the names tshark gives them.
     pub dns: bool,
+    /// Whether the application is told where a payload's first bytes show it: TLS, HTTP, DNS, QUIC. The
+    /// names that it asks for ([`NAMES`]) become extra fields.
+    pub names: bool,
 }
 
 /// Why a frame made no packet.
@@ -178,9 +189,11 @@ fn read(frame: &Frame<'_>, options: Options, part: Option<u16>) -> Result<Packet
         message = found.message.filter(|_| !carried.partial);
         next = found.carried;
     }
-    let extra = match message {
-        Some(message) if options.dns => dns::fields(message.bytes()),
-        _ => Vec::new(),
+    let (protocol, extra) = match message {
+        Some(message) if options.dns || options.names => {
+            applied(&message, options, inner.is_empty())
+        }
+        _ => (None, Vec::new()),
     };
     let (source_mac, destination_mac) = link.addresses();
     Ok(Packet {
@@ -196,11 +209,28 @@ fn read(frame: &Frame<'_>, options: Options, part: Option<u16>) -> Result<Packet
         vlans: link.vlans,
         outer: outermost.header,
         inner,
-        protocol: None,
+        protocol,
         damaged: outermost.damaged,
         extra,
         names: Names::default(),
     })
+}
+
+/// What a message says, as far as it is asked for; its protocol only of the outermost header's.
+#[inline(never)]
+fn applied(
+    message: &Message<'_>,
+    options: Options,
+    is_outermost: bool,
+) -> (Option<Arc<str>>, Vec<Extra>) {
+    let dns = message.dns().filter(|_| options.dns);
+    let mut extra = dns.map_or_else(Vec::new, dns::fields);
+    if !options.names {
+        return (None, extra);
+    }
+    let said = message.said(!extra.is_empty());
+    extra.extend(said.name);
+    (said.protocol.filter(|_| is_outermost), extra)
 }
 
 /// The IP header in what another one carries, if there is one.

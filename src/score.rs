@@ -14,6 +14,8 @@
 mod breaker;
 mod evidence;
 mod flood;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod judge;
 mod ledger;
 mod policy;
@@ -21,7 +23,9 @@ mod preference;
 mod reasons;
 mod recent;
 mod report;
+mod salted;
 mod settings;
+pub mod snapshot;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -33,5 +37,6 @@ pub use self::{
         AckProbe, AuthAttempts, Block, CircuitBreaker, DestinationFlood, External, IcmpSweep,
         IdleConnections, Levels, Rate, Scan, Settings, Signals, SplitHeader, StealthFlags,
     },
+    snapshot::Snapshot,
     source::Source,
 };

@@ -12,6 +12,7 @@ mod journal;
 mod machine;
 mod networks;
 mod plan;
+mod renew;
 mod running;
 mod stores;
 mod summary;
@@ -21,6 +22,7 @@ mod wire;
 pub use self::{
     build::{Unbuilt, build, build_dead_letters, build_replay},
     plan::{Link, Part, Plan},
+    renew::{Renewal, Renewer},
     running::{Ended, Failure, Running},
     summary::{Account, Observed, Summary, Totals},
 };

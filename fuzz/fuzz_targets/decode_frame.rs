@@ -17,7 +17,7 @@ fn read(link: u16, length: usize, bytes: &[u8]) -> Option<Packet> {
         length: u32::try_from(length).expect("an input is short"),
         bytes,
     };
-    let options = Options { checksums: true, dns: true };
+    let options = Options { checksums: true, dns: true, names: true };
     for packet in each(&frame, &options).unwrap_or_default() {
         assert!(packet.outer.ip_bytes <= packet.frame_bytes, "{packet:?}");
     }

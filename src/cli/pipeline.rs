@@ -1,5 +1,7 @@
 //! A pipeline's life as a process: built, running, stopped by signals, accounted for.
 
+use std::path::PathBuf;
+
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::{
     runtime,
@@ -7,14 +9,23 @@ use tokio::{
     sync::watch,
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
+use super::output;
 use crate::{
     api::Api,
     component::{Error, drain},
-    metrics,
-    topology::{Ended, Plan, Running, Unbuilt},
+    metrics, task,
+    topology::{Ended, Plan, Renewal, Renewer, Running, Unbuilt},
 };
+
+/// Reads a config again on SIGHUP.
+pub(super) struct Rereading {
+    /// The config's file.
+    pub(super) path: PathBuf,
+    /// Hands on what it says.
+    pub(super) renewer: Renewer,
+}
 
 /// What a run's process reacts to.
 struct Signals {
@@ -54,13 +65,15 @@ pub(super) fn record_metrics() -> Result<PrometheusHandle, Error> {
 }
 
 /// Runs a plan to its end. The first SIGINT or SIGTERM stops the sources and lets the rest drain,
-/// the second ends everything now; SIGHUP reopens files and reads lists again.
+/// the second ends everything now; SIGHUP reopens files, reads lists again, and of the config what may
+/// change while it runs.
 ///
 /// # Errors
 /// If signals can't be caught.
 pub(super) async fn run(
     plan: Plan,
     reload: watch::Sender<u64>,
+    rereading: Option<Rereading>,
     api: Option<(Api, PrometheusHandle)>,
     watch_progress: impl FnOnce(&Running),
 ) -> Result<Ended, Error> {
@@ -69,7 +82,8 @@ pub(super) async fn run(
     watch_progress(&running);
 
     let over = CancellationToken::new();
-    let reacting = tokio::spawn(signals.react(running.stop_token(), running.abort_token(), reload));
+    let reacting =
+        tokio::spawn(signals.react(running.stop_token(), running.abort_token(), reload, rereading));
     let serving = api.map(|(api, metrics)| {
         info!(address = %api.address(), "metrics and health are served");
         tokio::spawn(api.serve(running.components().to_vec(), metrics, over.clone()))
@@ -87,6 +101,36 @@ pub(super) async fn run(
         }
     }
     Ok(ended)
+}
+
+// === impl Rereading ===
+
+impl Rereading {
+    /// Reads the config, and hands on what may change. One that can't be used changes nothing.
+    async fn read(mut self) -> Option<Self> {
+        let path = self.path.clone();
+        let loaded = task::blocking(move || output::load(&path)).await.ok().flatten();
+        match loaded {
+            None => error!("SIGHUP: the config can't be used, so what held before goes on to hold"),
+            Some(loaded) => said(&self.renewer.renew(&loaded.config)),
+        }
+        Some(self)
+    }
+}
+
+fn said(renewal: &Renewal) {
+    let Renewal { is_new, taken, missing } = renewal;
+    for id in missing {
+        warn!("SIGHUP: the config has no `{id}` any more: it goes on as before, until a restart");
+    }
+    if *is_new {
+        let taken = taken.join(", ");
+        info!(
+            taken,
+            "SIGHUP: the networks of the config hold from now on, and the levels, signals and limits of \
+             the judge; all else in it, a key or a certificate takes a restart"
+        );
+    }
 }
 
 // === impl Signals ===
@@ -109,6 +153,7 @@ impl Signals {
         stop: CancellationToken,
         abort: CancellationToken,
         reload: watch::Sender<u64>,
+        mut rereading: Option<Rereading>,
     ) {
         // A component that failed stops the sources too: nobody has signalled then.
         let mut signalled = false;
@@ -117,9 +162,10 @@ impl Signals {
                 _ = self.interrupt.recv() => {}
                 _ = self.terminate.recv() => {}
                 _ = self.hang_up.recv() => {
-                    info!(
-                        "SIGHUP: output files are opened anew; a changed config, key or certificate takes a restart"
-                    );
+                    info!("SIGHUP: output files are opened anew, and lists are read again");
+                    if let Some(known) = rereading.take() {
+                        rereading = known.read().await;
+                    }
                     reload.send_modify(|generation| *generation += 1);
                     continue;
                 }

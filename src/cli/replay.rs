@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::{Path, PathBuf, absolute},
     time::Duration,
 };
 
@@ -101,7 +101,7 @@ async fn replay(
         build_dead_letters(config, &args.dead_letters, args.wait, reloaded).await?
     };
     let mut progress = None;
-    let ended = pipeline::run(plan, reload, None, |running| {
+    let ended = pipeline::run(plan, reload, None, None, |running| {
         progress = Progress::start(running, quiet);
     });
     let ended = ended.await?;
@@ -109,8 +109,8 @@ async fn replay(
     Ok((ended, started.elapsed()))
 }
 
-/// Lets the config's tshark source read the captures, under their exact paths, and takes the other
-/// sources out.
+/// Lets the config's tshark source read the captures, under their exact paths, which begin where the
+/// command was given, and takes the other sources out.
 fn replace_source(config: &mut Config<Components>, args: &Args) -> Result<(), Error> {
     let is_tshark = |source: &&Declared<_>| matches!(source.config, SourceConfig::Tshark(_));
     let ids: Vec<_> =
@@ -135,9 +135,12 @@ fn replace_source(config: &mut Config<Components>, args: &Args) -> Result<(), Er
     let mut removed: Vec<_> = config.sources.iter().map(|source| source.id.clone()).collect();
     removed.retain(|id| *id != replaced);
     config.sources.retain(|source| source.id == replaced);
+    let captures = args.captures.iter();
+    let captures: Vec<_> =
+        captures.map(|path| absolute(path).unwrap_or_else(|_| path.clone())).collect();
     for source in &mut config.sources {
         if let SourceConfig::Tshark(tshark) = &source.config {
-            source.config = SourceConfig::Tshark(Box::new(tshark.replay(args.captures.clone())));
+            source.config = SourceConfig::Tshark(Box::new(tshark.replay(captures.clone())));
         }
     }
     for declared in &mut config.transforms {

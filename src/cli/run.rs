@@ -1,12 +1,15 @@
 //! `tidegate run`: a config's pipeline, until it is stopped or its sources end.
 
+use std::path::Path;
+
 use tokio::sync::watch;
 
 use super::{
     ConfigFile,
     exit::Exit,
     live::{self, Live},
-    output, pipeline,
+    output,
+    pipeline::{self, Rereading},
 };
 use crate::{
     api::Api,
@@ -25,7 +28,8 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, quiet: bool) -> Exit {
     let Some(loaded) = output::load(args.config.path()) else { return Exit::Configuration };
     let introduction = live::introduction(&loaded.config, args.config.path());
-    match pipeline::block_on(serve(&loaded.config, &introduction, quiet)) {
+    let path = args.config.path();
+    match pipeline::block_on(serve(&loaded.config, path, &introduction, quiet)) {
         Ok(ended) => {
             output::ended(&ended, quiet);
             Exit::of(&ended)
@@ -36,18 +40,21 @@ pub(super) fn run(args: &Args, quiet: bool) -> Exit {
 
 async fn serve(
     config: &Config<Components>,
+    path: &Path,
     introduction: &str,
     quiet: bool,
 ) -> Result<Ended, Unbuilt> {
     let metrics = pipeline::record_metrics()?;
     let (reload, reloaded) = watch::channel(0);
-    let plan = build(config, Clock::Wall, reloaded).await?;
+    let mut plan = build(config, Clock::Wall, reloaded).await?;
+    let renewer = plan.renewer.take();
+    let rereading = renewer.map(|renewer| Rereading { path: path.to_owned(), renewer });
     let api = Api::bind(config.globals.api.address).await?;
     for line in introduction.lines() {
         output::say(quiet, line);
     }
     let mut live = None;
-    let ended = pipeline::run(plan, reload, Some((api, metrics)), |running| {
+    let ended = pipeline::run(plan, reload, rereading, Some((api, metrics)), |running| {
         live = Some(Live::start(running.components(), quiet));
     })
     .await;

@@ -320,6 +320,8 @@ fn sample_flow() -> Flow {
         vlans,
         protocol: Some("t\"ls".into()),
         question: Some("asked.example".into()),
+        server_name: Some("served.example".into()),
+        host: Some("host.example".into()),
         direction: Some(Direction::Outbound),
         risk: Some(7),
         names: Names {
@@ -359,6 +361,8 @@ fn an_ecs_document_nests_its_fields_and_leaves_out_what_is_not_there() {
         ("/data_stream/dataset", json!("tidegate.flow")),
         ("/observer/name", json!("sensor")),
         ("/dns/question/name", json!("asked.example")),
+        ("/tls/client/server_name", json!("served.example")),
+        ("/url/domain", json!("host.example")),
         ("/message", json!("tcp 10.0.0.1:40000 > [2001:db8::1]:443, 3 packets, 300 bytes")),
     ] {
         assert_eq!(read.pointer(pointer), Some(&value), "{pointer}");

@@ -1,6 +1,7 @@
 //! What a component's config answers, before anything starts and when it does.
 
 use std::{
+    any::Any,
     collections::BTreeMap,
     path::{self, Path, PathBuf, absolute},
     sync::Arc,
@@ -53,6 +54,15 @@ pub struct Context {
     pub books: Books,
     /// Changes on SIGHUP: files are reopened and lists read again.
     pub reload: watch::Receiver<u64>,
+    /// What of the component's config holds from now on, as it was read again on SIGHUP.
+    pub renewed: watch::Receiver<Option<Renewed>>,
+}
+
+/// What a component can take of its config while it runs ([`Configure::renewal`]).
+#[derive(Debug, Clone)]
+pub struct Renewed {
+    value: Arc<dyn Any + Send + Sync>,
+    config_hash: Arc<str>,
 }
 
 /// How frames are to be decoded.
@@ -62,6 +72,8 @@ pub struct Decoding {
     pub workers: u16,
     /// Whether somebody below reads DNS answers.
     pub dns: bool,
+    /// Whether somebody below reads the names that packets ask for, and of their applications.
+    pub names: bool,
 }
 
 /// Something wrong with a component's config.
@@ -194,6 +206,12 @@ pub trait Configure {
         false
     }
 
+    /// What of it may change while the component runs: handed to it ([`Context::renewed`]) when the config
+    /// was read again. All else takes a restart.
+    fn renewal(&self) -> Option<Renewed> {
+        None
+    }
+
     /// What it takes from where, in a few words for whoever starts it; of a source.
     fn outline(&self) -> Option<String> {
         None
@@ -224,6 +242,31 @@ impl Claim {
     }
 }
 
+// === impl Renewed ===
+
+impl Renewed {
+    /// This, of a config that has no hash yet.
+    pub fn new(value: impl Any + Send + Sync) -> Self {
+        Self { value: Arc::new(value), config_hash: Arc::default() }
+    }
+
+    /// Of the config with this hash.
+    #[must_use]
+    pub fn of(self, config_hash: &Arc<str>) -> Self {
+        Self { config_hash: Arc::clone(config_hash), ..self }
+    }
+
+    /// What it is, if it is a `T`.
+    pub fn get<T: Any>(&self) -> Option<&T> {
+        self.value.downcast_ref()
+    }
+
+    /// The hash of the config that it is of.
+    pub const fn config_hash(&self) -> &Arc<str> {
+        &self.config_hash
+    }
+}
+
 // === impl Context ===
 
 impl Context {
@@ -247,6 +290,7 @@ impl Context {
             stores: BTreeMap::new(),
             books: Books::default(),
             reload: watch::channel(0).1,
+            renewed: watch::channel(None).1,
         }
     }
 }

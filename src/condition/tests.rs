@@ -193,7 +193,13 @@ fn batches() -> Vec<Records> {
     message.outer.fragment = Some(Fragment { id: 1, offset: 8, more: true });
     message.inner = vec![message.outer.clone()];
     message.extra = vec![extra("dns_qry_name", &["a.example", "b.example"])];
+    let mut segment = packet();
+    segment.extra = vec![
+        extra("tls_handshake_extensions_server_name", &["www.example.org"]),
+        extra("http_host", &["shop.example:8080"]),
+    ];
     let mut full = flow();
+    (full.server_name, full.host) = (Some("www.example.org".into()), Some("[::1]".into()));
     full.icmp = Some(Icmp { kind: 8, code: 0 });
     full.initiator.tcp_flags = TcpFlags(TcpFlags::SYN | TcpFlags::ECE);
     full.parent = Some(full.id);
@@ -212,7 +218,7 @@ fn batches() -> Vec<Records> {
     let in_step = Health { clock: lagging, ..Health::default() };
     let alert = Alert { reasons: vec!["it \"scans\"".into()], ..alert() };
     vec![
-        Records::Packets(vec![packet(), message].into()),
+        Records::Packets(vec![packet(), message, segment].into()),
         Records::Contacts(contacts.to_vec().into()),
         Records::Flows(vec![flow(), full, bare_flow()].into()),
         Records::Alerts(vec![alert, Alert { action: Action::Block, ..self::alert() }].into()),

@@ -1,10 +1,12 @@
 //! One section of the tree → drafts of its components, each read for itself.
 
+use std::path::Path;
+
 use serde::Deserialize;
 
 use super::{
     family::{Facts, Family, plain, types},
-    ranges,
+    paths, ranges,
     schema::{component_schema, keys_of, schema_of},
 };
 use crate::component::{Problem, Role};
@@ -45,6 +47,7 @@ pub(super) type Typed<F> = Option<(F, <F as Family>::Common)>;
 pub(super) fn declare<'a, F: Family>(
     root: &'a Node,
     role: Role,
+    folder: &Path,
     drafts: &mut Vec<Draft<'a>>,
     problems: &mut Vec<Diagnostic>,
 ) -> Vec<Typed<F>> {
@@ -80,7 +83,7 @@ pub(super) fn declare<'a, F: Family>(
             left_out: Vec::new(),
             inputs: Vec::new(),
         };
-        typed.push(draft.fill::<F>(&common, problems));
+        typed.push(draft.fill::<F>(&common, folder, problems));
         drafts.push(draft);
     }
     typed
@@ -136,7 +139,12 @@ impl Draft<'_> {
         Diagnostic::error(span, format!("{}: {message}", self.name(key)))
     }
 
-    fn fill<F: Family>(&mut self, common: &[String], problems: &mut Vec<Diagnostic>) -> Typed<F> {
+    fn fill<F: Family>(
+        &mut self,
+        common: &[String],
+        folder: &Path,
+        problems: &mut Vec<Diagnostic>,
+    ) -> Typed<F> {
         if self.node.entries().is_none() {
             let message = format!("expected a mapping, found {}", self.node.describe());
             problems.push(
@@ -146,9 +154,11 @@ impl Draft<'_> {
         }
         self.read_inputs(problems);
         let kind = self.read_type::<F>(problems)?;
-        let own = self.node.only(|key| {
+        let (schema, common_schema) = (component_schema::<F>(self.kind), schema_of::<F::Common>());
+        let mut own = self.node.only(|key| {
             !matches!(key, "type" | "inputs") && !common.iter().any(|name| name == key)
         });
+        paths::anchor(&schema, &mut own, folder);
         let tagged = Node {
             span: own.span,
             value: Value::Mapping(vec![Entry {
@@ -175,16 +185,17 @@ impl Draft<'_> {
         let keys = config.left_out.iter().filter_map(|key| key.split_once('.'));
         self.left_out.extend(keys.map(|(_, key)| key.to_owned()));
 
-        let shared =
-            read::<F::Common>(self.node.only(|key| common.iter().any(|name| name == key)), 0);
+        let mut shared = self.node.only(|key| common.iter().any(|name| name == key));
+        paths::anchor(&common_schema, &mut shared, folder);
+        let shared = read::<F::Common>(shared, 0);
         for error in &shared.errors {
             self.report(error, &error.key, false, &[], problems);
         }
         self.left_out.extend(shared.left_out);
         self.note_unset();
 
-        self.check_ranges(&component_schema::<F>(self.kind), problems);
-        self.check_ranges(&schema_of::<F::Common>(), problems);
+        self.check_ranges(&schema, problems);
+        self.check_ranges(&common_schema, problems);
 
         // With a type that is known, a component whose keys are beyond reading still has its ports.
         let without_keys = config.value.is_none().then(|| plain::<F>(self.kind)).flatten();

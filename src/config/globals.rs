@@ -3,13 +3,13 @@
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr, TcpListener},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{networks::Networks, ranges, schema::schema_of};
+use super::{networks::Networks, paths, ranges, schema::schema_of};
 use crate::component::{Problem, View};
 use crate::document::{de::read, report::Diagnostic, tree::Node};
 use crate::field::{Schema, check_added};
@@ -23,7 +23,8 @@ const MIN_MEMORY_BYTES: u64 = 16 << 20;
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Globals {
-    /// Where buffers, capture segments, snapshots and the verdict log lie. Made on start, readable by its owner only. A relative path begins where the process was started.
+    /// Where buffers, capture segments, snapshots and the verdict log lie. Made on start, readable by its owner only.
+    #[schemars(extend("format" = "path"))]
     pub data_dir: PathBuf,
     /// The HTTP endpoint for metrics and health.
     pub api: Api,
@@ -79,8 +80,16 @@ impl Default for Api {
 
 impl Globals {
     /// Reads them; `others` are the top level's further keys.
-    pub(super) fn read(root: &Node, others: &[&str], problems: &mut Vec<Diagnostic>) -> Self {
-        let reading = read::<Self>(root.only(|key| !others.contains(&key)), 0);
+    pub(super) fn read(
+        root: &Node,
+        others: &[&str],
+        folder: &Path,
+        problems: &mut Vec<Diagnostic>,
+    ) -> Self {
+        let schema = schema_of::<Self>();
+        let mut own = root.only(|key| !others.contains(&key));
+        paths::anchor(&schema, &mut own, folder);
+        let reading = read::<Self>(own, 0);
         for error in &reading.errors {
             let span = error.span.unwrap_or(root.span);
             let more = if error.key.contains('.') { &[] } else { others };
@@ -93,7 +102,7 @@ impl Globals {
             problems.push(problem);
         }
         let globals = reading.value.unwrap_or_default();
-        let ranges = ranges::problems(&schema_of::<Self>(), root);
+        let ranges = ranges::problems(&schema, root);
         for problem in ranges.into_iter().chain(globals.check()) {
             if reading.left_out.iter().any(|key| problem.key.starts_with(key.as_str())) {
                 continue;

@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io::{self, Read},
-    path::Path,
+    path::{Component, Path, PathBuf, absolute},
 };
 
 use super::{
@@ -75,12 +75,23 @@ fn read_file<F: Families>(
     if let Err(error) = read(&mut bytes) {
         return Err(Box::new(Report::unreadable(name, &error)));
     }
-    let surroundings = Surroundings {
-        variable: &|name| std::env::var(name).ok(),
-        directory: path.parent().unwrap_or(Path::new(".")),
-        lenient,
-    };
+    let directory = &directory_of(path);
+    if directory.to_str().is_none() {
+        let error = io::Error::new(io::ErrorKind::InvalidInput, "its folder's name is not UTF-8");
+        return Err(Box::new(Report::unreadable(name, &error)));
+    }
+    let surroundings =
+        Surroundings { variable: &|name| std::env::var(name).ok(), directory, lenient };
     load_with(name, &bytes, surroundings, replayed)
+}
+
+/// The whole path of the directory that a config file lies in.
+fn directory_of(path: &Path) -> PathBuf {
+    let whole = absolute(path).unwrap_or_else(|_| path.to_owned());
+    let directory = whole.parent().unwrap_or(Path::new("/"));
+    let goes_up = directory.components().any(|part| part == Component::ParentDir);
+    let plain = goes_up.then(|| directory.canonicalize().ok()).flatten();
+    plain.unwrap_or_else(|| directory.to_owned())
 }
 
 /// Loads a config from the bytes of a file called `name`.
@@ -139,12 +150,14 @@ fn pipeline<F: Families>(
         );
         return None;
     }
-    let globals = Globals::read(root, &Role::ALL.map(Role::section), problems);
+    let folder =
+        &absolute(surroundings.directory).unwrap_or_else(|_| surroundings.directory.to_owned());
+    let globals = Globals::read(root, &Role::ALL.map(Role::section), folder, problems);
     let networks = globals.networks.lists(root, surroundings, problems);
     let mut drafts = Vec::new();
-    let sources = declare::<F::Source>(root, Role::Source, &mut drafts, problems);
-    let transforms = declare::<F::Transform>(root, Role::Transform, &mut drafts, problems);
-    let sinks = declare::<F::Sink>(root, Role::Sink, &mut drafts, problems);
+    let sources = declare::<F::Source>(root, Role::Source, folder, &mut drafts, problems);
+    let transforms = declare::<F::Transform>(root, Role::Transform, folder, &mut drafts, problems);
+    let sinks = declare::<F::Sink>(root, Role::Sink, folder, &mut drafts, problems);
 
     let mut wiring = inputs::resolve(&drafts, problems);
     let order = edges::circles(&drafts, &wiring, problems);

@@ -27,7 +27,8 @@ pub struct Networks {
     pub allow: Vec<Allow>,
     /// Networks and addresses that are not judged, such as our own vulnerability scanner: each `{cidr, owner, reason, expires}`.
     pub ignore: Vec<Ignore>,
-    /// Files of further networks that are never blocked: one CIDR or address a line, and behind a `#` why. Bad lines are told and skipped. A relative path begins at the folder of the config. Read again on SIGHUP.
+    /// Files of further networks that are never blocked: one CIDR or address a line, and behind a `#` why. Bad lines are told and skipped. Read again on SIGHUP.
+    #[schemars(extend("format" = "path"))]
     pub allow_files: Vec<PathBuf>,
     /// TCP ports of this host that its administrators come in by: an old session there is not blocked.
     pub admin_ports: Vec<u16>,
@@ -88,7 +89,7 @@ impl Networks {
             internal: self.internal(&mut wrong),
             allow: self.allow(&mut wrong),
             ignore: self.ignore(&mut wrong),
-            allow_files: self.allow_files.iter().map(|p| surroundings.directory.join(p)).collect(),
+            allow_files: self.allow_files.clone(),
             admin_ports: self.admin_ports.clone(),
         };
         if self.admin_ports.contains(&0) {

@@ -20,7 +20,7 @@ use crate::{
 /// The text of the reference.
 fn reference<F: Families>() -> String {
     let mut page = Page::default();
-    page.text("# Reference\n\nGenerated from the code: `TIDEGATE_UPDATE=1 cargo test --lib reference` writes it anew.\n\nA value may hold `${VAR}`, `${VAR:-default}` and `${file:PATH}`; `$$` is a dollar sign. A relative PATH begins at the folder of the config. What is substituted is never printed, and it is a number or a bool only where the field wants one and the value stands without quotes.\n");
+    page.text("# Reference\n\nGenerated from the code: `TIDEGATE_UPDATE=1 cargo test --lib reference` writes it anew.\n\nA value may hold `${VAR}`, `${VAR:-default}` and `${file:PATH}`; `$$` is a dollar sign. What is substituted is never printed, and it is a number or a bool only where the field wants one and the value stands without quotes.\n\nA relative path begins at the folder of the config file, wherever the command is given: of each key of the type path, and of `${file:PATH}`. Paths on the command line begin where the command is given.\n");
     page.text("## Top level\n");
     page.table(&schema_of::<Globals>());
     page.section::<F::Source>(Role::Source);
@@ -168,6 +168,10 @@ fn shape(property: &Value) -> String {
             choices.iter().filter(|choice| choice["type"] != "null").map(shape).collect();
         words.dedup();
         return words.join(" | ");
+    }
+    if matches!(property["format"].as_str(), Some("path" | "path-pattern")) {
+        let is_list = !property["items"].is_null();
+        return if is_list { "list of paths" } else { "path" }.to_owned();
     }
     if let Some(path) = property["$ref"].as_str() {
         return path.rsplit('/').next().unwrap_or_default().to_lowercase();

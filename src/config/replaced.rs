@@ -1,7 +1,7 @@
 //! A replay's captures in the place of what a config's source reads, before anything is checked: so
 //! all checks are made of what will run.
 
-use std::path::PathBuf;
+use std::path::{PathBuf, absolute};
 
 use crate::component::Role;
 use crate::document::{
@@ -56,7 +56,11 @@ impl Replayed<'_> {
             let replaced = entry.key == DISSECT && self.dissect.is_some();
             !replaced && !READS.contains(&entry.key.as_str())
         });
-        let captures = self.captures.iter().map(|path| text(span, &path.to_string_lossy()));
+        let captures = self.captures.iter().map(|path| {
+            // They begin where the command was given, not at the folder of the config.
+            let whole = absolute(path).unwrap_or_else(|_| path.clone());
+            text(span, &whole.to_string_lossy())
+        });
         let files = Node { span, value: Value::Sequence(captures.collect()) };
         let dissect = self.dissect.map(|depth| (DISSECT, text(span, depth)));
         let values = [("mode", text(span, "file")), ("files", files)].into_iter().chain(dissect);

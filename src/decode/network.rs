@@ -5,7 +5,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{
-    Skipped, checksum,
+    Skipped,
+    application::Message,
+    checksum,
     extensions::{self, NO_NEXT_HEADER},
     link::Layer,
     transport,
@@ -23,8 +25,8 @@ pub(super) struct Found<'a> {
     pub(super) header: Header,
     /// What a tunnel carries or an ICMP error quotes.
     pub(super) carried: Option<Carried<'a>>,
-    /// A DNS message over UDP.
-    pub(super) message: Option<View<'a>>,
+    /// What may tell the application.
+    pub(super) message: Option<Message<'a>>,
     /// Whether the headers contradict themselves or the frame, or were cut.
     pub(super) damaged: bool,
 }

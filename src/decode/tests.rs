@@ -12,7 +12,7 @@ use self::build::frame;
 use super::{Frame, Options, Skipped, decode};
 use crate::record::{Header, Packet};
 
-const CHECKED: Options = Options { checksums: true, dns: true };
+const CHECKED: Options = Options { checksums: true, dns: true, names: false };
 
 fn packet(link: u16, bytes: &[u8]) -> Packet {
     read(&frame(link, bytes))

@@ -3,6 +3,7 @@
 //! Sources: RFC 9293 (TCP), RFC 768 (UDP), RFC 9260 (SCTP), RFC 792 and 4443 (ICMP).
 
 use super::{
+    application::Message,
     checksum,
     link::Layer,
     network::{Carried, Found, Network},
@@ -15,8 +16,6 @@ use crate::record::{Header, Icmp, Layer4, Ports, Tcp, TcpFlags, Transport};
 const TCP_HEADER: u32 = 20;
 const UDP_HEADER: u32 = 8;
 const ICMP_HEADER: usize = 8;
-/// DNS's own port.
-const DNS_PORT: u16 = 53;
 
 /// Reads what follows an IP header.
 #[expect(clippy::inline_always, reason = "what it returns is large: 20 ns a packet for its copies")]
@@ -35,6 +34,12 @@ pub(super) fn read(network: Network<'_>, checks: bool) -> Found<'_> {
             let wrong;
             (header.layer4, wrong) = tcp(payload, partial);
             found.damaged |= wrong;
+            if let Layer4::Tcp(tcp) = header.layer4
+                && tcp.payload_bytes > 0
+            {
+                let payload = payload.skip((payload.wire() - tcp.payload_bytes) as usize);
+                found.message = payload.and_then(|it| Message::of_segment(tcp.ports, it));
+            }
         }
         Transport::UDP => {
             let (layer4, datagram, wrong) = udp(payload, partial);
@@ -43,8 +48,7 @@ pub(super) fn read(network: Network<'_>, checks: bool) -> Found<'_> {
             if let (Layer4::Udp(ports, _), Some(datagram)) = (layer4, datagram) {
                 found.carried = tunnel::over_udp(ports, datagram)
                     .map(|payload| carry(payload, tunnel::key_over_udp(ports, datagram)));
-                let is_message = [ports.source, ports.destination].contains(&DNS_PORT);
-                found.message = is_message.then_some(datagram);
+                found.message = Message::of_datagram(ports, datagram);
             }
         }
         Transport::SCTP => header.layer4 = ports(payload).map_or(Layer4::Opaque, Layer4::Sctp),

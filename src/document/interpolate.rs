@@ -182,7 +182,7 @@ impl Pass<'_> {
     fn file(&self, path: &str) -> Result<String, Fault> {
         let full = self.surroundings.directory.join(path);
         read_value(&full).map_err(|error| Fault {
-            message: format!("can't read `{path}` for a value: {error}"),
+            message: format!("can't read `{}` for a value: {error}", full.display()),
             hint: "give a small UTF-8 file that this user may read".to_owned(),
             syntax: false,
         })

@@ -169,6 +169,20 @@ const FIELDS: &[Field<Flow>] = &[
     )
     .ecs(&["dns.question.name"])
     .cim(&["query"]),
+    F::new(
+        Keyword,
+        "the name of the server in its first TLS ClientHello with one, where TLS is looked into",
+        |flow, _| Value::text(flow.server_name.as_deref()),
+    )
+    .ecs(&["tls.client.server_name"])
+    .cim(&["server_name"]),
+    F::new(
+        Keyword,
+        "the host of its first HTTP request with one, without the port, where HTTP is looked into",
+        |flow, _| Value::text(flow.host.as_deref()),
+    )
+    .ecs(&["url.domain"])
+    .cim(&["url_domain"]),
     F::new(Keyword, "where to, seen from the internal networks or from the host", |flow, _| {
         Value::plain(flow.direction.map(Direction::name))
     })

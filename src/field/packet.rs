@@ -129,6 +129,20 @@ const FIELDS: &[Field<Packet>] = &[
     })
     .ecs(&["dns.question.name"])
     .cim(&["query"]),
+    F::new(
+        Keyword,
+        "the name of the server in a TLS ClientHello, where TLS is looked into",
+        |packet, _| Value::text(packet.server_name()),
+    )
+    .ecs(&["tls.client.server_name"])
+    .cim(&["server_name"]),
+    F::new(
+        Keyword,
+        "the host of an HTTP request, without the port, where HTTP is looked into",
+        |packet, _| Value::text(packet.host()),
+    )
+    .ecs(&["url.domain"])
+    .cim(&["url_domain"]),
     F::new(Label, "VLAN id", |packet, _| Value::label(packet.vlans.outer()))
         .ecs(&["network.vlan.id"])
         .cim(&["vlan"]),

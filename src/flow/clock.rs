@@ -57,8 +57,20 @@ pub(super) enum Heard {
 // === impl Clock ===
 
 impl Clock {
-    /// A packet of this observation point comes next.
+    /// When a packet came that goes on from what the clock of its observation point said before; `None`
+    /// if there is more to it: then it is to be [heard](Self::hear).
     #[inline]
+    pub(super) fn goes_on(&mut self, point: ObservationPoint, packet: &Packet) -> Option<Moment> {
+        let Some(Some(local)) = self.points.get_mut(point.index()) else { return None };
+        let late = local.goes_on(packet)?;
+        self.packets += 1;
+        let time = back(packet.time, local.offset);
+        let now = self.now.map_or(time, |now| now.max(time));
+        self.now = Some(now);
+        Some(Moment { now, number: self.packets, late })
+    }
+
+    /// A packet of this observation point comes next.
     pub(super) fn hear(&mut self, point: ObservationPoint, packet: &Packet) -> Heard {
         let Some(Some(local)) = self.points.get_mut(point.index()) else {
             self.meet(point, packet);
@@ -198,6 +210,28 @@ impl Clock {
     }
 }
 
+// === impl Local ===
+
+impl Local {
+    /// Takes the time of a packet that goes on from the latest one, with none held back: whether it is
+    /// late (see [`Moment`]). `None`: there is more to it.
+    #[inline]
+    fn goes_on(&mut self, packet: &Packet) -> Option<bool> {
+        let time = packet.time;
+        let steady = self.epoch == packet.epoch
+            && self.held.is_empty()
+            && !is_jump(self.latest, time)
+            && self.steady.goes_on(time);
+        if !steady {
+            return None;
+        }
+        self.latest = self.latest.max(time);
+        let late = time < self.ceiling;
+        self.ceiling = self.ceiling.max(time);
+        Some(late)
+    }
+}
+
 /// How far a time is ahead of another, in nanoseconds, held to the range.
 fn apart(time: Timestamp, from: Timestamp) -> i64 {
     time.nanos().saturating_sub(from.nanos())
@@ -221,6 +255,10 @@ mod tests {
         let mut taken = Vec::new();
         for second in seconds {
             let packet = udp(CLIENT, 1, SERVER, 2, 60).at(*second);
+            if let Some(moment) = clock.goes_on(packet.origin, &packet) {
+                taken.push((moment, false));
+                continue;
+            }
             let due = match clock.hear(packet.origin, &packet) {
                 Heard::Now => vec![packet],
                 Heard::After(mut held) => {

@@ -10,11 +10,13 @@ use super::{
 };
 use crate::record::{
     CommunityId, ConnState, EndReason, Endpoint, Flow, FlowTags, History, Icmp, Id, Letter, Names,
-    Tcp, Timestamp, Transport, Vlans,
+    Packet, Tcp, Timestamp, Transport, Vlans,
 };
 
 /// Flows an ICMP error flow names at most.
 const MAX_RELATED: usize = 8;
+/// The longest name that is kept, in bytes: those of DNS have no more.
+const MAX_NAME: usize = 255;
 
 /// A flow in the table: at most 300 bytes, for there may be millions.
 #[derive(Debug)]
@@ -54,14 +56,25 @@ pub(super) struct Rare {
     /// The flows whose packets ICMP errors quote, in the order in which they came.
     pub(super) related: Vec<CommunityId>,
     pub(super) challenge: Option<Challenge>,
-    /// The name that its first DNS message asks for.
-    pub(super) question: Option<Arc<str>>,
+    /// The names that its packets ask for, each the first of its kind.
+    asked: Asked,
     /// The TEIDs of GTP-U in which the low and the high end send, as far as known.
     pub(super) teids: [Option<u32>; 2],
     /// The TEID of the first packet: part of the id.
     pub(super) teid: u32,
     /// Bytes of the initiator and the responder in former reports, if the flow is followed.
     reported: [u64; 2],
+}
+
+/// Names that packets ask for.
+#[derive(Debug, Default)]
+struct Asked {
+    /// By DNS.
+    question: Option<Arc<str>>,
+    /// In a TLS `ClientHello`.
+    server_name: Option<Arc<str>>,
+    /// In an HTTP request.
+    host: Option<Arc<str>>,
 }
 
 /// A SYN that may begin another connection, and what is to be taken back once it does.
@@ -137,7 +150,12 @@ impl Class {
 // === impl Progress ===
 
 impl Progress {
-    /// Whether its outcome is still to come.
+    /// Whether no answer came yet, told or not.
+    pub(super) fn is_unanswered(self) -> bool {
+        matches!(self, Self::Untold | Self::Attempted | Self::TimedOut)
+    }
+
+    /// Whether its outcome is still to be told.
     pub(super) fn is_open(self) -> bool {
         matches!(self, Self::Attempted | Self::TimedOut)
     }
@@ -202,6 +220,12 @@ impl Entry {
         }
     }
 
+    /// The states of the initiator and the responder.
+    #[inline]
+    pub(super) fn states(&self) -> [State; 2] {
+        [self.sides[0].state, self.sides[1].state]
+    }
+
     /// A packet of this time carries the conversation on; after both sides have closed none does.
     pub(super) fn extend(&mut self, time: Timestamp) {
         if self.sides.iter().all(Side::is_closed) {
@@ -263,6 +287,22 @@ impl Entry {
         let related = &mut self.rare().related;
         if related.len() < MAX_RELATED && !related.contains(&other) {
             related.push(other);
+        }
+    }
+
+    /// Takes note of the names that a packet asks for.
+    #[cold]
+    pub(super) fn hear(&mut self, packet: &Packet) {
+        let names = [packet.question(), packet.server_name(), packet.host()];
+        if names.iter().all(Option::is_none) {
+            return;
+        }
+        let asked = &mut self.rare().asked;
+        let kept = [&mut asked.question, &mut asked.server_name, &mut asked.host];
+        for (kept, name) in kept.into_iter().zip(names) {
+            if kept.is_none() {
+                *kept = name.filter(|name| name.len() <= MAX_NAME).map(Arc::from);
+            }
         }
     }
 
@@ -383,7 +423,9 @@ impl Entry {
             history: self.history,
             end_reason,
             protocol,
-            question: rare.and_then(|rare| rare.question.clone()),
+            question: rare.and_then(|rare| rare.asked.question.clone()),
+            server_name: rare.and_then(|rare| rare.asked.server_name.clone()),
+            host: rare.and_then(|rare| rare.asked.host.clone()),
             direction: policy.direction(initiator.0, responder.0),
             related_community_ids: rare.map_or_else(Vec::new, |rare| rare.related.clone()),
             parent: rare.and_then(|rare| rare.parent),

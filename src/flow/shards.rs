@@ -70,13 +70,13 @@ impl Shards {
     pub fn new(policy: Policy, workers: usize) -> Self {
         let policy = Arc::new(policy);
         let shards = if policy.inner { 1 } else { workers.max(1) };
-        let population = Arc::new(AtomicUsize::new(0));
+        let population = (shards > 1).then(|| Arc::new(AtomicUsize::new(0)));
         // Whoever chooses addresses and ports must not be able to choose hashes.
         let secret = RandomState::new();
         let tables = (0..shards)
             .map(|shard| {
                 let seed = secret.hash_one(shard);
-                Table::new(Arc::clone(&policy), Arc::clone(&population), shards, seed)
+                Table::new(Arc::clone(&policy), population.clone(), shards, seed)
             })
             .collect();
         Self {
@@ -107,7 +107,12 @@ impl Shards {
         self.completed = out.contacts.len();
         let mut steady = true;
         for (index, packet) in packets.iter().enumerate() {
-            let (before, is_held) = match self.clock.hear(self.point(packet), packet) {
+            let (before, point) = (self.clock.now(), self.point(packet));
+            if let Some(moment) = self.clock.goes_on(point, packet) {
+                self.absorb_one(packets, Some(index), packet, before, &moment, out);
+                continue;
+            }
+            let (held, is_held) = match self.clock.hear(point, packet) {
                 Heard::Now => {
                     self.take(packets, Some(index), packet, out);
                     continue;
@@ -116,7 +121,7 @@ impl Shards {
                 Heard::Held(astray) => (astray, true),
             };
             steady = false;
-            for packet in &before {
+            for packet in &held {
                 self.take(packets, None, packet, out);
             }
             if !is_held {
@@ -130,7 +135,9 @@ impl Shards {
         steady
     }
 
-    /// Takes one packet: that at `index` of those at hand, or one that was held back.
+    /// Takes one packet whose time is known, though it may set a clock back: that at `index` of those
+    /// at hand, or one that was held back.
+    #[cold]
     fn take(
         &mut self,
         packets: &[Packet],
@@ -147,6 +154,21 @@ impl Shards {
             let point = Some(point).filter(|_| !self.clock.is_single());
             self.tables.iter_mut().for_each(|table| table.set_back(point, moment, out));
         }
+        self.absorb_one(packets, index, packet, before, &moment, out);
+    }
+
+    /// Lets one packet count; the table's time before it, and its own moment.
+    #[expect(clippy::inline_always, reason = "measured: most packets come this way")]
+    #[inline(always)]
+    fn absorb_one(
+        &mut self,
+        packets: &[Packet],
+        index: Option<usize>,
+        packet: &Packet,
+        before: Option<Timestamp>,
+        moment: &Moment,
+        out: &mut Output,
+    ) {
         if out.wants_contacts {
             if self.tally.is_over(moment.now) {
                 self.run(packets, before.unwrap_or(moment.now), out);
@@ -154,28 +176,32 @@ impl Shards {
             }
             self.tally.count(packet, moment.now);
         }
-        if let Some(index) = index
-            && self.tables.len() > 1
-        {
-            self.assign(index, packet, moment, out.wants_contacts);
+        // A shard alone does its work as it comes.
+        if let [table] = self.tables.as_mut_slice() {
+            walk(&self.policy, table, packet, moment, out);
+            if out.wants_contacts {
+                refuse(table, packet, *moment, out);
+            }
             return;
         }
-        // A shard alone does its work as it comes; so is work done that waited for its time.
-        if let Some(before) = before
-            && self.tables.len() > 1
-        {
+        if let Some(index) = index {
+            self.assign(index, packet, *moment, out.wants_contacts);
+            return;
+        }
+        // Those at hand wait for their time; this one waited already.
+        if let Some(before) = before {
             self.run(packets, before, out);
         }
         let shard = self.shard(&packet.outer, packet);
         if let Some(table) = self.tables.get_mut(shard) {
-            walk(&self.policy, table, packet, &moment, out);
+            walk(&self.policy, table, packet, moment, out);
         }
         if out.wants_contacts
             && let Some(quoted) = refused(packet)
         {
             let shard = self.shard(quoted, packet);
             if let Some(table) = self.tables.get_mut(shard) {
-                refuse(table, packet, moment, out);
+                refuse(table, packet, *moment, out);
             }
         }
     }

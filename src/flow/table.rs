@@ -34,7 +34,7 @@ use begin::Opened;
 use followed::Followed;
 
 const NEVER: Timestamp = Timestamp::from_nanos(i64::MAX);
-/// First contacts remembered, over all shards; each takes about 40 bytes.
+/// First contacts remembered, over all shards; each takes about 20 bytes.
 const MAX_MET: usize = 262_144;
 
 /// The table's state: a seeded hash finds the slot, the slab holds the flow, the lists know which is
@@ -42,8 +42,8 @@ const MAX_MET: usize = 262_144;
 #[derive(Debug)]
 pub(super) struct Table {
     policy: Arc<Policy>,
-    /// Flows in all shards together.
-    population: Arc<AtomicUsize>,
+    /// Flows in all shards together, if there are several: counting so waits for all writes before.
+    population: Option<Arc<AtomicUsize>>,
     hasher: SeedableRandomState,
     index: HashTable<u32>,
     flows: Slab<Entry>,
@@ -52,9 +52,9 @@ pub(super) struct Table {
     fragments: Fragments,
     protocols: Protocols,
     /// Whether the low end began the flow of a key that is over.
-    roles: Recent<bool>,
+    roles: Recent,
     /// The sources, destinations and ports whose first contact was told.
-    met: Recent<()>,
+    met: Recent,
     followed: Vec<Followed>,
     /// When the followed flows are looked at next.
     survey_at: Timestamp,
@@ -88,7 +88,7 @@ impl Table {
     /// One of `shards` tables.
     pub(super) fn new(
         policy: Arc<Policy>,
-        population: Arc<AtomicUsize>,
+        population: Option<Arc<AtomicUsize>>,
         shards: usize,
         seed: u64,
     ) -> Self {
@@ -246,6 +246,8 @@ impl Table {
         header.checksums.transport == Checksum::Bad && !self.policy.ignore_checksums
     }
 
+    /// Takes one packet into the flow in `slot`.
+    #[inline]
     fn update(
         &mut self,
         slot: u32,
@@ -266,117 +268,140 @@ impl Table {
         {
             entry.protocol = self.protocols.number(name);
         }
-        if arrival.depth == 0
-            && !packet.extra.is_empty()
-            && let Some(name) = packet.question()
-        {
-            entry.rare().question.get_or_insert_with(|| name.into());
-        }
-        if packet.damaged {
-            entry.tags.insert(FlowTags::DAMAGED);
-        }
-        if header.checksums.transport == Checksum::Bad {
-            entry.tags.insert(FlowTags::BAD_CHECKSUM);
-        }
-        if let Some(quoted) = arrival.quoted {
-            entry.relate(CommunityId::of(quoted));
-        }
-        if let Some(teid) = oriented.teid {
-            entry.rare().teids[usize::from(!oriented.from_low)] = Some(teid);
-        }
-        if let Layer4::Tcp(tcp) = &header.layer4
-            && !discounted
-            && !is_challenge
-        {
-            put_right(entry, tcp, oriented.from_low, as_zeek);
-        }
+        take_note(entry, oriented, arrival);
+        let states = entry.states();
+        let mut follows = false;
         if discounted {
             let by_initiator = entry.is_by_initiator(oriented.from_low);
             let (own, _, history) = entry.sides_of(by_initiator);
             own.bad_checksum(by_initiator, history);
         } else {
-            self.count(slot, oriented, arrival, first, is_challenge, out);
+            if let Layer4::Tcp(tcp) = &header.layer4
+                && !is_challenge
+            {
+                put_right(entry, tcp, oriented.from_low, as_zeek);
+            }
+            let before = entry.states();
+            let believed = count(entry, oriented.from_low, arrival, first, is_challenge, as_zeek);
+            if believed && entry.contact.is_unanswered() {
+                follows = answer(entry, oriented.from_low, before, arrival, out);
+            }
         }
-        let entry = self.flows.get_mut(slot);
-        let class = entry.class(as_zeek);
-        if matches!(class, Class::Closed | Class::Reset) && entry.contact == Progress::Followed {
-            self.tell_end(slot, packet.time, *moment, out);
-        }
-        let entry = self.flows.get_mut(slot);
-        if class != entry.class || entry.due == NEVER {
-            self.wait(slot, class, moment.now);
-        } else if class.is_renewed() {
+        // A flow that goes on stays where it waits, unless a state changed.
+        let goes_on = entry.class.is_renewed() && entry.due != NEVER && entry.states() == states;
+        let class = if goes_on { entry.class } else { entry.class(as_zeek) };
+        let moves = class != entry.class || entry.due == NEVER;
+        let is_followed = follows || entry.contact == Progress::Followed;
+        let ends = is_followed && matches!(class, Class::Closed | Class::Reset);
+        if !moves && class.is_renewed() {
             entry.due = moment.now.saturating_add(self.timeouts[class as usize]);
             self.waiting.renew(class as usize, slot);
         }
+        if follows {
+            self.follow(slot, moment.now);
+        }
+        if ends {
+            self.tell_end(slot, packet.time, *moment, out);
+        }
+        if moves {
+            self.wait(slot, class, moment.now);
+        }
     }
+}
 
-    /// Counts a packet in its flow, and moves the states of its sides.
-    fn count(
-        &mut self,
-        slot: u32,
-        oriented: &Oriented,
-        arrival: &Arrival<'_>,
-        first: &First<'_>,
-        is_challenge: bool,
-        out: &mut Output,
-    ) {
-        let &Arrival { packet, header, moment, .. } = arrival;
-        let as_zeek = self.policy.as_zeek;
-        let entry = self.flows.get_mut(slot);
-        let by_initiator = entry.is_by_initiator(oriented.from_low);
-        let before = [entry.sides[0].state, entry.sides[1].state];
-        entry.extend(packet.time);
-        let bytes = ip_bytes(packet, header, arrival.depth, as_zeek);
-        let (own, peer, history) = entry.sides_of(by_initiator);
-        own.count(1, bytes);
-        if arrival.depth == 0 && !own.is_placed() {
-            own.set_mac(packet.source_mac);
-            peer.set_mac(packet.destination_mac);
+/// Takes note of what a packet says beside its counts.
+#[inline]
+fn take_note(entry: &mut Entry, oriented: &Oriented, arrival: &Arrival<'_>) {
+    let &Arrival { packet, header, .. } = arrival;
+    // Names are those of the innermost header.
+    if !packet.extra.is_empty() && arrival.depth == packet.inner.len() && arrival.quoted.is_none() {
+        entry.hear(packet);
+    }
+    if packet.damaged {
+        entry.tags.insert(FlowTags::DAMAGED);
+    }
+    if header.checksums.transport == Checksum::Bad {
+        entry.tags.insert(FlowTags::BAD_CHECKSUM);
+    }
+    if let Some(quoted) = arrival.quoted {
+        entry.relate(CommunityId::of(quoted));
+    }
+    if let Some(teid) = oriented.teid {
+        entry.rare().teids[usize::from(!oriented.from_low)] = Some(teid);
+    }
+}
+
+/// Counts a packet in its flow, and moves the states of its sides; false if its receiver does not
+/// believe it.
+#[inline]
+fn count(
+    entry: &mut Entry,
+    from_low: bool,
+    arrival: &Arrival<'_>,
+    first: &First<'_>,
+    is_challenge: bool,
+    as_zeek: bool,
+) -> bool {
+    let &Arrival { packet, header, .. } = arrival;
+    let by_initiator = entry.is_by_initiator(from_low);
+    entry.extend(packet.time);
+    let bytes = ip_bytes(packet, header, arrival.depth, as_zeek);
+    let (own, peer, history) = entry.sides_of(by_initiator);
+    own.count(1, bytes);
+    if arrival.depth == 0 && !own.is_placed() {
+        own.set_mac(packet.source_mac);
+        peer.set_mac(packet.destination_mac);
+    }
+    match &header.layer4 {
+        Layer4::Tcp(tcp) if is_challenge => {
+            tcp::pass_by(tcp, own, by_initiator, history);
+            return false;
         }
-        let mut believed = !is_challenge;
-        match &header.layer4 {
-            Layer4::Tcp(tcp) if is_challenge => {
-                tcp::pass_by(tcp, own, by_initiator, history);
-            }
-            Layer4::Tcp(tcp) => {
-                let whole = packet.captured_bytes >= packet.frame_bytes;
-                let payload_seen = whole || !as_zeek;
-                let segment = Segment { tcp, by_initiator, payload_seen, as_zeek };
-                believed = tcp::take(segment, own, peer, history);
-            }
-            Layer4::Udp(..) => own.datagram(by_initiator, history),
-            _ => {
-                if let Some(stream) = first.stream(header) {
-                    tcp::resume(stream, own, by_initiator, history);
-                }
-            }
+        Layer4::Tcp(tcp) => {
+            let whole = packet.captured_bytes >= packet.frame_bytes;
+            let payload_seen = whole || !as_zeek;
+            let segment = Segment { tcp, by_initiator, payload_seen, as_zeek };
+            return tcp::take(segment, own, peer, history);
         }
-        if entry.contact == Progress::Untold
-            && believed
-            && let Some((outcome, _)) = contacts::answer(entry, header, by_initiator, before)
-        {
-            entry.contact = Progress::Answered;
-            if outcome == Outcome::Success && entry.key.transport() == Transport::TCP {
-                let (address, port) = entry.key.end(!entry.low_initiates);
-                out.handshakes.push((entry.key.origin(), address, port.unwrap_or(0)));
-            }
-        }
-        if entry.contact.is_open()
-            && believed
-            && let Some((outcome, proven)) = contacts::answer(entry, header, by_initiator, before)
-        {
-            entry.contact = Progress::Answered;
-            let contact = contacts::of_flow(entry, outcome, proven, packet.time);
-            let follows = (outcome, proven) == (Outcome::Success, true)
-                && contact.transport == Transport::TCP
-                && contacts::is_followed_port(contact.port);
-            out.contact(*moment, contact);
-            if follows {
-                self.follow(slot, moment.now);
+        Layer4::Udp(..) => own.datagram(by_initiator, history),
+        _ => {
+            if let Some(stream) = first.stream(header) {
+                tcp::resume(stream, own, by_initiator, history);
             }
         }
     }
+    true
+}
+
+/// Whether a packet answers what its flow's contact waits for; true if the connection is to be
+/// followed to its end.
+#[inline(never)]
+fn answer(
+    entry: &mut Entry,
+    from_low: bool,
+    before: [State; 2],
+    arrival: &Arrival<'_>,
+    out: &mut Output,
+) -> bool {
+    let by_initiator = entry.is_by_initiator(from_low);
+    let answer = contacts::answer(entry, arrival.header, by_initiator, before);
+    let Some((outcome, proven)) = answer else { return false };
+    let is_tcp = entry.key.transport() == Transport::TCP;
+    if entry.contact == Progress::Untold {
+        entry.contact = Progress::Answered;
+        if outcome == Outcome::Success && is_tcp {
+            let (address, port) = entry.key.end(!entry.low_initiates);
+            out.handshakes.push((entry.key.origin(), address, port.unwrap_or(0)));
+        }
+        return false;
+    }
+    entry.contact = Progress::Answered;
+    let contact = contacts::of_flow(entry, outcome, proven, arrival.packet.time);
+    let follows = (outcome, proven) == (Outcome::Success, true)
+        && is_tcp
+        && contacts::is_followed_port(contact.port);
+    out.contact(*arrival.moment, contact);
+    follows
 }
 
 /// How long a flow waits in the list of a class.

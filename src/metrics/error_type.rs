@@ -114,6 +114,8 @@ pub enum ErrorType {
     GateMap,
     /// A line of the verdict log could not be written.
     VerdictLog,
+    /// The judge's snapshot could not be read, or not be written.
+    Snapshot,
 }
 
 // === impl ErrorType ===
@@ -173,6 +175,7 @@ impl Label for ErrorType {
             Self::GateDetached => "gate_detached",
             Self::GateMap => "gate_map",
             Self::VerdictLog => "verdict_log",
+            Self::Snapshot => "snapshot",
         }
     }
 }

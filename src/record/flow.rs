@@ -45,6 +45,10 @@ pub struct Flow {
     pub protocol: Option<Arc<str>>,
     /// The name that its first DNS message asks for, where DNS was dissected.
     pub question: Option<Arc<str>>,
+    /// The name of the server that its first TLS `ClientHello` with one is for, where TLS was looked into.
+    pub server_name: Option<Arc<str>>,
+    /// The host that its first HTTP request with one is for, without the port, where HTTP was looked into.
+    pub host: Option<Arc<str>>,
     /// From where to where, as far as the config says what is inside.
     pub direction: Option<Direction>,
     /// The Community ID of its addresses and ports; the same in other tools' records of it.
@@ -144,6 +148,8 @@ impl Flow {
             protocol: None,
             direction: None,
             question: None,
+            server_name: None,
+            host: None,
             related_community_ids: Vec::new(),
             parent: None,
             tags: FlowTags::default(),
@@ -195,7 +201,10 @@ impl Record for Flow {
     }
 
     fn memory_bytes(&self) -> usize {
-        size_of::<Self>() + size_of_val(self.related_community_ids.as_slice())
+        let names = [&self.question, &self.server_name, &self.host];
+        size_of::<Self>()
+            + size_of_val(self.related_community_ids.as_slice())
+            + names.iter().map(|name| name.as_deref().map_or(0, str::len)).sum::<usize>()
     }
 
     fn identity(&self, _observer: &str) -> Option<(Id, Option<u32>)> {

@@ -199,8 +199,28 @@ impl Packet {
 
     /// The name that it asks for by DNS, if that is among its extra fields.
     pub fn question(&self) -> Option<&str> {
-        let asked = self.extra.iter().find(|extra| &*extra.name == "dns_qry_name")?;
-        asked.values.first().map(|name| &**name)
+        self.first_of("dns_qry_name")
+    }
+
+    /// The name of the server that its TLS `ClientHello` is for, if that is among its extra fields.
+    pub fn server_name(&self) -> Option<&str> {
+        self.first_of("tls_handshake_extensions_server_name")
+    }
+
+    /// The host that its HTTP request is for, without the port, if that is among its extra fields. SSDP,
+    /// which is HTTP over UDP, asks no host.
+    pub fn host(&self) -> Option<&str> {
+        let header = self.inner.last().unwrap_or(&self.outer);
+        let host = self.first_of("http_host").filter(|_| header.transport == Transport::TCP)?;
+        let end = host.rfind(']').map_or(0, |end| end + 1);
+        let port = host.get(end..).and_then(|rest| rest.find(':'));
+        host.get(..port.map_or(host.len(), |at| end + at)).filter(|host| !host.is_empty())
+    }
+
+    /// The first value of an extra field.
+    fn first_of(&self, name: &str) -> Option<&str> {
+        let extra = self.extra.iter().find(|extra| &*extra.name == name)?;
+        extra.values.first().map(|value| &**value)
     }
 
     /// Length of the outermost IP packet, in bytes; where offloading left none, that of the frame without

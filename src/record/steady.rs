@@ -40,15 +40,10 @@ impl SteadyClock {
     /// The clock shows this time next.
     #[inline]
     pub fn read(&mut self, time: Timestamp) -> Reading {
-        let Some(latest) = self.latest else {
-            self.latest = Some(time);
-            return Reading::Steady;
-        };
-        if !is_jump(latest, time) {
-            self.latest = Some(latest.max(time));
-            self.doubt = None;
+        if self.goes_on(time) {
             return Reading::Steady;
         }
+        let latest = self.latest.unwrap_or(time);
         // Where packets are rare, the next one is later still.
         let agreeing = self.doubt.filter(|doubt| {
             (doubt.last > latest) == (time > latest)
@@ -61,6 +56,18 @@ impl SteadyClock {
         }
         self.doubt = Some(Doubt { last: time, times });
         if agreeing.is_some() { Reading::StillDoubtful } else { Reading::Doubtful }
+    }
+
+    /// Shows the time if it goes on from the latest one; else nothing changes.
+    #[inline]
+    pub fn goes_on(&mut self, time: Timestamp) -> bool {
+        let latest = self.latest.unwrap_or(time);
+        let steady = !is_jump(latest, time);
+        if steady {
+            self.latest = Some(latest.max(time));
+            self.doubt = None;
+        }
+        steady
     }
 
     /// Believes a time, whatever it is.

@@ -1,7 +1,7 @@
 //! Contacts become evidence: each moves the signals of its source, once, whoever tells it.
 
 use std::{
-    hash::{BuildHasher, Hash, RandomState},
+    hash::{Hash, RandomState},
     net::IpAddr,
 };
 
@@ -9,6 +9,7 @@ use super::{
     ledger::{Entry, Ledger, Target},
     policy::{Policy, single},
     recent::Recent,
+    salted::{Hashed, Salt},
     source::Source,
     window::Window,
 };
@@ -48,8 +49,9 @@ const HALF_OPEN: u8 = 16;
 #[derive(Debug)]
 pub(super) struct Evidence {
     pub(super) ledger: Ledger,
-    hasher: RandomState,
-    seen: Recent<u64, u8, RandomState>,
+    pub(super) salt: Salt,
+    /// What was seen of contacts, by their keys.
+    pub(super) seen: Recent<u64, u8, Hashed>,
     tries: Recent<(Source, u64), Tries, RandomState>,
     open: Recent<(Source, u16), Idle, RandomState>,
     buckets: Recent<(Source, Metered), Option<Bucket>, RandomState>,
@@ -129,11 +131,11 @@ impl Evidence {
         let seen = MAX_SEEN.min(max_sources.saturating_mul(4)).max(1024);
         Self {
             ledger: Ledger::new(max_sources),
-            seen: Recent::new(seen, DAY_NANOS, hasher.clone()),
+            seen: Recent::new(seen, DAY_NANOS, Hashed),
             tries: Recent::new(MAX_FOLLOWED, 30 * MINUTE_NANOS, hasher.clone()),
             open: Recent::new(MAX_FOLLOWED, MINUTE_NANOS, hasher.clone()),
-            buckets: Recent::new(MAX_FOLLOWED, MINUTE_NANOS, hasher.clone()),
-            hasher,
+            buckets: Recent::new(MAX_FOLLOWED, MINUTE_NANOS, hasher),
+            salt: Salt::random(),
         }
     }
 
@@ -186,11 +188,11 @@ impl Evidence {
 
     fn key(&self, contact: &Contact, source: Source) -> u64 {
         let of = (source, contact.destination, contact.port, contact.transport.0);
-        self.hasher.hash_one(of)
+        self.salt.key(of)
     }
 
     fn is_new(&mut self, what: impl Hash, now: Timestamp) -> bool {
-        let key = self.hasher.hash_one(what);
+        let key = self.salt.key(what);
         let seen = self.seen.entry(key, now);
         let is_new = *seen & OTHER == 0;
         *seen |= OTHER;
@@ -341,7 +343,7 @@ impl Evidence {
         {
             return None;
         }
-        let target = self.hasher.hash_one((contact.destination, contact.port));
+        let target = self.salt.key((contact.destination, contact.port));
         let tries = self.tries.entry((source, target), now);
         tries.fast.add(now, 5 * NANOS, 1);
         tries.slow.add(now, MINUTE_NANOS, 1);

@@ -1,27 +1,29 @@
 //! From scores to verdicts: levels with hysteresis, whom nothing may happen to, how long a block lasts,
 //! and what keeps an outage from looking like an attack.
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
+mod force;
+
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use super::{
     breaker::Breaker,
     evidence::{Evidence, Heard, Raised},
     flood::Floods,
-    ledger::Entry,
+    ledger::History,
     policy::{Level, Policy},
     preference::Preference,
     report::{Decision, Reporter},
     settings::Settings,
+    snapshot::{Snapshot, Unreadable},
     source::Source,
 };
 use crate::{
     networks::Networks,
-    record::{Action, Alert, Contact, Id, Outcome, Signal, Timestamp, Transport, VerdictDetails},
-    verdict::{self, Answer, By, Mode, Scope, Store, Verdict, Why},
+    record::{Action, Alert, Contact, Outcome, Timestamp, Transport},
+    verdict::{Mode, Store},
 };
 
 const NANOS: u64 = 1_000_000_000;
-const MINUTE_NANOS: u64 = 60 * NANOS;
 
 /// Where a judge sits: what does not change while it runs.
 #[derive(Debug, Clone, Default)]
@@ -81,10 +83,11 @@ impl Judge {
         }
     }
 
-    /// From now on judges by these settings; who is known stays known. How many sources are remembered
-    /// stays as it was.
-    pub fn judge_by(&mut self, settings: Settings) {
+    /// From now on judges by these settings, of the config with this hash; who is known stays known. How
+    /// many sources are remembered, how long it warms up and by whom it acts stay as they were.
+    pub fn judge_by(&mut self, settings: Settings, config_hash: Arc<str>) {
         self.policy = Policy::new(settings);
+        self.reporter.config_hash = config_hash;
     }
 
     /// From now on these networks hold.
@@ -117,10 +120,9 @@ impl Judge {
             return;
         }
         let source = Source::of(contact.source, &self.networks.internal);
-        if self.is_silenced(source, time) {
+        if self.is_silenced(source, (time, now)) {
             return;
         }
-        self.calm(source, time);
         self.watch_outage(contact, source, time);
         let is_admin = contact.transport == Transport::TCP
             && self.networks.admin_ports.contains(&contact.port);
@@ -159,6 +161,35 @@ impl Judge {
         self.reporter.reach(now, out);
     }
 
+    /// What is known, to go on from after a restart: taken at `taken` by a judge who hears of what is
+    /// seen on `interface`, if it is one.
+    pub fn snapshot(&self, interface: Option<&str>, taken: Timestamp) -> Snapshot {
+        Snapshot::of(&self.evidence, self.warm, interface, taken)
+    }
+
+    /// Goes on from what was known before a restart. A judge who knew the same interface less than ten
+    /// minutes ago warms up no longer than it would have; gives whether that is so.
+    ///
+    /// # Errors
+    /// What is wrong with it: then nothing has changed.
+    pub fn resume(
+        &mut self,
+        snapshot: Snapshot,
+        interface: Option<&str>,
+        now: Timestamp,
+    ) -> Result<bool, Unreadable> {
+        let warm = snapshot.restore(&mut self.evidence, interface, now)?;
+        if let Some(warm) = warm {
+            self.warm = Some(warm);
+        }
+        Ok(warm.is_some())
+    }
+
+    #[cfg(test)]
+    pub(super) fn act_through(&mut self, store: Arc<dyn Store>) {
+        self.seat.store = Some(store);
+    }
+
     /// There will be no more contacts.
     pub fn finish(&mut self, out: &mut Vec<Alert>) {
         self.reporter.finish(out);
@@ -183,21 +214,20 @@ impl Judge {
     }
 
     /// Whether all that the source sends is dropped: what is seen of it all the same is held against
-    /// nobody.
-    fn is_silenced(&self, source: Source, time: Timestamp) -> bool {
-        self.evidence.ledger.get(source).is_some_and(|entry| {
-            entry.history.as_ref().is_some_and(|history| {
-                history.is_silenced && history.until.is_some_and(|until| time < until)
-            })
-        })
-    }
-
-    /// A source whose evidence has faded is as if it had done nothing.
-    fn calm(&mut self, source: Source, time: Timestamp) {
+    /// nobody. A source whose evidence has faded is as if it had done nothing.
+    fn is_silenced(&mut self, source: Source, (time, now): (Timestamp, Timestamp)) -> bool {
         let policy = &self.policy;
-        let Some(entry) = self.evidence.ledger.get_mut(source) else { return };
+        let Some(entry) = self.evidence.ledger.get_mut(source) else { return false };
+        if let Some(history) = &mut entry.history {
+            if history.is_restored {
+                confirm(history, source, self.seat.store.as_deref(), now);
+            }
+            if history.is_silenced && history.until.is_some_and(|until| time < until) {
+                return true;
+            }
+        }
         if entry.level == Level::None && !entry.is_excused {
-            return;
+            return false;
         }
         entry.fade(time, policy);
         if entry.score(policy).0 < policy.settings.levels.clear {
@@ -207,6 +237,7 @@ impl Judge {
                 history.verdict = None;
             }
         }
+        false
     }
 
     /// Counts handshakes with what had worked before, of sources that are not suspected.
@@ -270,196 +301,6 @@ impl Judge {
         }
     }
 
-    /// Makes a verdict, and has it put in force if nothing stands against it.
-    fn act(
-        &mut self,
-        raised: Raised,
-        address: IpAddr,
-        (level, score): (Level, u8),
-        (time, now): (Timestamp, Timestamp),
-    ) -> Decision {
-        let (verdict, offence) = self.verdict(raised, (level, score), time);
-        let ttl_nanos = verdict.ttl.map_or(0, |ttl| u64::try_from(ttl.as_nanos()).unwrap_or(0));
-        let details = VerdictDetails {
-            id: verdict.id,
-            ttl_secs: ttl_nanos / NANOS,
-            offence,
-            path_proven: verdict.scope == Scope::All,
-            port: verdict.port,
-        };
-        let advised = if level == Level::Block { Action::WouldBlock } else { Action::RateLimit };
-        let mut decision = Decision {
-            action: advised,
-            level,
-            score,
-            is_in_force: false,
-            verdict: Some(details),
-            remark: None,
-        };
-        let is_all = verdict.scope == Scope::All && verdict.action == verdict::Action::Drop;
-        match self.put_in_force(verdict, address, raised.source, (time, now)) {
-            Ok(Some(mode)) => {
-                decision.is_in_force = mode == Mode::Enforce;
-                if decision.is_in_force && level == Level::Block {
-                    decision.action = Action::Block;
-                }
-            }
-            Ok(None) => {}
-            Err(remark) => {
-                decision.action = Action::Refused;
-                decision.remark = Some(remark);
-            }
-        }
-        if let Some(entry) = self.evidence.ledger.get_mut(raised.source) {
-            let is_proven = entry.is_proven(time);
-            let half_life = self.policy.settings.block.offence_half_life_secs;
-            let history = entry.history();
-            history.standing = level;
-            history.until = Some(time.saturating_add(ttl_nanos));
-            history.is_silenced = decision.is_in_force && is_all;
-            if decision.action != Action::Refused {
-                history.verdict = Some(details.id);
-            }
-            if level == Level::Block && is_proven && decision.action != Action::Refused {
-                history.offences = history.offences_at(time, half_life) + 1.0;
-                history.offended = Some(time);
-            }
-        }
-        self.decide(decision.action);
-        decision
-    }
-
-    fn verdict(
-        &self,
-        raised: Raised,
-        (level, score): (Level, u8),
-        time: Timestamp,
-    ) -> (Verdict, u32) {
-        let block = &self.policy.settings.block;
-        let source = raised.source;
-        let entry = self.evidence.ledger.get(source);
-        let is_proven = entry.is_some_and(|entry| entry.is_proven(time));
-        let history = entry.and_then(|entry| entry.history.as_deref());
-        let offences = history
-            .map_or(0.0, |history| history.offences_at(time, block.offence_half_life_secs).round());
-        let id = Id::of("verdict", &self.seat.observer)
-            .bytes(source.network().to_string().as_bytes())
-            .time(time)
-            .finish();
-        // Sources that offended together are not to come back together.
-        let jitter = 0.9 + 0.2 * f64::from(id.bytes()[0]) / 255.0;
-        let secs = float(block.ttl_secs) * block.ttl_factor.powf(offences) * jitter;
-        let mut secs = secs.min(float(block.ttl_max_secs));
-        if !is_proven {
-            secs = secs.min(float(block.unproven_ttl_secs));
-        }
-        let weights = entry.map(|entry| super::reasons::weights(entry, &self.policy));
-        let weights = weights.unwrap_or_default();
-        let reasons = entry.map_or_else(Vec::new, |entry| {
-            weights.iter().map(|weight| super::reasons::sentence(weight, entry)).collect()
-        });
-        // One service is attacked: others of the same address are not held off.
-        let only_logins = weights.iter().all(|weight| weight.signal == Signal::AuthAttempts);
-        let port = entry
-            .filter(|_| level == Level::RateLimit && only_logins && !weights.is_empty())
-            .map(|entry| entry.latest.port);
-        let offence = u32::try_from(whole(offences)).unwrap_or(u32::MAX);
-        let verdict = Verdict {
-            id,
-            network: source.network(),
-            action: match level {
-                Level::Block => verdict::Action::Drop,
-                _ => verdict::Action::RateLimit,
-            },
-            scope: if is_proven { Scope::All } else { Scope::New },
-            port,
-            ttl: Some(Duration::from_secs(whole(secs).max(1))),
-            score,
-            offence,
-            reasons,
-            by: By::Score,
-        };
-        (verdict, offence)
-    }
-
-    /// Puts a verdict in force: in which mode, `None` without a store or before the judge is warm.
-    fn put_in_force(
-        &mut self,
-        verdict: Verdict,
-        address: IpAddr,
-        source: Source,
-        (time, now): (Timestamp, Timestamp),
-    ) -> Result<Option<Mode>, Box<str>> {
-        if let Some((network, entry)) = self.networks.allowed(verdict.network) {
-            return Err(format!("{network} is allowed ({})", entry.place).into());
-        }
-        if self.networks.destinations.contains(address) {
-            return Err("a sink writes to it".into());
-        }
-        let is_drop = verdict.action == verdict::Action::Drop;
-        let block = &self.policy.settings.block;
-        let oldest = self.evidence.ledger.get(source).and_then(oldest_session);
-        if oldest.is_some_and(|began| {
-            time.since(began) >= block.admin_session_secs.saturating_mul(NANOS)
-        }) {
-            return Err("an administrator's session from it is open".into());
-        }
-        if self.is_excused(&verdict, source, now) {
-            return Err("a verdict about it was lifted, and its evidence has not faded yet".into());
-        }
-        let breaker = self.policy.settings.circuit_breaker;
-        if let Some(succeeded) = self.breaker.is_open(time, &breaker) {
-            let percent = whole(100.0 * succeeded);
-            return Err(format!(
-                "an outage: only {percent} % of the handshakes that worked before succeed"
-            )
-            .into());
-        }
-        if is_drop && !self.may_add_block(time) {
-            let most = self.policy.settings.block.max_new_per_minute;
-            return Err(
-                format!("{most} new blocks within a minute are the most there may be").into()
-            );
-        }
-        if self.warm.is_some_and(|warm| time < warm) {
-            return Ok(None);
-        }
-        let Some(store) = &self.seat.store else { return Ok(None) };
-        match store.apply(verdict, now) {
-            Answer::Applied(mode) => Ok(Some(mode)),
-            Answer::Refused(refusal) => Err(refusal.to_string().into()),
-        }
-    }
-
-    /// Whether somebody lifted the last verdict about the source before its time.
-    fn is_excused(&mut self, verdict: &Verdict, source: Source, now: Timestamp) -> bool {
-        let Some(entry) = self.evidence.ledger.get_mut(source) else { return false };
-        if entry.is_excused {
-            return true;
-        }
-        let last = entry.history.as_ref().and_then(|history| history.verdict);
-        let (Some(store), Some(last)) = (&self.seat.store, last) else { return false };
-        let known = store.explain(source.address(), now);
-        entry.is_excused = known.iter().any(|known| {
-            known.verdict.network == verdict.network
-                && known.verdict.id == last
-                && known.ended.is_some_and(|ended| ended.why == Why::Removed)
-        });
-        entry.is_excused
-    }
-
-    fn may_add_block(&mut self, time: Timestamp) -> bool {
-        let minute = time.nanos().div_euclid(i64::try_from(MINUTE_NANOS).unwrap_or(1));
-        if minute != self.minute {
-            (self.minute, self.blocks) = (minute, 0);
-        }
-        if self.blocks >= self.policy.settings.block.max_new_per_minute {
-            return false;
-        }
-        self.blocks += 1;
-        true
-    }
-
     fn decide(&mut self, action: Action) {
         match self.decided.iter_mut().find(|(known, _)| *known == action) {
             Some((_, count)) => *count += 1,
@@ -468,18 +309,25 @@ impl Judge {
     }
 }
 
-fn oldest_session(entry: &Entry) -> Option<Timestamp> {
-    entry.history.as_ref()?.sessions.iter().min().copied()
+/// What was decided before a restart stands if the store still has it, and silences if it enforces it.
+fn confirm(history: &mut History, source: Source, store: Option<&dyn Store>, now: Timestamp) {
+    history.is_restored = false;
+    let Some(store) = store else {
+        history.is_silenced = false;
+        return;
+    };
+    let known = store.explain(source.address(), now);
+    let id = history.verdict;
+    let held = known.iter().find(|held| Some(held.verdict.id) == id && held.ended.is_none());
+    history.is_silenced &= held.is_some_and(|held| held.mode == Mode::Enforce);
+    if held.is_none() {
+        (history.standing, history.until) = (Level::None, None);
+    }
 }
 
 /// Whether an address is no one host's.
 fn is_nobody(address: IpAddr) -> bool {
     address.is_multicast() || matches!(address, IpAddr::V4(address) if address.is_broadcast())
-}
-
-#[expect(clippy::cast_precision_loss, reason = "times need no more than 15 digits")]
-fn float(value: u64) -> f64 {
-    value as f64
 }
 
 /// The whole number below.

@@ -101,6 +101,8 @@ pub(super) struct History {
     pub(super) told: [Told; Action::ALL.len()],
     /// When its open sessions with admin ports began.
     pub(super) sessions: Vec<Timestamp>,
+    /// It is from before a restart: what stands is yet to be confirmed by the store.
+    pub(super) is_restored: bool,
 }
 
 // === impl Ledger ===

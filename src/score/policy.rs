@@ -35,6 +35,22 @@ pub(super) struct Policy {
     pub(super) success_step: f32,
 }
 
+// === impl Level ===
+
+impl Level {
+    /// The level of a number, from 0 on.
+    pub(super) const fn from_number(number: u8) -> Option<Self> {
+        Some(match number {
+            0 => Self::None,
+            1 => Self::Log,
+            2 => Self::Alert,
+            3 => Self::RateLimit,
+            4 => Self::Block,
+            _ => return None,
+        })
+    }
+}
+
 // === impl Policy ===
 
 impl Policy {

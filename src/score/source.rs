@@ -31,6 +31,19 @@ impl Source {
         }
     }
 
+    /// The source that was known before a restart: an address, or the /64 that begins with it.
+    pub(super) fn restored(address: IpAddr, is_site: bool) -> Self {
+        match address {
+            IpAddr::V6(_) if is_site => Self::of(address, &NetworkSet::default()),
+            _ => Self { address, is_site: false },
+        }
+    }
+
+    /// Whether it is a /64.
+    pub(super) const fn is_site(self) -> bool {
+        self.is_site
+    }
+
     /// The network that a verdict about it names.
     pub fn network(self) -> IpNet {
         match self.address {

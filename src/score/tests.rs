@@ -3,6 +3,7 @@
 mod bounds;
 mod rules;
 mod signals;
+mod snapshots;
 mod verdicts;
 
 use std::{net::IpAddr, sync::Arc};

@@ -51,6 +51,7 @@ pub struct Config {
     /// `%j` (day of the year), `%G %V` (ISO week's year and number); `%%` is a percent sign. Missing
     /// directories are made, with mode 0750. Name it `.gz` or `.zst` yourself if it is compressed.
     /// Required.
+    #[schemars(extend("format" = "path-pattern"))]
     pub path: String,
     /// When a file is put aside for a new one.
     pub rotate: RotateConfig,

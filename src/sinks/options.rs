@@ -79,6 +79,7 @@ pub struct BufferConfig {
     /// power.
     pub r#type: BufferType,
     /// The directory of a disk buffer, which it has to itself (default: `buffers/ID` in `data_dir`).
+    #[schemars(extend("format" = "path"))]
     pub path: Option<PathBuf>,
     /// Bytes that waiting records may take. In memory by default a share of what `memory_budget_bytes`
     /// leaves, 16777216, 16 MiB, at most; 65536 to 4294967295. On disk by default 1073741824, 1 GiB; at least
@@ -133,6 +134,7 @@ pub struct RequestConfig {
 #[serde(deny_unknown_fields)]
 pub struct DeadLetterConfig {
     /// The file; its directory is made if it is not there. It belongs to one sink alone.
+    #[schemars(extend("format" = "path"))]
     pub path: PathBuf,
     /// Bytes it may grow to (default 104857600, 100 MiB; at least 4096). When it is full the sink
     /// holds what it has, and says so, until the file is moved away: nothing is dropped.

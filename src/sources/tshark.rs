@@ -40,7 +40,7 @@ use self::{
 };
 use crate::{
     component::{Claim, Component, Configure, Context, Error, Outputs, Problem, Signature, Source},
-    dns,
+    decode, dns,
     record::Kind,
 };
 
@@ -56,6 +56,7 @@ pub struct Config {
     pub interface: Option<String>,
     /// The capture files to read, in this order, for `mode: file`: all formats tshark knows,
     /// compressed ones too; with `dissect: headers` pcap and pcapng, also in gzip or zstd.
+    #[schemars(extend("format" = "path"))]
     pub files: Vec<PathBuf>,
     /// Which packets to capture, in the syntax of pcap-filter(7); all by default. Leave out what
     /// Tidegate itself sends (`not port 9200`).
@@ -64,7 +65,7 @@ pub struct Config {
     /// costs tshark time.
     pub fields: Vec<String>,
     /// Bytes to keep of each packet, 128 by default: enough for the headers, little of the payload.
-    /// 0 keeps all of it.
+    /// 0 keeps all of it. With `dissect: headers` 512 show most names of servers and hosts, and DNS answers.
     #[schemars(range(max = check::MAX_SNAPLEN))]
     pub snaplen: u32,
     /// Whether to see packets that are not for this machine; off by default, on for a mirror port.
@@ -75,9 +76,10 @@ pub struct Config {
     #[schemars(range(min = 1, max = 64))]
     pub workers: u16,
     /// How deep packets are looked into: `application` (the default) has tshark name the application
-    /// protocol; `headers` stops at the ports, runs no tshark and takes some forty times less CPU.
-    /// `transport` means `headers`, unless `fields` asks for more: then tshark stops at the ports. For
-    /// whoever wants flows and not the names of applications.
+    /// protocol; `headers` runs no tshark and takes some forty times less CPU: of applications it knows TLS,
+    /// HTTP, DNS and QUIC, and of the first three the name that is asked for. `transport` means `headers`,
+    /// unless `fields` asks for more: then tshark stops at the ports. For whoever wants flows, and no other
+    /// applications.
     pub dissect: Dissect,
     /// Whether checksums are verified; off by default, as a capture on the sending machine has
     /// wrong ones before the card fills them in.
@@ -113,7 +115,7 @@ pub enum Mode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Dissect {
-    /// Up to the ports, by ourselves.
+    /// Up to the ports, and what the first bytes behind them say, by ourselves.
     Headers,
     /// The same, but by tshark where `fields` asks for what only tshark knows.
     Transport,
@@ -136,6 +138,7 @@ pub struct Segment {
     pub max_secs: u32,
     /// The folder for segments, on a disk of this machine; by default `segments/ID` in `data_dir`.
     /// They hold packets, so a folder of mode 0700 is made in it.
+    #[schemars(extend("format" = "path"))]
     pub dir: Option<PathBuf>,
     /// Bytes that segments may take on disk, 1 GiB by default. Beyond it, and where the disk fills
     /// up, the newest segments are shed, and their packets counted.
@@ -196,7 +199,7 @@ impl Config {
 
 /// Whether a field is had without tshark.
 fn is_of_headers(field: &str) -> bool {
-    dns::ALL_FIELDS.contains(&field)
+    dns::ALL_FIELDS.contains(&field) || decode::NAMES.contains(&field)
 }
 
 impl Default for Config {
@@ -287,7 +290,8 @@ impl Configure for Config {
 
     fn provides(&self) -> Vec<String> {
         if self.reads_frames() {
-            return dns::ALL_FIELDS.map(str::to_owned).into();
+            let fields = dns::ALL_FIELDS.iter().chain(&decode::NAMES);
+            return fields.map(|field| (*field).to_owned()).collect();
         }
         self.fields.clone()
     }

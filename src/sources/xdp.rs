@@ -63,7 +63,8 @@ pub struct Firewall {
     /// Of how many sources in a hundred the judge's verdicts are enforced, the same ones each time (100). What people and lists say is enforced as a whole.
     #[schemars(range(min = 1, max = 100))]
     pub percent: u8,
-    /// Files of networks that are blocked: one CIDR or address a line, and behind a `#` why. Bad lines are told and skipped. A relative path begins where the process was started. Read again on SIGHUP.
+    /// Files of networks that are blocked: one CIDR or address a line, and behind a `#` why. Bad lines are told and skipped. Read again on SIGHUP.
+    #[schemars(extend("format" = "path"))]
     pub block_files: Vec<PathBuf>,
     /// Verdicts at once, of each address family (65536).
     #[schemars(range(min = 1, max = MAX_BLOCKS))]

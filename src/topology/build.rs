@@ -15,13 +15,14 @@ use super::{
     machine::{HOST_NAME, machine},
     networks::Keeper,
     plan::{Link, Part, Plan},
+    renew::Renewer,
     stores::Stores,
 };
 use crate::{
     ack::Receipts,
     buffer,
     component::{
-        Carries, Clock, Component, Context, Error, Machine, Port, Reference, Signature,
+        Carries, Clock, Component, Context, Error, Machine, Port, Reference, Renewed, Signature,
         edge::{Bounds, WhenFull},
     },
     config::{Components, Config, Declared, Edge, Family, SinkConfig},
@@ -62,6 +63,8 @@ struct Builder<'a> {
     keeper: Keeper,
     stores: Stores,
     parts: Vec<Part>,
+    /// Hand on what of a new config the components can take.
+    renewals: HashMap<String, watch::Sender<Option<Renewed>>>,
     data_dir: Option<OwnDirectory>,
 }
 
@@ -103,7 +106,7 @@ fn build_all<'a>(
     config: &'a Config<Components>,
     mut builder: Builder<'a>,
 ) -> Result<Plan, Unbuilt> {
-    builder.data_dir = data_dir(config)?;
+    builder.data_dir = data_dir(config, builder.clock)?;
     let share = share(config)?;
     let edge = Intake { bounds: with_bytes(Bounds::default(), share), when_full: WhenFull::Block };
     for source in &config.sources {
@@ -114,6 +117,9 @@ fn build_all<'a>(
     for transform in &config.transforms {
         let config = transform.config.configure();
         let (links, references) = (builder.links(transform), config.references());
+        if config.renewal().is_some() {
+            builder.renewals.insert(transform.id.clone(), watch::channel(None).0);
+        }
         builder.add(transform, links, &edge, &references, |context| config.build(context))?;
     }
     for sink in &config.sinks {
@@ -176,12 +182,14 @@ fn not_in_use(path: &Path, config: &Config<Components>) -> Result<(), Error> {
     Err(Error::configuration(message).hint("move it away first, and name it by its new path"))
 }
 
-/// Takes the directory of what components keep, if they keep anything.
-fn data_dir(config: &Config<Components>) -> Result<Option<OwnDirectory>, Error> {
+/// Takes the directory of what components keep, if they keep anything. In a replay transforms don't: their
+/// state is that of a live run.
+fn data_dir(config: &Config<Components>, clock: Clock) -> Result<Option<OwnDirectory>, Error> {
     let sources = config.sources.iter().any(|source| source.config.configure().keeps_state());
     let buffers = config.sinks.iter().any(|sink| sink.common.buffer.keeps_state());
     let mut transforms = config.transforms.iter();
-    let transforms = transforms.any(|transform| transform.config.configure().keeps_state());
+    let transforms = clock == Clock::Wall
+        && transforms.any(|transform| transform.config.configure().keeps_state());
     if !sources && !transforms && !buffers {
         return Ok(None);
     }
@@ -270,6 +278,7 @@ impl<'a> Builder<'a> {
             machine: Arc::new(machine(config.globals.observer.role)),
             places: ids.enumerate().map(|(place, id)| (id, place)).collect(),
             parts: Vec::new(),
+            renewals: HashMap::new(),
             data_dir: None,
         })
     }
@@ -355,6 +364,10 @@ impl<'a> Builder<'a> {
             stores,
             books: self.books.clone(),
             reload: self.reload.clone(),
+            renewed: match self.renewals.get(&declared.id) {
+                Some(renewals) => renewals.subscribe(),
+                None => watch::channel(None).1,
+            },
         };
         let span = context.meter.span();
         let component = span.in_scope(|| build(&context)).map_err(unbuilt)?;
@@ -380,8 +393,11 @@ impl<'a> Builder<'a> {
     }
 
     fn plan(self) -> Plan {
-        let Self { parts, clock, receipts, data_dir, keeper, .. } = self;
-        Plan { parts, clock, receipts, data_dir, networks: Some(keeper) }
+        let Self { config, parts, clock, receipts, data_dir, keeper, renewals, .. } = self;
+        let renewer =
+            Renewer { lists: keeper.lists(), components: renewals, hash: Arc::clone(&config.hash) };
+        let (renewer, networks) = (Some(renewer), Some(keeper));
+        Plan { parts, clock, receipts, data_dir, renewer, networks }
     }
 }
 

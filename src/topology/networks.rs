@@ -27,7 +27,7 @@ const AGAIN: Duration = Duration::from_mins(1);
 /// Keeps the networks of a run.
 #[derive(Debug)]
 pub(super) struct Keeper {
-    lists: Lists,
+    lists: watch::Sender<Lists>,
     hosts: BTreeMap<Host, Vec<IpAddr>>,
     clock: Clock,
     networks: watch::Sender<Arc<Networks>>,
@@ -47,6 +47,7 @@ impl Keeper {
     ) -> Self {
         let hosts = hosts.into_iter().map(|host| (host, Vec::new())).collect();
         let networks = watch::channel(Arc::default()).0;
+        let lists = watch::channel(lists).0;
         let mut keeper = Self { lists, hosts, clock, networks, reload };
         keeper.resolve().await;
         keeper.read().await;
@@ -56,6 +57,11 @@ impl Keeper {
     /// The networks, now and as they change.
     pub(super) fn networks(&self) -> watch::Receiver<Arc<Networks>> {
         self.networks.subscribe()
+    }
+
+    /// The lists, for whoever reads them from the config anew; they hold from the next SIGHUP on.
+    pub(super) fn lists(&self) -> watch::Sender<Lists> {
+        self.lists.clone()
     }
 
     /// Follows SIGHUP and the names for as long as the run lasts.
@@ -78,10 +84,8 @@ impl Keeper {
 
     /// Reads the lists again; what is wrong in their files is told, and the good lines count.
     async fn read(&mut self) {
-        let lists = std::mem::take(&mut self.lists);
-        let read = task::blocking(move || (lists.read(), lists)).await;
-        let Ok(((networks, faults), lists)) = read else { return };
-        self.lists = lists;
+        let lists = self.lists.borrow().clone();
+        let Ok((networks, faults)) = task::blocking(move || lists.read()).await else { return };
         for fault in faults {
             warn!("the list of networks {fault}");
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::networks::Keeper;
+use super::{networks::Keeper, renew::Renewer};
 use crate::{
     ack::Receipts,
     component::{
@@ -27,6 +27,8 @@ pub struct Plan {
     pub receipts: Receipts,
     /// The directory of what its components keep, if they keep anything: ours until the run has ended.
     pub data_dir: Option<OwnDirectory>,
+    /// Hands on a config that was read again.
+    pub renewer: Option<Renewer>,
     /// Keeps the networks that its components were built with.
     pub(super) networks: Option<Keeper>,
 }

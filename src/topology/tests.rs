@@ -32,7 +32,14 @@ struct Pipeline(Plan);
 impl Pipeline {
     fn new(clock: Clock) -> Self {
         let receipts = Receipts::default();
-        Self(Plan { parts: Vec::new(), clock, receipts, data_dir: None, networks: None })
+        Self(Plan {
+            parts: Vec::new(),
+            clock,
+            receipts,
+            data_dir: None,
+            renewer: None,
+            networks: None,
+        })
     }
 
     fn add(

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 use crate::{
     component::Decoding,
     config::{Components, Config, Edge, SourceConfig},
-    dns,
+    decode, dns,
 };
 
 // === impl Config ===
@@ -32,12 +32,16 @@ impl Config<Components> {
             SourceConfig::Tshark(tshark) => tshark.decoders(),
             SourceConfig::Health(_) | SourceConfig::Xdp(_) => None,
         });
-        let is_dns = |field: &String| dns::ALL_FIELDS.contains(&field.as_str());
         let below = self.below(id);
-        let mut used = self.transforms.iter().filter(|transform| below.contains(&*transform.id));
+        let users = self.transforms.iter().filter(|transform| below.contains(&*transform.id));
+        let used: HashSet<_> =
+            users.flat_map(|transform| transform.config.configure().uses()).collect();
         Decoding {
             workers: workers.max().unwrap_or(0),
-            dns: used.any(|transform| transform.config.configure().uses().iter().any(is_dns)),
+            dns: dns::ALL_FIELDS
+                .iter()
+                .any(|field| used.contains(*field) && !decode::NAMES.contains(field)),
+            names: decode::NAMES.iter().any(|field| used.contains(*field)),
         }
     }
 
@@ -125,8 +129,10 @@ transforms:
   flows: { type: flow, inputs: [learnt, plain] }
   named: { type: reverse_dns, inputs: [flows, learnt], packets: learn }
   unnamed: { type: reverse_dns, inputs: [plain], passive: false }
+  asked: { type: extract, inputs: [one] }
+  more_flows: { type: flow, inputs: [asked] }
 sinks:
-  all: { type: console, inputs: [named, unnamed, lines] }
+  all: { type: console, inputs: [named, unnamed, lines, more_flows] }
 ";
         let surroundings = Surroundings {
             variable: &|_| None,
@@ -138,9 +144,12 @@ sinks:
         let decoding = |at: usize| {
             let transform = &config.transforms[at];
             let decoding = config.decoding(&transform.id, &transform.inputs);
-            (decoding.workers, decoding.dns)
+            (decoding.workers, decoding.dns, decoding.names)
         };
         // What `plain` gives is joined with the rest in `flows`, which `named` reads.
-        assert_eq!([decoding(0), decoding(1), decoding(2)], [(3, true), (3, true), (0, false)]);
+        let frames = (3, true, true);
+        assert_eq!([decoding(0), decoding(1), decoding(2)], [frames, frames, (0, false, false)]);
+        let at = config.transforms.iter().position(|one| &*one.id == "asked");
+        assert_eq!(decoding(at.expect("it is there")), (3, false, true));
     }
 }

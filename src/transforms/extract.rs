@@ -46,8 +46,8 @@ const SAMPLE_BYTES: usize = 80;
 pub struct Config {
     /// Further fields to keep with each packet, in tshark's dotted names (`dns.qry.name`). None by
     /// default, 64 at most; the `tshark` source upstream has to list them too, or with `dissect:
-    /// headers` to have them: dns.id, dns.qry.name, dns.count.answers, dns.resp.type, dns.a and
-    /// dns.aaaa. For a sink that wants more than addresses and ports. Of each field, 64 values of 1,024
+    /// headers` to have them: dns.id, dns.qry.name, dns.count.answers, dns.resp.type, dns.a, dns.aaaa,
+    /// `tls.handshake.extensions_server_name` and http.host. For a sink that wants more than addresses and ports. Of each field, 64 values of 1,024
     /// bytes are kept.
     pub fields: Vec<String>,
     /// What becomes of a line or a frame that should be a packet and is none (`count` by default).
@@ -142,7 +142,7 @@ impl Configure for Config {
     }
 
     fn build(&self, context: &Context) -> Result<Component, Error> {
-        let decoder = Decoder::new(&self.fields, context.decoding.dns);
+        let decoder = Decoder::new(&self.fields, context.decoding);
         let extract = Extract::new(self, decoder.clone(), Arc::clone(&context.meter));
         let workers = usize::from(context.decoding.workers);
         Ok(if workers > 1 {
@@ -361,7 +361,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::ack::Receipts;
+    use crate::{ack::Receipts, component::Decoding};
 
     const ARP: &str = r#"{"layers":{"frame_number":["1"],"frame_time_epoch":["7.5"],"frame_len":["42"],"frame_cap_len":["42"],"frame_protocols":["eth:ethertype:arp"]}}"#;
     const IGMP: &str = r#"{"layers":{"frame_number":["2"],"frame_time_epoch":["6.5"],"frame_len":["60"],"frame_cap_len":["60"],"frame_protocols":["eth:ethertype:ip:igmp"],"ip_src":["10.0.0.1"],"ip_dst":["224.0.0.1"],"ip_proto":["2"],"ip_len":["32"]}}"#;
@@ -378,7 +378,7 @@ mod tests {
             Self {
                 extract: Extract::new(
                     &config,
-                    Decoder::new(&[], false),
+                    Decoder::new(&[], Decoding::default()),
                     Meter::new("packets", "extract"),
                 ),
                 receipts: Receipts::default(),

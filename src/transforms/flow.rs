@@ -15,6 +15,7 @@ use crate::{
         Carries, Clock, Component, Configure, Context, Error, Outbox, Port, PortSpec, Problem,
         Signature, Transform,
     },
+    decode,
     flow::{Output, Policy, ServerPorts, Shards, Timeouts, server_ports},
     metrics::{FLOW_ACTIVE, FLOW_ENDED, Meter, Reason},
     networks::{self, NetworkSet},
@@ -64,7 +65,7 @@ pub struct Config {
     /// seen. By default the ports that Zeek's analyzers know. Where neither end is listed, the only port
     /// below 1024 is the server's (TCP; not in the profile `zeek`).
     pub server_ports: Vec<String>,
-    /// Ended flows whose roles are remembered (262,144; 0: none; each takes about 40 bytes): a straggler,
+    /// Ended flows whose roles are remembered (262,144; 0: none; each takes about 20 bytes): a straggler,
     /// or a keep-alive after hours, is then reported with the initiator the connection had. The oldest
     /// go first. For sensors that see many connections, or have little memory.
     #[schemars(range(max = 67_108_864))]
@@ -213,6 +214,10 @@ impl Configure for Config {
             }
         }
         problems
+    }
+
+    fn uses(&self) -> Vec<String> {
+        decode::NAMES.map(str::to_owned).to_vec()
     }
 
     fn build(&self, context: &Context) -> Result<Component, Error> {

@@ -5,6 +5,7 @@
 //! event time, and nothing is left out.
 
 mod assets;
+mod keep;
 #[cfg(test)]
 mod tests;
 
@@ -14,12 +15,14 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::sync::watch;
 
+use self::keep::Keeper;
+pub use self::keep::Kept;
 use crate::{
     ack::{Ack, End},
     batch::{Batch, Watermark},
     component::{
         Carries, Clock, Component, Configure, Context, Error, Input, Outputs, Port, PortSpec,
-        Problem, Reference, Signature, Stage,
+        Problem, Reference, Renewed, Signature, Stage,
     },
     dns::{self, PassiveNames},
     metrics::{ERRORS, ErrorType, VERDICT_LATENCY, VERDICTS},
@@ -58,6 +61,8 @@ pub struct Config {
     /// Sources that are remembered (1,000,000, each some 250 bytes); those that matter least go first.
     #[schemars(range(min = 1, max = MAX_SOURCES))]
     pub max_sources: usize,
+    /// How what is known is kept over a restart; not in a replay.
+    pub snapshot: Kept,
     /// What the records are like.
     pub alerts: Alerts,
 }
@@ -72,6 +77,7 @@ pub struct Alerts {
     /// Whether they name the host at risk: `none` by default, or `asset`, as `tidegate.asset.name`.
     pub host: Host,
     /// A file of the names of hosts, `ADDRESS,NAME` a line, for `host: asset`.
+    #[schemars(extend("format" = "path"))]
     pub assets: Option<PathBuf>,
 }
 
@@ -93,6 +99,8 @@ struct Score {
     names: PassiveNames,
     waiting: VecDeque<Alert>,
     told: Vec<Alert>,
+    keeper: Option<Keeper>,
+    renewed: watch::Receiver<Option<Renewed>>,
 }
 
 // === impl Config ===
@@ -106,6 +114,7 @@ impl Default for Config {
             circuit_breaker: CircuitBreaker::default(),
             warmup_secs: 600,
             max_sources: 1_000_000,
+            snapshot: Kept::default(),
             alerts: Alerts::default(),
         }
     }
@@ -173,6 +182,14 @@ impl Configure for Config {
         self.block.via.iter().map(reference).collect()
     }
 
+    fn keeps_state(&self) -> bool {
+        self.snapshot.enabled
+    }
+
+    fn renewal(&self) -> Option<Renewed> {
+        Some(Renewed::new(self.settings()))
+    }
+
     fn build(&self, context: &Context) -> Result<Component, Error> {
         let mut networks = context.networks.clone();
         let seat = Seat {
@@ -186,8 +203,16 @@ impl Configure for Config {
             Clock::Event => self.settings().at_once(),
         };
         let present = Arc::clone(&networks.borrow_and_update());
+        let mut judge = Judge::new(settings, present, seat);
+        let keeps = context.clock == Clock::Wall && self.snapshot.enabled;
+        let keeper = keeps.then(|| Keeper::new(&self.snapshot, context));
+        if let Some(keeper) = &keeper {
+            keeper.resume(&mut judge, context.clock.now(None));
+        }
         Ok(Component::stage(Score {
-            judge: Judge::new(settings, present, seat),
+            judge,
+            keeper,
+            renewed: context.renewed.clone(),
             clock: context.clock,
             networks,
             names: PassiveNames::new(MAX_NAMES),
@@ -200,12 +225,23 @@ impl Configure for Config {
 // === impl Score ===
 
 impl Score {
-    /// Takes a batch in. What is to be handed on is given back: flows, with their risk.
-    fn take(&mut self, mut batch: Batch, input: &Input) -> Option<Batch> {
-        // Without a sender they never change again.
+    /// Takes what changed in the config: networks, and by what is judged. Without a sender they never
+    /// change again.
+    fn renew(&mut self) {
         if self.networks.has_changed().unwrap_or(false) {
             self.judge.use_networks(Arc::clone(&self.networks.borrow_and_update()));
         }
+        if self.renewed.has_changed().unwrap_or(false)
+            && let Some(renewed) = &*self.renewed.borrow_and_update()
+            && let Some(settings) = renewed.get::<Settings>()
+        {
+            self.judge.judge_by(settings.clone(), Arc::clone(renewed.config_hash()));
+        }
+    }
+
+    /// Takes a batch in. What is to be handed on is given back: flows, with their risk.
+    fn take(&mut self, mut batch: Batch, input: &Input) -> Option<Batch> {
+        self.renew();
         match &mut batch.records {
             Records::Flows(flows) => {
                 for flow in Arc::make_mut(flows) {
@@ -316,23 +352,28 @@ impl Score {
                 None => std::future::pending().await,
             };
             tokio::select! {
-                // What has room is handed on at once, and never waited for.
-                biased;
-                () = room(Port::MAIN, flows.as_ref()) => {
-                    if let Some(flows) = flows.take() {
-                        out.pass(Port::MAIN, flows).await?;
-                    }
-                }
-                () = room(ALERTS, alerts.as_ref()) => {
-                    if let Some(alerts) = alerts.take() {
-                        out.emit(ALERTS, alerts.records, alerts.watermark).await?;
-                    }
-                }
-                batch = next(input, flows.is_some()) => match batch {
-                    Some(batch) => flows = flows.or(self.take(batch, input)),
-                    None => break,
-                },
-            }
+                            // What has room is handed on at once, and never waited for.
+                            biased;
+                            () = room(Port::MAIN, flows.as_ref()) => {
+                                if let Some(flows) = flows.take() {
+                                    out.pass(Port::MAIN, flows).await?;
+                                }
+                            }
+                            () = room(ALERTS, alerts.as_ref()) => {
+                                if let Some(alerts) = alerts.take() {
+                                    out.emit(ALERTS, alerts.records, alerts.watermark).await?;
+                                }
+                            }
+            () = due(&mut self.keeper) => {
+                                if let Some(keeper) = &mut self.keeper {
+                                    keeper.write(&self.judge, self.clock.now(None));
+                                }
+                            }
+                            batch = next(input, flows.is_some()) => match batch {
+                                Some(batch) => flows = flows.or(self.take(batch, input)),
+                                None => break,
+                            },
+                        }
             self.judge.reach(self.clock.now(None), &mut self.told);
             self.queue(input);
         }
@@ -340,6 +381,14 @@ impl Score {
             out.emit(ALERTS, alerts.records, alerts.watermark).await?;
         }
         Ok(())
+    }
+}
+
+/// Comes when a snapshot is due, if any are taken.
+async fn due(keeper: &mut Option<Keeper>) {
+    match keeper {
+        Some(keeper) => keeper.due().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -355,6 +404,9 @@ impl Stage for Score {
             Clock::Wall => self.live(&mut input, &out).await?,
         }
         self.judge.finish(&mut self.told);
+        if let Some(keeper) = self.keeper.take() {
+            keeper.finish(&self.judge, self.clock.now(None)).await;
+        }
         self.queue(&input);
         let watermark = input.watermark();
         while !self.waiting.is_empty() {

@@ -1,5 +1,7 @@
 //! The commands that start nothing: what they say of a config, and how they end.
 
+use std::fs;
+
 use serde_json::Value;
 
 use crate::harness::{Case, Outcome, Scene, config, netns::INTERFACE, tidegate::Tidegate};
@@ -48,6 +50,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new(a_config_is_named_with_and_without_its_flag),
         Case::new(validate_finds_in_one_go_what_a_run_would_stop_at),
         Case::new(what_validate_can_not_check_it_names).needs_root(),
+        Case::new(paths_begin_at_the_folder_of_the_config_and_errors_have_them_whole),
     ]
 }
 
@@ -153,11 +156,47 @@ sinks:
     ended.says(&["data_dir", "api.address", "192.0.2.1", "wire.segment.dir", "sinks.out.path"])
 }
 
+fn paths_begin_at_the_folder_of_the_config_and_errors_have_them_whole(scene: &Scene) -> Outcome {
+    for folder in ["100%Y", "elsewhere"] {
+        fs::create_dir(scene.path(folder))?;
+    }
+    // What the config names lies where it does; what the command names, where that is given.
+    let text = "
+data_dir: state
+sources:
+  capture: { type: tshark, mode: file, files: [beside.pcap], dissect: headers }
+transforms:
+  packets: { type: extract, inputs: [capture] }
+sinks:
+  out: { type: file, inputs: [packets], path: ./out/of-%F.ndjson, buffer: { type: disk } }
+";
+    scene.write("100%Y/tidegate.yaml", text);
+    let given = |command: &str| {
+        Tidegate::new(scene, [command, "-c", "../100%Y/tidegate.yaml"])
+            .in_folder(&scene.path("elsewhere"))
+    };
+    let beside = scene.path("100%Y/beside.pcap").display().to_string();
+    given("validate").run()?.expect(78)?.says(&[&beside])?;
+    let missing = scene.path("elsewhere/a.pcap").display().to_string();
+    given("replay").arg("a.pcap").run()?.expect(78)?.says(&[&missing])?;
+
+    fs::copy(Scene::project("examples/first/first.pcap"), &missing)?;
+    fs::copy(&missing, &beside)?;
+    given("replay").arg("a.pcap").run()?.expect(0)?;
+    given("run").run()?.expect(0)?;
+    let records = fs::read_to_string(scene.path("100%Y/out/of-2023-10-17.ndjson"))?;
+    assert_eq!(records.lines().count(), 2 * 15, "{records}");
+    assert!(scene.path("100%Y/state/buffers/out").is_dir());
+    let left: Vec<_> = fs::read_dir(scene.path("elsewhere"))?.collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+    Ok(())
+}
+
 fn what_validate_can_not_check_it_names(scene: &Scene) -> Outcome {
     let of = |interface: &str, filter: &str| {
         let source = format!("dissect: headers, capture_filter: \"{filter}\"");
         let path = config::live(scene, &source, "");
-        let text = std::fs::read_to_string(&path)?
+        let text = fs::read_to_string(&path)?
             .replace(&format!("interface: {INTERFACE}"), &format!("interface: {interface}"));
         Ok::<_, libtest_mimic::Failed>(scene.write("filter.yaml", text))
     };

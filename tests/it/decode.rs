@@ -97,7 +97,7 @@ fn frames_cut_at_each_byte_give_the_packets_tshark_gives(scene: &Scene) -> Outco
 }
 
 fn names_are_learnt_without_tshark(_scene: &Scene) -> Outcome {
-    let options = Options { checksums: false, dns: true };
+    let options = Options { dns: true, ..Options::default() };
     let frames = recorded(&Scene::project("examples/first/first.pcap"))?;
     let read: Vec<_> =
         frames.iter().filter_map(|frame| decode(&frame.frame(), &options).ok()).collect();
@@ -120,7 +120,7 @@ impl Tally {
     }
 
     fn compare(&mut self, name: &str, frames: &[Recorded], theirs: Vec<Packet>) {
-        let options = Options { checksums: true, dns: false };
+        let options = Options { checksums: true, ..Options::default() };
         let mut theirs = theirs.into_iter().peekable();
         for frame in frames {
             let number = frame.number;

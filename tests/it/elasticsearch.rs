@@ -6,6 +6,7 @@ mod guarded;
 mod modes;
 mod real;
 mod setup;
+mod upgrade;
 
 use crate::harness::Case;
 
@@ -18,6 +19,7 @@ pub(crate) fn cases() -> Vec<Case> {
         modes::cases(),
         real::cases(),
         setup::cases(),
+        upgrade::cases(),
     ];
     cases.into_iter().flatten().collect()
 }

@@ -143,20 +143,20 @@ fn what_only_tshark_knows_is_a_mistake_in_the_config(scene: &Scene) -> Outcome {
         &["sources.capture.fields[1]", "only tshark knows `tls.handshake.type`", "application"],
     )?;
     // What `extract` asks for, too, and what the command line asks for.
-    let config = config::replay(scene, "fields: [http.host]", "");
+    let config = config::replay(scene, "fields: [http.date]", "");
     let text = fs::read_to_string(&config)?
-        .replace("inputs: [capture] }", "inputs: [capture], fields: [http.host] }");
+        .replace("inputs: [capture] }", "inputs: [capture], fields: [http.date] }");
     fs::write(&config, &text)?;
     let by = |depth: &str| -> Result<Ended, Failed> {
         Tidegate::new(scene, ["replay", "--dissect", depth, "-c"]).arg(&config).arg(&capture).run()
     };
     by("application")?.expect(0)?;
-    by("headers")?.expect(78)?.says(&["only tshark knows `http.host`"])?;
+    by("headers")?.expect(78)?.says(&["only tshark knows `http.date`"])?;
     // Asked for by `extract` alone.
-    fs::write(&config, text.replacen(", fields: [http.host]", "", 1))?;
+    fs::write(&config, text.replacen(", fields: [http.date]", "", 1))?;
     by("headers")?.expect(78)?.says(&[
         "transforms.packets.fields[0]",
-        "the field `http.host` does not come from `capture`",
+        "the field `http.date` does not come from `capture`",
         "dissect: application",
     ])
 }

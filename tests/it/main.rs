@@ -23,12 +23,14 @@ mod harness;
 mod headers;
 mod health;
 mod hostile;
+mod judge;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod latency;
 mod live;
 mod locks;
 mod logs;
+mod names;
 mod network;
 mod nfdump;
 mod over_http;
@@ -76,12 +78,14 @@ fn main() {
         headers::cases(),
         health::cases(),
         hostile::cases(),
+        judge::cases(),
         #[cfg(feature = "kafka")]
         kafka::cases(),
         latency::cases(),
         live::cases(),
         locks::cases(),
         logs::cases(),
+        names::cases(),
         network::cases(),
         nfdump::cases(),
         over_http::cases(),

@@ -76,7 +76,7 @@ fn variant(captures: &[Vec<Recorded>], numbers: &mut Numbers) -> Vec<Recorded> {
 }
 
 fn decoded(frames: &[Recorded]) -> Vec<Packet> {
-    let options = Options { checksums: true, dns: true };
+    let options = Options { checksums: true, dns: true, names: true };
     frames.iter().flat_map(|frame| each(&frame.frame(), options).unwrap_or_default()).collect()
 }
 

@@ -221,6 +221,8 @@ fn flow() -> impl Strategy<Value = Flow> {
             (flow.sequence, flow.tags, flow.risk) = (sequence, FlowTags(tags), risk);
             (flow.origin, flow.vlans, flow.names) = (seen.0, seen.1, seen.3);
             flow.question = seen.2.as_ref().map(|name| format!("{name}.example").into());
+            flow.server_name = flow.question.clone().filter(|_| sequence % 2 == 0);
+            flow.host = flow.question.clone().filter(|_| sequence % 3 == 0);
             flow.protocol = seen.2.map(Into::into);
             flow
         },
@@ -505,6 +507,8 @@ fn golden_flows() -> Vec<(&'static str, Records)> {
     whole.history = History::from_letters("^ShADadFf").unwrap();
     (whole.protocol, whole.direction) = (Some("dns".into()), Some(Direction::Outbound));
     whole.question = Some("example.com".into());
+    whole.server_name = Some("www.example.com".into());
+    whole.host = Some("host.example.com".into());
     whole.related_community_ids = vec![CommunityId::from_bytes([1; 20])];
     (whole.parent, whole.tags, whole.risk) =
         (Some(Id::from_bytes([9; 16])), FlowTags::DAMAGED, Some(66));

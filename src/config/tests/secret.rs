@@ -62,7 +62,7 @@ fn a_reference_that_has_no_value_is_an_error_at_its_place() {
         ("\"${WORKERS:-a${EMPTY:-b}c}\"", "can't stand inside another"),
         ("\"${file:${WORKERS}}\"", "can't stand inside another"),
         ("\"x ${WORKERS\"", "`${` without its `}`"),
-        ("\"${file:none}\"", "can't read `none` for a value"),
+        ("\"${file:none}\"", "can't read `/nonexistent/none` for a value"),
         ("\"${file:/proc}\"", "can't read `/proc` for a value"),
         ("\"${file:/dev/zero}\"", "not a regular file"),
     ] {

@@ -116,7 +116,10 @@ impl Table {
         out: &mut Output,
     ) -> u32 {
         let &Arrival { packet, header, moment, .. } = arrival;
-        let role = if self.policy.as_zeek { None } else { self.roles.take(hash) };
+        // A SYN says itself who began.
+        let is_syn = matches!(*first.layer4, Layer4::Tcp(tcp) if tcp.flags.has(TcpFlags::SYN));
+        let asks = !self.policy.as_zeek && !is_syn;
+        let role = if asks { self.roles.take(hash) } else { None };
         let flipped = self.is_by_responder(oriented, arrival, first, role);
         let icmp = match *first.layer4 {
             Layer4::Icmp(message) if flipped => Icmp {
@@ -175,7 +178,7 @@ impl Table {
         let key = self.hasher.hash_one((arrival.place, ends));
         let is_news = !self.met.contains(key);
         if is_news {
-            self.met.remember(key, ());
+            self.met.remember(key, false);
         }
         is_news
     }
@@ -189,7 +192,11 @@ impl Table {
         out: &mut Output,
     ) -> u32 {
         let moment = *arrival.moment;
-        if self.population.fetch_add(1, Ordering::Relaxed) >= self.policy.max_flows {
+        let population = match &self.population {
+            Some(shared) => shared.fetch_add(1, Ordering::Relaxed),
+            None => self.flows.len(),
+        };
+        if population >= self.policy.max_flows {
             self.evict(moment, out);
         }
         entry.class = Class::Other;
@@ -210,7 +217,7 @@ impl Table {
     }
 
     /// Whether the sender of a flow's first packet is its responder. `role` is whether the low end
-    /// began the last flow of this key.
+    /// began the last flow of this key, if that is known and the packet doesn't say it.
     fn is_by_responder(
         &self,
         oriented: &Oriented,
@@ -219,10 +226,9 @@ impl Table {
         role: Option<bool>,
     ) -> bool {
         let &Arrival { packet, header, .. } = arrival;
-        let is_syn = matches!(*first.layer4, Layer4::Tcp(tcp) if tcp.flags.has(TcpFlags::SYN));
         let flipped = match role {
-            Some(low_initiates) if !is_syn => low_initiates != oriented.from_low,
-            _ => self.sender_is_responder(oriented, first),
+            Some(low_initiates) => low_initiates != oriented.from_low,
+            None => self.sender_is_responder(oriented, first),
         };
         if oriented.key.is_directed() {
             return false;

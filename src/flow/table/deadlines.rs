@@ -163,7 +163,9 @@ impl Table {
         self.waiting.leave(entry.class as usize, slot);
         self.reporting.leave(0, slot);
         self.flows.remove(slot);
-        self.population.fetch_sub(1, Ordering::Relaxed);
+        if let Some(shared) = &self.population {
+            shared.fetch_sub(1, Ordering::Relaxed);
+        }
         if let Ok(found) = self.index.find_entry(hash, |other| *other == slot) {
             found.remove();
         }

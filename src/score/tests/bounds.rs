@@ -29,7 +29,7 @@ fn outcomes() -> impl Strategy<Value = Outcome> {
     ]
 }
 
-fn contacts() -> impl Strategy<Value = Contact> {
+pub(super) fn contacts() -> impl Strategy<Value = Contact> {
     let address = prop_oneof![
         (0..6_u32).prop_map(|bits| IpAddr::from(Ipv4Addr::from_bits(bits << 28 | bits))),
         Just("2001:db8::1".parse().unwrap()),

@@ -134,9 +134,10 @@ fn settings_that_are_read_again_judge_who_is_known() {
     court.scan(OUTSIDE, 8);
     let mut stricter = settings();
     stricter.signals.scan.min_failures = 5;
-    court.judge.judge_by(stricter);
+    court.judge.judge_by(stricter, "new".into());
     court.hear(OUTSIDE, (HOST, 9), Outcome::Refused, 0.0);
     assert_eq!(court.actions(), [Action::Block]);
+    assert_eq!(&*court.alerts[0].details.config_hash, "new");
 }
 
 #[test]

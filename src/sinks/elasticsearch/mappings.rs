@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::field::{Named, Schema, named};
+use crate::field::{Schema, named};
 
 /// A server, by what it calls its types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,14 +16,30 @@ pub(super) enum Server {
 /// Longest keyword that is indexed, in characters: what ECS says of every keyword.
 const IGNORE_ABOVE: u32 = 1024;
 
-/// The fields that somebody else than the encoder adds: the ingest pipeline.
-const ADDED: Named = Named {
-    name: "event.ingested",
-    kind: crate::record::Kind::Flow,
-    r#type: "date",
-    is_list: false,
-    about: "when the server took it in; set by the ingest pipeline",
-};
+/// The fields that somebody else than the encoder adds, the ingest pipeline: names and types.
+const ADDED: [(&str, &str); 21] = [
+    ("event.ingested", "date"),
+    ("source.as.number", "long"),
+    ("source.as.organization.name", "keyword"),
+    ("source.geo.city_name", "keyword"),
+    ("source.geo.continent_name", "keyword"),
+    ("source.geo.country_iso_code", "keyword"),
+    ("source.geo.country_name", "keyword"),
+    ("source.geo.location", "geo_point"),
+    ("source.geo.region_iso_code", "keyword"),
+    ("source.geo.region_name", "keyword"),
+    ("source.geo.timezone", "keyword"),
+    ("destination.as.number", "long"),
+    ("destination.as.organization.name", "keyword"),
+    ("destination.geo.city_name", "keyword"),
+    ("destination.geo.continent_name", "keyword"),
+    ("destination.geo.country_iso_code", "keyword"),
+    ("destination.geo.country_name", "keyword"),
+    ("destination.geo.location", "geo_point"),
+    ("destination.geo.region_iso_code", "keyword"),
+    ("destination.geo.region_name", "keyword"),
+    ("destination.geo.timezone", "keyword"),
+];
 
 /// The types that some servers lack.
 #[derive(Debug, Clone, Copy)]
@@ -37,8 +53,9 @@ pub(super) struct Types {
 /// The `properties` of a mapping: every field of the schema `ecs`, of all kinds of record.
 pub(super) fn properties(server: Server, types: Types) -> Value {
     let mut properties = Map::new();
-    for field in named(Schema::Ecs).chain([ADDED]) {
-        insert(&mut properties, field.name, mapping(field.r#type, server, types));
+    let own = named(Schema::Ecs).map(|field| (field.name, field.r#type));
+    for (name, r#type) in own.chain(ADDED) {
+        insert(&mut properties, name, mapping(r#type, server, types));
     }
     Value::Object(properties)
 }

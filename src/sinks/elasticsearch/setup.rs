@@ -4,6 +4,9 @@
 //! lacks what the cluster has got since: a policy that somebody changed to keep data longer stays as it
 //! is.
 
+mod pipeline;
+mod rollover;
+
 use reqwest::{Method, StatusCode, header::HeaderMap};
 use serde_json::Value;
 use tokio::time::Instant;
@@ -63,7 +66,7 @@ impl Installation {
                 match_only_text: true,
             },
             policy: self.install_policy(&cluster, server).await?,
-            pipeline: install_pipeline(&cluster).await?,
+            pipeline: pipeline::install(&cluster, server).await?,
         };
         let path = format!("_index_template/{}", self.name);
         let template = |facilities| templates::index_template(server, &self.pattern, facilities);
@@ -88,6 +91,7 @@ impl Installation {
         if let Some(refused) = refused {
             return Err(cluster.refused(&path, &refused));
         }
+        rollover::bring_up_to_date(&cluster, &self.name, &self.pattern).await;
         info!(?server, template = self.name, pattern = self.pattern, "the cluster is set up");
         Ok(())
     }
@@ -128,21 +132,6 @@ fn ilm_path() -> String {
 
 fn ism_path(name: &str) -> String {
     format!("_plugins/_ism/policies/{name}")
-}
-
-/// Puts the pipeline in place; false where the server lacks the processor it is made of.
-async fn install_pipeline(cluster: &Cluster<'_>) -> Result<bool, SendError> {
-    let path = format!("_ingest/pipeline/{NAME}");
-    let pipeline = templates::ingest_pipeline();
-    let current = |found: &Value| templates::is_current(&found[NAME], &pipeline);
-    match cluster.replace_older(&path, &pipeline, current).await? {
-        None => Ok(true),
-        Some(refused) if says(&refused, "No processor type exists") => {
-            warn!(path, "the server lacks the processor set: event.ingested will not be there");
-            Ok(false)
-        }
-        Some(refused) => Err(cluster.refused(&path, &refused)),
-    }
 }
 
 /// A cluster that is being set up.

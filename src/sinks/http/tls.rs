@@ -13,11 +13,14 @@ use crate::component::{Error, Problem};
 #[serde(deny_unknown_fields, default)]
 pub struct TlsConfig {
     /// A PEM file with the authorities to trust, and no others (default: those of the machine).
+    #[schemars(extend("format" = "path"))]
     pub ca: Option<PathBuf>,
     /// A PEM file with our certificate and those that lead to its authority, for a server that asks
     /// for one (default: none). Needs `key`.
+    #[schemars(extend("format" = "path"))]
     pub cert: Option<PathBuf>,
     /// A PEM file with the private key of `cert`, without a passphrase.
+    #[schemars(extend("format" = "path"))]
     pub key: Option<PathBuf>,
     /// Whether the server has to show who it is (default true). `false` lets anybody between us and
     /// the server read and change what is sent: for a first test, never for more.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
+    component::Decoding,
     decode::{self, LinkType, Skipped},
     ek::fields::printed,
     metrics::{ErrorType, Reason},
@@ -14,8 +15,9 @@ use crate::{
 pub(super) struct Decoder {
     /// The extra fields to keep, as `-T ek` prints their names, in this order.
     fields: Arc<[String]>,
-    /// Whether DNS answers are learnt from downstream: then all there is of them is kept.
-    learnt_from: bool,
+    /// What is used downstream: of DNS answers, if they are learnt from, all there is is kept, and so
+    /// are the names that flows are given.
+    used: Decoding,
 }
 
 /// What became of a batch of frames.
@@ -33,16 +35,16 @@ pub(super) struct Decoded {
 // === impl Decoder ===
 
 impl Decoder {
-    /// Keeps these of the fields that headers have, in tshark's dotted names; and what names are learnt
-    /// from, if anybody does.
-    pub(super) fn new(fields: &[String], learnt_from: bool) -> Self {
-        Self { fields: fields.iter().map(|field| printed(field)).collect(), learnt_from }
+    /// Keeps these of the fields that headers have, in tshark's dotted names; and what is used downstream.
+    pub(super) fn new(fields: &[String], used: Decoding) -> Self {
+        Self { fields: fields.iter().map(|field| printed(field)).collect(), used }
     }
 
     pub(super) fn decode(&self, frames: &Frames) -> Decoded {
         let options = decode::Options {
             checksums: frames.verify_checksums,
-            dns: self.learnt_from || !self.fields.is_empty(),
+            dns: self.used.dns || !self.fields.is_empty(),
+            names: self.used.names || !self.fields.is_empty(),
         };
         let mut decoded = Decoded {
             packets: Vec::with_capacity(frames.len()),
@@ -76,9 +78,12 @@ impl Decoder {
         let place = |extra: &Extra| {
             self.fields.iter().position(|name| **name == *extra.name).unwrap_or(self.fields.len())
         };
-        if !self.learnt_from {
-            extra.retain(|extra| place(extra) < self.fields.len());
-        }
+        let is_name =
+            |extra: &Extra| decode::NAMES.iter().any(|name| *printed(name) == *extra.name);
+        extra.retain(|extra| {
+            let is_used = if is_name(extra) { self.used.names } else { self.used.dns };
+            is_used || place(extra) < self.fields.len()
+        });
         extra.sort_by_key(place);
     }
 }
@@ -165,7 +170,7 @@ pub(super) mod tests {
     fn frames_become_packets_or_the_reason_why_not() {
         let arp = [vec![0xff; 12], vec![8, 6], vec![0; 28]].concat();
         let list = [(1, udp([1, 2], b"x")), (1, arp), (147, udp([3, 4], b"y"))];
-        let decoded = Decoder::new(&[], false).decode(&frames(7, &list));
+        let decoded = Decoder::new(&[], Decoding::default()).decode(&frames(7, &list));
         assert_eq!(decoded.packets.len(), 1);
         assert_eq!((decoded.packets[0].epoch, decoded.packets[0].number), (4, 7));
         assert_eq!(decoded.skipped, [(1, Skipped::NotIp), (2, Skipped::UnknownLink)]);
@@ -175,17 +180,20 @@ pub(super) mod tests {
     fn dns_fields_are_read_where_somebody_wants_them_in_the_order_of_the_config() {
         let [question, answer] = dns();
         let list = [(1, udp([4_000, 53], &question)), (1, udp([53, 4_000], &answer))];
-        let names = |fields: &[&str], learnt_from| {
+        let names = |fields: &[&str], used| {
             let fields: Vec<_> = fields.iter().map(|field| (*field).to_owned()).collect();
-            let decoded = Decoder::new(&fields, learnt_from).decode(&frames(1, &list));
+            let decoded = Decoder::new(&fields, used).decode(&frames(1, &list));
             let names = |packet: &Packet| {
                 packet.extra.iter().map(|extra| extra.name.to_string()).collect::<Vec<_>>()
             };
             decoded.packets.iter().map(names).collect::<Vec<_>>()
         };
-        assert_eq!(names(&[], false), [[""; 0], []]);
-        assert_eq!(names(&["dns.a", "dns.id"], false), [&["dns_id"][..], &["dns_a", "dns_id"]]);
-        let learnt = names(&["dns.a"], true);
+        let nobody = Decoding::default();
+        let flows = Decoding { names: true, ..nobody };
+        assert_eq!(names(&[], nobody), [[""; 0], []]);
+        assert_eq!(names(&[], flows), [["dns_qry_name"], ["dns_qry_name"]]);
+        assert_eq!(names(&["dns.a", "dns.id"], nobody), [&["dns_id"][..], &["dns_a", "dns_id"]]);
+        let learnt = names(&["dns.a"], Decoding { dns: true, ..flows });
         assert_eq!((learnt[1][0].as_str(), learnt[1].len()), ("dns_a", 5));
     }
 }

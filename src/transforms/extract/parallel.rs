@@ -100,7 +100,7 @@ mod tests {
     use crate::{
         ack::Receipts,
         component::{
-            Outbox, Port, Transform as _,
+            Decoding, Outbox, Port, Transform as _,
             edge::{Bounds, WhenFull, edge},
         },
         metrics::Meter,
@@ -112,7 +112,8 @@ mod tests {
     };
 
     fn extract() -> (Extract, Decoder, Arc<Meter>) {
-        let (decoder, meter) = (Decoder::new(&[], false), Meter::new("packets", "extract"));
+        let (decoder, meter) =
+            (Decoder::new(&[], Decoding::default()), Meter::new("packets", "extract"));
         (Extract::new(&Config::default(), decoder.clone(), Arc::clone(&meter)), decoder, meter)
     }
 

@@ -1,6 +1,6 @@
 //! The stage: what goes in and out, and that the judge waits for nobody.
 
-use std::{future::poll_fn, net::IpAddr};
+use std::{fs, future::poll_fn, net::IpAddr, path::Path};
 
 use super::*;
 use crate::{
@@ -54,9 +54,16 @@ struct Rig {
 impl Rig {
     /// With room for so many records in each output.
     fn new(clock: Clock, room: u32) -> Self {
+        let snapshot = Kept { enabled: false, ..Kept::default() };
+        let config = Config { warmup_secs: 0, snapshot, ..Config::default() };
+        Self::with(&config, clock, room, Path::new("/nonexistent"))
+    }
+
+    /// One that keeps its state in `data_dir`, as the config says.
+    fn with(config: &Config, clock: Clock, room: u32, data_dir: &Path) -> Self {
         let (meter, receipts) = (Meter::new("scored", "score"), Receipts::default());
-        let context = Context { clock, ..Context::alone(Arc::clone(&meter)) };
-        let config = Config { warmup_secs: 0, ..Config::default() };
+        let data_dir = data_dir.to_owned();
+        let context = Context { clock, data_dir, ..Context::alone(Arc::clone(&meter)) };
         let Ok(Component::Stage(run)) = config.build(&context) else { panic!("no stage") };
         let mut input = Input::new(clock, Arc::clone(&meter));
         let wide = || edge(Bounds::default(), WhenFull::Block, &meter);
@@ -188,4 +195,61 @@ fn what_contradicts_itself_in_the_config_is_said() {
         let problems = config(text);
         assert!(problems.iter().any(|problem| problem.key == key), "{text}: {problems:?}");
     }
+}
+
+/// What a scan of these ports comes to, by a stage that keeps its state in `data_dir`: the records, and how
+/// often a snapshot could not be used.
+async fn scanned(data_dir: &Path, ports: std::ops::Range<u16>) -> (Vec<Alert>, u64) {
+    let config = Config { warmup_secs: 0, ..Config::default() };
+    let rig = Rig::with(&config, Clock::Wall, 1_000, data_dir);
+    let meter = Arc::clone(&rig.meter);
+    rig.send(contacts(ports), 9).await;
+    let (_, alerts) = rig.end().await;
+    let unused = meter.counted(ERRORS).into_iter();
+    let unused = unused.filter(|(labels, _)| format!("{labels:?}").contains("snapshot"));
+    (alerts, unused.map(|(_, count)| count).sum())
+}
+
+#[tokio::test]
+async fn a_restart_forgets_nobody() {
+    let data_dir = tempfile::tempdir().unwrap();
+    let (alerts, _) = scanned(data_dir.path(), 1..9).await;
+    assert!(alerts.iter().all(|alert| alert.action == Action::Log), "{alerts:?}");
+    let (alerts, unused) = scanned(data_dir.path(), 9..10).await;
+    assert_eq!((alerts[0].action, unused), (Action::WouldBlock, 0));
+    let (alerts, _) = scanned(data_dir.path(), 10..11).await;
+    assert_eq!(alerts, [], "it was told before the restart");
+}
+
+#[tokio::test]
+async fn a_snapshot_that_can_not_be_used_is_said_and_replaced() {
+    let data_dir = tempfile::tempdir().unwrap();
+    let path = data_dir.path().join("snapshots/scored");
+    let kept = async || {
+        scanned(data_dir.path(), 1..9).await;
+        fs::read(&path).unwrap()
+    };
+    let good = kept().await;
+    let mut newer = good.clone();
+    newer[15] += 1;
+    let mut other = good.clone();
+    let last = other.len() - 1;
+    other[last] ^= 1;
+    for unusable in [&newer[..], &other[..], &good[..good.len() / 2], b"scores: []\n", b""] {
+        fs::write(&path, unusable).unwrap();
+        let (alerts, unused) = scanned(data_dir.path(), 9..10).await;
+        assert_eq!((alerts, unused), (Vec::new(), 1), "{unusable:?}");
+        assert_eq!(fs::read(&path).unwrap()[..16], good[..16], "a good one is in its place");
+    }
+}
+
+#[tokio::test]
+async fn a_replay_neither_reads_nor_writes_a_snapshot() {
+    let data_dir = tempfile::tempdir().unwrap();
+    scanned(data_dir.path(), 1..9).await;
+    let before = fs::read(data_dir.path().join("snapshots/scored")).unwrap();
+    let rig = Rig::with(&Config::default(), Clock::Event, 1_000, data_dir.path());
+    rig.send(contacts(9..10), 9).await;
+    assert_eq!(rig.end().await.1, []);
+    assert_eq!(fs::read(data_dir.path().join("snapshots/scored")).unwrap(), before);
 }

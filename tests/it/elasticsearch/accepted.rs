@@ -160,6 +160,10 @@ async fn look_into(server: &Server) -> Outcome {
         assert!(hits(Kind::Flow, query.clone()).await? > 0, "{query}");
     }
     assert_eq!(hits(Kind::Health, json!({"term": {"tidegate.health.lost.kernel": 3}})).await?, 1);
+    if has_processors {
+        let placed = json!({"exists": {"field": "destination.geo.country_iso_code"}});
+        assert!(hits(Kind::Flow, placed).await? > 0, "no flow has a place");
+    }
     let mapping =
         server.ask(Method::GET, &format!("{}/_mapping", stream(Kind::Flow)), None).await?;
     let index = mapping.as_object().and_then(|all| all.values().next()).ok_or("an index")?;

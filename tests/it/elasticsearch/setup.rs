@@ -32,6 +32,8 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new(nothing_is_sent_before_the_set_up_is_in_place),
         Case::new(a_policy_that_another_put_there_first_is_there),
         Case::new(a_template_that_lacks_what_the_cluster_has_now_is_put_again),
+        Case::new(the_pipeline_has_what_the_server_has_processors_for),
+        Case::new(a_stream_that_may_not_be_rolled_over_holds_nothing_up),
     ]
 }
 
@@ -139,7 +141,10 @@ fn elasticsearch_gets_policy_pipeline_and_template_before_the_first_record(
     let phases = &told.put[ILM]["policy"]["phases"];
     assert_eq!(phases["delete"]["min_age"], "30d");
     assert_eq!(phases["hot"]["actions"]["rollover"]["max_age"], "1d");
-    assert_eq!(told.put[PIPELINE]["processors"][0]["set"]["field"], "event.ingested");
+    let processors = told.put[PIPELINE]["processors"].as_array().ok_or("no processors")?;
+    assert_eq!(processors[0]["geoip"]["field"], "source.ip");
+    let last = processors.last().ok_or("no processor")?;
+    assert_eq!(last["set"]["field"], "event.ingested");
     let template = &told.put[TEMPLATE];
     assert_eq!(template["index_patterns"], json!(["logs-tidegate.*-*"]));
     assert_eq!((&template["priority"], &template["data_stream"]), (&json!(250), &json!({})));
@@ -289,5 +294,117 @@ fn a_template_that_lacks_what_the_cluster_has_now_is_put_again(scene: &Scene) ->
         let told = told(scene, name, differs)?;
         assert_eq!(told.order, [ILM, PIPELINE, "/_bulk"], "{name}");
     }
+    Ok(())
+}
+
+/// The refusal of a pipeline with a processor that the server does not have.
+fn no_processor(name: &str) -> Reply {
+    let reason = format!("No processor type exists with name [{name}]");
+    reply(400, &json!({"error": {"type": "parse_exception", "reason": reason}, "status": 400}))
+}
+
+fn has(call: &Call, processor: &str) -> bool {
+    call.path == PIPELINE
+        && call.put.as_ref().is_some_and(|put| put.to_string().contains(processor))
+}
+
+fn the_pipeline_has_what_the_server_has_processors_for(scene: &Scene) -> Outcome {
+    fn open_search(call: &Call) -> Option<Reply> {
+        let about = json!({"version": {"distribution": "opensearch", "number": "3.6.0"}});
+        (call.path == "/").then(|| reply(200, &about))
+    }
+    fn no_data(call: &Call) -> Option<Reply> {
+        let reason = "[datasource] datasource [tidegate-city] doesn't exist";
+        let body = json!({"error": {"type": "parse_exception", "reason": reason}, "status": 400});
+        open_search(call).or_else(|| has(call, "ip2geo").then(|| reply(400, &body)))
+    }
+    let no_geoip: Differs = |call| has(call, "\"geoip\"").then(|| no_processor("geoip"));
+    let plugin: Differs = open_search;
+    let no_plugin: Differs =
+        |call| open_search(call).or_else(|| has(call, "ip2geo").then(|| no_processor("ip2geo")));
+    let neither: Differs =
+        |call| no_data(call).or_else(|| has(call, "\"geoip\"").then(|| no_processor("geoip")));
+    let nothing: Differs = |call| {
+        let put = call.path == PIPELINE && call.put.is_some();
+        put.then(|| no_processor(if has(call, "\"geoip\"") { "geoip" } else { "set" }))
+    };
+    // What was put last, how many tries it took, and whether the template names it.
+    for (name, differs, puts, ip2geo, geoip, used) in [
+        ("no-geoip", no_geoip, 2, false, false, true),
+        ("plugin", plugin, 1, true, true, true),
+        ("no-plugin", no_plugin, 2, false, true, true),
+        ("no-data", no_data, 2, false, true, true),
+        ("neither", neither, 3, false, false, true),
+        ("nothing", nothing, 2, false, false, false),
+    ] {
+        let told = told(scene, name, differs)?;
+        assert_eq!(told.order.iter().filter(|path| *path == PIPELINE).count(), puts, "{name}");
+        let last = told.put[PIPELINE].to_string();
+        assert_eq!((last.contains("ip2geo"), last.contains("geoip\":")), (ip2geo, geoip), "{last}");
+        let index = &told.put[TEMPLATE]["template"]["settings"]["index"];
+        assert_eq!(!index["final_pipeline"].is_null(), used, "{name}");
+        assert_eq!(told.balance.errors, BTreeMap::new(), "{name}");
+    }
+    // One that was put here before is left as it is, with what somebody changed in it.
+    let there: Differs = |call| {
+        let pipeline = json!({"tidegate": {
+            "version": current(),
+            "description": "Tidegate: event.ingested; places and networks by geoip",
+            "processors": [{"set": {"field": "observer.geo.name", "value": "Bern"}}],
+        }});
+        (call.path == PIPELINE && call.put.is_none()).then(|| reply(200, &pipeline))
+    };
+    let told = told(scene, "there", there)?;
+    assert_eq!(told.order, [ILM, TEMPLATE, "/_bulk"]);
+    Ok(())
+}
+
+fn a_stream_that_may_not_be_rolled_over_holds_nothing_up(scene: &Scene) -> Outcome {
+    const STREAM: &str = "logs-tidegate.alert-default";
+    let old: Differs = |call| match call.path.as_str() {
+        "/_resolve/index/logs-tidegate.*-*" => {
+            let stream = json!({"name": STREAM, "backing_indices": [".ds-1", ".ds-2"]});
+            Some(reply(200, &json!({"data_streams": [stream]})))
+        }
+        "/.ds-2/_mapping" => Some(reply(200, &json!({".ds-2": {"mappings": {}}}))),
+        "/_index_template/_simulate_index/logs-tidegate.alert-default" => {
+            let mappings = json!({"_meta": {"tidegate_template": current()}});
+            Some(reply(200, &json!({"template": {"mappings": mappings}})))
+        }
+        "/logs-tidegate.alert-default/_rollover" => Some(error(403, "security_exception")),
+        _ => None,
+    };
+    let denied = told(scene, "denied", old)?;
+    let path = format!("/{STREAM}/_rollover");
+    assert_eq!(denied.order, [ILM, PIPELINE, TEMPLATE, path.as_str(), "/_bulk"]);
+    assert_eq!(denied.balance.errors, BTreeMap::new());
+
+    // Whose next index would be made of another's template stays as it is.
+    let named: Differs = |call| match call.path.as_str() {
+        "/_resolve/index/logs-tidegate.*-*" => {
+            let stream = json!({"name": STREAM, "backing_indices": ".ds-2"});
+            Some(reply(200, &json!({"data_streams": [stream]})))
+        }
+        "/.ds-2/_mapping" => Some(reply(200, &json!({".ds-2": {"mappings": {}}}))),
+        "/_data_stream/logs-tidegate.alert-default" => {
+            Some(reply(200, &json!({"data_streams": [{"template": "somebody-elses"}]})))
+        }
+        _ => None,
+    };
+    let named = told(scene, "named", named)?;
+    assert_eq!(named.order, [ILM, PIPELINE, TEMPLATE, "/_bulk"]);
+    let foreign: Differs = |call| match call.path.as_str() {
+        "/_resolve/index/logs-tidegate.*-*" => {
+            let stream = json!({"name": STREAM, "backing_indices": ".ds-2"});
+            Some(reply(200, &json!({"data_streams": [stream]})))
+        }
+        "/.ds-2/_mapping" => Some(reply(200, &json!({".ds-2": {"mappings": {}}}))),
+        "/_index_template/_simulate_index/logs-tidegate.alert-default" => {
+            Some(reply(200, &json!({"template": {"mappings": {}}})))
+        }
+        _ => None,
+    };
+    let foreign = told(scene, "foreign", foreign)?;
+    assert_eq!(foreign.order, [ILM, PIPELINE, TEMPLATE, "/_bulk"]);
     Ok(())
 }

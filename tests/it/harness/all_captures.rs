@@ -10,23 +10,25 @@ use std::{
 };
 
 use libtest_mimic::Failed;
+use tidegate::decode::NAMES;
 
 use super::{Outcome, Scene, captures, tidegate::Tidegate};
 
 /// Hundreds of thousands of packets, on a machine that does other things besides.
 const LIMIT: Duration = Duration::from_mins(15);
 
-/// The files: packets in three schemas, flows in two.
-const FILES: [(&str, &str); 5] = [
-    ("packets", "simple"),
-    ("packets", "ecs"),
-    ("packets", "cim"),
-    ("flows", "ecs"),
-    ("flows", "cim"),
+/// What is written: packets in three schemas, flows in two, one of them twice.
+const FILES: [(&str, &str, &str); 6] = [
+    ("packets", "packets", "simple"),
+    ("packets", "packets", "ecs"),
+    ("packets", "packets", "cim"),
+    ("flows", "flows", "ecs"),
+    ("flows", "flows", "cim"),
+    ("named", "flows", "ecs"),
 ];
 
-/// The lines of the packets (`packets`) or flows (`flows`) of all captures, in the order of
-/// [`captures::below`], in a schema. Each file is for one case: it is deleted once all of it was taken.
+/// The lines of the packets (`packets`) or flows (`flows`, and `named` once more) of all captures, in the
+/// order of [`captures::below`], in a schema. Each file is for one case: it is deleted once all of it was taken.
 ///
 /// # Errors
 /// When the replay, which the first case starts, did not deliver all; or what `take` ends with.
@@ -55,20 +57,21 @@ fn replay(scene: &Scene) -> Result<PathBuf, Failed> {
     fs::create_dir_all(&folder)?;
     let mut config = format!(
         "data_dir: {}
-sources: {{ wire: {{ type: tshark, mode: file, files: [replaced.pcap] }} }}
+sources: {{ wire: {{ type: tshark, mode: file, files: [replaced.pcap], fields: [{names}] }} }}
 transforms:
-  packets: {{ type: extract, inputs: [wire] }}
+  packets: {{ type: extract, inputs: [wire], fields: [{names}] }}
   flows: {{ type: flow, inputs: [packets], tunnels: inner, internal_networks: [10.0.0.0/8] }}
 sinks:
 ",
-        folder.join("state").display()
+        folder.join("state").display(),
+        names = NAMES.join(", ")
     );
-    for (kind, schema) in FILES {
+    for (name, kind, schema) in FILES {
         writeln!(
             config,
-            "  {kind}_{schema}: {{ type: file, inputs: [{kind}], path: {}, \
+            "  {name}_{schema}: {{ type: file, inputs: [{kind}], path: {}, \
              encoding: {{ schema: {schema} }} }}",
-            file(&folder, kind, schema).display()
+            file(&folder, name, schema).display()
         )?;
     }
     let config = scene.write("replayed.yaml", config);

@@ -79,7 +79,7 @@ pub(crate) fn packets(capture: &Path, checksums: bool) -> Result<Vec<Packet>, Fa
 /// # Errors
 /// When the capture can't be read.
 pub(crate) fn by_headers(capture: &Path, checksums: bool) -> Result<Vec<Packet>, Failed> {
-    let options = decode::Options { checksums, dns: false };
+    let options = decode::Options { checksums, ..Default::default() };
     let mut reader = Reader::open(capture)?;
     let mut packets = Vec::new();
     while let Part::Frames(frames) = reader.read()? {
