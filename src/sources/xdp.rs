@@ -3,12 +3,15 @@
 //! It loads the program of `ebpf/` and offers a store for verdicts ([`GateStore`](crate::gate::GateStore)) while it is built, so
 //! that a judge can name it by `via`. Running, it attaches the program, says each second that it lives,
 //! ends what is due, follows the host's addresses and the config's lists, counts what became of packets,
-//! and writes the verdict log. It makes no records.
+//! and writes the verdict log. Changes of verdicts that the judge does not tell itself, and their ends, come out
+//! on the port `alerts`. It makes no records of traffic.
 
 #[cfg(feature = "xdp")]
 mod gate;
 #[cfg(feature = "xdp")]
 mod lists;
+#[cfg(feature = "xdp")]
+mod records;
 #[cfg(feature = "xdp")]
 mod runner;
 
@@ -18,11 +21,15 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
-    component::{Claim, Component, Configure, Context, Error, Problem, Signature},
-    record::Kinds,
+    component::{
+        Carries, Claim, Component, Configure, Context, Error, PortSpec, Problem, Signature,
+    },
+    record::{Kind, Kinds},
     verdict::Mode,
 };
 
+/// The port of records of verdicts.
+const ALERTS: &str = "alerts";
 /// The longest time that a silent daemon's verdicts may hold: an hour.
 const MAX_FAIL_OPEN_SECS: u64 = 3600;
 /// As many verdicts as there may be.
@@ -31,7 +38,8 @@ const MAX_BLOCKS: u32 = 1_048_576;
 const MAX_PER_SEC: u32 = 1_000_000;
 
 /// An XDP program on an interface, which drops or limits the packets of sources that a verdict names:
-/// of the judge, of a list, of a person (`tidegate verdicts add`).
+/// of the judge, of a list, of a person (`tidegate verdicts add`). What people and lists change, and each
+/// verdict's end with the packets it dropped, comes out as alerts on the port `alerts`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
@@ -181,7 +189,8 @@ impl FirewallMode {
 
 impl Configure for Config {
     fn signature(&self) -> Signature {
-        Signature { accepts: Kinds::NONE, ports: Vec::new() }
+        let alerts = PortSpec::named(ALERTS, Carries::Only(Kind::Alert));
+        Signature { accepts: Kinds::NONE, ports: Vec::new() }.and(alerts)
     }
 
     fn check(&self) -> Vec<Problem> {
@@ -215,6 +224,10 @@ impl Configure for Config {
 
     fn takes_verdicts(&self) -> bool {
         true
+    }
+
+    fn enforces(&self) -> bool {
+        self.firewall.mode == FirewallMode::Enforce
     }
 
     fn keeps_state(&self) -> bool {

@@ -1,8 +1,10 @@
 //! The gate: its program by single packets (`BPF_PROG_TEST_RUN`), against the reference decoder; on a wire; over
 //! restarts; and as the unit's user.
 
+mod forwarded;
 mod live;
 mod made;
+mod records;
 mod reference;
 mod steady;
 mod traffic;
@@ -14,7 +16,9 @@ use crate::harness::Case;
 /// The gate's cases.
 pub(crate) fn cases() -> Vec<Case> {
     let cases = [
+        forwarded::cases(),
         live::cases(),
+        records::cases(),
         reference::cases(),
         steady::cases(),
         traffic::cases(),

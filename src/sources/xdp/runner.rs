@@ -9,12 +9,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::{
-    Config, FirewallMode, Role,
+    ALERTS, Config, FirewallMode, Role,
     gate::{explained, wanted},
     lists,
+    records::{Desk, Teller},
 };
 use crate::{
-    component::{Context, Error, Outputs, Source},
+    component::{Configure, Context, Error, Outputs, Source},
     gate::{GateStore, MapError, Protected, log::VerdictLog},
     host::{Changes, Facts, Sessions},
     metrics::{ERRORS, ErrorType, Holding, Label, Meter, XDP_PACKETS, XDP_VERDICTS},
@@ -57,6 +58,7 @@ struct Keeper {
     block_files: Vec<PathBuf>,
     /// Lines that the disk did not take.
     lines: Vec<String>,
+    teller: Teller,
     beats: u64,
     /// While the maps can't be used.
     failing: bool,
@@ -65,13 +67,15 @@ struct Keeper {
 // === impl Runner ===
 
 impl Source for Runner {
-    async fn run(mut self, _out: Outputs, stop: CancellationToken) -> Result<(), Error> {
+    async fn run(mut self, out: Outputs, stop: CancellationToken) -> Result<(), Error> {
         let wanted = wanted(self.config.attach);
         let attached = self.gate.attach(self.interface, wanted, self.config.persist);
         let attached = attached.map_err(|error| explained(error, &self.config))?;
         self.announce(attached);
         let mut reload = self.context.reload.clone();
         let mut keeper = self.keeper();
+        let port = self.config.signature().port(Some(ALERTS)).expect("the signature has it");
+        let mut desk = Desk::new(port, &out);
         let mut beats = interval(BEAT);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut detached: Option<Holding> = None;
@@ -81,16 +85,19 @@ impl Source for Runner {
                 biased;
                 () = stop.cancelled() => break,
                 Ok(()) = reload.changed() => lists = true,
+                () = desk.room(&out) => desk.hand_over(&out).await?,
                 _ = beats.tick() => {}
             }
             let now = self.context.clock.now(None);
             let kept = task::blocking(move || {
                 keeper.beat(now, lists);
-                keeper
+                keeper.teller.look(&desk, &keeper.meter);
+                (keeper, desk)
             });
-            keeper = kept
+            (keeper, desk) = kept
                 .await
                 .map_err(|join| Error::failure("the gate's keeper ended").because(join))?;
+            desk.take(&mut keeper.teller);
             if keeper.beats.is_multiple_of(SELDOM) {
                 detached = self.look(detached);
             }
@@ -126,6 +133,7 @@ impl Runner {
             changed: self.store.changes().unwrap_or(0),
             block_files: self.config.firewall.block_files.clone(),
             lines: Vec::new(),
+            teller: Teller::new(&self.context, &self.log, &self.config.interface),
             beats: 0,
             failing: false,
         }

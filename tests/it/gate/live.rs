@@ -82,7 +82,10 @@ impl<'a> Site<'a> {
     }
 
     /// Lays the wire and writes the config, which is made for a gate of this id.
-    fn configured(scene: &'a Scene, text: impl FnOnce(&str) -> String) -> Result<Self, Failed> {
+    pub(super) fn configured(
+        scene: &'a Scene,
+        text: impl FnOnce(&str) -> String,
+    ) -> Result<Self, Failed> {
         static SITES: AtomicU32 = AtomicU32::new(0);
         bpf_file_system()?;
         let wire = Wire::lay()?;

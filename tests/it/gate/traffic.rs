@@ -165,7 +165,10 @@ fn an_interface_that_is_deleted_is_told_and_leaves_nothing(scene: &Scene) -> Out
     assert_eq!(site.list()?.len(), 1, "the verdicts are there all the same");
     let status = site.command(&["gate", "status", "--source", &site.id]).run()?.expect(0)?;
     assert!(status.stdout.contains("its interface is gone"), "{}", status.stdout);
-X, "--source", &site.id]).run()?.expect(0)?;
+    running.signal(Signal::TERM);
+    // It did not do all that it was told to.
+    running.wait(SOON)?.expect(3)?;
+    site.command(&["gate", "detach", "--source", &site.id]).run()?.expect(0)?;
     assert!(!fs::exists(site.pins())?);
     Ok(())
 }

@@ -72,10 +72,7 @@ impl Mounted {
                 &format!("--regid={GROUP}"),
                 "--clear-groups",
             ])
-            .args(
-                ["inh-caps", "ambient-caps", "bounding-set"]
-                    .map(|set| format!("--{set}={plus}")),
-            )
+            .args(["inh-caps", "ambient-caps", "bounding-set"].map(|set| format!("--{set}={plus}")))
             .arg("--no-new-privs");
         command
     }
