@@ -359,6 +359,7 @@ impl<'a> Builder<'a> {
             interface: self.config.interface_above(&declared.inputs).map(Arc::from),
             added: Arc::new(self.config.globals.add.clone()),
             decoding: self.config.decoding(&declared.id, &declared.inputs),
+            read: self.config.read(&declared.id),
             config_hash: Arc::clone(&self.config.hash),
             networks,
             stores,

@@ -1,6 +1,8 @@
 //! The gate: its program by single packets (`BPF_PROG_TEST_RUN`), against the reference decoder; on a wire; over
 //! restarts; and as the unit's user.
 
+mod contacts;
+mod evidence;
 mod forwarded;
 mod live;
 mod made;
@@ -16,6 +18,8 @@ use crate::harness::Case;
 /// The gate's cases.
 pub(crate) fn cases() -> Vec<Case> {
     let cases = [
+        contacts::cases(),
+        evidence::cases(),
         forwarded::cases(),
         live::cases(),
         records::cases(),

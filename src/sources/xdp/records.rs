@@ -16,7 +16,7 @@ use crate::{
 
 /// Reads the log; it goes to a thread that may wait, and comes back.
 #[derive(Debug)]
-pub(super) struct Teller {
+pub(super) struct LogReader {
     unseen: Unseen,
     origin: ObservationPoint,
     config_hash: Arc<str>,
@@ -35,9 +35,9 @@ pub(super) struct Desk {
     is_gone: bool,
 }
 
-// === impl Teller ===
+// === impl LogReader ===
 
-impl Teller {
+impl LogReader {
     pub(super) fn new(context: &Context, log: &VerdictLog, interface: &str) -> Self {
         let source = context.meter.id();
         let interface = Interface::Named(interface.into());
@@ -93,10 +93,10 @@ impl Desk {
         Self { port, is_read: out.wants(port), batch: None, is_gone: false }
     }
 
-    /// Takes what the teller has read.
-    pub(super) fn take(&mut self, teller: &mut Teller) {
+    /// Takes what the reader has read.
+    pub(super) fn take(&mut self, reader: &mut LogReader) {
         self.is_gone = false;
-        let fresh = std::mem::take(&mut teller.fresh);
+        let fresh = std::mem::take(&mut reader.fresh);
         if !fresh.is_empty() {
             let records = Records::Alerts(Arc::new(fresh));
             self.batch = Some(Batch { records, ack: Ack::none(), watermark: None });

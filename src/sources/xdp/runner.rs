@@ -3,23 +3,31 @@
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use serde_json::json;
-use tidegate_ebpf::{Attached, Gate, Mode as Attachment, pins::Pins};
-use tokio::time::{MissedTickBehavior, interval};
+use tidegate_ebpf::{Attached, Evidence, Gate, Mode as Attachment, pins::Pins};
+use tokio::{
+    sync::watch,
+    time::{MissedTickBehavior, interval},
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::{
-    ALERTS, Config, FirewallMode, Role,
+    ALERTS, CONTACTS, Config, FirewallMode, Role,
+    contacts::Contacts,
     gate::{explained, wanted},
     lists,
-    records::{Desk, Teller},
+    records::{Desk, LogReader},
 };
 use crate::{
     component::{Configure, Context, Error, Outputs, Source},
-    gate::{GateStore, MapError, Protected, log::VerdictLog},
-    host::{Changes, Facts, Sessions},
+    gate::{
+        GateStore, MapError, Protected,
+        evidence::{Teller, View},
+        log::VerdictLog,
+    },
+    host::{Changes, Facts, Sessions, has_nat},
     metrics::{ERRORS, ErrorType, Holding, Label, Meter, XDP_PACKETS, XDP_VERDICTS},
-    record::Timestamp,
+    record::{Interface, ObservationPoint, Timestamp},
     task,
     verdict::Mode,
 };
@@ -35,6 +43,8 @@ pub(super) struct Runner {
     pub(super) config: Config,
     pub(super) interface: u32,
     pub(super) gate: Gate,
+    /// What it tells, if anybody reads it.
+    pub(super) evidence: Option<Evidence>,
     pub(super) pins: Pins,
     pub(super) store: Arc<GateStore>,
     pub(super) log: VerdictLog,
@@ -58,8 +68,11 @@ struct Keeper {
     block_files: Vec<PathBuf>,
     /// Lines that the disk did not take.
     lines: Vec<String>,
-    teller: Teller,
+    reader: LogReader,
     beats: u64,
+    /// What is known of this host to whoever reads the program's events.
+    view: watch::Sender<View>,
+    is_mirror: bool,
     /// While the maps can't be used.
     failing: bool,
 }
@@ -71,9 +84,14 @@ impl Source for Runner {
         let wanted = wanted(self.config.attach);
         let attached = self.gate.attach(self.interface, wanted, self.config.persist);
         let attached = attached.map_err(|error| explained(error, &self.config))?;
+        let out = Arc::new(out);
+        let mut contacts = None;
+        let mut keeper = self.keeper();
+        if let Some(evidence) = self.evidence.take() {
+            contacts = Some(self.tell(evidence, keeper.view.subscribe(), Arc::clone(&out))?);
+        }
         self.announce(attached);
         let mut reload = self.context.reload.clone();
-        let mut keeper = self.keeper();
         let port = self.config.signature().port(Some(ALERTS)).expect("the signature has it");
         let mut desk = Desk::new(port, &out);
         let mut beats = interval(BEAT);
@@ -86,24 +104,28 @@ impl Source for Runner {
                 () = stop.cancelled() => break,
                 Ok(()) = reload.changed() => lists = true,
                 () = desk.room(&out) => desk.hand_over(&out).await?,
+                ended = closed(&mut contacts) => ended?,
                 _ = beats.tick() => {}
             }
             let now = self.context.clock.now(None);
             let kept = task::blocking(move || {
                 keeper.beat(now, lists);
-                keeper.teller.look(&desk, &keeper.meter);
+                keeper.reader.look(&desk, &keeper.meter);
                 (keeper, desk)
             });
             (keeper, desk) = kept
                 .await
                 .map_err(|join| Error::failure("the gate's keeper ended").because(join))?;
-            desk.take(&mut keeper.teller);
+            desk.take(&mut keeper.reader);
             if keeper.beats.is_multiple_of(SELDOM) {
                 detached = self.look(detached);
             }
             self.say(attached, detached.is_some());
         }
         keeper.finish();
+        if let Some(contacts) = contacts {
+            contacts.finish().await?;
+        }
         if self.config.persist {
             info!(
                 "the gate stays on {}: `tidegate gate detach` takes it off",
@@ -115,6 +137,26 @@ impl Source for Runner {
 }
 
 impl Runner {
+    /// Begins to tell of contacts.
+    fn tell(
+        &mut self,
+        evidence: Evidence,
+        view: watch::Receiver<View>,
+        out: Arc<Outputs>,
+    ) -> Result<Contacts, Error> {
+        if self.config.sees_egress() {
+            let attached = self.gate.attach_egress(&self.config.interface);
+            attached.map_err(|error| explained(error, &self.config))?;
+        }
+        let interface = Interface::Named(self.config.interface.as_str().into());
+        let origin = ObservationPoint::of(self.context.meter.id(), Some(interface));
+        let sees_replies = self.config.sees_egress() || self.config.role == Role::Mirror;
+        let port = self.config.signature().port(Some(CONTACTS));
+        let port = port.ok_or_else(|| Error::failure("there is no port for contacts"))?;
+        let teller = Teller::new(origin, sees_replies);
+        Ok(Contacts::begin(Box::new(evidence), teller, view, self.context.clone(), (out, port)))
+    }
+
     fn keeper(&self) -> Keeper {
         let changes = Changes::listen();
         let changes = changes.inspect_err(|error| {
@@ -133,8 +175,10 @@ impl Runner {
             changed: self.store.changes().unwrap_or(0),
             block_files: self.config.firewall.block_files.clone(),
             lines: Vec::new(),
-            teller: Teller::new(&self.context, &self.log, &self.config.interface),
+            reader: LogReader::new(&self.context, &self.log, &self.config.interface),
             beats: 0,
+            view: watch::channel(View::default()).0,
+            is_mirror: self.config.role == Role::Mirror,
             failing: false,
         }
     }
@@ -205,6 +249,14 @@ impl Runner {
     }
 }
 
+/// Waits until nobody takes contacts any more; for ever if none are told.
+async fn closed(contacts: &mut Option<Contacts>) -> Result<(), Error> {
+    match contacts {
+        Some(contacts) => contacts.closed().await,
+        None => std::future::pending().await,
+    }
+}
+
 fn attachment(mode: Attachment) -> &'static str {
     match mode {
         Attachment::Native => "native",
@@ -250,11 +302,26 @@ impl Keeper {
         if self.beats.is_multiple_of(SELDOM) {
             facts.administrators = self.sessions.look(&self.admin_ports, now);
         }
+        if self.beats.is_multiple_of(SELDOM) || facts.addresses != self.facts.addresses {
+            self.look_at_host(&facts);
+        }
         if facts != self.facts {
             self.store.protect(Protected::of(&facts), now)?;
             self.facts = facts;
         }
         self.store.tend(now)
+    }
+
+    /// Tells whoever reads the program's events what is known of this host. Where it can't be known whether
+    /// addresses are rewritten, they may be.
+    fn look_at_host(&self, facts: &Facts) {
+        let sockets_decide = !self.is_mirror && has_nat().is_ok_and(|has| !has);
+        let view = View { addresses: facts.addresses.clone(), sockets_decide };
+        self.view.send_if_modified(|before| {
+            let is_new = *before != view;
+            *before = view;
+            is_new
+        });
     }
 
     /// What became of packets since the last beat.

@@ -31,7 +31,7 @@ fn record(scene: &Scene, action: &str, source: &str, count: usize) -> Result<Vec
 }
 
 fn every_change_and_every_end_of_a_verdict_is_one_record(scene: &Scene) -> Outcome {
-    let list = scene.write("blocked.txt", "198.51.100.0/24 # known\n".to_owned());
+    let list = scene.write("blocked.txt", "198.51.100.0/24 # known\n");
     let site = Site::configured(scene, |id| {
         format!(
             "data_dir: {data}\napi: {{ address: \"127.0.0.1:{api}\" }}\nsources:\n  {id}:\n    type: xdp\n    \

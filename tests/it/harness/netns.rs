@@ -140,7 +140,7 @@ impl Wire {
 // === impl Namespace ===
 
 impl Namespace {
-    /// One that no wire leads to.
+    /// Makes one, whose name ends with `side`.
     ///
     /// # Errors
     /// When `ip` refuses: with its words.
@@ -162,7 +162,7 @@ impl Namespace {
         Ok(namespace)
     }
 
-    /// What `ip netns` calls it.
+    /// What `ip netns` knows it by.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
