@@ -3,10 +3,14 @@
 //! Data passes: a judge, a list or the command line → [`GateStore`], which refuses what is never blocked
 //! ([`Protected`]) → [`Kernel`], the maps behind a small trait → the program. Each change is a line of the
 //! verdict log ([`log`]), from which reasons come back after a restart, and verdicts of people and lists
-//! after a reboot. What the program tells of contacts becomes records in `evidence`. The daemon and the command line use the same store; either works without the other.
+//! after a reboot; what others than the judge changed, and each end, becomes a record from there ([`Unseen`]).
+//! What the program tells of contacts becomes records in `evidence`. The daemon and the command line use the same
+//! store; either works without the other.
 
 #[cfg(feature = "xdp")]
 pub mod evidence;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod kernel;
 pub mod log;
 #[cfg(feature = "xdp")]
@@ -15,6 +19,7 @@ mod protected;
 mod store;
 #[cfg(test)]
 mod tests;
+mod unseen;
 
 #[cfg(feature = "xdp")]
 pub use self::pinned::Pinned;
@@ -22,4 +27,5 @@ pub use self::{
     kernel::{Held, Kernel, MapError},
     protected::Protected,
     store::{GateStore, Policy},
+    unseen::{Unseen, alert},
 };

@@ -9,6 +9,8 @@
 
 mod changes;
 mod files;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod nat;
 mod sessions;
 

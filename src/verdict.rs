@@ -4,6 +4,7 @@
 //! that can block, which the source offers while it is built and the judge names by `via`. In a replay
 //! the store is a [`MemoryStore`], which blocks nothing.
 
+mod entries;
 mod listed;
 mod memory;
 
@@ -12,7 +13,11 @@ use std::{borrow::Cow, fmt, net::IpAddr, time::Duration};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-pub use self::{listed::Listed, memory::MemoryStore};
+pub use self::{
+    entries::{Entries, networks_of},
+    listed::Listed,
+    memory::MemoryStore,
+};
 use crate::record::{Id, Timestamp};
 
 /// What is to become of the packets of a network, and why.

@@ -196,6 +196,16 @@ pub trait Configure {
         false
     }
 
+    /// Whether verdicts have effect in the store that it offers.
+    fn enforces(&self) -> bool {
+        false
+    }
+
+    /// Whether what it takes in comes seconds late: no evidence by which packets could be dropped in time.
+    fn is_late(&self) -> bool {
+        false
+    }
+
     /// Sources it acts through, each one that takes verdicts; such a source counts as used.
     fn references(&self) -> Vec<Reference> {
         Vec::new()

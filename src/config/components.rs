@@ -195,6 +195,8 @@ impl Family for SinkConfig {
             remarks: Vec::new(),
             asks: Vec::new(),
             takes_verdicts: false,
+            enforces: false,
+            is_late: false,
             references: Vec::new(),
         }
     }

@@ -62,6 +62,10 @@ pub struct Facts {
     pub asks: Vec<Asks>,
     /// Whether it offers a store for verdicts.
     pub takes_verdicts: bool,
+    /// Whether verdicts have effect in it.
+    pub enforces: bool,
+    /// Whether what it takes in comes seconds late.
+    pub is_late: bool,
     /// Sources it acts through.
     pub references: Vec<Reference>,
 }
@@ -85,6 +89,8 @@ impl Facts {
             remarks: config.remarks(),
             asks: config.asks(),
             takes_verdicts: config.takes_verdicts(),
+            enforces: config.enforces(),
+            is_late: config.is_late(),
             references: config.references(),
         }
     }
@@ -94,6 +100,8 @@ impl Facts {
         Self {
             signature: self.signature,
             takes_verdicts: self.takes_verdicts,
+            enforces: false,
+            is_late: false,
             problems: Vec::new(),
             claims: Vec::new(),
             needs: Vec::new(),

@@ -165,6 +165,7 @@ fn pipeline<F: Families>(
     edges::needs(&drafts, &wiring, &flowing, problems);
     edges::asks(&drafts, &wiring, &flowing, problems);
     usage::references(&drafts, &mut wiring, problems);
+    usage::late_evidence(&drafts, &wiring, problems);
     usage::unused(&drafts, &wiring, problems);
     usage::claims(&drafts, problems);
     usage::ends(root, &drafts, problems);

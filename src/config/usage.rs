@@ -19,10 +19,8 @@ pub(super) fn unused(drafts: &[Draft<'_>], wiring: &Wiring, problems: &mut Vec<D
     };
     for (at, draft) in drafts.iter().enumerate() {
         let exempt = draft.role == Role::Sink || wiring.meant.contains(&at) || referred(draft.id);
-        // A gate whose outputs may go unread serves people and lists.
-        let serves = |facts: &Facts| {
-            facts.takes_verdicts && facts.signature.ports.iter().all(|port| port.sheds)
-        };
+        // A gate without a main output serves people and lists.
+        let serves = |facts: &Facts| facts.takes_verdicts && facts.signature.port(None).is_none();
         if exempt || draft.facts.as_ref().is_some_and(serves) {
             continue;
         }
@@ -121,6 +119,55 @@ pub(super) fn references(
             problems.push(Diagnostic::error(draft.locate(&reference.key), message).hint(hint));
         }
     }
+}
+
+/// A gate that enforces by evidence that comes late alone drops packets of who has long stopped.
+pub(super) fn late_evidence(drafts: &[Draft<'_>], wiring: &Wiring, problems: &mut Vec<Diagnostic>) {
+    let facts = |at: usize| drafts[at].facts.as_ref();
+    for (at, draft) in drafts.iter().enumerate() {
+        for reference in draft.facts.iter().flat_map(|facts| &facts.references) {
+            let enforces = |source: &&Draft<'_>| {
+                source.id == reference.id
+                    && source.facts.as_ref().is_some_and(|facts| facts.enforces)
+            };
+            let Some(gate) = drafts.iter().find(enforces) else { continue };
+            let origins = origins(at, drafts, wiring);
+            let [first, ..] = origins[..] else { continue };
+            if !origins.iter().all(|at| facts(*at).is_some_and(|facts| facts.is_late)) {
+                continue;
+            }
+            let message = format!(
+                "{}: `{}` enforces, and all that this judges by comes late: `{}` reads in segments",
+                draft.name(&reference.key),
+                gate.id,
+                drafts[first].id,
+            );
+            let problem = Diagnostic::error(draft.locate(&reference.key), message);
+            problems.push(
+                problem.note(drafts[first].span, "it is this one").hint(
+                    "capture with `mode: pipe`, or let the firewall observe: `mode: observe`",
+                ),
+            );
+        }
+    }
+}
+
+/// The sources that what a component reads comes from.
+fn origins(reader: usize, drafts: &[Draft<'_>], wiring: &Wiring) -> Vec<usize> {
+    let (mut found, mut seen, mut next) = (Vec::new(), vec![false; drafts.len()], vec![reader]);
+    while let Some(at) = next.pop() {
+        for wire in wiring.edges.get(at).into_iter().flatten() {
+            if std::mem::replace(&mut seen[wire.from], true) {
+                continue;
+            }
+            if drafts[wire.from].role == Role::Source {
+                found.push(wire.from);
+            }
+            next.push(wire.from);
+        }
+    }
+    found.sort_unstable();
+    found
 }
 
 /// A source that takes no verdicts is none to act through; of one of an unknown type it isn't known.

@@ -93,7 +93,7 @@ const FIELDS: &[Field<Alert>] = &[
     .one_of(|| vec!["blocked", "allowed"]),
     F::of_run(Keyword, "what detected it", |_, _| Value::Plain("network")).cim(&["ids_type"]),
     F::new(Keyword, "what kind of attack it speaks of", |alert, _| {
-        Value::Plain(alert.details.rule.category())
+        Value::plain(alert.rule().map(Signal::category))
     })
     .ecs(&["rule.category"])
     .cim(&["category"]),
@@ -154,16 +154,16 @@ const FIELDS: &[Field<Alert>] = &[
     })
     .cim(&["transport"]),
     F::new(Keyword, "the rule: that of the heaviest signal", |alert, _| {
-        Value::Plain(alert.details.rule.rule_id())
+        Value::plain(alert.rule().map(Signal::rule_id))
     })
     .ecs(&["rule.id"])
     .cim(&["signature_id"]),
-    F::new(Keyword, "its name", |alert, _| Value::Plain(alert.details.rule.rule()))
+    F::new(Keyword, "its name", |alert, _| Value::plain(alert.rule().map(Signal::rule)))
         .ecs(&["rule.name"])
         .cim(&["signature"])
         .one_of(|| Signal::ALL.map(Signal::rule).to_vec()),
     F::new(Keyword, "where it is described", |alert, _| {
-        Value::Plain(alert.details.rule.reference())
+        Value::plain(alert.rule().map(Signal::reference))
     })
     .ecs(&["rule.reference"]),
     F::of_run(Keyword, "whose rule it is", |_, _| Value::Plain("tidegate")).ecs(&["rule.ruleset"]),
@@ -173,14 +173,14 @@ const FIELDS: &[Field<Alert>] = &[
     .ecs(&["rule.version"]),
     F::of_run(Keyword, "what names techniques", |_, _| Value::Plain("MITRE ATT&CK"))
         .ecs(&["threat.framework"]),
-    F::new(Keywords, "the tactic", |alert, _| Value::Words(technique(alert).tactic_id))
+    F::new(Keywords, "the tactic", |alert, _| words(technique(alert).tactic_id))
         .ecs(&["threat.tactic.id"]),
-    F::new(Keywords, "the tactic's name", |alert, _| Value::Words(technique(alert).tactic))
+    F::new(Keywords, "the tactic's name", |alert, _| words(technique(alert).tactic))
         .ecs(&["threat.tactic.name"]),
-    F::new(Keywords, "the technique", |alert, _| Value::Words(technique(alert).id))
+    F::new(Keywords, "the technique", |alert, _| words(technique(alert).id))
         .ecs(&["threat.technique.id"])
         .cim(&["annotations.mitre_attack.mitre_technique_id"]),
-    F::new(Keywords, "the technique's name", |alert, _| Value::Words(technique(alert).name))
+    F::new(Keywords, "the technique's name", |alert, _| words(technique(alert).name))
         .ecs(&["threat.technique.name"]),
     F::new(Keywords, "the signals that say something", |alert, _| signals(alert))
         .ecs(&["tidegate.risk.signals"])
@@ -320,8 +320,10 @@ const FIELDS: &[Field<Alert>] = &[
         Value::number(alert.details.verdict.and_then(|verdict| verdict.port))
     })
     .ecs(&["tidegate.block.port"]),
-    F::new(Keyword, "who decided", |alert, _| Value::plain(alert.details.verdict.map(|_| "score")))
-        .ecs(&["tidegate.verdict.by"]),
+    F::new(Keyword, "who decided", |alert, _| {
+        Value::plain(alert.details.verdict.and(alert.rule()).map(|_| "score"))
+    })
+    .ecs(&["tidegate.verdict.by"]),
     F::new(Keyword, "the hash of the config by which it was decided", |alert, _| {
         Value::text((!alert.details.config_hash.is_empty()).then_some(&*alert.details.config_hash))
     })
@@ -396,8 +398,13 @@ fn destination(alert: &Alert) -> Value<'_> {
     alert.details.destination.map_or(Value::Absent, |to| Value::Address(to.address))
 }
 
+fn words(words: &'static [&'static str]) -> Value<'static> {
+    if words.is_empty() { Value::Absent } else { Value::Words(words) }
+}
+
+/// None of a verdict that no signal speaks for.
 fn technique(alert: &Alert) -> Technique {
-    alert.details.rule.technique(alert.details.is_from_inside)
+    alert.rule().map_or(Technique::NONE, |rule| rule.technique(alert.details.is_from_inside))
 }
 
 fn signals(alert: &Alert) -> Value<'_> {

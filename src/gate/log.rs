@@ -6,7 +6,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, BufRead, BufReader, Write},
+    io::{self, BufRead, BufReader, Seek, SeekFrom, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     time::Duration,
@@ -44,6 +44,29 @@ pub enum Change {
     Allowed,
 }
 
+/// How far a reader of the log has come: in a file, which keeps its number when it is rotated, and a byte there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Place {
+    file: u64,
+    byte: u64,
+}
+
+/// A change as the log has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Logged {
+    /// What happened.
+    pub change: Change,
+    /// When.
+    pub at: Timestamp,
+    /// The person who did it, if one did.
+    pub user: Option<Box<str>>,
+    /// The source whose verdict it is.
+    pub source: Box<str>,
+    /// The verdict as it was then.
+    pub entry: Entry,
+}
+
 /// The log in a data directory.
 #[derive(Debug, Clone)]
 pub struct VerdictLog {
@@ -69,6 +92,8 @@ struct Line<'a> {
 #[derive(Debug, Deserialize)]
 struct Read {
     change: Change,
+    #[serde(default)]
+    user: Option<Box<str>>,
     at_ns: i64,
     since_ns: i64,
     ttl_ns: Option<u64>,
@@ -151,6 +176,67 @@ impl VerdictLog {
         name.into()
     }
 
+    /// The files that there are, with their numbers, the oldest first.
+    fn files(&self) -> Vec<(u64, File)> {
+        let paths = (1..=KEPT).rev().map(|number| self.rotated(number)).chain([self.path.clone()]);
+        let opened = paths.filter_map(|path| {
+            let file = File::open(path).ok()?;
+            Some((file.metadata().ok()?.ino(), file))
+        });
+        let mut files: Vec<_> = opened.collect();
+        // One that was rotated meanwhile is met twice.
+        files.dedup_by_key(|(number, _)| *number);
+        files
+    }
+
+    /// Where its last line ends.
+    pub fn end(&self) -> Place {
+        let last = self.files().pop();
+        last.map_or(Place::default(), |(file, opened)| Place {
+            file,
+            byte: opened.metadata().map_or(0, |metadata| metadata.len()),
+        })
+    }
+
+    /// The changes of `source` that stand behind `place`, of `most` lines at most, and where they end. If the
+    /// place is no longer kept, all that is. Lines that can't be read are skipped; waits for the disk.
+    ///
+    /// # Errors
+    /// If a file can't be read.
+    pub fn behind(
+        &self,
+        place: Place,
+        source: &str,
+        most: usize,
+    ) -> io::Result<(Vec<Logged>, Place)> {
+        let files = self.files();
+        let is_kept = |(number, file): &(u64, File)| {
+            let bytes = file.metadata().map_or(0, |metadata| metadata.len());
+            *number == place.file && bytes >= place.byte
+        };
+        let first = files.iter().position(is_kept);
+        let mut end = place;
+        let (mut found, mut lines) = (Vec::new(), 0);
+        for (number, mut file) in files.into_iter().skip(first.unwrap_or(0)) {
+            if first.is_none() || number != place.file {
+                end = Place { file: number, byte: 0 };
+            }
+            file.seek(SeekFrom::Start(end.byte))?;
+            let mut reader = BufReader::new(file);
+            while lines < most
+                && let Some((line, bytes)) = whole_line(&mut reader)?
+            {
+                lines += 1;
+                end.byte += bytes;
+                found.extend(parse(&line).filter(|logged| &*logged.source == source));
+            }
+            if lines == most {
+                break;
+            }
+        }
+        Ok((found, end))
+    }
+
     /// What the log knows of verdicts of `source`: of each network the last one, as it was when it changed
     /// last. From the newest two files; waits for the disk.
     pub fn read(&self, source: &str) -> Vec<Entry> {
@@ -185,6 +271,26 @@ fn next_line(reader: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(if read as u64 == MAX_LINE_BYTES { Vec::new() } else { line }))
 }
 
+/// The next line that is whole, without its end and empty if it is too long, and how many bytes it takes.
+/// `None` at the end, also where a line is being written.
+pub(super) fn whole_line(reader: &mut impl BufRead) -> io::Result<Option<(Vec<u8>, u64)>> {
+    let mut line = Vec::new();
+    let read = io::Read::take(&mut *reader, MAX_LINE_BYTES).read_until(b'\n', &mut line)? as u64;
+    if line.pop_if(|byte| *byte == b'\n').is_some() {
+        return Ok(Some((line, read)));
+    }
+    if read < MAX_LINE_BYTES {
+        return Ok(None);
+    }
+    let rest = reader.skip_until(b'\n')? as u64;
+    Ok(Some((Vec::new(), read + rest)))
+}
+
+/// What a line says, if it can be read.
+pub(super) fn parse(line: &[u8]) -> Option<Logged> {
+    serde_json::from_slice::<Read>(line).ok()?.logged()
+}
+
 /// The line of a change of `entry`, by `user` if a person made it.
 pub fn line(
     change: Change,
@@ -209,6 +315,13 @@ pub fn line(
 // === impl Read ===
 
 impl Read {
+    fn logged(mut self) -> Option<Logged> {
+        let (change, user) = (self.change, self.user.take());
+        let at = Timestamp::from_nanos(self.at_ns);
+        let source = std::mem::take(&mut self.source).into();
+        Some(Logged { change, at, user, source, entry: self.entry()? })
+    }
+
     fn entry(self) -> Option<Entry> {
         let verdict = Verdict {
             id: Id::parse(&self.id)?,

@@ -1,7 +1,7 @@
 //! The store: what holds, what has ended, and what is refused.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -18,11 +18,9 @@ use crate::{
     metrics::XdpOutcome,
     networks::Networks,
     record::Timestamp,
-    verdict::{Answer, By, Entry, Mode, Refusal, Store, Verdict, Why},
+    verdict::{Answer, By, Entries, Entry, Mode, Refusal, Store, Verdict, Why, networks_of},
 };
 
-/// Ended verdicts that are remembered; those that ended first are forgotten first.
-const MAX_ENDED: usize = 65_536;
 /// Lines of the log that may wait to be written; further ones are counted as missing.
 const MAX_LINES: usize = 65_536;
 
@@ -52,10 +50,7 @@ struct State {
     kernel: Box<dyn Kernel>,
     networks: watch::Receiver<Arc<Networks>>,
     protected: Protected,
-    live: BTreeMap<IpNet, Entry>,
-    due: BTreeSet<(Timestamp, IpNet)>,
-    ended: BTreeMap<IpNet, Entry>,
-    oldest: BTreeSet<(Timestamp, IpNet)>,
+    entries: Entries,
     lines: Vec<String>,
     lines_missing: u64,
 }
@@ -76,10 +71,7 @@ impl GateStore {
             kernel,
             networks,
             protected: Protected::default(),
-            live: BTreeMap::new(),
-            due: BTreeSet::new(),
-            ended: BTreeMap::new(),
-            oldest: BTreeSet::new(),
+            entries: Entries::default(),
             lines: Vec::new(),
             lines_missing: 0,
         };
@@ -101,29 +93,28 @@ impl GateStore {
         let mut state = self.locked();
         let mut logged: BTreeMap<_, _> =
             logged.into_iter().map(|entry| (entry.verdict.network, entry)).collect();
-        state.live.clear();
-        state.due.clear();
+        state.entries.clear_live();
         for (network, held) in state.kernel.all()? {
             let known = logged.get(&network).filter(|known| known.verdict.id == held.id);
             let reasons = known.map(|known| known.verdict.reasons.clone()).unwrap_or_default();
             logged.remove(&network);
-            state.put(held.entry(network, reasons));
+            state.entries.put(held.entry(network, reasons));
         }
-        let found = state.live.len();
+        let found = state.entries.len();
         let mut back = 0;
         for (_, entry) in logged {
             let ends = entry.deadline();
             let over = entry.ended.is_some() || ends.is_some_and(|end| end <= now);
             let of_people = matches!(entry.verdict.by, By::Cli | By::List);
             if over || !put_back || !of_people || entry.mode != self.policy.mode {
-                state.remember(entry);
+                state.entries.remember(entry);
                 continue;
             }
             let left = ends.map(|end| Duration::from_nanos(end.since(now)));
             if state.refusal(entry.verdict.network).is_none()
                 && state.kernel.put(entry.verdict.network, &Held::of(&entry), left).is_ok()
             {
-                state.put(entry);
+                state.entries.put(entry);
                 back += 1;
             }
         }
@@ -196,7 +187,7 @@ impl GateStore {
 
     /// How many verdicts hold.
     pub fn len(&self) -> usize {
-        self.locked().live.len()
+        self.locked().entries.len()
     }
 
     /// Whether none holds.
@@ -233,18 +224,14 @@ impl GateStore {
         if self.user.is_some() {
             return;
         }
-        while let Some((at, network)) = state.due.first().copied().filter(|(at, _)| *at <= now) {
+        while let Some((at, network)) = state.entries.due(now) {
             self.end(state, network, at, Why::Expired);
         }
     }
 
     fn lift(&self, state: &mut State, now: Timestamp) {
-        let lifted: Vec<_> = state
-            .live
-            .keys()
-            .copied()
-            .filter(|network| state.refusal(*network).is_some())
-            .collect();
+        let live = state.entries.live().map(|entry| entry.verdict.network);
+        let lifted: Vec<_> = live.filter(|network| state.refusal(*network).is_some()).collect();
         for network in lifted {
             self.end(state, network, now, Why::Allowed);
         }
@@ -253,7 +240,7 @@ impl GateStore {
     /// Ends a verdict, in the kernel too, with the counts it has there.
     fn end(&self, state: &mut State, network: IpNet, at: Timestamp, why: Why) -> Option<Entry> {
         state.recount(network);
-        let entry = state.take(network)?.ended(at, why);
+        let entry = state.entries.take(network)?.ended(at, why);
         if let Err(error) = state.kernel.remove(network) {
             // It ends by its deadline, if it has one.
             tracing::error!(%network, %error, "a verdict that has ended could not be removed");
@@ -264,7 +251,7 @@ impl GateStore {
             Why::Allowed => Change::Allowed,
         };
         self.write(state, change, &entry, at);
-        state.remember(entry.clone());
+        state.entries.remember(entry.clone());
         Some(entry)
     }
 
@@ -292,11 +279,11 @@ impl Store for GateStore {
             return Answer::Refused(refusal);
         }
         state.recount(network);
-        let before = state.live.get(&network);
+        let before = state.entries.get(network);
         // A person's command may find one that is over, and that the daemon has yet to end.
         let before = before.filter(|entry| entry.deadline().is_none_or(|end| end > now));
         let before = before.map(|entry| (entry.packets, entry.bytes));
-        if before.is_none() && state.live.len() >= self.policy.max {
+        if before.is_none() && state.entries.len() >= self.policy.max {
             return Answer::Refused(Refusal::Full { max: self.policy.max });
         }
         let mode = self.mode(&verdict);
@@ -305,13 +292,12 @@ impl Store for GateStore {
         (entry.packets, entry.bytes) = before.unwrap_or_default();
         if let Err(error) = state.put_in_kernel(network, &Held::of(&entry), ends_in) {
             return Answer::Refused(match error {
-                MapError::Full => Refusal::Full { max: state.live.len() },
+                MapError::Full => Refusal::Full { max: state.entries.len() },
                 error => Refusal::Failed(error.to_string()),
             });
         }
         self.write(&mut state, Change::Applied, &entry, now);
-        state.take(network);
-        state.put(entry);
+        state.entries.put(entry);
         Answer::Applied(mode)
     }
 
@@ -326,19 +312,16 @@ impl Store for GateStore {
         self.expire(&mut state, now);
         state.recount_all();
         let holds = |entry: &&Entry| entry.deadline().is_none_or(|end| end > now);
-        state.live.values().filter(holds).cloned().collect()
+        state.entries.live().filter(holds).cloned().collect()
     }
 
     fn explain(&self, address: IpAddr, now: Timestamp) -> Vec<Entry> {
         let mut state = self.locked();
         self.expire(&mut state, now);
-        let whole = IpNet::from(address);
-        let networks: Vec<_> = std::iter::successors(Some(whole), IpNet::supernet).collect();
-        networks
-            .into_iter()
+        networks_of(address)
             .filter_map(|network| {
                 state.recount(network);
-                state.live.get(&network).or_else(|| state.ended.get(&network)).cloned()
+                state.entries.about(network).cloned()
             })
             .collect()
     }
@@ -366,7 +349,7 @@ impl State {
 
     /// The counts that the kernel has of a verdict.
     fn recount(&mut self, network: IpNet) {
-        let Some(entry) = self.live.get_mut(&network) else { return };
+        let Some(entry) = self.entries.get_mut(network) else { return };
         if let Ok(Some(held)) = self.kernel.get(network) {
             (entry.packets, entry.bytes) = (held.packets, held.bytes);
         }
@@ -375,45 +358,9 @@ impl State {
     fn recount_all(&mut self) {
         let Ok(all) = self.kernel.all() else { return };
         for (network, held) in all {
-            if let Some(entry) = self.live.get_mut(&network) {
+            if let Some(entry) = self.entries.get_mut(network) {
                 (entry.packets, entry.bytes) = (held.packets, held.bytes);
             }
-        }
-    }
-
-    fn put(&mut self, entry: Entry) {
-        let network = entry.verdict.network;
-        self.due.extend(entry.deadline().map(|at| (at, network)));
-        self.live.insert(network, entry);
-        self.forget(network);
-    }
-
-    fn take(&mut self, network: IpNet) -> Option<Entry> {
-        let entry = self.live.remove(&network)?;
-        if let Some(at) = entry.deadline() {
-            self.due.remove(&(at, network));
-        }
-        Some(entry)
-    }
-
-    /// Keeps one that has ended.
-    fn remember(&mut self, entry: Entry) {
-        let network = entry.verdict.network;
-        let at = entry.ended.map_or(entry.since, |ended| ended.at);
-        self.forget(network);
-        self.oldest.insert((at, network));
-        self.ended.insert(network, entry);
-        if self.oldest.len() > MAX_ENDED
-            && let Some((_, oldest)) = self.oldest.pop_first()
-        {
-            self.ended.remove(&oldest);
-        }
-    }
-
-    fn forget(&mut self, network: IpNet) {
-        if let Some(entry) = self.ended.remove(&network) {
-            let at = entry.ended.map_or(entry.since, |ended| ended.at);
-            self.oldest.remove(&(at, network));
         }
     }
 }

@@ -8,15 +8,19 @@ use std::{
 };
 
 use ipnet::IpNet;
+use proptest::{collection::vec, prelude::*};
 use tokio::sync::watch;
 
-use super::{GateStore, Held, Kernel, MapError, Policy, Protected, log::VerdictLog};
+use super::{
+    GateStore, Held, Kernel, MapError, Policy, Protected, Unseen, alert,
+    log::{self, Change, VerdictLog},
+};
 use crate::{
     host::Facts,
     metrics::XdpOutcome,
     networks::{Entry as Listed, NetworkMap, Networks},
-    record::{Id, Timestamp},
-    verdict::{Action, Answer, By, Mode, Refusal, Scope, Store, Verdict, Why},
+    record::{Action as Told, Id, ObservationPoint, Timestamp},
+    verdict::{Action, Answer, By, Entry, Mode, Refusal, Scope, Store, Verdict, Why},
 };
 
 /// What the maps hold, shared with the test.
@@ -399,4 +403,112 @@ fn a_log_that_has_grown_is_rotated_and_four_are_kept() {
     assert_eq!(names, expected);
     let first = |name: &str| std::fs::read(folder.path().join(name)).unwrap()[0];
     assert_eq!((first("verdicts.ndjson"), first("verdicts.ndjson.4")), (b'6', b'2'));
+}
+
+proptest! {
+    #[test]
+    fn whatever_stands_in_the_log_is_read_or_skipped(
+        text in vec(any::<u8>(), 0..600),
+        cut in 0_usize..400,
+        changed in any::<(u16, u8)>(),
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let log = VerdictLog::new(folder.path());
+        let entry = Entry::new(verdict("203.0.113.7/32", Some(60), By::Cli), Mode::Enforce, at(7));
+        let good = log::line(Change::Applied, "gate", &entry, Some("ann"), at(8));
+        let mut bad = good.clone().into_bytes();
+        let place = usize::from(changed.0) % bad.len();
+        bad[place] = changed.1;
+        let cut = &good.as_bytes()[..cut.min(good.len())];
+        let all = [&text[..], b"\n", &bad, b"\n", cut, b"\n", good.as_bytes(), b"\n"].concat();
+        std::fs::write(log.path(), &all).unwrap();
+        let (found, end) = log.behind(log::Place::default(), "gate", usize::MAX).unwrap();
+        prop_assert_eq!(&found.last().unwrap().entry, &entry);
+        prop_assert_eq!(end, log.end());
+        prop_assert!(!log.read("gate").is_empty());
+        // By one line at a time it is the same.
+        let (mut one_by_one, mut place) = (Vec::new(), log::Place::default());
+        while place != end {
+            let (some, next) = log.behind(place, "gate", 1).unwrap();
+            one_by_one.extend(some);
+            place = next;
+        }
+        prop_assert_eq!(one_by_one, found);
+    }
+}
+
+#[test]
+fn a_reader_of_the_log_goes_on_where_it_was_over_rotation_and_torn_lines() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = VerdictLog::new(folder.path());
+    let line = |last: u8, change| {
+        let entry = Entry::new(
+            verdict(&format!("203.0.113.{last}/32"), None, By::Cli),
+            Mode::Enforce,
+            at(7),
+        );
+        log::line(change, "gate", &entry, Some("ann"), at(8))
+    };
+    let mut unseen = Unseen::open(&log, folder.path(), "gate");
+    assert!(unseen.read().unwrap().is_empty(), "there is no log yet");
+    log.append(&[line(1, Change::Applied), "nonsense".to_owned(), line(2, Change::Removed)])
+        .unwrap();
+    let other = log::line(
+        Change::Applied,
+        "other",
+        &Entry::new(verdict("203.0.113.3/32", None, By::Cli), Mode::Enforce, at(7)),
+        None,
+        at(8),
+    );
+    log.append(&[other]).unwrap();
+    let read = unseen.read().unwrap();
+    let seen: Vec<_> = read.iter().map(|one| (one.change, one.entry.verdict.network)).collect();
+    let net = |last: u8| format!("203.0.113.{last}/32").parse().unwrap();
+    assert_eq!(seen, [(Change::Applied, net(1)), (Change::Removed, net(2))]);
+    assert_eq!((read[0].user.as_deref(), read[0].at), (Some("ann"), at(8)));
+    assert_eq!(unseen.read().unwrap(), read, "what was not told is read again");
+    unseen.told().unwrap();
+    assert!(unseen.read().unwrap().is_empty());
+    // Rotated, with a line that nobody has read, a long one, and one that is being written.
+    log.append(&[line(4, Change::Expired)]).unwrap();
+    let rotated = folder.path().join("verdicts.ndjson.1");
+    std::fs::rename(log.path(), rotated).unwrap();
+    log.append(&["x".repeat(200_000), line(5, Change::Allowed)]).unwrap();
+    let torn = line(6, Change::Applied);
+    let (begun, rest) = torn.split_at(torn.len() / 2);
+    let text = std::fs::read_to_string(log.path()).unwrap() + begun;
+    std::fs::write(log.path(), &text).unwrap();
+    let mut unseen = Unseen::open(&log, folder.path(), "gate");
+    let seen: Vec<_> = unseen.read().unwrap().iter().map(|one| one.entry.verdict.network).collect();
+    assert_eq!(seen, [net(4), net(5)]);
+    unseen.told().unwrap();
+    std::fs::write(log.path(), text + rest + "\n").unwrap();
+    assert_eq!(unseen.read().unwrap().len(), 1);
+    // Whatever the place says that is no place in this log: all that is kept.
+    std::fs::write(folder.path().join("verdicts-gate.told"), r#"{"file":1,"byte":99}"#).unwrap();
+    assert_eq!(Unseen::open(&log, folder.path(), "gate").read().unwrap().len(), 5);
+    unseen.skip().unwrap();
+    assert!(unseen.read().unwrap().is_empty());
+}
+
+#[test]
+fn a_record_tells_of_what_the_judge_does_not() {
+    let entry = |by| {
+        let verdict = verdict("203.0.113.0/24", None, by);
+        Entry { packets: 12, bytes: 720, ..Entry::new(verdict, Mode::Enforce, at(7)) }
+    };
+    let told = |change, by| {
+        let logged =
+            log::Logged { change, at: at(8), user: None, source: "gate".into(), entry: entry(by) };
+        alert(&logged, ObservationPoint::default(), &"c0ffee".into())
+    };
+    assert_eq!(told(Change::Applied, By::Score), None, "it has said so itself");
+    let ended = told(Change::Expired, By::Score).unwrap();
+    assert_eq!((ended.action, ended.message()), (Told::Expire, "Verdict changed"));
+    assert!(ended.reasons[0].ends_with("has reached its time; it dropped 12 packets, 720 bytes"));
+    assert!(!ended.details.is_in_force && ended.rule().is_none());
+    let set = told(Change::Applied, By::Cli).unwrap();
+    assert_eq!((set.action, set.details.is_in_force), (Told::Block, true));
+    assert_eq!(told(Change::Allowed, By::List).unwrap().action, Told::Unblock);
+    assert_ne!(set.id("here"), ended.id("here"));
 }

@@ -82,6 +82,19 @@ mod tests {
         assert_eq!(local6(inet6), addresses(&["::1", "2001:db8::10"]));
     }
 
+    proptest::proptest! {
+        #[test]
+        fn whatever_stands_in_the_files_is_read_or_skipped(
+            text in "(([0-9A-Fa-f:.|/% -]|LOCAL|nameserver|\\PC|\\n|\\t){0,9}(/32 host LOCAL| 01 )?\\n){0,9}"
+        ) {
+            let lines = text.lines().count() + 1;
+            for read in [local4, local6, gateways4, gateways6, resolvers] {
+                assert!(read(&text).len() <= lines);
+            }
+            assert!(super::super::sessions::connections(&text, &[22]).len() <= lines);
+        }
+    }
+
     #[test]
     fn gateways_are_those_of_default_routes() {
         let gateway = u32::from_ne_bytes([192, 0, 2, 254]);

@@ -53,7 +53,7 @@ impl Sessions {
 }
 
 /// The established connections to these local ports in a file of procfs.
-fn connections(text: &str, ports: &[u16]) -> Vec<Connection> {
+pub(super) fn connections(text: &str, ports: &[u16]) -> Vec<Connection> {
     let connection = |line: &str| {
         let mut columns = line.split_whitespace().skip(1);
         let (local, remote, state) = (columns.next()?, columns.next()?, columns.next()?);

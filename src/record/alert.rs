@@ -6,6 +6,9 @@ use super::{
     Id, Kind, Names, ObservationPoint, Parties, Record, Records, Signal, Timestamp, Transport,
 };
 
+/// Of a verdict that others than the judge made, and of one that has ended.
+const VERDICT_CHANGED: &str = "Verdict changed";
+
 /// A detection or a verdict about one source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Alert {
@@ -124,6 +127,9 @@ pub enum Action {
 impl Alert {
     /// What it is, in one of few ways of saying it: what a SIEM takes as the alert's name.
     pub fn message(&self) -> &'static str {
+        if self.rule().is_none() {
+            return VERDICT_CHANGED;
+        }
         let of = match self.details.rule.category() {
             "credential_access" => 1,
             "denial_of_service" => 2,
@@ -142,9 +148,16 @@ impl Alert {
             (Action::RateLimit | Action::Block | Action::WouldBlock, _) => {
                 "Flood or exhaustion, source held off"
             }
-            (Action::Unblock | Action::Expire, _) => "Verdict ended",
+            (Action::Unblock | Action::Expire, _) => VERDICT_CHANGED,
             (Action::Refused, _) => "Verdict refused",
         }
+    }
+
+    /// The rule by which it was decided; `None` for a verdict that no signal speaks for: a person's, a list's, or
+    /// one that has ended.
+    pub fn rule(&self) -> Option<Signal> {
+        let is_judged = self.details.verdict.is_none() || !self.details.signals.is_empty();
+        is_judged.then_some(self.details.rule)
     }
 
     /// The id: the same whenever `observer` decides the same again.

@@ -38,6 +38,11 @@ pub struct Technique {
     pub tactic: &'static [&'static str],
 }
 
+impl Technique {
+    /// None.
+    pub const NONE: Self = Self { id: &[], name: &[], tactic_id: &[], tactic: &[] };
+}
+
 const SERVICES: Technique = Technique {
     id: &["T1046"],
     name: &["Network Service Discovery"],

@@ -284,6 +284,10 @@ impl Configure for Config {
             .collect()
     }
 
+    fn is_late(&self) -> bool {
+        self.mode == Mode::Segments
+    }
+
     fn keeps_state(&self) -> bool {
         self.mode == Mode::Segments && self.segment.dir.is_none()
     }

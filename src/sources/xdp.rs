@@ -3,7 +3,8 @@
 //! It loads the program of `ebpf/` and offers a store for verdicts ([`GateStore`](crate::gate::GateStore)) while it is built, so
 //! that a judge can name it by `via`. Running, it attaches the program, says each second that it lives,
 //! ends what is due, follows the host's addresses and the config's lists, counts what became of packets,
-//! and writes the verdict log. What its program sees of contacts comes out on the port `contacts`.
+//! and writes the verdict log. What its program sees of contacts comes out on the port `contacts`; changes of verdicts
+//! that the judge does not tell itself, and their ends, on the port `alerts`.
 
 #[cfg(feature = "xdp")]
 mod contacts;
@@ -11,6 +12,8 @@ mod contacts;
 mod gate;
 #[cfg(feature = "xdp")]
 mod lists;
+#[cfg(feature = "xdp")]
+mod records;
 #[cfg(feature = "xdp")]
 mod runner;
 
@@ -27,6 +30,8 @@ use crate::{
     verdict::Mode,
 };
 
+/// The port of records of verdicts.
+const ALERTS: &str = "alerts";
 /// The longest time that a silent daemon's verdicts may hold: an hour.
 const MAX_FAIL_OPEN_SECS: u64 = 3600;
 /// As many verdicts as there may be.
@@ -42,7 +47,8 @@ const CONTACTS: &str = "contacts";
 
 /// An XDP program on an interface, which drops or limits the packets of sources that a verdict names:
 /// of the judge, of a list, of a person (`tidegate verdicts add`). Who tried to reach what, and what came of it,
-/// comes out on the port `contacts`, for the judge.
+/// comes out on the port `contacts`, for the judge; what people and lists change, and each verdict's end with the
+/// packets it dropped, as alerts on the port `alerts`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
@@ -211,7 +217,8 @@ impl Config {
 impl Configure for Config {
     fn signature(&self) -> Signature {
         let contacts = PortSpec::named(CONTACTS, Carries::Only(Kind::Contact)).shedding();
-        Signature { accepts: Kinds::NONE, ports: vec![contacts] }
+        let alerts = PortSpec::named(ALERTS, Carries::Only(Kind::Alert));
+        Signature { accepts: Kinds::NONE, ports: vec![contacts, alerts] }
     }
 
     fn interface(&self) -> Option<&str> {
@@ -254,6 +261,10 @@ impl Configure for Config {
 
     fn takes_verdicts(&self) -> bool {
         true
+    }
+
+    fn enforces(&self) -> bool {
+        self.firewall.mode == FirewallMode::Enforce
     }
 
     fn keeps_state(&self) -> bool {

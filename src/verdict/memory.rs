@@ -1,7 +1,6 @@
 //! A store in memory: what a replay, a tuning run and tests have in place of the kernel's.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -9,11 +8,8 @@ use std::{
 use ipnet::IpNet;
 use tokio::sync::watch;
 
-use super::{Answer, Entry, Mode, Refusal, Store, Verdict, Why};
+use super::{Answer, Entries, Entry, Mode, Refusal, Store, Verdict, Why, networks_of};
 use crate::{networks::Networks, record::Timestamp};
-
-/// Ended verdicts that are remembered; those that ended first are forgotten first.
-const MAX_ENDED: usize = 65_536;
 
 /// Verdicts in memory. It sees no packets, so nothing is blocked and nothing counted.
 #[derive(Debug)]
@@ -26,14 +22,7 @@ pub struct MemoryStore {
 #[derive(Debug)]
 struct State {
     networks: watch::Receiver<Arc<Networks>>,
-    /// Those that hold.
-    live: BTreeMap<IpNet, Entry>,
-    /// Of these, those that end by themselves, the next one first.
-    due: BTreeSet<(Timestamp, IpNet)>,
-    /// The last one about each network where none holds.
-    ended: BTreeMap<IpNet, Entry>,
-    /// The same, the one that ended first in front.
-    oldest: BTreeSet<(Timestamp, IpNet)>,
+    entries: Entries,
 }
 
 // === impl MemoryStore ===
@@ -41,13 +30,7 @@ struct State {
 impl MemoryStore {
     /// A store for `max` verdicts at once that says it is in `mode`, and refuses what `networks` allow.
     pub fn new(max: usize, mode: Mode, networks: watch::Receiver<Arc<Networks>>) -> Self {
-        let state = State {
-            networks,
-            live: BTreeMap::new(),
-            due: BTreeSet::new(),
-            ended: BTreeMap::new(),
-            oldest: BTreeSet::new(),
-        };
+        let state = State { networks, entries: Entries::default() };
         Self { max, mode, state: Mutex::new(state) }
     }
 
@@ -67,15 +50,15 @@ impl Store for MemoryStore {
         if let Some(refusal) = state.refusal(network) {
             return Answer::Refused(refusal);
         }
-        let before = state.take(network);
-        if before.is_none() && state.live.len() >= self.max {
+        let before = state.entries.take(network);
+        if before.is_none() && state.entries.len() >= self.max {
             return Answer::Refused(Refusal::Full { max: self.max });
         }
         let mut entry = Entry::new(Verdict { network, ..verdict }, self.mode, now);
         if let Some(Entry { packets, bytes, .. }) = before {
             (entry.packets, entry.bytes) = (packets, bytes);
         }
-        state.put(entry);
+        state.entries.put(entry);
         Answer::Applied(self.mode)
     }
 
@@ -84,16 +67,12 @@ impl Store for MemoryStore {
     }
 
     fn list(&self, now: Timestamp) -> Vec<Entry> {
-        self.at(now).live.values().cloned().collect()
+        self.at(now).entries.live().cloned().collect()
     }
 
     fn explain(&self, address: IpAddr, now: Timestamp) -> Vec<Entry> {
         let state = self.at(now);
-        let whole = IpNet::from(address);
-        std::iter::successors(Some(whole), IpNet::supernet)
-            .filter_map(|network| state.live.get(&network).or_else(|| state.ended.get(&network)))
-            .cloned()
-            .collect()
+        networks_of(address).filter_map(|network| state.entries.about(network)).cloned().collect()
     }
 }
 
@@ -113,7 +92,7 @@ impl State {
     }
 
     fn expire(&mut self, now: Timestamp) {
-        while let Some((at, network)) = self.due.first().copied().filter(|(at, _)| *at <= now) {
+        while let Some((at, network)) = self.entries.due(now) {
             self.end(network, at, Why::Expired);
         }
     }
@@ -125,45 +104,17 @@ impl State {
             return;
         }
         self.networks.mark_unchanged();
-        let lifted: Vec<_> =
-            self.live.keys().copied().filter(|network| self.refusal(*network).is_some()).collect();
+        let live = self.entries.live().map(|entry| entry.verdict.network);
+        let lifted: Vec<_> = live.filter(|network| self.refusal(*network).is_some()).collect();
         for network in lifted {
             self.end(network, now, Why::Allowed);
         }
     }
 
-    fn put(&mut self, entry: Entry) {
-        let network = entry.verdict.network;
-        self.due.extend(entry.deadline().map(|at| (at, network)));
-        self.live.insert(network, entry);
-        self.forget(network);
-    }
-
-    fn take(&mut self, network: IpNet) -> Option<Entry> {
-        let entry = self.live.remove(&network)?;
-        if let Some(at) = entry.deadline() {
-            self.due.remove(&(at, network));
-        }
-        Some(entry)
-    }
-
     fn end(&mut self, network: IpNet, at: Timestamp, why: Why) -> Option<Entry> {
-        let entry = self.take(network)?.ended(at, why);
-        self.forget(network);
-        self.oldest.insert((at, network));
-        self.ended.insert(network, entry.clone());
-        if self.oldest.len() > MAX_ENDED
-            && let Some((_, oldest)) = self.oldest.pop_first()
-        {
-            self.ended.remove(&oldest);
-        }
+        let entry = self.entries.take(network)?.ended(at, why);
+        self.entries.remember(entry.clone());
         Some(entry)
-    }
-
-    fn forget(&mut self, network: IpNet) {
-        if let Some(ended) = self.ended.remove(&network).and_then(|entry| entry.ended) {
-            self.oldest.remove(&(ended.at, network));
-        }
     }
 }
 

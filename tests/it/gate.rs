@@ -1,18 +1,33 @@
-//! The gate: its program by single packets (`BPF_PROG_TEST_RUN`), against the reference decoder.
+//! The gate: its program by single packets (`BPF_PROG_TEST_RUN`), against the reference decoder; on a wire; over
+//! restarts; and as the unit's user.
 
 mod contacts;
 mod evidence;
+mod forwarded;
 mod live;
 mod made;
+mod records;
 mod reference;
+mod steady;
+mod traffic;
+mod unit;
 mod verdicts;
 
 use crate::harness::Case;
 
 /// The gate's cases.
 pub(crate) fn cases() -> Vec<Case> {
-    [contacts::cases(), evidence::cases(), live::cases(), reference::cases(), verdicts::cases()]
-        .into_iter()
-        .flatten()
-        .collect()
+    let cases = [
+        contacts::cases(),
+        evidence::cases(),
+        forwarded::cases(),
+        live::cases(),
+        records::cases(),
+        reference::cases(),
+        steady::cases(),
+        traffic::cases(),
+        unit::cases(),
+        verdicts::cases(),
+    ];
+    cases.into_iter().flatten().collect()
 }

@@ -214,6 +214,8 @@ impl Family for Sink {
             provides: Vec::new(),
             asks: Vec::new(),
             takes_verdicts: false,
+            enforces: false,
+            is_late: false,
             references: Vec::new(),
         }
     }

@@ -277,6 +277,35 @@ sinks:
 }
 
 #[test]
+fn a_gate_does_not_enforce_by_evidence_that_comes_late() {
+    let config = |mode: &str, capture: &str, more: &str| {
+        format!(
+            "sources:\n  gate: {{ type: xdp, interface: eth0, report: none, firewall: {{ mode: {mode} }} }}\n  \
+             wire: {{ type: tshark, interface: eth0, dissect: headers{capture} }}\n{more}transforms:\n  \
+             packets: {{ type: extract, inputs: ['w*'] }}\n  flows: {{ type: flow, inputs: [packets] }}\n  \
+             scored: {{ type: score, inputs: [flows.contacts], block: {{ via: gate }} }}\nsinks:\n  \
+             out: {{ type: blackhole, inputs: [flows, scored, scored.alerts] }}\n"
+        )
+    };
+    let pipe = ", mode: pipe";
+    let second = "  wire2: { type: tshark, interface: eth1, dissect: headers, mode: pipe }\n";
+    for (mode, capture, more, refused) in [
+        ("enforce", "", "", true),
+        ("observe", "", "", false),
+        ("enforce", pipe, "", false),
+        ("enforce", "", second, false),
+    ] {
+        let text = config(mode, capture, more);
+        let loaded = load::<Components>("t", text.as_bytes(), surroundings(false));
+        let said = loaded.err().map(|report| report.to_string()).unwrap_or_default();
+        let expected =
+            "`gate` enforces, and all that this judges by comes late: `wire` reads in segments";
+        assert_eq!(said.contains(expected), refused, "{mode} {capture} {more}: {said}");
+        assert_eq!(said.is_empty(), !refused, "{said}");
+    }
+}
+
+#[test]
 fn what_is_written_as_in_another_language_gets_its_hint() {
     for (text, says, hint) in [
         ("[sources]\nwire = 1\n", "not YAML", "this looks like TOML"),

@@ -60,7 +60,7 @@ impl Contacts {
         teller: Teller,
         view: watch::Receiver<View>,
         context: Context,
-        (out, port): (Outputs, Port),
+        (out, port): (Arc<Outputs>, Port),
     ) -> Self {
         let (batches, waiting) = mpsc::channel(MAX_BATCHES);
         let stop = CancellationToken::new();
@@ -94,7 +94,7 @@ impl Contacts {
 /// Hands batches on until there is nobody who makes any.
 async fn pass(
     mut waiting: mpsc::Receiver<Vec<Contact>>,
-    out: Outputs,
+    out: Arc<Outputs>,
     port: Port,
 ) -> Result<(), Closed> {
     while let Some(contacts) = waiting.recv().await {

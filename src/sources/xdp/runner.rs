@@ -12,10 +12,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::{
-    CONTACTS, Config, FirewallMode, Role,
+    ALERTS, CONTACTS, Config, FirewallMode, Role,
     contacts::Contacts,
     gate::{explained, wanted},
     lists,
+    records::{Desk, LogReader},
 };
 use crate::{
     component::{Configure, Context, Error, Outputs, Source},
@@ -67,6 +68,7 @@ struct Keeper {
     block_files: Vec<PathBuf>,
     /// Lines that the disk did not take.
     lines: Vec<String>,
+    reader: LogReader,
     beats: u64,
     /// What is known of this host to whoever reads the program's events.
     view: watch::Sender<View>,
@@ -82,13 +84,16 @@ impl Source for Runner {
         let wanted = wanted(self.config.attach);
         let attached = self.gate.attach(self.interface, wanted, self.config.persist);
         let attached = attached.map_err(|error| explained(error, &self.config))?;
+        let out = Arc::new(out);
         let mut contacts = None;
         let mut keeper = self.keeper();
         if let Some(evidence) = self.evidence.take() {
-            contacts = Some(self.tell(evidence, keeper.view.subscribe(), out)?);
+            contacts = Some(self.tell(evidence, keeper.view.subscribe(), Arc::clone(&out))?);
         }
         self.announce(attached);
         let mut reload = self.context.reload.clone();
+        let port = self.config.signature().port(Some(ALERTS)).expect("the signature has it");
+        let mut desk = Desk::new(port, &out);
         let mut beats = interval(BEAT);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut detached: Option<Holding> = None;
@@ -98,17 +103,20 @@ impl Source for Runner {
                 biased;
                 () = stop.cancelled() => break,
                 Ok(()) = reload.changed() => lists = true,
+                () = desk.room(&out) => desk.hand_over(&out).await?,
                 ended = closed(&mut contacts) => ended?,
                 _ = beats.tick() => {}
             }
             let now = self.context.clock.now(None);
             let kept = task::blocking(move || {
                 keeper.beat(now, lists);
-                keeper
+                keeper.reader.look(&desk, &keeper.meter);
+                (keeper, desk)
             });
-            keeper = kept
+            (keeper, desk) = kept
                 .await
                 .map_err(|join| Error::failure("the gate's keeper ended").because(join))?;
+            desk.take(&mut keeper.reader);
             if keeper.beats.is_multiple_of(SELDOM) {
                 detached = self.look(detached);
             }
@@ -134,7 +142,7 @@ impl Runner {
         &mut self,
         evidence: Evidence,
         view: watch::Receiver<View>,
-        out: Outputs,
+        out: Arc<Outputs>,
     ) -> Result<Contacts, Error> {
         if self.config.sees_egress() {
             let attached = self.gate.attach_egress(&self.config.interface);
@@ -167,6 +175,7 @@ impl Runner {
             changed: self.store.changes().unwrap_or(0),
             block_files: self.config.firewall.block_files.clone(),
             lines: Vec::new(),
+            reader: LogReader::new(&self.context, &self.log, &self.config.interface),
             beats: 0,
             view: watch::channel(View::default()).0,
             is_mirror: self.config.role == Role::Mirror,

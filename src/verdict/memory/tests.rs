@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::verdict::entries::MAX_ENDED;
 use crate::{
     networks::{self, NetworkMap, NetworkSet},
     record::Id,

@@ -26,9 +26,9 @@ use crate::harness::{
     tidegate::{Ended, Running, Tidegate},
 };
 
-const NEAR: &str = "10.77.0.1";
-const BAD: &str = "10.77.0.2";
-const GOOD: &str = "10.77.0.3";
+pub(super) const NEAR: &str = "10.77.0.1";
+pub(super) const BAD: &str = "10.77.0.2";
+pub(super) const GOOD: &str = "10.77.0.3";
 const PORT: u16 = 7000;
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -61,11 +61,11 @@ pub(crate) fn cases() -> Vec<Case> {
 }
 
 /// A wire with a gate on its near side.
-struct Site<'a> {
+pub(super) struct Site<'a> {
     scene: &'a Scene,
-    wire: Wire,
-    id: String,
-    config: PathBuf,
+    pub(super) wire: Wire,
+    pub(super) id: String,
+    pub(super) config: PathBuf,
 }
 
 // === impl Site ===
@@ -73,7 +73,12 @@ struct Site<'a> {
 impl<'a> Site<'a> {
     /// Lays the wire and writes the config: `keys` of the source, `firewall` of its firewall, `rest` of the
     /// whole.
-    fn new(scene: &'a Scene, keys: &str, firewall: &str, rest: &str) -> Result<Self, Failed> {
+    pub(super) fn new(
+        scene: &'a Scene,
+        keys: &str,
+        firewall: &str,
+        rest: &str,
+    ) -> Result<Self, Failed> {
         Self::configured(scene, |id| {
             format!(
                 "data_dir: {data}\napi: {{ address: \"127.0.0.1:{api}\" }}\n{rest}\nsources:\n  {id}:\n    \
@@ -88,7 +93,10 @@ impl<'a> Site<'a> {
     }
 
     /// Lays the wire and writes the config, which is made for a gate of this id.
-    fn configured(scene: &'a Scene, text: impl FnOnce(&str) -> String) -> Result<Self, Failed> {
+    pub(super) fn configured(
+        scene: &'a Scene,
+        text: impl FnOnce(&str) -> String,
+    ) -> Result<Self, Failed> {
         static SITES: AtomicU32 = AtomicU32::new(0);
         bpf_file_system()?;
         let wire = Wire::lay()?;
@@ -106,16 +114,16 @@ impl<'a> Site<'a> {
     }
 
     /// One that enforces.
-    fn enforcing(scene: &'a Scene, keys: &str) -> Result<Self, Failed> {
+    pub(super) fn enforcing(scene: &'a Scene, keys: &str) -> Result<Self, Failed> {
         Self::new(scene, keys, "mode: enforce, allow_empty_allowlist: true", "")
     }
 
-    fn command(&self, arguments: &[&str]) -> Tidegate {
+    pub(super) fn command(&self, arguments: &[&str]) -> Tidegate {
         Tidegate::entered(self.scene, &self.wire.near, arguments)
     }
 
     /// Starts the daemon, and waits until the gate is attached.
-    fn start(&self) -> Result<Running, Failed> {
+    pub(super) fn start(&self) -> Result<Running, Failed> {
         let config = self.config.display().to_string();
         let mut running = self.command(&["run", "-c", &config]).start()?;
         poll::until_true("the gate to be attached", SOON, || {
@@ -126,46 +134,46 @@ impl<'a> Site<'a> {
     }
 
     /// `tidegate verdicts …` on this gate.
-    fn verdicts(&self, arguments: &[&str]) -> Result<Ended, Failed> {
+    pub(super) fn verdicts(&self, arguments: &[&str]) -> Result<Ended, Failed> {
         let data = self.scene.path("data").display().to_string();
         let place = ["--source", &self.id, "--data-dir", &data];
         self.command(&[&["verdicts"], arguments, &place].concat()).run()
     }
 
-    fn add(&self, address: &str, more: &[&str]) -> Result<(), Failed> {
+    pub(super) fn add(&self, address: &str, more: &[&str]) -> Result<(), Failed> {
         self.verdicts(&[&["add", address], more].concat())?.expect(0)?;
         Ok(())
     }
 
-    fn list(&self) -> Result<Vec<Value>, Failed> {
+    pub(super) fn list(&self) -> Result<Vec<Value>, Failed> {
         let listed = self.verdicts(&["list", "--json"])?.expect(0)?;
         Ok(listed.stdout.lines().map(serde_json::from_str).collect::<Result<_, _>>()?)
     }
 
-    fn packets(&self, address: &str) -> Result<u64, Failed> {
+    pub(super) fn packets(&self, address: &str) -> Result<u64, Failed> {
         let listed = self.list()?;
         let entry = listed.iter().find(|entry| entry["address"] == address);
         Ok(entry.and_then(|entry| entry["packets"].as_u64()).unwrap_or(0))
     }
 
     /// What tells whether the gate's program is on the interface.
-    fn has_program(&self) -> Result<bool, Failed> {
+    pub(super) fn has_program(&self) -> Result<bool, Failed> {
         let shown = output(self.wire.near.entered("ip").args(["link", "show", "dev", INTERFACE]))?;
         Ok(shown.contains("xdp"))
     }
 
-    fn pins(&self) -> PathBuf {
+    pub(super) fn pins(&self) -> PathBuf {
         Path::new("/sys/fs/bpf/tidegate").join(&self.id)
     }
 
     /// A server for datagrams on the near side, that waits for none.
-    fn server(&self) -> Result<UdpSocket, Failed> {
+    pub(super) fn server(&self) -> Result<UdpSocket, Failed> {
         let server = self.wire.near.inside(|| UdpSocket::bind((NEAR, PORT)))??;
         server.set_nonblocking(true)?;
         Ok(server)
     }
 
-    fn client(&self, address: &str) -> Result<UdpSocket, Failed> {
+    pub(super) fn client(&self, address: &str) -> Result<UdpSocket, Failed> {
         let bound = format!("{address}:0");
         let client = self.wire.far.inside(|| UdpSocket::bind(bound))??;
         client.connect((NEAR, PORT))?;
@@ -203,7 +211,11 @@ fn received(server: &UdpSocket) -> Vec<String> {
 }
 
 /// Sends from both until the good one has come through; answers whether a bad one has.
-fn gets_through(server: &UdpSocket, bad: &UdpSocket, good: &UdpSocket) -> Result<bool, Failed> {
+pub(super) fn gets_through(
+    server: &UdpSocket,
+    bad: &UdpSocket,
+    good: &UdpSocket,
+) -> Result<bool, Failed> {
     received(server);
     for _ in 0..10 {
         bad.send(b"bad")?;
@@ -321,7 +333,7 @@ fn exchange(client: &mut TcpStream, server: &mut TcpStream) -> Outcome {
     Ok(())
 }
 
-fn running_says(running: &Running, words: &[&str]) {
+pub(super) fn running_says(running: &Running, words: &[&str]) {
     let said = running.stderr();
     for word in words {
         assert!(said.contains(word), "no {word:?} in:\n{said}");

@@ -72,6 +72,16 @@ impl Tidegate {
         Self::from(scene, namespace.entered(program()), arguments)
     }
 
+    /// The same as what another command runs: its last argument, and then these.
+    pub(crate) fn behind<A: AsRef<OsStr>>(
+        scene: &Scene,
+        mut command: Command,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Self {
+        command.arg(program());
+        Self::from(scene, command, arguments)
+    }
+
     fn from<A: AsRef<OsStr>>(
         scene: &Scene,
         mut command: Command,
