@@ -3,8 +3,10 @@
 //! Data passes: a judge, a list or the command line → [`GateStore`], which refuses what is never blocked
 //! ([`Protected`]) → [`Kernel`], the maps behind a small trait → the program. Each change is a line of the
 //! verdict log ([`log`]), from which reasons come back after a restart, and verdicts of people and lists
-//! after a reboot. The daemon and the command line use the same store; either works without the other.
+//! after a reboot. What the program tells of contacts becomes records in `evidence`. The daemon and the command line use the same store; either works without the other.
 
+#[cfg(feature = "xdp")]
+pub mod evidence;
 mod kernel;
 pub mod log;
 #[cfg(feature = "xdp")]

@@ -9,11 +9,12 @@
 
 mod changes;
 mod files;
+mod nat;
 mod sessions;
 
 use std::{fs, net::IpAddr};
 
-pub use self::{changes::Changes, sessions::Sessions};
+pub use self::{changes::Changes, nat::has_nat, sessions::Sessions};
 
 /// What is known of this host, each list sorted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -17,7 +17,7 @@ pub use self::{
     balance::Balance,
     books::{Books, Figures},
     error_type::ErrorType,
-    labels::{BufferLoss, Label, Lookup, LossCause, Reason, XdpOutcome},
+    labels::{BufferLoss, Label, Lookup, LossCause, Reason, XdpEvent, XdpOutcome},
     level::Level,
     meter::{Holding, Meter},
     state::State,
@@ -163,6 +163,18 @@ pub const XDP_PACKETS: Counter<XdpOutcome> = Counter::new(
     &["outcome"],
     "Packets that the gate's program saw, by what became of them; a fragment counts as one, too.",
 );
+/// What the gate's program had no room to tell.
+pub const XDP_RING_LOST: Counter<()> = Counter::new(
+    "tidegate_xdp_ring_lost_total",
+    &[],
+    "Events of the gate's program that found its ring full.",
+);
+/// What became of what the gate's program saw of contacts.
+pub const XDP_EVENTS: Counter<XdpEvent> = Counter::new(
+    "tidegate_xdp_events_total",
+    &["result"],
+    "What the gate's program saw of contacts: events that came through its ring, and what was not told.",
+);
 /// Verdicts in the kernel.
 pub const XDP_VERDICTS: Gauge =
     Gauge::new("tidegate_xdp_verdicts", "Verdicts that hold in the gate's maps.");
@@ -208,6 +220,8 @@ pub const ALL: &[Metric] = &[
     FLOW_ACTIVE.metric,
     FLOW_ENDED.metric,
     XDP_PACKETS.metric,
+    XDP_RING_LOST.metric,
+    XDP_EVENTS.metric,
     XDP_VERDICTS.metric,
     VERDICTS.metric,
     VERDICT_LATENCY.metric,

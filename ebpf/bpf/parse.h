@@ -182,19 +182,10 @@ static __always_inline int tg_head_v4(struct tg_cursor *cursor, struct tg_head *
 #define TG_WALKED_DAMAGED (1ULL << 26)
 #define TG_WALKED_READABLE (1ULL << 27)
 
-/*
- * Walks the extension headers that begin at `at` with one of type `next`, in a packet that ends at
- * `limit`. A function of its own with global linkage, because the verifier looks at such a one once,
- * whatever its caller knows: inlined, 64 headers are more than its million of instructions.
- */
-__noinline __u64 tg_walk(struct xdp_md *ctx, __u32 at, __u32 limit, __u32 next)
+/* Walks the extension headers that begin at the cursor with one of type `next`. */
+static __always_inline __u64 tg_walk_in(struct tg_cursor cursor, __u32 next)
 {
-	struct tg_cursor cursor = {
-		.data = (void *)(long)ctx->data,
-		.end = (void *)(long)ctx->data_end,
-		.at = at,
-		.limit = limit,
-	};
+	__u32 limit = cursor.limit;
 	__u64 fragment = TG_WHOLE;
 	__u64 wrong = TG_WALKED_DAMAGED;
 	int left;
@@ -241,8 +232,37 @@ __noinline __u64 tg_walk(struct xdp_md *ctx, __u32 at, __u32 limit, __u32 next)
 	       fragment << TG_WALKED_FRAGMENT | wrong;
 }
 
-static __always_inline int tg_head_v6(struct xdp_md *ctx, struct tg_cursor *cursor,
-				      struct tg_head *head)
+/*
+ * The walk is a function of its own with global linkage, because the verifier looks at such a one once,
+ * whatever its caller knows: inlined, 64 headers are more than its million of instructions. It takes the
+ * type of its context from the signature, so XDP and tc have one each.
+ */
+__noinline __u64 tg_walk(struct xdp_md *ctx, __u32 at, __u32 limit, __u32 next)
+{
+	struct tg_cursor cursor = {
+		.data = (void *)(long)ctx->data,
+		.end = (void *)(long)ctx->data_end,
+		.at = at,
+		.limit = limit,
+	};
+
+	return tg_walk_in(cursor, next);
+}
+
+__noinline __u64 tg_walk_tc(struct __sk_buff *ctx, __u32 at, __u32 limit, __u32 next)
+{
+	struct tg_cursor cursor = {
+		.data = (void *)(long)ctx->data,
+		.end = (void *)(long)ctx->data_end,
+		.at = at,
+		.limit = limit,
+	};
+
+	return tg_walk_in(cursor, next);
+}
+
+static __always_inline int tg_head_v6(void *ctx, struct tg_cursor *cursor, struct tg_head *head,
+				      int by_xdp)
 {
 	struct ipv6hdr *ip;
 	__u32 claimed, left;
@@ -268,7 +288,8 @@ static __always_inline int tg_head_v6(struct xdp_md *ctx, struct tg_cursor *curs
 	cursor->limit = cursor->at + claimed;
 	cursor->at += 40;
 	if (tg_is_extension(head->transport)) {
-		walked = tg_walk(ctx, cursor->at, cursor->limit, head->transport);
+		walked = by_xdp ? tg_walk(ctx, cursor->at, cursor->limit, head->transport) :
+				  tg_walk_tc(ctx, cursor->at, cursor->limit, head->transport);
 		cursor->at = walked & 0xffff;
 		head->transport = walked >> TG_WALKED_TRANSPORT;
 		head->fragment = walked >> TG_WALKED_FRAGMENT & 3;
@@ -286,9 +307,9 @@ static __always_inline int tg_is_tag(__be16 kind)
 	return kind == bpf_htons(0x8100) || kind == bpf_htons(0x88a8) || kind == bpf_htons(0x9100);
 }
 
-/* Reads who sends what into `head`, which is zero; how far it came. */
-static __always_inline int tg_parse_head(struct xdp_md *ctx, struct tg_cursor *cursor,
-					 struct tg_head *head)
+/* Reads who sends what into `head`, which is zero; how far it came. `by_xdp` says what the context is. */
+static __always_inline int tg_parse_head(void *ctx, struct tg_cursor *cursor, struct tg_head *head,
+					 int by_xdp)
 {
 	__u8 *bytes;
 	__be16 kind;
@@ -311,7 +332,7 @@ static __always_inline int tg_parse_head(struct xdp_md *ctx, struct tg_cursor *c
 	if (kind == TG_IPV4)
 		return tg_head_v4(cursor, head);
 	if (kind == TG_IPV6)
-		return tg_head_v6(ctx, cursor, head);
+		return tg_head_v6(ctx, cursor, head, by_xdp);
 	return tg_is_tag(kind) ? TG_RESULT_TOO_DEEP : TG_RESULT_NOT_IP;
 }
 
@@ -350,7 +371,7 @@ static __always_inline void tg_parse(struct xdp_md *ctx, struct tg_cursor *curso
 {
 	struct tg_head head = {};
 
-	packet->result = tg_parse_head(ctx, cursor, &head);
+	packet->result = tg_parse_head(ctx, cursor, &head, 1);
 	packet->tags = head.tags;
 	if (packet->result == TG_OK)
 		tg_describe(cursor, &head, packet);

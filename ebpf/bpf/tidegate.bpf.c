@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
  * The gate. A frame passes: parse.h (headers) -> verdict.h (the maps of maps.h, sockets by session.h)
- * -> statistics -> passed or dropped. What can't be read passes: it is nobody's.
+ * -> statistics -> passed or dropped. What can't be read passes: it is nobody's. What passes is looked at
+ * by evidence.h, as is what this host sends, and told by report.h.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
@@ -10,6 +11,7 @@
 #include "parse.h"
 #include "session.h"
 #include "verdict.h"
+#include "evidence.h"
 
 static __always_inline struct tg_cursor tg_cursor_of(struct xdp_md *ctx)
 {
@@ -29,13 +31,17 @@ static __always_inline int tg_pass_gate(struct xdp_md *ctx, __u32 length)
 	int result;
 
 	cursor.limit = length;
-	result = tg_parse_head(ctx, &cursor, &head);
+	result = tg_parse_head(ctx, &cursor, &head, 1);
 	if (result == TG_OK) {
 		outcome = tg_judge(ctx, &cursor, &head);
 		if (head.fragment)
 			tg_count(TG_FRAGMENT, head.ip_bytes);
 		tg_count(outcome, head.ip_bytes);
-		return tg_is_drop(outcome) ? XDP_DROP : XDP_PASS;
+		if (tg_is_drop(outcome))
+			return XDP_DROP;
+		if (tg_contacts)
+			tg_witness_xdp(ctx, length);
+		return XDP_PASS;
 	}
 	tg_count(result == TG_RESULT_MALFORMED ? TG_MALFORMED : TG_NOT_IP, length);
 	return XDP_PASS;
@@ -52,6 +58,25 @@ SEC("xdp.frags")
 int tidegate_frags(struct xdp_md *ctx)
 {
 	return tg_pass_gate(ctx, bpf_xdp_get_buff_len(ctx));
+}
+
+/* Enough of a frame to read its headers: what is further back in a buffer of several pieces is pulled up. */
+#define TG_HEADERS 128
+
+/* What this host sends, and what it forwards: replies, and contacts of its own. Changes nothing. */
+SEC("classifier")
+int tidegate_egress(struct __sk_buff *ctx)
+{
+	struct tg_cursor cursor = { .limit = ctx->len };
+
+	if (ctx->data_end - ctx->data < TG_HEADERS && ctx->data_end - ctx->data < ctx->len)
+		bpf_skb_pull_data(ctx, ctx->len < TG_HEADERS ? ctx->len : TG_HEADERS);
+	cursor.data = (void *)(long)ctx->data;
+	cursor.end = (void *)(long)ctx->data_end;
+	if (tg_contacts)
+		tg_witness(ctx, &cursor, 0);
+	/* TCX_NEXT, and TC_ACT_UNSPEC with clsact: whoever else is there decides. */
+	return -1;
 }
 
 /* Does nothing: what a packet costs at least. */

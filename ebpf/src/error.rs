@@ -65,6 +65,9 @@ pub enum Error {
     /// The program can't be attached.
     #[error("the program can't be attached: {0}")]
     Attach(String),
+    /// The program at tc egress can't be attached.
+    #[error("what the interface sends can't be seen: {0}")]
+    Egress(String),
     /// A pinned link belongs to another interface, or to one that is gone.
     #[error("the pinned link {path} is attached to interface {found}, not {expected}")]
     Elsewhere {

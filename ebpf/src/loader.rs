@@ -14,14 +14,15 @@ use aya::{
     Ebpf, EbpfLoader, Pod,
     maps::{Array, MapData, MapInfo},
     programs::{
-        ProgramError, TestRun, TestRunOptions, Xdp, XdpMode,
+        ProgramError, SchedClassifier, TcAttachType, TestRun, TestRunOptions, Xdp, XdpMode,
         links::{FdLink, PinnedLink},
+        tc,
         xdp::{XdpLink, XdpLinkId},
     },
 };
 
 use crate::{
-    Error, Maps, OBJECT,
+    Error, Evidence, Maps, OBJECT, Watch,
     abi::{Daemon, PACKET_BYTES, Parsed, Word},
     error::causes,
     layout::{MAPS, Settings, Spec, of_blocks},
@@ -32,6 +33,8 @@ use crate::{
 const GATE: &str = "tidegate";
 /// For frames in several pieces.
 const GATE_FRAGS: &str = "tidegate_frags";
+/// At tc egress.
+const EGRESS: &str = "tidegate_egress";
 const MANY: &str = "tidegate_many";
 const CLOCK: &str = "tidegate_clock";
 const PARSE: &str = "tidegate_parse";
@@ -100,6 +103,18 @@ impl Gate {
     /// # Errors
     /// If there is no BPF file system, a pinned map is not as it should be, or the kernel refuses.
     pub fn load(settings: &Settings, pins: Option<Pins>) -> Result<Self, Error> {
+        Self::load_watching(settings, &Watch::default(), pins)
+    }
+
+    /// The same, and it tells what it sees. What that takes is not pinned: it goes with the program.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_watching(
+        settings: &Settings,
+        watch: &Watch,
+        pins: Option<Pins>,
+    ) -> Result<Self, Error> {
         let specs = settings.maps();
         let folder = pins.as_ref().map(|pins| pins.prepare(settings)).transpose()?;
         let tick_ns = sys::tick_ns();
@@ -112,7 +127,9 @@ impl Gate {
             ("tg_all_burst_ns", settings.all_burst_ns),
         ];
         let enforce = u32::from(settings.enforce);
+        let [places, sources] = watch.masks();
         let mut loader = EbpfLoader::new();
+        watch.tell(&mut loader, [&places, &sources]);
         loader.override_global("tg_enforce", &enforce, true);
         for (name, value) in &numbers {
             loader.override_global(name, value, true);
@@ -188,6 +205,46 @@ impl Gate {
     pub fn take_maps(&mut self) -> Result<Maps, Error> {
         let ebpf = &mut self.ebpf;
         Maps::new(|name| ebpf.take_map(name).ok_or_else(|| missing_map(name)))
+    }
+
+    /// What it tells of contacts. Once only: its maps are taken out of the object.
+    ///
+    /// # Errors
+    /// If it was taken already.
+    pub fn take_evidence(&mut self) -> Result<Evidence, Error> {
+        let ebpf = &mut self.ebpf;
+        Evidence::new(|name| ebpf.take_map(name).ok_or_else(|| missing_map(name)))
+    }
+
+    /// Lets the program see what the interface sends, by tcx, and before Linux 6.6 by clsact. It ends with this
+    /// process.
+    ///
+    /// # Errors
+    /// If the kernel refuses, or there is no such interface.
+    pub fn attach_egress(&mut self, interface: &str) -> Result<(), Error> {
+        let program = self.egress()?;
+        match program.attach(interface, TcAttachType::Egress) {
+            Ok(_) => Ok(()),
+            // Without tcx it takes a queueing discipline, and a killed process leaves its filter there.
+            Err(ProgramError::TcError(_)) => {
+                tc::qdisc_add_clsact(interface).unwrap_or_default();
+                tc::qdisc_detach_program(interface, TcAttachType::Egress, EGRESS)
+                    .unwrap_or_default();
+                let attached = program.attach(interface, TcAttachType::Egress);
+                attached.map(drop).map_err(|error| Error::Egress(causes(&error)))
+            }
+            Err(error) => Err(Error::Egress(causes(&error))),
+        }
+    }
+
+    fn egress(&mut self) -> Result<&mut SchedClassifier, Error> {
+        let missing = || Error::Load(format!("the object has no program {EGRESS}"));
+        let program = self.ebpf.program_mut(EGRESS).ok_or_else(missing)?;
+        let program: &mut SchedClassifier = program.try_into().map_err(|_| missing())?;
+        match program.load() {
+            Ok(()) | Err(ProgramError::AlreadyLoaded) => Ok(program),
+            Err(error) => Err(Error::Load(causes(&error))),
+        }
     }
 
     /// Attaches it to an interface. If an earlier run left its attachment there, it takes that over
@@ -334,6 +391,16 @@ impl Gate {
     /// If the kernel does not run it.
     pub fn run(&mut self, frame: &[u8], repeat: u32) -> Result<Ran, Error> {
         self.test(GATE, frame, repeat, None)
+    }
+
+    /// Lets the program at tc egress see a frame.
+    ///
+    /// # Errors
+    /// If the kernel does not run it.
+    pub fn run_egress(&mut self, frame: &[u8]) -> Result<(), Error> {
+        let options = TestRunOptions { data_in: Some(frame), ..TestRunOptions::new() };
+        let ran = self.egress()?.test_run(options);
+        ran.map(drop).map_err(|error| Error::Load(causes(&error)))
     }
 
     /// The same for packets of 65,536 sources in turn, 10.0.0.0/16, in place of the frame's, which is IPv4

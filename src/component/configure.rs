@@ -9,7 +9,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::{Clock, Component, Error, Machine, Signature};
+use super::{Clock, Component, Error, Machine, Port, Signature};
 use crate::{
     ack::Receipts,
     metrics::{Books, Meter},
@@ -45,6 +45,8 @@ pub struct Context {
     pub added: Arc<Added>,
     /// How frames that it reads are to be decoded.
     pub decoding: Decoding,
+    /// Which of its ports somebody reads.
+    pub read: Vec<Port>,
     /// The hash of the config as it was loaded, without its secrets.
     pub config_hash: Arc<str>,
     /// The networks that the config lists for everybody. They change on SIGHUP, and once the addresses
@@ -289,6 +291,7 @@ impl Context {
             from_others: false,
             added: Arc::default(),
             decoding: Decoding::default(),
+            read: Vec::new(),
             config_hash: "".into(),
             networks: watch::channel(Arc::default()).1,
             stores: BTreeMap::new(),

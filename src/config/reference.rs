@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     component::Role,
-    metrics::{self, BufferLoss, ErrorType, Lookup, LossCause, Reason, XdpOutcome},
+    metrics::{self, BufferLoss, ErrorType, Lookup, LossCause, Reason, XdpEvent, XdpOutcome},
     record::EndReason,
 };
 
@@ -124,6 +124,7 @@ impl Page {
             ("reason", "tidegate_flow_ended_total", schema_of::<EndReason>()),
             ("result", "tidegate_dns_lookups_total", schema_of::<Lookup>()),
             ("outcome", "tidegate_xdp_packets_total", schema_of::<XdpOutcome>()),
+            ("result", "tidegate_xdp_events_total", schema_of::<XdpEvent>()),
         ];
         for (label, metric, schema) in labels {
             self.text(&format!("\n### `{label}` of `{metric}`\n\n| word | meaning |\n|---|---|"));

@@ -19,8 +19,10 @@ pub(super) fn unused(drafts: &[Draft<'_>], wiring: &Wiring, problems: &mut Vec<D
     };
     for (at, draft) in drafts.iter().enumerate() {
         let exempt = draft.role == Role::Sink || wiring.meant.contains(&at) || referred(draft.id);
-        // A gate without outputs serves people and lists.
-        let serves = |facts: &Facts| facts.takes_verdicts && facts.signature.ports.is_empty();
+        // A gate whose outputs may go unread serves people and lists.
+        let serves = |facts: &Facts| {
+            facts.takes_verdicts && facts.signature.ports.iter().all(|port| port.sheds)
+        };
         if exempt || draft.facts.as_ref().is_some_and(serves) {
             continue;
         }

@@ -195,6 +195,22 @@ pub enum XdpOutcome {
     Fragment,
 }
 
+/// What became of what the gate's program saw of contacts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema)]
+#[cfg_attr(test, derive(serde::Deserialize))]
+#[schemars(rename_all = "snake_case")]
+#[cfg_attr(test, serde(rename_all = "snake_case"))]
+pub enum XdpEvent {
+    /// An event came through the ring.
+    Received,
+    /// Not told: its source had told more than its share.
+    SourceLimit,
+    /// Not told: the processor had told as much as it may.
+    CpuLimit,
+    /// What came of an attempt is not known: another connection took its place.
+    Displaced,
+}
+
 // === impl () ===
 
 impl Label for () {
@@ -391,6 +407,19 @@ impl Label for XdpOutcome {
     }
 }
 
+// === impl XdpEvent ===
+
+impl Label for XdpEvent {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Received => "received",
+            Self::SourceLimit => "source_limit",
+            Self::CpuLimit => "cpu_limit",
+            Self::Displaced => "displaced",
+        }
+    }
+}
+
 // === impl Action ===
 
 impl Label for Action {
@@ -433,6 +462,7 @@ mod tests {
             names::<LossCause>(),
             names::<Lookup>(),
             names::<XdpOutcome>(),
+            names::<XdpEvent>(),
             names::<ErrorType>(),
             names::<BufferLoss>(),
         ];

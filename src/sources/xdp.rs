@@ -1,10 +1,12 @@
-//! `xdp`: the gate on an interface.
+//! `xdp`: the gate on an interface, and what it tells of contacts.
 //!
 //! It loads the program of `ebpf/` and offers a store for verdicts ([`GateStore`](crate::gate::GateStore)) while it is built, so
 //! that a judge can name it by `via`. Running, it attaches the program, says each second that it lives,
 //! ends what is due, follows the host's addresses and the config's lists, counts what became of packets,
-//! and writes the verdict log. It makes no records.
+//! and writes the verdict log. What its program sees of contacts comes out on the port `contacts`.
 
+#[cfg(feature = "xdp")]
+mod contacts;
 #[cfg(feature = "xdp")]
 mod gate;
 #[cfg(feature = "xdp")]
@@ -18,8 +20,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
-    component::{Claim, Component, Configure, Context, Error, Problem, Signature},
-    record::Kinds,
+    component::{
+        Carries, Claim, Component, Configure, Context, Error, PortSpec, Problem, Signature,
+    },
+    record::{Kind, Kinds},
     verdict::Mode,
 };
 
@@ -27,11 +31,18 @@ use crate::{
 const MAX_FAIL_OPEN_SECS: u64 = 3600;
 /// As many verdicts as there may be.
 const MAX_BLOCKS: u32 = 1_048_576;
+/// Sources that may have a limit of their own, and bytes of the ring, at most.
+const MAX_SOURCES: u32 = 4_194_304;
+const MAX_RING_BYTES: u32 = 1_073_741_824;
 /// Packets a second that a limited source may have at most.
 const MAX_PER_SEC: u32 = 1_000_000;
 
+/// The port of contacts.
+const CONTACTS: &str = "contacts";
+
 /// An XDP program on an interface, which drops or limits the packets of sources that a verdict names:
-/// of the judge, of a list, of a person (`tidegate verdicts add`).
+/// of the judge, of a list, of a person (`tidegate verdicts add`). Who tried to reach what, and what came of it,
+/// comes out on the port `contacts`, for the judge.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
@@ -39,8 +50,10 @@ pub struct Config {
     pub interface: String,
     /// Whether it is this host's own traffic (`host`) or a copy of others' (`mirror`), of which nothing can be dropped (host).
     pub role: Role,
-    /// What it reports of traffic. Only `none` is there yet, and has to be written: capture packets with `tshark`.
+    /// What it reports of traffic beside contacts. Only `none` is there yet, and has to be written: capture packets with `tshark`.
     pub report: Report,
+    /// Whether the program also sees what the interface sends, at tc egress: the surest witness of what came of a contact, and the only one for UDP, for forwarded traffic, and where addresses are rewritten (true for `role: host`; a mirror has both directions anyhow).
+    pub egress: Option<bool>,
     /// Where the program runs: in the driver (`native`), after the kernel has made a buffer of the frame (`skb`), or in the driver where that can (`auto`).
     pub attach: Attach,
     /// Whether the program stays on the interface, with its verdicts, when this process ends (true). The next start takes it over without a gap; `tidegate gate detach` takes it off.
@@ -50,6 +63,12 @@ pub struct Config {
     pub fail_open_secs: u64,
     /// What happens to verdicts then: all packets pass, or verdicts hold until their own end (pass).
     pub on_daemon_death: OnDaemonDeath,
+    /// Sources, about, that have a share of their own of what the program tells of contacts (65536); rounded up to a power of two.
+    #[schemars(range(min = 1, max = MAX_SOURCES))]
+    pub max_sources: u32,
+    /// Bytes of the ring through which the program tells (8388608); rounded up to a power of two. What finds it full is lost, and counted.
+    #[schemars(range(min = 1, max = MAX_RING_BYTES))]
+    pub ring_bytes: u32,
     /// What verdicts do.
     pub firewall: Firewall,
 }
@@ -146,10 +165,13 @@ impl Default for Config {
             interface: String::new(),
             role: Role::default(),
             report: Report::default(),
+            egress: None,
             attach: Attach::default(),
             persist: true,
             fail_open_secs: 30,
             on_daemon_death: OnDaemonDeath::default(),
+            max_sources: 65_536,
+            ring_bytes: 8 << 20,
             firewall: Firewall::default(),
         }
     }
@@ -179,9 +201,21 @@ impl FirewallMode {
     }
 }
 
+impl Config {
+    /// Whether the program sees what the interface sends.
+    pub fn sees_egress(&self) -> bool {
+        self.egress.unwrap_or(self.role == Role::Host)
+    }
+}
+
 impl Configure for Config {
     fn signature(&self) -> Signature {
-        Signature { accepts: Kinds::NONE, ports: Vec::new() }
+        let contacts = PortSpec::named(CONTACTS, Carries::Only(Kind::Contact)).shedding();
+        Signature { accepts: Kinds::NONE, ports: vec![contacts] }
+    }
+
+    fn interface(&self) -> Option<&str> {
+        Some(&self.interface)
     }
 
     fn check(&self) -> Vec<Problem> {
@@ -192,9 +226,14 @@ impl Configure for Config {
             problems.push(Problem::new("interface", message).hint("name one: `interface: eth0`"));
         }
         if self.report != Report::None {
-            let message = "the gate reports nothing of traffic yet";
+            let message = "the gate reports no flows and no packets yet, only contacts";
             let hint = "write `report: none`, and capture packets with a `tshark` source";
             problems.push(Problem::new("report", message).hint(hint));
+        }
+        if self.role == Role::Mirror && self.egress == Some(true) {
+            let message = "`role: mirror` with `egress: true`: a mirror sends nothing";
+            let hint = "leave it out: both directions come in there";
+            problems.push(Problem::new("egress", message).hint(hint));
         }
         if self.role == Role::Mirror && self.firewall.mode == FirewallMode::Enforce {
             let message = "`role: mirror` with `mode: enforce`: of a copy nothing can be dropped";

@@ -360,6 +360,7 @@ impl<'a> Builder<'a> {
             from_others: self.config.is_from_others(&declared.inputs),
             added: Arc::new(self.config.globals.add.clone()),
             decoding: self.config.decoding(&declared.id, &declared.inputs),
+            read: self.config.read(&declared.id),
             config_hash: Arc::clone(&self.config.hash),
             networks,
             stores,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 
 use crate::{
-    component::Decoding,
+    component::{Decoding, Port},
     config::{Components, Config, Edge, SourceConfig},
     decode, dns,
 };
@@ -14,15 +14,24 @@ impl Config<Components> {
     /// The interface on which all that these inputs carry was captured, if it is one.
     pub fn interface_above(&self, inputs: &[Edge]) -> Option<&str> {
         // What the sensor says of itself comes from no interface, and from no other one either.
-        let about_itself = |source: &SourceConfig| {
-            matches!(source, SourceConfig::Health(_) | SourceConfig::Xdp(_))
-        };
+        let about_itself = |source: &SourceConfig| matches!(source, SourceConfig::Health(_));
         let sources = self.sources_above(inputs).into_iter();
         let sources = sources.filter(|source| !about_itself(source));
         let mut interfaces: BTreeSet<_> =
             sources.map(|source| source.configure().interface()).collect();
         let interface = interfaces.pop_first().flatten();
         interface.filter(|_| interfaces.is_empty())
+    }
+
+    /// The ports of a component that somebody reads.
+    pub fn read(&self, id: &str) -> Vec<Port> {
+        let transforms = self.transforms.iter().flat_map(|transform| &transform.inputs);
+        let edges = transforms.chain(self.sinks.iter().flat_map(|sink| &sink.inputs));
+        let mut ports: Vec<_> =
+            edges.filter(|edge| edge.from == id).map(|edge| edge.port).collect();
+        ports.sort_unstable();
+        ports.dedup();
+        ports
     }
 
     /// Whether any of what these inputs carry was seen by other sensors.
@@ -96,7 +105,10 @@ impl Config<Components> {
 mod tests {
     use std::path::Path;
 
-    use crate::config::{Components, Surroundings, load};
+    use crate::{
+        component::Port,
+        config::{Components, Surroundings, load},
+    };
 
     #[test]
     fn the_interface_of_what_a_sink_takes_is_known_where_it_is_one() {
@@ -125,6 +137,30 @@ sinks:
             load::<Components>("t", text.as_bytes(), surroundings).expect("it loads").config;
         let above = |sink: usize| config.interface_above(&config.sinks[sink].inputs);
         assert_eq!([above(0), above(1), above(2)], [Some("lo"), None, None]);
+    }
+
+    #[test]
+    fn the_ports_that_are_read_are_known() {
+        let text = "
+sources:
+  one: { type: tshark, interface: lo }
+transforms:
+  packets: { type: extract, inputs: [one] }
+  flows: { type: flow, inputs: [packets] }
+  scored: { type: score, inputs: [flows, flows.contacts] }
+sinks:
+  all: { type: console, inputs: [scored.alerts, flows] }
+";
+        let surroundings = Surroundings {
+            variable: &|_| None,
+            directory: Path::new("/nonexistent"),
+            lenient: false,
+        };
+        let config =
+            load::<Components>("t", text.as_bytes(), surroundings).expect("it loads").config;
+        assert_eq!(config.read("flows"), [Port(0), Port(1)]);
+        assert_eq!(config.read("scored"), [Port(1)]);
+        assert!(config.read("all").is_empty());
     }
 
     #[test]

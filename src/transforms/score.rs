@@ -74,7 +74,7 @@ pub struct Alerts {
     /// What those about sources outside are: `event` by default, unless they tried to log in or met several
     /// hosts over a proven path; or `alert`, from the level `alert` on.
     pub external: External,
-    /// Whether they name the host at risk: `none` by default, or `asset`, as `tidegate.asset.name`.
+    /// Whether they name the host at risk: `none` by default, or `asset`, as `host.name` and `host.ip`.
     pub host: Host,
     /// A file of the names of hosts, `ADDRESS,NAME` a line, for `host: asset`.
     #[schemars(extend("format" = "path"))]

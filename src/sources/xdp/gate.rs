@@ -1,12 +1,15 @@
 //! Loads the program and makes the store, while the pipeline is built. Nothing is attached yet.
 
-use std::sync::Arc;
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+};
 
 use rustix::net::{AddressFamily, SocketType, netdevice::name_to_index, socket};
-use tidegate_ebpf::{Error as Refused, Gate, Wanted, layout::Settings, pins::Pins};
+use tidegate_ebpf::{Error as Refused, Gate, Wanted, Watch, layout::Settings, pins::Pins};
 use tracing::info;
 
-use super::{Attach, Config, FirewallMode, OnDaemonDeath, lists, runner::Runner};
+use super::{Attach, Config, FirewallMode, OnDaemonDeath, Role, lists, runner::Runner};
 use crate::{
     component::{Component, Context, Error, Problem, with_causes},
     gate::{GateStore, Pinned, Policy, Protected, log::VerdictLog},
@@ -19,6 +22,12 @@ const BURST_SECS: u64 = 5;
 const SECOND_NS: u64 = 1_000_000_000;
 /// Networks with a verdict, and entries of the kernel's allow list.
 const MAX_NETWORKS: u32 = 16_384;
+/// Connections and first contacts that the program keeps in mind, each 40 bytes.
+const PLACES: u32 = 131_072;
+/// Events a second of one source and of one processor; how many of a source may come at once.
+const SOURCE_PER_SEC: u64 = 200;
+const SOURCE_BURST: u64 = 512;
+const CPU_PER_SEC: u64 = 100_000;
 
 /// What this machine lacks.
 pub(super) fn environment(config: &Config) -> Vec<Problem> {
@@ -57,9 +66,16 @@ pub(super) fn build(config: &Config, context: &Context) -> Result<Component, Err
     if !config.persist {
         pins.detach().map_err(|error| explained(error, config))?;
     }
-    let loaded = Gate::load(&settings(config), Some(pins.clone()));
+    let watch = watch(config, !context.read.is_empty());
+    let loaded = Gate::load_watching(&settings(config), &watch, Some(pins.clone()));
     let mut gate = loaded.map_err(|error| explained(error, config))?;
     let maps = gate.take_maps().map_err(|error| explained(error, config))?;
+    // Nobody closes its maps before the program is loaded, and that is when it is attached.
+    let evidence = if watch.contacts {
+        Some(gate.take_evidence().map_err(|error| explained(error, config))?)
+    } else {
+        None
+    };
     let policy = Policy {
         mode: firewall.mode.mode(),
         percent: firewall.percent,
@@ -84,6 +100,7 @@ pub(super) fn build(config: &Config, context: &Context) -> Result<Component, Err
         config: config.clone(),
         interface,
         gate,
+        evidence,
         pins,
         store: Arc::clone(&store),
         log,
@@ -111,6 +128,27 @@ fn settings(config: &Config) -> Settings {
         max_blocks: firewall.max_blocks,
         max_networks: MAX_NETWORKS,
         max_allowed: MAX_NETWORKS,
+    }
+}
+
+/// What the program is to tell; nothing, where nobody reads it.
+fn watch(config: &Config, is_read: bool) -> Watch {
+    if !is_read {
+        return Watch::default();
+    }
+    let is_mirror = config.role == Role::Mirror;
+    Watch {
+        contacts: true,
+        sees_replies: config.sees_egress() || is_mirror,
+        is_mirror,
+        seed: RandomState::new().hash_one(0),
+        ring_bytes: config.ring_bytes,
+        places: PLACES,
+        sources: config.max_sources,
+        source_interval_ns: SECOND_NS / SOURCE_PER_SEC,
+        source_burst_ns: SECOND_NS / SOURCE_PER_SEC * SOURCE_BURST,
+        cpu_interval_ns: SECOND_NS / CPU_PER_SEC,
+        cpu_burst_ns: SECOND_NS,
     }
 }
 
@@ -146,6 +184,9 @@ pub(super) fn explained(error: Refused, config: &Config) -> Error {
         Refused::Load(_) => "it takes Linux 5.15 or newer, and root or CAP_BPF, CAP_NET_ADMIN and \
              CAP_PERFMON"
             .to_owned(),
+        Refused::Egress(_) => {
+            "write `egress: false`: contacts then come of this host's sockets alone".to_owned()
+        }
         Refused::Pin { .. } => "give the user that runs tidegate the folder /sys/fs/bpf/tidegate \
              (config/systemd/tidegate.service does)"
             .to_owned(),

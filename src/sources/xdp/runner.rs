@@ -3,22 +3,30 @@
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use serde_json::json;
-use tidegate_ebpf::{Attached, Gate, Mode as Attachment, pins::Pins};
-use tokio::time::{MissedTickBehavior, interval};
+use tidegate_ebpf::{Attached, Evidence, Gate, Mode as Attachment, pins::Pins};
+use tokio::{
+    sync::watch,
+    time::{MissedTickBehavior, interval},
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::{
-    Config, FirewallMode, Role,
+    CONTACTS, Config, FirewallMode, Role,
+    contacts::Contacts,
     gate::{explained, wanted},
     lists,
 };
 use crate::{
-    component::{Context, Error, Outputs, Source},
-    gate::{GateStore, MapError, Protected, log::VerdictLog},
-    host::{Changes, Facts, Sessions},
+    component::{Configure, Context, Error, Outputs, Source},
+    gate::{
+        GateStore, MapError, Protected,
+        evidence::{Teller, View},
+        log::VerdictLog,
+    },
+    host::{Changes, Facts, Sessions, has_nat},
     metrics::{ERRORS, ErrorType, Holding, Label, Meter, XDP_PACKETS, XDP_VERDICTS},
-    record::Timestamp,
+    record::{Interface, ObservationPoint, Timestamp},
     task,
     verdict::Mode,
 };
@@ -34,6 +42,8 @@ pub(super) struct Runner {
     pub(super) config: Config,
     pub(super) interface: u32,
     pub(super) gate: Gate,
+    /// What it tells, if anybody reads it.
+    pub(super) evidence: Option<Evidence>,
     pub(super) pins: Pins,
     pub(super) store: Arc<GateStore>,
     pub(super) log: VerdictLog,
@@ -58,6 +68,9 @@ struct Keeper {
     /// Lines that the disk did not take.
     lines: Vec<String>,
     beats: u64,
+    /// What is known of this host to whoever reads the program's events.
+    view: watch::Sender<View>,
+    is_mirror: bool,
     /// While the maps can't be used.
     failing: bool,
 }
@@ -65,13 +78,17 @@ struct Keeper {
 // === impl Runner ===
 
 impl Source for Runner {
-    async fn run(mut self, _out: Outputs, stop: CancellationToken) -> Result<(), Error> {
+    async fn run(mut self, out: Outputs, stop: CancellationToken) -> Result<(), Error> {
         let wanted = wanted(self.config.attach);
         let attached = self.gate.attach(self.interface, wanted, self.config.persist);
         let attached = attached.map_err(|error| explained(error, &self.config))?;
+        let mut contacts = None;
+        let mut keeper = self.keeper();
+        if let Some(evidence) = self.evidence.take() {
+            contacts = Some(self.tell(evidence, keeper.view.subscribe(), out)?);
+        }
         self.announce(attached);
         let mut reload = self.context.reload.clone();
-        let mut keeper = self.keeper();
         let mut beats = interval(BEAT);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut detached: Option<Holding> = None;
@@ -81,6 +98,7 @@ impl Source for Runner {
                 biased;
                 () = stop.cancelled() => break,
                 Ok(()) = reload.changed() => lists = true,
+                ended = closed(&mut contacts) => ended?,
                 _ = beats.tick() => {}
             }
             let now = self.context.clock.now(None);
@@ -97,6 +115,9 @@ impl Source for Runner {
             self.say(attached, detached.is_some());
         }
         keeper.finish();
+        if let Some(contacts) = contacts {
+            contacts.finish().await?;
+        }
         if self.config.persist {
             info!(
                 "the gate stays on {}: `tidegate gate detach` takes it off",
@@ -108,6 +129,26 @@ impl Source for Runner {
 }
 
 impl Runner {
+    /// Begins to tell of contacts.
+    fn tell(
+        &mut self,
+        evidence: Evidence,
+        view: watch::Receiver<View>,
+        out: Outputs,
+    ) -> Result<Contacts, Error> {
+        if self.config.sees_egress() {
+            let attached = self.gate.attach_egress(&self.config.interface);
+            attached.map_err(|error| explained(error, &self.config))?;
+        }
+        let interface = Interface::Named(self.config.interface.as_str().into());
+        let origin = ObservationPoint::of(self.context.meter.id(), Some(interface));
+        let sees_replies = self.config.sees_egress() || self.config.role == Role::Mirror;
+        let port = self.config.signature().port(Some(CONTACTS));
+        let port = port.ok_or_else(|| Error::failure("there is no port for contacts"))?;
+        let teller = Teller::new(origin, sees_replies);
+        Ok(Contacts::begin(Box::new(evidence), teller, view, self.context.clone(), (out, port)))
+    }
+
     fn keeper(&self) -> Keeper {
         let changes = Changes::listen();
         let changes = changes.inspect_err(|error| {
@@ -127,6 +168,8 @@ impl Runner {
             block_files: self.config.firewall.block_files.clone(),
             lines: Vec::new(),
             beats: 0,
+            view: watch::channel(View::default()).0,
+            is_mirror: self.config.role == Role::Mirror,
             failing: false,
         }
     }
@@ -197,6 +240,14 @@ impl Runner {
     }
 }
 
+/// Waits until nobody takes contacts any more; for ever if none are told.
+async fn closed(contacts: &mut Option<Contacts>) -> Result<(), Error> {
+    match contacts {
+        Some(contacts) => contacts.closed().await,
+        None => std::future::pending().await,
+    }
+}
+
 fn attachment(mode: Attachment) -> &'static str {
     match mode {
         Attachment::Native => "native",
@@ -242,11 +293,26 @@ impl Keeper {
         if self.beats.is_multiple_of(SELDOM) {
             facts.administrators = self.sessions.look(&self.admin_ports, now);
         }
+        if self.beats.is_multiple_of(SELDOM) || facts.addresses != self.facts.addresses {
+            self.look_at_host(&facts);
+        }
         if facts != self.facts {
             self.store.protect(Protected::of(&facts), now)?;
             self.facts = facts;
         }
         self.store.tend(now)
+    }
+
+    /// Tells whoever reads the program's events what is known of this host. Where it can't be known whether
+    /// addresses are rewritten, they may be.
+    fn look_at_host(&self, facts: &Facts) {
+        let sockets_decide = !self.is_mirror && has_nat().is_ok_and(|has| !has);
+        let view = View { addresses: facts.addresses.clone(), sockets_decide };
+        self.view.send_if_modified(|before| {
+            let is_new = *before != view;
+            *before = view;
+            is_new
+        });
     }
 
     /// What became of packets since the last beat.

@@ -45,7 +45,18 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new(what_must_not_be_blocked_is_refused_on_the_command_line).needs_root(),
         Case::new(a_gate_that_can_t_start_says_why).needs_root(),
         Case::new(lists_are_followed_on_sighup_and_health_tells_of_the_gate).needs_root(),
-        Case::new(a_scanner_is_judged_and_cut_off_and_the_record_says_why).needs_root(),
+        Case::with(
+            a_scanner_is_judged_and_cut_off_and_the_record_says_why,
+            "by packets",
+            BY_PACKETS,
+        )
+        .needs_root(),
+        Case::with(
+            a_scanner_is_judged_and_cut_off_and_the_record_says_why,
+            "by the gate",
+            BY_THE_GATE,
+        )
+        .needs_root(),
     ]
 }
 
@@ -171,7 +182,7 @@ impl Drop for Site<'_> {
 }
 
 /// Makes sure that there is a BPF file system: a container, or a machine without systemd, has none.
-fn bpf_file_system() -> Outcome {
+pub(crate) fn bpf_file_system() -> Outcome {
     static MOUNTING: Mutex<()> = Mutex::new(());
     let _mounting = MOUNTING.lock().unwrap_or_else(PoisonError::into_inner);
     let mounts = fs::read_to_string("/proc/self/mounts")?;
@@ -588,9 +599,22 @@ fn lists_are_followed_on_sighup_and_health_tells_of_the_gate(scene: &Scene) -> O
     Ok(())
 }
 
-/// The whole: dumpcap → packets → flows → the judge → the gate. One source of `far` tries port after port, as
+/// Where the judge's contacts come from: the components in between, its inputs, and what is written.
+const BY_PACKETS: (&str, &str, &str) = (
+    "wire: { type: tshark, interface: wire, mode: pipe, dissect: headers }\ntransforms:\n  packets: { type: \
+     extract, inputs: [wire] }\n  flows: { type: flow, inputs: [packets] }\n  ",
+    "flows, flows.contacts",
+    "scored, scored.alerts",
+);
+const BY_THE_GATE: (&str, &str, &str) =
+    ("self: { type: health }\ntransforms:\n  ", "GATE.contacts", "scored.alerts, self");
+
+/// The whole: dumpcap → packets → flows → the judge → the gate; or the gate's own contacts → the judge. One source of `far` tries port after port, as
 /// a scanner does, until it is not even refused any more.
-fn a_scanner_is_judged_and_cut_off_and_the_record_says_why(scene: &Scene) -> Outcome {
+fn a_scanner_is_judged_and_cut_off_and_the_record_says_why(
+    scene: &Scene,
+    (seen, inputs, outputs): (&'static str, &'static str, &'static str),
+) -> Outcome {
     let records = scene.path("records.ndjson");
     let site = Site::configured(scene, |id| {
         format!(
@@ -598,11 +622,9 @@ fn a_scanner_is_judged_and_cut_off_and_the_record_says_why(scene: &Scene) -> Out
              networks: {{ internal: [10.77.0.0/24] }}\nsources:\n  \
              {id}: {{ type: xdp, interface: {INTERFACE}, report: none, firewall: {{ mode: enforce, \
              allow_empty_allowlist: true }} }}\n  \
-             wire: {{ type: tshark, interface: {INTERFACE}, mode: pipe, dissect: headers }}\ntransforms:\n  \
-             packets: {{ type: extract, inputs: [wire] }}\n  \
-             flows: {{ type: flow, inputs: [packets] }}\n  \
-             scored: {{ type: score, inputs: [flows, flows.contacts], warmup_secs: 0, block: {{ via: {id} }} }}\n\
-             sinks:\n  out: {{ type: file, inputs: [scored, scored.alerts], path: {out} }}\n",
+             {seen}scored: {{ type: score, inputs: [{inputs}], warmup_secs: 0, block: {{ via: {id} }} }}\n\
+             sinks:\n  out: {{ type: file, inputs: [{outputs}], path: {out} }}\n",
+            inputs = inputs.replace("GATE", id),
             data = scene.path("data").display(),
             api = config::API_PORT,
             out = records.display(),

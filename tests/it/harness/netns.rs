@@ -140,7 +140,11 @@ impl Wire {
 // === impl Namespace ===
 
 impl Namespace {
-    fn new(side: &str) -> Result<Self, Failed> {
+    /// Makes one, whose name ends with `side`.
+    ///
+    /// # Errors
+    /// When `ip` refuses: with its words.
+    pub(crate) fn new(side: &str) -> Result<Self, Failed> {
         static LAID: AtomicU32 = AtomicU32::new(0);
         static ADDING: Mutex<()> = Mutex::new(());
         let number = LAID.fetch_add(1, Ordering::Relaxed);
@@ -156,6 +160,11 @@ impl Namespace {
         }
         namespace.run("ip", &["link", "set", "lo", "up"])?;
         Ok(namespace)
+    }
+
+    /// What `ip netns` knows it by.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     /// A program that will run inside. Its process id is the command's.
