@@ -7,7 +7,7 @@ TIDEGATE_PHASES ?= $(CURDIR)/target/phases
 # Seconds each fuzz target runs.
 FUZZ_SECS ?= 60
 
-.PHONY: demo demo-firewall test test-full lint update image fuzz
+.PHONY: demo demo-firewall lab test test-full lint update image deb check-deb fuzz
 
 # Replays the capture of the first example, and prints its records, its flows with names, and its summary.
 demo:
@@ -29,6 +29,15 @@ demo-firewall:
 	$(CARGO) build --locked
 	scripts/demo-firewall target/debug/tidegate
 
+# Attacks and ordinary work in two network namespaces, each from an address of its own, and what `tune` says to
+# it. As root; about seven minutes.
+LAB := target/lab
+lab:
+	scripts/install-deps lab
+	$(CARGO) build --locked --no-default-features
+	tests/lab/lab.py $(LAB)
+	target/debug/tidegate tune --labels $(LAB)/labels.csv --report $(LAB)/tune.html $(LAB)/lab.pcap
+
 # What CI runs. Live captures need root: TIDEGATE_TESTS=unprivileged leaves them out.
 test:
 	scripts/install-deps test
@@ -38,14 +47,15 @@ test:
 test-full:
 	scripts/install-deps test
 	TIDEGATE_PHASES=$(TIDEGATE_PHASES) TIDEGATE_TESTS=full PROPTEST_CASES=2560 scripts/test
-	if [ "$$(id -u)" -eq 0 ]; then $(MAKE) image; else echo "left out: make image needs root" >&2; fi
+	if [ "$$(id -u)" -eq 0 ]; then $(MAKE) image check-deb; \
+		else echo "left out: make image and make check-deb need root" >&2; fi
 
 lint:
 	scripts/phase format $(CARGO) fmt --all --check
 	scripts/phase clippy $(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" scripts/phase documentation \
 		$(CARGO) doc --locked --workspace --no-deps --document-private-items
-	deny=$$(scripts/cargo-deny) && scripts/phase licences $$deny --locked check bans licenses sources
+	deny=$$(scripts/cargo-tool deny) && scripts/phase licences $$deny --locked check bans licenses sources
 
 # Writes everything anew that is made from the code: docs/reference.md, docs/fields.md, the index
 # templates, the first example's capture, snapshots. Look at the difference before you commit it.
@@ -59,6 +69,16 @@ update:
 image:
 	scripts/install-deps image
 	scripts/check-image
+
+# The Debian package, for this machine's release and architecture; prints its path.
+deb:
+	scripts/install-deps deb
+	scripts/package-deb
+
+# The same, installed, used, removed and purged in a fresh Debian. As root; minutes, as the image.
+check-deb:
+	scripts/install-deps deb
+	scripts/check-deb
 
 # Every parser of bytes from outside, one after the other; see docs/fuzzing.md. Needs a nightly toolchain.
 fuzz:

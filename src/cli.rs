@@ -1,11 +1,13 @@
 //! The command line: one file a subcommand. Data goes to stdout, everything else to stderr.
 
 mod buffer;
+mod completion;
 mod exit;
 mod gate;
 mod graph;
 mod live;
 mod log;
+mod man;
 mod output;
 mod pipeline;
 mod progress;
@@ -74,6 +76,10 @@ enum Command {
     Gate(gate::Args),
     /// Look into a disk buffer, or mend it.
     Buffer(buffer::Args),
+    /// Print what lets a shell complete the command line.
+    Completion(completion::Args),
+    /// Print the manual page, or write those of all commands.
+    Man(man::Args),
 }
 
 /// Runs the command line of this process.
@@ -101,6 +107,8 @@ pub fn main() -> ExitCode {
         Command::Verdicts(args) => verdicts::run(&args),
         Command::Gate(args) => gate::run(&args),
         Command::Buffer(args) => buffer::run(&args),
+        Command::Completion(args) => completion::run(&args),
+        Command::Man(args) => man::run(&args),
     };
     stderr::finish();
     exit.into()

@@ -10,7 +10,10 @@ pub mod returned;
 pub mod wire;
 mod yaml;
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::IgnoredAny};
@@ -79,7 +82,20 @@ pub struct Encoder {
     origin: Origin,
     /// What is written of each kind of record.
     layouts: Arc<PerKind>,
+    others: Arc<Others>,
 }
+
+/// Encoders for the records of other sensors, which came over Kafka: what all records of a sensor share is
+/// laid out once.
+#[derive(Debug)]
+struct Others {
+    config: EncodingConfig,
+    default: Schema,
+    made: RwLock<HashMap<Arc<str>, Arc<Encoder>>>,
+}
+
+/// Sensors whose encoders are kept.
+const MAX_OTHERS: usize = 1_024;
 
 /// Lays a kind of record out.
 struct LayOut<'a>(&'a EncodingConfig, Schema, &'a Origin);
@@ -202,6 +218,7 @@ impl Encoder {
             layouts: Arc::new(PerKind::new(|kind| {
                 Records::none(kind).visit(LayOut(config, schema, &origin))
             })),
+            others: Arc::new(Others { config: config.clone(), default, made: RwLock::default() }),
             origin,
         }
     }
@@ -234,7 +251,31 @@ impl Encoder {
         }
     }
 
+    /// The encoder for the records of another sensor.
+    fn of_other(&self, observer: &Arc<str>) -> Arc<Self> {
+        let made = self.others.made.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(encoder) = made.get(observer) {
+            return Arc::clone(encoder);
+        }
+        drop(made);
+        let Others { config, default, made } = &*self.others;
+        let encoder = Arc::new(Self::new(config, *default, self.origin.of_other(observer)));
+        let mut made = made.write().unwrap_or_else(PoisonError::into_inner);
+        if made.len() >= MAX_OTHERS {
+            made.clear();
+        }
+        made.insert(Arc::clone(observer), Arc::clone(&encoder));
+        encoder
+    }
+
     fn encode_kind(&self, records: &Records, index: usize, out: &mut Vec<u8>) -> Result<(), Error> {
+        if self.codec != Codec::Wire
+            && let Some(observer) = records.observer(index)
+            && *observer != *self.origin.observer
+        {
+            let encoder = self.of_other(&observer);
+            return records.visit(Write { encoder: &encoder, index, out });
+        }
         match records {
             Records::Returned(records) => self.write_again(records, index, out),
             _ if self.codec == Codec::Wire => {

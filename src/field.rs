@@ -47,9 +47,11 @@ pub trait Fields: Record {
 
     /// All the fields, in the order they are written.
     fn fields() -> impl Iterator<Item = &'static Field<Self>> {
-        let common =
-            if Kinds::REPORTS.contains(Self::KIND) { common::Common::<Self>::FIELDS } else { &[] };
-        Self::FIELDS.iter().chain(common)
+        let is_report = Kinds::REPORTS.contains(Self::KIND);
+        let common = if is_report { common::Common::<Self>::FIELDS } else { &[] };
+        let has_host = is_report && Self::KIND != Kind::Alert;
+        let host = if has_host { common::Common::<Self>::HOST } else { &[] };
+        Self::FIELDS.iter().chain(common).chain(host)
     }
 }
 

@@ -24,6 +24,7 @@ pub mod log_limit;
 pub mod metrics;
 pub mod networks;
 pub mod record;
+pub mod remote;
 pub mod retry;
 pub mod score;
 pub mod sinks;

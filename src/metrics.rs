@@ -137,6 +137,11 @@ pub const KAFKA_ROUND_TRIP: Gauge = Gauge::new(
     "tidegate_kafka_round_trip_microseconds",
     "What 99 of 100 answers of the slowest broker took at most, in the last 5 s.",
 );
+/// Messages that are not read and acknowledged yet.
+pub const KAFKA_LAG: Gauge = Gauge::new(
+    "tidegate_kafka_lag_messages",
+    "Messages of the partitions that the source reads which are not acknowledged yet; each 5 s.",
+);
 /// Names looked up for addresses.
 pub const DNS_LOOKUPS: Counter<Lookup> = Counter::new(
     "tidegate_dns_lookups_total",
@@ -210,6 +215,7 @@ pub const ALL: &[Metric] = &[
     KAFKA_QUEUE_EVENTS.metric,
     KAFKA_QUEUE_BYTES.metric,
     KAFKA_ROUND_TRIP.metric,
+    KAFKA_LAG.metric,
     DNS_LOOKUPS.metric,
     FLOW_ACTIVE.metric,
     FLOW_ENDED.metric,

@@ -131,6 +131,16 @@ pub trait Record: fmt::Debug + Clone + Send + Sync + 'static {
         None
     }
 
+    /// Where it was seen.
+    fn origin(&self) -> ObservationPoint {
+        ObservationPoint::default()
+    }
+
+    /// Where it was seen, to be changed; `None` of what stays within its process.
+    fn origin_mut(&mut self) -> Option<&mut ObservationPoint> {
+        None
+    }
+
     /// The time that is its own: of a flow the end of the report's interval.
     fn time(&self) -> Option<Timestamp> {
         None
@@ -198,6 +208,12 @@ struct KindAt(usize);
 
 /// Whether their kind has names.
 struct HasNames;
+
+/// The other sensor that saw the record at an index.
+struct ObserverAt(usize);
+
+/// Says that another sensor saw them.
+struct SeenBy<'a>(&'a Arc<str>);
 
 /// The identity of the record at an index.
 struct IdentityAt<'a>(usize, &'a str);
@@ -406,8 +422,18 @@ impl Records {
         }
     }
 
-    /// What names the record at `index` for good: its [`identity`](Record::identity). `None` past the
-    /// end, and for what no sink takes.
+    /// The sensor that saw the record at `index`, if it is another one than this.
+    pub fn observer(&self, index: usize) -> Option<Arc<str>> {
+        self.visit(ObserverAt(index))
+    }
+
+    /// Another sensor saw them.
+    pub fn seen_by(&mut self, observer: &Arc<str>) {
+        self.visit_mut(SeenBy(observer));
+    }
+
+    /// What names the record at `index` for good: its [`identity`](Record::identity), `observer` being this
+    /// sensor, which has seen it unless it says otherwise. `None` past the end, and for what no sink takes.
     pub fn id(&self, index: usize, observer: &str) -> Option<(Id, Option<u32>)> {
         self.visit(IdentityAt(index, observer))
     }
@@ -447,7 +473,30 @@ impl<R: Record> Visit<R, Kind> for KindAt {
 
 impl<R: Record> Visit<R, Option<(Id, Option<u32>)>> for IdentityAt<'_> {
     fn visit(self, records: &[R]) -> Option<(Id, Option<u32>)> {
-        records.get(self.0)?.identity(self.1)
+        let record = records.get(self.0)?;
+        let other = record.origin().observer();
+        record.identity(other.as_deref().unwrap_or(self.1))
+    }
+}
+
+impl<R: Record> Visit<R, Option<Arc<str>>> for ObserverAt {
+    fn visit(self, records: &[R]) -> Option<Arc<str>> {
+        records.get(self.0)?.origin().observer()
+    }
+}
+
+impl<R: Record> VisitMut<R, ()> for SeenBy<'_> {
+    fn visit_mut(self, records: &mut Arc<Vec<R>>) {
+        // Neighbours are of the same point.
+        let mut last = None;
+        for origin in Arc::make_mut(records).iter_mut().filter_map(R::origin_mut) {
+            let seen = match last {
+                Some((own, seen)) if own == *origin => seen,
+                _ => origin.seen_by(self.0),
+            };
+            last = Some((*origin, seen));
+            *origin = seen;
+        }
     }
 }
 

@@ -12,11 +12,11 @@ pub mod http;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod options;
-pub mod secret;
 pub mod splunk_hec;
 
 pub use self::compression::Compression;
 use self::options::{BatchLimits, Options};
+pub use crate::remote::{Host, secret};
 use crate::{
     codec::Schema,
     component::{Claim, Component, Context, Error, Problem, Signature},
@@ -33,15 +33,6 @@ pub struct Requests {
     pub in_order: bool,
     /// Whether the destination confirms them later, so that they are kept meanwhile.
     pub confirmed_later: bool,
-}
-
-/// A server that a sink connects to.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Host {
-    /// Its name, or its address without brackets.
-    pub name: String,
-    /// The TCP port.
-    pub port: u16,
 }
 
 /// The config of a sink: its own keys. What it shares with the others is in [`Options`], which

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use rustix::termios::tcgetwinsize;
 use tokio::{
     task::JoinHandle,
     time::{Instant, MissedTickBehavior, interval},
@@ -64,7 +65,7 @@ impl Live {
             of_role.map(|component| std::sync::Arc::clone(&component.meter))
         };
         let books = Books::new(of(true), of(false));
-        let shows = !quiet && !output::is_json() && stderr().is_terminal();
+        let shows = !quiet && !output::is_json() && can_change_a_line();
         Self(tokio::spawn(tell(books, shows)))
     }
 }
@@ -89,7 +90,7 @@ async fn tell(books: Books, shows: bool) {
             let figures = books.figures();
             let rate = of_line.rate(figures.packets, line_at.elapsed());
             line_at = Instant::now();
-            writer::status(line(&figures, rate));
+            writer::status(fitted(line(&figures, rate), columns()));
         }
         if ticks % LOG_EVERY == 0 {
             let figures = books.figures();
@@ -104,6 +105,27 @@ async fn tell(books: Books, shows: bool) {
                 "at work"
             );
         }
+    }
+}
+
+/// Whether stderr is a terminal that can take a line back.
+fn can_change_a_line() -> bool {
+    stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|name| name != "dumb")
+}
+
+/// The columns of the terminal; none if it does not tell.
+fn columns() -> Option<usize> {
+    let size = tcgetwinsize(stderr()).ok()?;
+    (size.ws_col > 0).then_some(size.ws_col.into())
+}
+
+/// What fits into one row: of a line that goes on in the next one only a part could be taken back.
+fn fitted(line: String, columns: Option<usize>) -> String {
+    match columns {
+        Some(columns) if line.chars().count() >= columns => {
+            line.chars().take(columns.saturating_sub(2)).chain(['…']).collect()
+        }
+        _ => line,
     }
 }
 
@@ -162,6 +184,22 @@ mod tests {
         );
         let figures = Figures { unknown_losses: 1, ..figures };
         assert!(line(&figures, 12).ends_with("5 lost, 1 intervals of unknown loss"));
+    }
+
+    #[test]
+    fn a_line_stays_in_its_row() {
+        let line = || "12 packets/s, 2 flows open".to_owned();
+        for (columns, shown) in [
+            (None, "12 packets/s, 2 flows open"),
+            (Some(80), "12 packets/s, 2 flows open"),
+            (Some(27), "12 packets/s, 2 flows open"),
+            (Some(26), "12 packets/s, 2 flows op…"),
+            (Some(4), "12…"),
+            (Some(2), "…"),
+            (Some(1), "…"),
+        ] {
+            assert_eq!(fitted(line(), columns), shown, "{columns:?}");
+        }
     }
 
     #[test]

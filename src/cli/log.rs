@@ -2,13 +2,11 @@
 
 mod format;
 
-use std::io::IsTerminal;
-
 use clap::ValueEnum;
 use tracing_subscriber::{filter::LevelFilter, fmt, prelude::*};
 
 use self::format::{Human, Json, Speakers};
-use super::stderr;
+use super::{output, stderr};
 
 /// How the log is written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -43,9 +41,8 @@ pub(super) fn start(format: LogFormat, level: LogLevel, quiet: bool) {
     let speakers = Speakers.with_filter(LevelFilter::ERROR);
     // A reader of stderr that has gone away is nothing to report, least of all there.
     let to_stderr = fmt::layer().with_writer(stderr::Line::default).log_internal_errors(false);
-    let colours = std::io::stderr().is_terminal();
     let lines = match format {
-        LogFormat::Human => to_stderr.with_ansi(colours).event_format(Human).boxed(),
+        LogFormat::Human => to_stderr.with_ansi(output::colours()).event_format(Human).boxed(),
         LogFormat::Json => to_stderr.with_ansi(false).event_format(Json).boxed(),
     };
     tracing_subscriber::registry().with(lines.with_filter(level)).with(speakers).init();

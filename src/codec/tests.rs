@@ -603,3 +603,47 @@ fn tags_that_all_records_share_are_a_list_like_any_other() {
     ));
     assert!(line(Schema::Ecs).contains("\"tags\":[\"forwarded\",\"dmz\",\"a\\\\b\"]"));
 }
+
+#[test]
+fn records_of_another_sensor_have_its_name_and_nothing_of_this_machine() {
+    let machine = Machine {
+        view: View::Host,
+        hostname: "here".into(),
+        addresses: vec!["192.0.2.77".parse().unwrap()],
+        ..Machine::default()
+    };
+    let meter = Meter::new("siem", "test");
+    let context = Context {
+        machine: Arc::new(machine),
+        observer: "siem".into(),
+        interface: Some("eth9".into()),
+        ..Context::alone(meter)
+    };
+    let encoder = Encoder::new(&EncodingConfig::default(), Schema::Ecs, Origin::of(&context));
+    let own = Records::Health(Arc::new(vec![Health::default()]));
+    let mut other = own.clone();
+    other.seen_by(&"agent".into());
+    let document = |records: &Records| {
+        let mut line = Vec::new();
+        encoder.encode(records, 0, &mut line).unwrap();
+        serde_json::from_slice::<Value>(&line).unwrap()
+    };
+    let [own_document, document] = [&own, &other].map(document);
+    assert_eq!(own_document["observer"]["name"], "siem");
+    assert_eq!(own_document["host"]["name"], "siem");
+    assert_eq!(document["observer"]["name"], "agent");
+    assert_ne!(document["agent"]["id"], own_document["agent"]["id"]);
+    for ours in ["here", "192.0.2.77", "siem", "eth9"] {
+        assert!(!document.to_string().contains(ours), "{ours}: {document}");
+    }
+    // The id is the agent's wherever it is written.
+    let id = other.id(0, "siem").unwrap();
+    assert_eq!(id, own.id(0, "agent").unwrap());
+    assert_eq!(document["event"]["id"], id.0.to_string());
+    // And so it is when it is written once more for others.
+    let mut written = Vec::new();
+    wire::write(&other, 0, "siem", &mut written).unwrap();
+    let mut reader = wire::Reader::default();
+    reader.read(&written).unwrap();
+    assert_eq!(&*reader.take()[0].0, "agent");
+}

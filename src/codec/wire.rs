@@ -80,12 +80,13 @@ struct Write<'a> {
 }
 
 /// A kind with a form.
-trait Form<'a>: Sized + 'a {
+trait Form<'a>: Record {
     /// What is written of it.
     type Form: Serialize + From<&'a Self>;
 }
 
-/// Appends the wire form of the record at `index`, seen by `observer`, to `out`. After an error `out` is
+/// Appends the wire form of the record at `index` to `out`; `observer` is this sensor, which has seen it unless
+/// it says otherwise. After an error `out` is
 /// as it was.
 ///
 /// # Errors
@@ -124,6 +125,8 @@ impl Write<'_> {
         let Self { index, observer, out } = self;
         let number = number(kind).ok_or(Error::Kind(kind))?;
         let record = records.get(index).ok_or(Error::Index { index, len: records.len() })?;
+        let other = record.origin().observer();
+        let observer = other.as_deref().unwrap_or(observer);
         out.extend_from_slice(&[ARRAY_OF_4, VERSION, number]);
         let mut serializer = Serializer::new(out);
         observer.serialize(&mut serializer)?;

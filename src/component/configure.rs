@@ -38,6 +38,9 @@ pub struct Context {
     pub machine: Arc<Machine>,
     /// The interface on which all that it reads was captured, if it is one.
     pub interface: Option<Arc<str>>,
+    /// Whether what it reads comes from other sensors, perhaps long after it happened: then time is what the
+    /// records say.
+    pub from_others: bool,
     /// What the config as a whole adds to every record.
     pub added: Arc<Added>,
     /// How frames that it reads are to be decoded.
@@ -295,6 +298,7 @@ impl Context {
             observer: "test".into(),
             machine: Arc::default(),
             interface: None,
+            from_others: false,
             added: Arc::default(),
             decoding: Decoding::default(),
             read: Vec::new(),

@@ -15,6 +15,8 @@ pub const WRITER_TO_PIPE: Duration = Duration::from_secs(15);
 /// The readers of what a stopped capturer left: in `pipe` mode from its end, in `segments` mode from the
 /// stop.
 pub const READERS: Duration = Duration::from_secs(30);
+/// A source that tells where it reads up to where it was acknowledged, for those acknowledgements.
+pub const ACKNOWLEDGEMENTS: Duration = Duration::from_secs(40);
 /// The `health` source, for the other sources: what they lose by stopping is still reported.
 pub const LAST_REPORT: Duration = Duration::from_secs(50);
 /// The pause of a sink between two tries while a stopped run drains: a try more is worth more than what
@@ -29,5 +31,6 @@ pub const THREADS: Duration = Duration::from_secs(1);
 const _: () = {
     assert!(WRITER.as_secs() <= WRITER_TO_PIPE.as_secs());
     assert!(WRITER_TO_PIPE.as_secs() + READERS.as_secs() < LAST_REPORT.as_secs());
+    assert!(ACKNOWLEDGEMENTS.as_secs() < LAST_REPORT.as_secs());
     assert!(LAST_REPORT.as_secs() + BETWEEN_TRIES.as_secs() < RUN.as_secs());
 };

@@ -26,6 +26,9 @@ pub enum SourceConfig {
     /// waits; once more when it is stopped, or when the other sources have ended. A report that meets a
     /// full buffer is dropped and counted. A replay has no reports.
     Health(sources::health::Config),
+    /// Records that other Tidegates wrote to topics of Apache Kafka.
+    #[cfg(feature = "kafka")]
+    Kafka(Box<sources::kafka::Config>),
     /// Packets from an interface or from capture files, dissected by tshark.
     Tshark(Box<sources::tshark::Config>),
     /// The gate: an XDP program on an interface, which drops or limits the packets of sources that a
@@ -91,6 +94,8 @@ impl SourceConfig {
     pub fn configure(&self) -> &dyn Configure {
         match self {
             Self::Health(config) => config,
+            #[cfg(feature = "kafka")]
+            Self::Kafka(config) => &**config,
             Self::Tshark(config) => &**config,
             Self::Xdp(config) => &**config,
         }

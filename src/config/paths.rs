@@ -86,6 +86,8 @@ mod tests {
                     found.push(("block_files", xdp.firewall.block_files.first().cloned()));
                 }
                 SourceConfig::Health(_) => {}
+                #[cfg(feature = "kafka")]
+                SourceConfig::Kafka(_) => {}
             }
         }
         for transform in &config.transforms {

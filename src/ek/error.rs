@@ -73,6 +73,21 @@ impl Error {
         }
     }
 
+    /// Where to look.
+    pub const fn hint(&self) -> &'static str {
+        match self {
+            Self::NotJson { .. } | Self::WrongType { .. } | Self::Duplicate { .. } => {
+                "look at what runs as tshark (`command -v tshark`): a wrapper has to leave its output as it is"
+            }
+            Self::Missing { .. } => {
+                "give the source's `fields` what the config needs, and no more of its own"
+            }
+            Self::Unreadable { .. } | Self::OutOfRange { .. } => {
+                "compare the packet with what `tshark -T ek` prints of it"
+            }
+        }
+    }
+
     /// The type under which it counts as an error; it has the reason's name.
     pub const fn error_type(&self) -> ErrorType {
         match self {

@@ -1,15 +1,19 @@
 //! The fields of alerts.
 
 use super::{
-    Field, Fields,
+    Field, Fields, Origin,
     Type::{Boolean, Date, Float, Ip, Ips, Keyword, Keywords, Long, Text},
     Value,
+    common::addresses,
     shared::{
         cim_transport, keywords, name, name_origin, name_origins, reliable, transport, unverified,
     },
     texts::Form,
 };
-use crate::record::{Action, Alert, Signal, Technique, Weight};
+use crate::{
+    component::Machine,
+    record::{Action, Alert, Signal, Technique, Weight},
+};
 
 type F = Field<Alert>;
 
@@ -326,15 +330,38 @@ const FIELDS: &[Field<Alert>] = &[
     .ecs(&["tidegate.config.hash"]),
     F::new(
         Keyword,
-        "the host at risk, where the config asks for it (`alerts.host: asset`)",
-        |alert, _| Value::text(alert.details.host.as_deref()),
+        "the host at risk, where the config asks for it (`alerts.host: asset`); else the sensor, where the \
+         traffic is its own",
+        |alert, origin| match &alert.details.host {
+            Some(host) => Value::Text(host),
+            None if origin.is_own_traffic() => Value::Text(&origin.observer),
+            None => Value::Absent,
+        },
     )
-    .ecs(&["tidegate.asset.name"]),
-    F::new(Ips, "its address", |alert, _| match (&alert.details.host, alert.details.asset) {
-        (Some(_), Some(asset)) => Value::Addresses(asset, None),
-        _ => Value::Absent,
+    .ecs(&["host.name"]),
+    F::new(Ips, "its addresses; the sensor's are not in a replay", |alert, origin| {
+        match (&alert.details.host, alert.details.asset) {
+            (Some(_), Some(asset)) => Value::Addresses(asset, None),
+            _ => addresses(origin.host()),
+        }
     })
-    .ecs(&["tidegate.asset.ip"]),
+    .ecs(&["host.ip"]),
+    F::new(Keyword, "the name of the sensor's machine, where `host.name` is its", |alert, origin| {
+        Value::text(sensor(alert, origin).map(|machine| &*machine.hostname))
+    })
+    .ecs(&["host.hostname"]),
+    F::new(Keywords, "its link-layer addresses", |alert, origin| {
+        sensor(alert, origin).map_or(Value::Absent, |machine| Value::texts(&machine.macs, &[]))
+    })
+    .ecs(&["host.mac"]),
+    F::new(Keyword, "its machine id (`machine-id(5)`)", |alert, origin| {
+        Value::text(sensor(alert, origin).and_then(|machine| machine.id.as_deref()))
+    })
+    .ecs(&["host.id"]),
+    F::new(Keyword, "its architecture", |alert, origin| {
+        Value::plain(sensor(alert, origin).map(|_| std::env::consts::ARCH))
+    })
+    .ecs(&["host.architecture"]),
     F::new(Keyword, "the address of ours that is at risk", |alert, _| {
         alert.details.asset.map_or(Value::Absent, Value::Address)
     })
@@ -355,6 +382,11 @@ const FIELDS: &[Field<Alert>] = &[
 
 impl Fields for Alert {
     const FIELDS: &'static [Field<Self>] = FIELDS;
+}
+
+/// The sensor's machine, where it is the host that the alert names.
+fn sensor<'a>(alert: &Alert, origin: &'a Origin) -> Option<&'a Machine> {
+    origin.host().filter(|_| alert.details.host.is_none())
 }
 
 /// Whom it is about; a flood is about its destination.

@@ -55,6 +55,43 @@ impl<T: 'static> Common<T> {
             |o, _| addresses(o.machine()),
         )
         .ecs(&["observer.ip"]),
+        Field::of_run(Type::Keyword, "what the sensor is", |_, _| Value::Plain("sensor"))
+            .ecs(&["observer.type"]),
+        Field::of_run(Type::Keyword, "who made the sensor", |_, _| Value::Plain("Tidegate"))
+            .ecs(&["observer.vendor", "observer.product"]),
+        Field::of_run(Type::Keyword, "the sensor's release", |_, _| {
+            Value::Text(env!("CARGO_PKG_VERSION"))
+        })
+        .ecs(&["observer.version"]),
+        Field::of_run(
+            Type::Keyword,
+            "the interface it was captured on; not in a replay",
+            |o, _| Value::text(o.interface.as_deref()),
+        )
+        .ecs(&["observer.ingress.interface.name"])
+        .cim(&["dvc_interface"]),
+        Field::of_run(Type::Keyword, "an id of the sensor: a hash of its name", |o, _| {
+            Value::Text(&o.agent)
+        })
+        .ecs(&["agent.id"]),
+        Field::of_run(Type::Keyword, "the shipper", |_, _| Value::Plain("tidegate"))
+            .ecs(&["agent.type"]),
+        Field::of_run(Type::Keyword, "the shipper's release", |_, _| {
+            Value::Text(env!("CARGO_PKG_VERSION"))
+        })
+        .ecs(&["agent.version"]),
+        Field::of_run(Type::Keyword, "vendor and product of the sensor", |_, _| {
+            Value::Plain(VENDOR_PRODUCT)
+        })
+        .cim(&["vendor_product"]),
+        Field::new(Type::Date, "when the record was made; not in a replay", |_, origin| {
+            origin.created().map_or(Value::Absent, Value::Time)
+        })
+        .ecs(&["event.created"]),
+    ];
+
+    /// The host whose traffic it is. Alerts have their own: those of the host at risk.
+    pub(crate) const HOST: &'static [Field<T>] = &[
         Field::of_run(
             Type::Keyword,
             "the sensor's name, where the traffic is its own (`observer.role: host`)",
@@ -91,44 +128,11 @@ impl<T: 'static> Common<T> {
             |o, _| Value::plain(o.host().map(|_| std::env::consts::ARCH)),
         )
         .ecs(&["host.architecture"]),
-        Field::of_run(Type::Keyword, "what the sensor is", |_, _| Value::Plain("sensor"))
-            .ecs(&["observer.type"]),
-        Field::of_run(Type::Keyword, "who made the sensor", |_, _| Value::Plain("Tidegate"))
-            .ecs(&["observer.vendor", "observer.product"]),
-        Field::of_run(Type::Keyword, "the sensor's release", |_, _| {
-            Value::Text(env!("CARGO_PKG_VERSION"))
-        })
-        .ecs(&["observer.version"]),
-        Field::of_run(
-            Type::Keyword,
-            "the interface it was captured on; not in a replay",
-            |o, _| Value::text(o.interface.as_deref()),
-        )
-        .ecs(&["observer.ingress.interface.name"])
-        .cim(&["dvc_interface"]),
-        Field::of_run(Type::Keyword, "an id of the sensor: a hash of its name", |o, _| {
-            Value::Text(&o.agent)
-        })
-        .ecs(&["agent.id"]),
-        Field::of_run(Type::Keyword, "the shipper", |_, _| Value::Plain("tidegate"))
-            .ecs(&["agent.type"]),
-        Field::of_run(Type::Keyword, "the shipper's release", |_, _| {
-            Value::Text(env!("CARGO_PKG_VERSION"))
-        })
-        .ecs(&["agent.version"]),
-        Field::of_run(Type::Keyword, "vendor and product of the sensor", |_, _| {
-            Value::Plain(VENDOR_PRODUCT)
-        })
-        .cim(&["vendor_product"]),
-        Field::new(Type::Date, "when the record was made; not in a replay", |_, origin| {
-            origin.created().map_or(Value::Absent, Value::Time)
-        })
-        .ecs(&["event.created"]),
     ];
 }
 
 /// Addresses of a machine, if it is known and has any.
-fn addresses(machine: Option<&Machine>) -> Value<'_> {
+pub(super) fn addresses(machine: Option<&Machine>) -> Value<'_> {
     let known = machine.filter(|machine| !machine.addresses.is_empty());
     known.map_or(Value::Absent, |machine| Value::AddressList(&machine.addresses))
 }

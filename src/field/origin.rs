@@ -67,6 +67,13 @@ impl Origin {
         self.machine.view == View::Host
     }
 
+    /// Records of another sensor, whose machine is not known.
+    #[must_use]
+    pub(crate) fn of_other(&self, observer: &Arc<str>) -> Self {
+        let Self { datasets, namespace, added, .. } = self.clone();
+        Self { datasets, namespace, added, ..Self::new(observer, self.clock) }
+    }
+
     /// Names the data stream they go to: the data set of all kinds, if it is not each kind's own,
     /// and the namespace.
     #[must_use]

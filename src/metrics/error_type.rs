@@ -88,6 +88,23 @@ pub enum ErrorType {
     BrokerUnreachable,
     /// A producer of Kafka was made anew, after an error that it does not get over.
     ProducerRecreated,
+    /// Brokers of Kafka refuse us, by our login or a certificate.
+    BrokerRefusesUs,
+    /// We may not read a topic of Kafka, or not as one of the group.
+    ReadingForbidden,
+    /// A topic of Kafka that is to be read is missing.
+    TopicMissing,
+    /// A consumer of Kafka was made anew.
+    ConsumerRecreated,
+    /// What was acknowledged could not be committed to Kafka; it is tried again.
+    CommitFailed,
+    /// Partitions of Kafka went to another consumer before all that was read of them was acknowledged: a part
+    /// is read again.
+    GivenBackUnacknowledged,
+    /// Messages were gone from their topic before they were read.
+    OffsetGap,
+    /// A topic of Kafka was deleted and made anew while it was read.
+    OffsetsBeginAnew,
     /// A request was refused as a whole and is sent in halves.
     RefusedAsAWhole,
     /// There was no room for a request again and again; it is sent in halves.
@@ -162,6 +179,14 @@ impl Label for ErrorType {
             Self::DestinationRefusesUs => "destination_refuses_us",
             Self::BrokerUnreachable => "broker_unreachable",
             Self::ProducerRecreated => "producer_recreated",
+            Self::BrokerRefusesUs => "broker_refuses_us",
+            Self::ReadingForbidden => "reading_forbidden",
+            Self::TopicMissing => "topic_missing",
+            Self::ConsumerRecreated => "consumer_recreated",
+            Self::CommitFailed => "commit_failed",
+            Self::GivenBackUnacknowledged => "given_back_unacknowledged",
+            Self::OffsetGap => "offset_gap",
+            Self::OffsetsBeginAnew => "offsets_begin_anew",
             Self::RefusedAsAWhole => "refused_as_a_whole",
             Self::NoRoomAsAWhole => "no_room_as_a_whole",
             Self::UnclearAsAWhole => "unclear_as_a_whole",

@@ -29,7 +29,7 @@ pub enum Reason {
     Condition,
     /// No route's condition holds, and nobody reads `_unmatched`.
     Unmatched,
-    /// Nobody reads the routes whose conditions hold.
+    /// Nobody reads the routes whose conditions hold, or the port of a kind.
     Unread,
     /// The buffer was full, and `when_full` is `drop_newest`.
     BufferFull,
@@ -45,6 +45,12 @@ pub enum Reason {
     NotADeadLetter,
     /// A dead letter names a sink that the config does not have.
     UnknownSink,
+    /// A message of Kafka is no record in the form `wire`.
+    NotWire,
+    /// A message of Kafka is in a version of the form `wire` that this one does not know.
+    NewerWire,
+    /// A message of Kafka is a record in the form `wire` that is damaged or cut.
+    DamagedWire,
     /// A line of tshark is not JSON.
     NotJson,
     /// A line of tshark lacks a field that each packet has.
@@ -99,6 +105,8 @@ pub enum LossCause {
     Unaccounted,
     /// Records and open flows that were in memory when an earlier run was killed, up to so many.
     PreviousRun,
+    /// Messages that their topic of Kafka no longer had when they were to be read.
+    OffsetGap,
 }
 
 /// Why records that were in a disk buffer can't be read back.
@@ -245,6 +253,9 @@ impl Label for Reason {
             Self::Refused => "refused",
             Self::NotADeadLetter => "not_a_dead_letter",
             Self::UnknownSink => "unknown_sink",
+            Self::NotWire => "not_wire",
+            Self::NewerWire => "newer_wire",
+            Self::DamagedWire => "damaged_wire",
             Self::NotJson => "not_json",
             Self::MissingField => "missing_field",
             Self::WrongType => "wrong_type",
@@ -270,7 +281,7 @@ impl Label for Reason {
 
 impl LossCause {
     /// All, in their order.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::KernelBuffer,
         Self::DumpcapBuffer,
         Self::DumpcapFlushed,
@@ -281,6 +292,7 @@ impl LossCause {
         Self::DiskBudget,
         Self::Unaccounted,
         Self::PreviousRun,
+        Self::OffsetGap,
     ];
 }
 
@@ -297,6 +309,7 @@ impl Label for LossCause {
             Self::DiskBudget => "disk_budget",
             Self::Unaccounted => "unaccounted",
             Self::PreviousRun => "previous_run",
+            Self::OffsetGap => "offset_gap",
         }
     }
 }

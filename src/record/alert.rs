@@ -179,6 +179,14 @@ impl Record for Alert {
         Records::Alerts(records)
     }
 
+    fn origin(&self) -> ObservationPoint {
+        self.origin
+    }
+
+    fn origin_mut(&mut self) -> Option<&mut ObservationPoint> {
+        Some(&mut self.origin)
+    }
+
     fn time(&self) -> Option<Timestamp> {
         Some(self.time)
     }

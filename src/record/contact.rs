@@ -88,6 +88,14 @@ impl Record for Contact {
         Records::Contacts(records)
     }
 
+    fn origin(&self) -> ObservationPoint {
+        self.origin
+    }
+
+    fn origin_mut(&mut self) -> Option<&mut ObservationPoint> {
+        Some(&mut self.origin)
+    }
+
     fn time(&self) -> Option<Timestamp> {
         Some(self.time)
     }

@@ -192,6 +192,14 @@ impl Record for Flow {
         Records::Flows(records)
     }
 
+    fn origin(&self) -> ObservationPoint {
+        self.origin
+    }
+
+    fn origin_mut(&mut self) -> Option<&mut ObservationPoint> {
+        Some(&mut self.origin)
+    }
+
     fn time(&self) -> Option<Timestamp> {
         Some(self.end)
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Id, Kind, Record, Records, Timestamp};
+use super::{Id, Kind, ObservationPoint, Record, Records, Timestamp};
 
 /// The minute's self-report of a sensor. Counts are those of the interval, over all components of
 /// the pipeline; what waits, and all fills, are those of its end.
@@ -39,6 +39,8 @@ pub struct Health {
     pub clock: Option<ClockState>,
     /// The hash of the config as it was loaded; equal configs have equal ones.
     pub config_hash: Arc<str>,
+    /// Whose report it is, if it is that of another sensor.
+    pub origin: ObservationPoint,
 }
 
 /// How full a map of fixed size is.
@@ -86,6 +88,14 @@ impl Record for Health {
 
     fn wrap(records: Arc<Vec<Self>>) -> Records {
         Records::Health(records)
+    }
+
+    fn origin(&self) -> ObservationPoint {
+        self.origin
+    }
+
+    fn origin_mut(&mut self) -> Option<&mut ObservationPoint> {
+        Some(&mut self.origin)
     }
 
     fn time(&self) -> Option<Timestamp> {

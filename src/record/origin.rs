@@ -6,7 +6,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 /// An observation point (RFC 7011 section 2): where packets were seen. The default is an unnamed one.
@@ -20,6 +23,8 @@ pub struct PointNames {
     pub source: Arc<str>,
     /// The interface they were captured on, if it is known.
     pub interface: Option<Interface>,
+    /// The sensor, if it is another one than this. The mark is made without it.
+    pub observer: Option<Arc<str>>,
 }
 
 /// An interface of a sensor or of a capture.
@@ -40,13 +45,26 @@ struct Points {
 
 static POINTS: RwLock<Option<Points>> = RwLock::new(None);
 
+/// Whether there is any point of another sensor: most processes have none, and need not look.
+static HAS_OTHERS: AtomicBool = AtomicBool::new(false);
+
 // === impl ObservationPoint ===
 
 impl ObservationPoint {
     /// The point of a source and, if it is known, an interface. After 65,535 different ones every
     /// further one is the unnamed point.
     pub fn of(source: &str, interface: Option<Interface>) -> Self {
-        let names = PointNames { source: source.into(), interface };
+        Self::named(PointNames { source: source.into(), interface, observer: None })
+    }
+
+    /// The same point of another sensor.
+    #[must_use]
+    pub fn seen_by(self, observer: &Arc<str>) -> Self {
+        HAS_OTHERS.store(true, Ordering::Relaxed);
+        Self::named(PointNames { observer: Some(Arc::clone(observer)), ..self.names() })
+    }
+
+    fn named(names: PointNames) -> Self {
         let mut points = POINTS.write().unwrap_or_else(PoisonError::into_inner);
         Self(points.get_or_insert_default().number(names))
     }
@@ -54,7 +72,15 @@ impl ObservationPoint {
     /// Another interface of the same source.
     #[must_use]
     pub fn on(self, interface: Interface) -> Self {
-        Self::of(&self.names().source, Some(interface))
+        Self::named(PointNames { interface: Some(interface), ..self.names() })
+    }
+
+    /// The sensor, if it is another one than this.
+    pub fn observer(self) -> Option<Arc<str>> {
+        if !HAS_OTHERS.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.look(|(names, _)| names.observer.clone())
     }
 
     /// What it stands for.
@@ -112,6 +138,9 @@ impl Points {
 impl PointNames {
     /// The first eight bytes of a BLAKE3 hash of the names.
     fn mark(&self) -> u64 {
+        if self.source.is_empty() && self.interface.is_none() {
+            return 0;
+        }
         let mut hash = blake3::Hasher::new();
         hash.update(&(self.source.len() as u64).to_be_bytes()).update(self.source.as_bytes());
         match &self.interface {
@@ -145,7 +174,7 @@ mod tests {
             ObservationPoint::of("wireeth", named("0")),
         ];
         for (at, point) in points.iter().enumerate() {
-            let PointNames { source, interface } = point.names();
+            let PointNames { source, interface, .. } = point.names();
             assert_eq!(ObservationPoint::of(&source, interface), *point);
             for other in &points[..at] {
                 assert_ne!((point, point.mark()), (other, other.mark()));
@@ -153,6 +182,17 @@ mod tests {
             }
         }
         assert_eq!(points[0].on(Interface::Named("eth1".into())), points[2]);
+    }
+
+    #[test]
+    fn a_point_of_another_sensor_has_the_same_mark() {
+        let point = ObservationPoint::of("wire", Some(Interface::Named("eth7".into())));
+        let [one, other] = ["agent-1", "agent-2"].map(|agent| point.seen_by(&agent.into()));
+        assert_eq!((point.observer(), one.observer()), (None, Some("agent-1".into())));
+        assert_ne!(one, other);
+        assert_eq!([one.mark(), other.mark()], [point.mark(); 2]);
+        assert_eq!(one.on(Interface::Numbered(3)).observer(), Some("agent-1".into()));
+        assert_eq!(ObservationPoint::default().seen_by(&"agent-1".into()).mark(), 0);
     }
 
     #[test]

@@ -248,6 +248,14 @@ impl Record for Packet {
         Records::Packets(records)
     }
 
+    fn origin(&self) -> ObservationPoint {
+        self.origin
+    }
+
+    fn origin_mut(&mut self) -> Option<&mut ObservationPoint> {
+        Some(&mut self.origin)
+    }
+
     fn time(&self) -> Option<Timestamp> {
         Some(self.time)
     }

@@ -1,15 +1,12 @@
 //! Contacts become evidence: each moves the signals of its source, once, whoever tells it.
 
-use std::{
-    hash::{Hash, RandomState},
-    net::IpAddr,
-};
+use std::{hash::RandomState, net::IpAddr};
 
 use super::{
     ledger::{Entry, Ledger, Target},
     policy::{Policy, single},
     recent::Recent,
-    salted::{Hashed, Salt},
+    salted::{Hashed, Salt, What},
     source::Source,
     window::Window,
 };
@@ -52,6 +49,8 @@ pub(super) struct Evidence {
     pub(super) salt: Salt,
     /// What was seen of contacts, by their keys.
     pub(super) seen: Recent<u64, u8, Hashed>,
+    /// Whether the contact that was taken in last had succeeded before.
+    pub(super) had_worked: bool,
     tries: Recent<(Source, u64), Tries, RandomState>,
     open: Recent<(Source, u16), Idle, RandomState>,
     buckets: Recent<(Source, Metered), Option<Bucket>, RandomState>,
@@ -136,13 +135,16 @@ impl Evidence {
             open: Recent::new(MAX_FOLLOWED, MINUTE_NANOS, hasher.clone()),
             buckets: Recent::new(MAX_FOLLOWED, MINUTE_NANOS, hasher),
             salt: Salt::random(),
+            had_worked: false,
         }
     }
 
     /// Takes a contact in. Gives what it raised, if anything; a success raises nothing.
     pub(super) fn take(&mut self, heard: Heard<'_>, policy: &Policy) -> Option<Raised> {
         let Heard { contact, source, now, .. } = heard;
+        self.had_worked = false;
         if contact.path_proven
+            && !is_walked(contact)
             && let Some(entry) = self.ledger.get_mut(source)
         {
             entry.proven = Some(now);
@@ -167,11 +169,14 @@ impl Evidence {
             Outcome::OddFlags(_) => Some(self.count(heard, Signal::StealthFlags, policy)),
             Outcome::SplitHeader => Some(self.count(heard, Signal::SplitHeader, policy)),
             Outcome::AckProbe => {
-                let is_new = self.is_new((source, Signal::AckProbe, contact.port), now);
+                let nobody = IpAddr::from([0; 4]);
+                let key = self.salt.key(What::AckProbe, source, nobody, contact.port.into());
+                let is_new = self.is_new(key, now);
                 is_new.then(|| self.probe(heard, policy))
             }
             Outcome::Echo => {
-                let is_new = self.is_new((source, Signal::IcmpSweep, contact.destination), now);
+                let key = self.salt.key(What::Echo, source, contact.destination, 0);
+                let is_new = self.is_new(key, now);
                 is_new.then(|| self.count(heard, Signal::IcmpSweep, policy))
             }
             Outcome::Ended { duration_nanos, .. } => self.end(heard, duration_nanos, policy),
@@ -180,19 +185,12 @@ impl Evidence {
         }
     }
 
-    /// Whether the contact's source has reached its destination before.
-    pub(super) fn has_worked(&mut self, contact: &Contact, source: Source) -> bool {
-        let key = self.key(contact, source);
-        self.seen.known(&key).is_some_and(|seen| *seen & SUCCEEDED != 0)
-    }
-
     fn key(&self, contact: &Contact, source: Source) -> u64 {
-        let of = (source, contact.destination, contact.port, contact.transport.0);
-        self.salt.key(of)
+        let number = u32::from(contact.port) << 8 | u32::from(contact.transport.0);
+        self.salt.key(What::Contact, source, contact.destination, number)
     }
 
-    fn is_new(&mut self, what: impl Hash, now: Timestamp) -> bool {
-        let key = self.salt.key(what);
+    fn is_new(&mut self, key: u64, now: Timestamp) -> bool {
         let seen = self.seen.entry(key, now);
         let is_new = *seen & OTHER == 0;
         *seen |= OTHER;
@@ -224,6 +222,7 @@ impl Evidence {
         let key = self.key(contact, source);
         let seen = self.seen.entry(key, now);
         let before = *seen;
+        self.had_worked = before & SUCCEEDED != 0;
         *seen |= match reached {
             Reached::Yes => SUCCEEDED,
             Reached::No => FAILED,
@@ -232,6 +231,11 @@ impl Evidence {
         let is_first = before & (FAILED | SUCCEEDED) == 0;
         let is_mended = before & (FAILED | SUCCEEDED) == FAILED && reached == Reached::Yes;
         if !is_first && !is_mended {
+            if contact.path_proven
+                && let Some(entry) = self.ledger.get_mut(source)
+            {
+                entry.proven = Some(now);
+            }
             return None;
         }
         if is_first && self.is_exempt(heard, reached, policy) {
@@ -240,7 +244,8 @@ impl Evidence {
             }
             return None;
         }
-        let is_new_destination = self.is_new((source, contact.destination), now);
+        let is_new_destination =
+            self.is_new(self.salt.key(What::Destination, source, contact.destination, 0), now);
         let entry = self.entry(heard, policy);
         entry.destinations = entry.destinations.saturating_add(u32::from(is_new_destination));
         if is_mended && (is_resolved || before & EXEMPT != 0) {
@@ -343,7 +348,8 @@ impl Evidence {
         {
             return None;
         }
-        let target = self.salt.key((contact.destination, contact.port));
+        let nobody = Source::restored(IpAddr::from([0; 4]), false);
+        let target = self.salt.key(What::Login, nobody, contact.destination, contact.port.into());
         let tries = self.tries.entry((source, target), now);
         tries.fast.add(now, 5 * NANOS, 1);
         tries.slow.add(now, MINUTE_NANOS, 1);
@@ -486,6 +492,15 @@ impl Evidence {
         let value = &mut entry.counts[Signal::Rate.index()];
         *value = value.max(single(ahead));
         Some(Raised { source: heard.source, signal: Signal::Rate })
+    }
+}
+
+/// Whether a contact is a step of the walk, which proves its path too.
+fn is_walked(contact: &Contact) -> bool {
+    match contact.outcome {
+        Outcome::Success => true,
+        Outcome::Refused => !(contact.path_proven && contact.transport == Transport::UDP),
+        _ => false,
     }
 }
 

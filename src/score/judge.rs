@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     networks::Networks,
-    record::{Action, Alert, Contact, Outcome, Timestamp, Transport},
+    record::{Action, Alert, Contact, ObservationPoint, Outcome, Timestamp, Transport},
     verdict::{Mode, Store},
 };
 
@@ -47,6 +47,8 @@ pub struct Judge {
     evidence: Evidence,
     floods: Floods,
     breaker: Breaker,
+    /// Since when there is an outage, and nothing is put in force.
+    outage: Option<Timestamp>,
     preference: Preference,
     reporter: Reporter,
     /// The ledger's time: that of the latest contact.
@@ -74,6 +76,7 @@ impl Judge {
             seat,
             floods: Floods::new(),
             breaker: Breaker::default(),
+            outage: None,
             preference: Preference::new(preferred),
             now: None,
             warm: None,
@@ -120,15 +123,16 @@ impl Judge {
             return;
         }
         let source = Source::of(contact.source, &self.networks.internal);
-        if self.is_silenced(source, (time, now)) {
-            return;
-        }
-        self.watch_outage(contact, source, time);
+        let Some(level) = self.look(source, (time, now)) else { return };
         let is_admin = contact.transport == Transport::TCP
             && self.networks.admin_ports.contains(&contact.port);
         let is_resolved = is_resolved && self.networks.internal.contains(contact.source);
         let heard = Heard { contact, source, now: time, is_resolved, looked_up, is_admin };
-        if let Some(raised) = self.evidence.take(heard, &self.policy) {
+        let raised = self.evidence.take(heard, &self.policy);
+        if self.evidence.had_worked && level < Level::Alert {
+            self.watch_outage(contact, time, out);
+        }
+        if let Some(raised) = raised {
             self.weigh(raised, contact, (time, now), out);
         }
     }
@@ -158,6 +162,9 @@ impl Judge {
 
     /// Event time has come to `now`, whether there are contacts or not.
     pub fn reach(&mut self, now: Timestamp, out: &mut Vec<Alert>) {
+        if self.outage.is_some() {
+            self.follow_outage(now, ObservationPoint::default(), out);
+        }
         self.reporter.reach(now, out);
     }
 
@@ -213,21 +220,21 @@ impl Judge {
         }
     }
 
-    /// Whether all that the source sends is dropped: what is seen of it all the same is held against
-    /// nobody. A source whose evidence has faded is as if it had done nothing.
-    fn is_silenced(&mut self, source: Source, (time, now): (Timestamp, Timestamp)) -> bool {
+    /// The level of a source; `None` while all that it sends is dropped: what is seen of it all the same is
+    /// held against nobody. A source whose evidence has faded is as if it had done nothing.
+    fn look(&mut self, source: Source, (time, now): (Timestamp, Timestamp)) -> Option<Level> {
         let policy = &self.policy;
-        let Some(entry) = self.evidence.ledger.get_mut(source) else { return false };
+        let Some(entry) = self.evidence.ledger.get_mut(source) else { return Some(Level::None) };
         if let Some(history) = &mut entry.history {
             if history.is_restored {
                 confirm(history, source, self.seat.store.as_deref(), now);
             }
             if history.is_silenced && history.until.is_some_and(|until| time < until) {
-                return true;
+                return None;
             }
         }
         if entry.level == Level::None && !entry.is_excused {
-            return false;
+            return Some(Level::None);
         }
         entry.fade(time, policy);
         if entry.score(policy).0 < policy.settings.levels.clear {
@@ -237,24 +244,38 @@ impl Judge {
                 history.verdict = None;
             }
         }
-        false
+        Some(entry.level)
     }
 
-    /// Counts handshakes with what had worked before, of sources that are not suspected.
-    fn watch_outage(&mut self, contact: &Contact, source: Source, time: Timestamp) {
+    /// Counts a handshake with what had worked before, of a source that is not suspected.
+    fn watch_outage(&mut self, contact: &Contact, time: Timestamp, out: &mut Vec<Alert>) {
         let succeeded = match contact.outcome {
             Outcome::Success => true,
             Outcome::Refused | Outcome::TimedOut if !contact.path_proven => false,
             _ => return,
         };
-        let is_suspected =
-            self.evidence.ledger.get(source).is_some_and(|entry| entry.level >= Level::Alert);
-        if contact.transport == Transport::TCP
-            && !is_suspected
-            && self.evidence.has_worked(contact, source)
-        {
+        if contact.transport == Transport::TCP {
             self.breaker.count(succeeded, time, &self.policy.settings.circuit_breaker);
+            self.follow_outage(time, contact.origin, out);
         }
+    }
+
+    /// Tells when the circuit breaker has opened or closed.
+    fn follow_outage(&mut self, time: Timestamp, origin: ObservationPoint, out: &mut Vec<Alert>) {
+        let settings = &self.policy.settings.circuit_breaker;
+        let reason = match (self.outage, self.breaker.is_open(time, settings)) {
+            (None, Some(succeeded)) => {
+                self.outage = Some(time);
+                outage(succeeded) + ", so no verdict is put in force until they do"
+            }
+            (Some(began), None) => {
+                self.outage = None;
+                let secs = time.since(began) / NANOS;
+                format!("the outage is over after {secs} s: verdicts are put in force again")
+            }
+            _ => return,
+        };
+        self.reporter.tell_outage(reason, self.outage.is_some(), (time, origin), out);
     }
 
     /// Evidence was raised: has a level been reached?
@@ -307,6 +328,12 @@ impl Judge {
             None => self.decided.push((action, 1)),
         }
     }
+}
+
+/// What stands against verdicts while the share of handshakes that succeed is so small.
+fn outage(succeeded: f64) -> String {
+    let percent = whole(100.0 * succeeded);
+    format!("an outage: only {percent} % of the handshakes that worked before succeed")
 }
 
 /// What was decided before a restart stands if the store still has it, and silences if it enforces it.

@@ -3,8 +3,7 @@
 //! The number of entries is bounded. When all are in use, of a few that are looked at in turn the one that
 //! matters least goes: the lowest level, then the longest silent.
 
-use std::hash::RandomState;
-
+use foldhash::quality::RandomState;
 use hashbrown::HashMap;
 
 use super::{
@@ -109,7 +108,7 @@ pub(super) struct History {
 
 impl Ledger {
     pub(super) fn new(max: usize) -> Self {
-        let slots = HashMap::with_hasher(RandomState::new());
+        let slots = HashMap::with_hasher(RandomState::default());
         Self { slots, entries: Vec::new(), max: max.max(1), hand: 0 }
     }
 

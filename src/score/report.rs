@@ -194,6 +194,34 @@ impl Reporter {
         self.push(alert, out);
     }
 
+    /// Tells that an outage has begun, or is over: it is about nobody.
+    pub(super) fn tell_outage(
+        &mut self,
+        reason: String,
+        is_on: bool,
+        (time, origin): (Timestamp, ObservationPoint),
+        out: &mut Vec<Alert>,
+    ) {
+        let alert = Alert {
+            time,
+            origin,
+            source: std::net::Ipv4Addr::UNSPECIFIED.into(),
+            action: Action::Refused,
+            risk_score: 0,
+            reasons: vec![reason.into()],
+            ordinal: u32::from(is_on),
+            names: Names::default(),
+            details: Box::new(Details {
+                rule: Signal::DestinationFlood,
+                is_alert: is_on,
+                is_spoofable: true,
+                config_hash: Arc::clone(&self.config_hash),
+                ..Details::default()
+            }),
+        };
+        self.push(alert, out);
+    }
+
     /// Hands an alert on, or counts it for the minute's aggregate.
     fn push(&mut self, alert: Alert, out: &mut Vec<Alert>) {
         self.reach(alert.time, out);

@@ -1,9 +1,13 @@
 //! Whom a ledger's entry is about: an address, or of IPv6 the network behind which one sits.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::{
+    hash::{Hash, Hasher},
+    net::{IpAddr, Ipv6Addr},
+};
 
 use ipnet::IpNet;
 
+use super::salted::bits;
 use crate::networks::NetworkSet;
 
 /// Bits of an IPv6 address that a site chooses by itself, from outside.
@@ -11,7 +15,7 @@ const SITE_BITS: u8 = 64;
 
 /// A source: an IPv4 address, an IPv6 address inside, or the /64 of one outside, where one host has more
 /// addresses than a table has rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Source {
     address: IpAddr,
     is_site: bool,
@@ -57,6 +61,14 @@ impl Source {
     /// Its address; of a /64 the first one.
     pub const fn address(self) -> IpAddr {
         self.address
+    }
+}
+
+// Two numbers: derived, it would be hashed in four pieces.
+impl Hash for Source {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u128(bits(self.address));
+        state.write_u8(u8::from(self.is_site) | u8::from(self.address.is_ipv6()) << 1);
     }
 }
 

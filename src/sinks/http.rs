@@ -25,9 +25,9 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 pub(super) use self::exposure::warn_of_risks;
-pub use self::tls::TlsConfig;
 use self::{gzip::gzip, lifetime::Lifetime, redaction::Redaction};
 use super::{Host, options::Options, secret::Secret};
+pub use crate::remote::TlsConfig;
 use crate::{
     codec::Codec,
     component::{Clock, Error, Items, Problem, SendError, with_causes},
@@ -208,9 +208,7 @@ impl Client {
         let mut secrets = connection.authorization.secrets();
         let proxy = connection.proxy.and_then(redaction::proxy_address);
         let secure = connection.secure || proxy.is_some_and(|proxy| proxy.scheme() == "https");
-        let mut builder = connection
-            .tls
-            .apply(reqwest::Client::builder(), secure)?
+        let mut builder = tls::apply(connection.tls, reqwest::Client::builder(), secure)?
             .user_agent(USER_AGENT)
             .redirect(reqwest::redirect::Policy::none())
             // A request that may have been taken is sent again by the driver, which counts it.

@@ -6,9 +6,9 @@
 //! not get over by itself the producer is made anew.
 
 mod client;
-mod connection;
 mod message;
 mod producer;
+mod properties;
 mod report;
 mod topic;
 
@@ -18,7 +18,6 @@ use rdkafka::error::RDKafkaErrorCode;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-pub use self::connection::{Mechanism, Sasl};
 use self::{
     client::State,
     message::{Message, Messages},
@@ -28,10 +27,9 @@ use self::{
 };
 use super::{
     ConfigureSink, Host, Requests, driver,
-    http::TlsConfig,
     options::{BatchLimits, Options},
-    secret::Secret,
 };
+pub use crate::remote::kafka::{Mechanism, Sasl};
 use crate::{
     codec::{Codec, Encoder, Origin},
     component::{
@@ -40,6 +38,7 @@ use crate::{
     log_limit::LogLimit,
     metrics::{ERRORS, ErrorType, Meter},
     record::Records,
+    remote::{self, TlsConfig, secret::Secret},
 };
 
 /// After so long without a delivery report the sink says that it waits.
@@ -162,24 +161,24 @@ impl ConfigureSink for Config {
             let message = "messages are json, msgpack or wire";
             problems.push(Problem::new("encoding.codec", message).hint("use codec: json"));
         }
-        problems.extend(connection::check(self));
+        problems.extend(properties::brokers(self).check(properties::OURS));
         problems.extend(topic::check(&self.topic, &self.namespace));
         problems
     }
 
     fn check_environment(&self) -> Vec<Problem> {
-        connection::check_environment(self)
+        properties::brokers(self).check_environment()
     }
 
     fn hosts(&self) -> Vec<Host> {
-        connection::hosts(&self.bootstrap_servers)
+        remote::kafka::hosts(&self.bootstrap_servers)
     }
 
     fn build(&self, options: &Options, context: &Context) -> Result<Component, Error> {
         let requests = self.requests();
         let bytes = options.batch.or(requests.batch).max_bytes;
         let state = Arc::new(State::new(Arc::clone(&context.meter)));
-        let config = connection::client_config(self, bytes, options.request.concurrency);
+        let config = properties::client_config(self, bytes, options.request.concurrency);
         let producers = Producers::start(config, Arc::clone(&state)).map_err(|error| {
             Error::configuration("librdkafka does not take this config").because(error)
         })?;

@@ -27,7 +27,7 @@ pub fn sweep(base: &Path, mut each: impl FnMut(&Path) -> bool) {
     let ours = rustix::process::geteuid().as_raw();
     for entry in fs::read_dir(base).into_iter().flatten().flatten() {
         let path = entry.path();
-        let is_ours = entry.file_name().to_string_lossy().starts_with(PREFIX)
+        let is_ours = is_private(&entry.file_name().to_string_lossy())
             && fs::symlink_metadata(&path).is_ok_and(|meta| {
                 meta.is_dir() && std::os::unix::fs::MetadataExt::uid(&meta) == ours
             });
@@ -45,6 +45,13 @@ pub fn sweep(base: &Path, mut each: impl FnMut(&Path) -> bool) {
             tracing::warn!(folder = %path.display(), %error, "a dead run's folder stays");
         }
     }
+}
+
+/// Whether a folder has a name that we give: of a process id and a number. Others may begin alike.
+fn is_private(name: &str) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let parts = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('-'));
+    parts.is_some_and(|(pid, number)| is_number(pid) && is_number(number))
 }
 
 // === impl PrivateFolder ===
@@ -129,5 +136,18 @@ mod tests {
         });
         assert_eq!(seen, [dead.as_path()]);
         assert!(living.path().exists() && other.exists() && !dead.exists());
+    }
+
+    #[test]
+    fn only_folders_with_a_name_of_ours_are_swept() {
+        let base = tempfile::tempdir().unwrap();
+        let names =
+            ["tidegate-4194304-0", "tidegate-notes", "tidegate-kafka-4.3.1-77", "tidegate-1-"];
+        for name in names {
+            fs::create_dir(base.path().join(name)).unwrap();
+        }
+        sweep(base.path(), |_| true);
+        let left = names.map(|name| base.path().join(name).exists());
+        assert_eq!(left, [false, true, true, true]);
     }
 }

@@ -21,8 +21,8 @@ pub fn check(config: &Config<Components>) -> Result<(), Error> {
 }
 
 /// Bytes that may wait before each transform, and before each sink that sets no limit of its own: an
-/// even share of what the memory budget leaves beside those limits, the sinks' requests and what transforms
-/// let wait.
+/// even share of what the memory budget leaves beside those limits, the sinks' requests, what transforms
+/// let wait and what sources read ahead.
 ///
 /// # Errors
 /// When the config needs more than the budget it names.
@@ -39,8 +39,14 @@ pub(super) fn share(config: &Config<Components>) -> Result<u32, Error> {
     let limits = limits.map(|limit| limit.unwrap_or(0).into());
     let queues =
         config.transforms.iter().map(|transform| transform.config.configure().memory_bytes());
+    let ahead = config.sources.iter().map(|source| source.config.configure().memory_bytes());
     let buffers = std::iter::repeat_n(buffer::stage::memory_bytes(), on_disk);
-    let fixed = requests.chain(limits).chain(queues).chain(buffers).fold(0, u64::saturating_add);
+    let fixed = requests
+        .chain(limits)
+        .chain(queues)
+        .chain(ahead)
+        .chain(buffers)
+        .fold(0, u64::saturating_add);
     divide(config.globals.memory_budget_bytes, fixed, sharing as u64)
 }
 
@@ -50,7 +56,7 @@ fn divide(budget: Option<u64>, fixed: u64, sharing: u64) -> Result<u32, Error> {
     if needed > budget {
         let message = format!(
             "memory_budget_bytes is {budget}, and this config needs {needed}: {fixed} for the \
-             requests and buffer.max_bytes of its sinks and what waits for names, {MIN_SHARE_BYTES} for each of {sharing} \
+             requests and buffer.max_bytes of its sinks, what waits for names and what sources read ahead, {MIN_SHARE_BYTES} for each of {sharing} \
              other buffers"
         );
         return Err(Error::configuration(message).hint(

@@ -357,6 +357,7 @@ impl<'a> Builder<'a> {
             observer: Arc::clone(&self.observer),
             machine: Arc::clone(&self.machine),
             interface: self.config.interface_above(&declared.inputs).map(Arc::from),
+            from_others: self.config.is_from_others(&declared.inputs),
             added: Arc::new(self.config.globals.add.clone()),
             decoding: self.config.decoding(&declared.id, &declared.inputs),
             read: self.config.read(&declared.id),

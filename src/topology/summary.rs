@@ -11,6 +11,9 @@ use crate::{
     metrics::{Balance, Meter},
 };
 
+/// The type of the source that waits for brokers, and reads again what was not acknowledged.
+const READS_AGAIN: &str = "kafka";
+
 /// The reason under which a sink counts what its destination refused for good.
 const REFUSED: &str = "refused";
 /// The cause under which records count that a component still held, or had yet to make, when the run was
@@ -107,11 +110,12 @@ impl Summary {
 
     /// Whether nothing was lost, dropped, refused, dead-lettered, damaged or left behind.
     pub fn is_clean(&self) -> bool {
-        // A source's error is damaged input; a sink's is one it got over, or its records are held.
-        let clean = |Account { role, balance, .. }: &Account| {
+        // A source's error is damaged input, but for one that can read again: what it could not use or has
+        // missed is counted as dropped or lost. A sink's is one it got over, or its records are held.
+        let clean = |Account { role, kind, balance, .. }: &Account| {
             balance.dropped.is_empty()
                 && balance.lost.is_empty()
-                && (*role != Role::Source || balance.errors.is_empty())
+                && (*role != Role::Source || *kind == READS_AGAIN || balance.errors.is_empty())
                 && balance.unknown_losses == 0
                 && balance.dead_lettered == 0
                 && balance.unmade == 0

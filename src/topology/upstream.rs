@@ -34,12 +34,23 @@ impl Config<Components> {
         ports
     }
 
+    /// Whether any of what these inputs carry was seen by other sensors.
+    pub fn is_from_others(&self, inputs: &[Edge]) -> bool {
+        self.sources_above(inputs).into_iter().any(|source| match source {
+            SourceConfig::Health(_) | SourceConfig::Tshark(_) | SourceConfig::Xdp(_) => false,
+            #[cfg(feature = "kafka")]
+            SourceConfig::Kafka(_) => true,
+        })
+    }
+
     /// How the component of this id and with these inputs is to decode frames that it reads.
     pub fn decoding(&self, id: &str, inputs: &[Edge]) -> Decoding {
         let sources = self.sources_above(inputs).into_iter();
         let workers = sources.filter_map(|source| match source {
             SourceConfig::Tshark(tshark) => tshark.decoders(),
             SourceConfig::Health(_) | SourceConfig::Xdp(_) => None,
+            #[cfg(feature = "kafka")]
+            SourceConfig::Kafka(_) => None,
         });
         let below = self.below(id);
         let users = self.transforms.iter().filter(|transform| below.contains(&*transform.id));

@@ -281,6 +281,7 @@ impl Extract {
                             %error,
                             sample = %sample(raw),
                             suppressed,
+                            hint = error.hint(),
                             "a line of tshark is no packet"
                         );
                     }

@@ -74,7 +74,7 @@ pub struct Alerts {
     /// What those about sources outside are: `event` by default, unless they tried to log in or met several
     /// hosts over a proven path; or `alert`, from the level `alert` on.
     pub external: External,
-    /// Whether they name the host at risk: `none` by default, or `asset`, as `tidegate.asset.name`.
+    /// Whether they name the host at risk: `none` by default, or `asset`, as `host.name` and `host.ip`.
     pub host: Host,
     /// A file of the names of hosts, `ADDRESS,NAME` a line, for `host: asset`.
     #[schemars(extend("format" = "path"))]
@@ -95,6 +95,8 @@ pub enum Host {
 struct Score {
     judge: Judge,
     clock: Clock,
+    /// Whether time is what the records say, also live: they come from other sensors, perhaps late.
+    by_event_time: bool,
     networks: watch::Receiver<Arc<Networks>>,
     names: PassiveNames,
     waiting: VecDeque<Alert>,
@@ -191,6 +193,12 @@ impl Configure for Config {
     }
 
     fn build(&self, context: &Context) -> Result<Component, Error> {
+        if context.from_others && self.block.via.is_some() {
+            let message = "block.via acts on this host, and other sensors saw what is judged";
+            return Err(
+                Error::configuration(message).hint("leave it out: verdicts are alerts here")
+            );
+        }
         let mut networks = context.networks.clone();
         let seat = Seat {
             observer: Arc::clone(&context.observer),
@@ -198,10 +206,12 @@ impl Configure for Config {
             store: self.block.via.as_ref().and_then(|via| context.stores.get(via)).cloned(),
             assets: assets::read(&self.alerts)?,
         };
-        let settings = match context.clock {
+        let mut settings = match context.clock {
             Clock::Wall => self.settings(),
             Clock::Event => self.settings().at_once(),
         };
+        // A flood is that of one point of the network; partitions have parts of several.
+        settings.signals.destination_flood.enabled &= !context.from_others;
         let present = Arc::clone(&networks.borrow_and_update());
         let mut judge = Judge::new(settings, present, seat);
         let keeps = context.clock == Clock::Wall && self.snapshot.enabled;
@@ -214,6 +224,7 @@ impl Configure for Config {
             keeper,
             renewed: context.renewed.clone(),
             clock: context.clock,
+            by_event_time: context.clock == Clock::Event || context.from_others,
             networks,
             names: PassiveNames::new(MAX_NAMES),
             waiting: VecDeque::new(),
@@ -266,16 +277,13 @@ impl Score {
     fn judge(&mut self, contact: &Contact, input: &Input) {
         let is_resolved =
             self.names.names(contact.destination, contact.source, contact.time).is_some();
-        let now = match self.clock {
-            Clock::Wall => self.clock.now(None),
-            Clock::Event => contact.time,
-        };
+        let now = if self.by_event_time { contact.time } else { self.clock.now(None) };
         self.judge.take(contact, is_resolved, now, &mut self.told);
         let decided = self.judge.take_decided();
         for (action, count) in &decided {
             input.meter().count(VERDICTS, *action, *count);
         }
-        if self.clock == Clock::Wall && !decided.is_empty() {
+        if !self.by_event_time && !decided.is_empty() {
             let nanos = self.clock.now(None).since(contact.time);
             let seconds = std::time::Duration::from_nanos(nanos).as_secs_f64();
             input.meter().observe(VERDICT_LATENCY, seconds);
@@ -352,29 +360,35 @@ impl Score {
                 None => std::future::pending().await,
             };
             tokio::select! {
-                            // What has room is handed on at once, and never waited for.
-                            biased;
-                            () = room(Port::MAIN, flows.as_ref()) => {
-                                if let Some(flows) = flows.take() {
-                                    out.pass(Port::MAIN, flows).await?;
-                                }
-                            }
-                            () = room(ALERTS, alerts.as_ref()) => {
-                                if let Some(alerts) = alerts.take() {
-                                    out.emit(ALERTS, alerts.records, alerts.watermark).await?;
-                                }
-                            }
-            () = due(&mut self.keeper) => {
-                                if let Some(keeper) = &mut self.keeper {
-                                    keeper.write(&self.judge, self.clock.now(None));
-                                }
-                            }
-                            batch = next(input, flows.is_some()) => match batch {
-                                Some(batch) => flows = flows.or(self.take(batch, input)),
-                                None => break,
-                            },
-                        }
-            self.judge.reach(self.clock.now(None), &mut self.told);
+                // What has room is handed on at once, and never waited for.
+                biased;
+                () = room(Port::MAIN, flows.as_ref()) => {
+                    if let Some(flows) = flows.take() {
+                        out.pass(Port::MAIN, flows).await?;
+                    }
+                }
+                () = room(ALERTS, alerts.as_ref()) => {
+                    if let Some(alerts) = alerts.take() {
+                        out.emit(ALERTS, alerts.records, alerts.watermark).await?;
+                    }
+                }
+                () = due(&mut self.keeper) => {
+                    if let Some(keeper) = &mut self.keeper {
+                        keeper.write(&self.judge, self.clock.now(None));
+                    }
+                }
+                batch = next(input, flows.is_some()) => match batch {
+                    Some(batch) => flows = flows.or(self.take(batch, input)),
+                    None => break,
+                },
+            }
+            let now = match input.watermark() {
+                mark if self.by_event_time => mark.map(|mark| mark.time),
+                _ => Some(self.clock.now(None)),
+            };
+            if let Some(now) = now {
+                self.judge.reach(now, &mut self.told);
+            }
             self.queue(input);
         }
         if let Some(alerts) = alerts {

@@ -23,7 +23,7 @@ impl Labels {
     fn parse(text: &str) -> Result<Self, usize> {
         let mut labels = HashMap::new();
         for (number, line) in (1..).zip(text.lines()) {
-            let mut parts = line.splitn(3, ',').map(str::trim);
+            let mut parts = line.splitn(3, ',').map(|part| part.trim().trim_matches('"'));
             let (source, label) = (parts.next().unwrap_or_default(), parts.next());
             if source.is_empty() {
                 continue;

@@ -25,6 +25,7 @@ const LAYERS: &[(u8, &[&str])] = &[
             "document",
             "gate",
             "host",
+            "remote",
             "storage",
             "buffer",
         ],

@@ -47,6 +47,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new(a_secret_never_shows),
         Case::new(the_schema_is_json_and_knows_every_component),
         Case::new(the_graph_is_mermaid),
+        Case::new(completions_and_manual_pages_know_every_command),
         Case::new(a_config_is_named_with_and_without_its_flag),
         Case::new(validate_finds_in_one_go_what_a_run_would_stop_at),
         Case::new(what_validate_can_not_check_it_names).needs_root(),
@@ -114,6 +115,27 @@ fn the_graph_is_mermaid(scene: &Scene) -> Outcome {
         assert!(ended.stdout.contains(id), "no {id} in {}", ended.stdout);
     }
     Ok(())
+}
+
+fn completions_and_manual_pages_know_every_command(scene: &Scene) -> Outcome {
+    const COMMANDS: [&str; 6] = ["run", "replay", "validate", "verdicts", "gate", "buffer"];
+    for shell in ["bash", "zsh", "fish"] {
+        let ended = Tidegate::new(scene, ["completion", shell]).run()?.expect(0)?;
+        for command in COMMANDS {
+            assert!(ended.stdout.contains(command), "{shell}: no {command}");
+        }
+    }
+    let page = Tidegate::new(scene, ["man"]).run()?.expect(0)?.stdout;
+    assert!(page.contains(".TH tidegate 1"), "{page}");
+    let pages = scene.path("pages");
+    Tidegate::new(scene, ["man", "--dir"]).arg(&pages).run()?.expect(0)?;
+    for command in COMMANDS {
+        let page = fs::read_to_string(pages.join(format!("tidegate-{command}.1")))?;
+        assert!(page.contains("SYNOPSIS"), "{command}: {page}");
+    }
+    let file = scene.write("file", "");
+    let ended = Tidegate::new(scene, ["man", "--dir"]).arg(file.join("pages")).run()?.expect(1)?;
+    ended.says(&["the pages can't be written to"])
 }
 
 fn a_config_is_named_with_and_without_its_flag(scene: &Scene) -> Outcome {

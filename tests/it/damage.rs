@@ -25,6 +25,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new(a_full_output_disk_holds_the_replay_until_there_is_room).needs_root(),
         Case::new(garbage_in_place_of_tshark_is_counted_and_named),
         Case::new(a_tshark_that_ends_at_once_is_not_taken_for_an_empty_capture),
+        Case::new(a_tshark_of_a_version_that_was_not_tested_is_named),
     ]
 }
 
@@ -138,7 +139,10 @@ fn garbage_in_place_of_tshark_is_counted_and_named(scene: &Scene) -> Outcome {
     let ended =
         with_tshark(scene, "cat > /dev/null; for i in 1 2 3; do echo \"garbage $i\"; done")?;
     let ended = ended.expect(3)?;
-    ended.says(&["dropped 3"])
+    ended.says(&["dropped 3", "garbage", "a wrapper has to leave its output as it is"])?;
+    // Bytes that a wrapper changed on their way.
+    let mangled = "tshark_of_the_machine \"$@\" | tr '[:' '(;'";
+    with_tshark(scene, mangled)?.expect(3)?.says(&["is no packet", "a wrapper has to leave"])
 }
 
 fn a_tshark_that_ends_at_once_is_not_taken_for_an_empty_capture(scene: &Scene) -> Outcome {
@@ -147,23 +151,34 @@ fn a_tshark_that_ends_at_once_is_not_taken_for_an_empty_capture(scene: &Scene) -
     ended.says(&["something broke"])
 }
 
+fn a_tshark_of_a_version_that_was_not_tested_is_named(scene: &Scene) -> Outcome {
+    let ended = with_version(scene, "99.1.0", "tshark_of_the_machine \"$@\"")?.expect(0)?;
+    ended.says(&["99.1.0", "this version of tshark was not tested"])
+}
+
 /// Replays ten packets with a shell script in tshark's place; it still tells its version.
 fn with_tshark(scene: &Scene, script: &str) -> Result<Ended, Failed> {
+    with_version(scene, "4.0.17", script)
+}
+
+/// The same with one that tells this version; the script may call the `tshark_of_the_machine`.
+fn with_version(scene: &Scene, version: &str, script: &str) -> Result<Ended, Failed> {
     let capture = scene.path("ten.pcap");
     captures::numbered(10).write(&capture);
     let folder = scene.path("bin");
     fs::create_dir_all(&folder)?;
     let program = folder.join("tshark");
-    let version = "case \"$*\" in *-v*) echo 'TShark (Wireshark) 4.0.17.'; exit 0;; esac";
-    fs::write(&program, format!("#!/bin/sh\n{version}\n{script}\n"))?;
+    let version =
+        format!("case \"$*\" in *-v*) echo 'TShark (Wireshark) {version}.'; exit 0;; esac");
+    let mut folders = std::env::var("PATH")?;
+    let real = folders.split(':').map(|folder| Path::new(folder).join("tshark"));
+    let real = real.into_iter().find(|path| path.exists()).ok_or("no tshark")?;
+    let real = format!("tshark_of_the_machine() {{ {} \"$@\"; }}", real.display());
+    fs::write(&program, format!("#!/bin/sh\n{version}\n{real}\n{script}\n"))?;
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
-    let path = std::env::var("PATH")?;
+    folders.insert_str(0, &format!("{}:", folder.display()));
     let config = config::replay(scene, "", "");
-    Tidegate::new(scene, ["replay", "-c"])
-        .arg(&config)
-        .arg(&capture)
-        .env("PATH", format!("{}:{path}", folder.display()))
-        .run()
+    Tidegate::new(scene, ["replay", "-c"]).arg(&config).arg(&capture).env("PATH", folders).run()
 }
 
 /// Replays captures into a fresh file; answers how it ended, and its summary (null without one).

@@ -1,6 +1,7 @@
 //! The Elasticsearch sink: against a scripted server that has every fault, and against real ones.
 
 mod accepted;
+mod alerts;
 mod faults;
 mod guarded;
 mod modes;
@@ -14,6 +15,7 @@ use crate::harness::Case;
 pub(crate) fn cases() -> Vec<Case> {
     let cases = [
         accepted::cases(),
+        alerts::cases(),
         faults::cases(),
         guarded::cases(),
         modes::cases(),

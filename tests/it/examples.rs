@@ -11,6 +11,8 @@ use crate::harness::{
     search::{self, Flavor},
     tidegate::Tidegate,
 };
+#[cfg(feature = "kafka")]
+use crate::harness::{kafka, poll};
 
 /// The records that the first example's capture makes: packets with an IP layer, and their flows.
 const PACKETS: u64 = 15;
@@ -21,6 +23,8 @@ pub(crate) fn cases() -> Vec<Case> {
     vec![
         Case::new(the_elasticsearch_example_sent_twice_is_there_once),
         Case::new(the_splunk_example_is_acknowledged_in_full),
+        #[cfg(feature = "kafka")]
+        Case::new(the_kafka_example_passes_flows_on_with_the_name_of_who_saw_them),
     ]
 }
 
@@ -62,5 +66,40 @@ fn the_splunk_example_is_acknowledged_in_full(scene: &Scene) -> Outcome {
     let summary = replay(scene, "splunk", &variables)?;
     assert_eq!(summary["delivered"], PACKETS + FLOWS, "{summary}");
     assert_eq!(receiver.events()?.values().sum::<u64>(), PACKETS + FLOWS);
+    Ok(())
+}
+
+#[cfg(feature = "kafka")]
+fn the_kafka_example_passes_flows_on_with_the_name_of_who_saw_them(scene: &Scene) -> Outcome {
+    let broker = kafka::broker()?;
+    let topic = "tidegate.example.flow";
+    tokio::runtime::Runtime::new()?.block_on(broker.create(topic, 2, &[]))?;
+    let server = broker.plain();
+    Tidegate::new(
+        scene,
+        ["replay", "-c", "examples/kafka/agent.yaml", "examples/first/first.pcap"],
+    )
+    .in_folder(&Scene::project(""))
+    .env("TIDEGATE_KAFKA", &server)
+    .run()?
+    .expect(0)?;
+    let reader = Tidegate::new(scene, ["run", "-c", "examples/kafka/siem.yaml"])
+        .in_folder(&Scene::project(""))
+        .env("TIDEGATE_KAFKA", &server)
+        .env("TIDEGATE_OUT", &scene.folder)
+        .start()?;
+    let written = || fs::read_to_string(scene.path("flows.ndjson")).unwrap_or_default();
+    let count = usize::try_from(FLOWS)?;
+    poll::until_true("the flows", poll::SOON, || written().lines().count() >= count)?;
+    reader.signal(rustix::process::Signal::TERM);
+    reader.wait(poll::SOON)?.expect(0)?;
+    let documents =
+        written().lines().map(serde_json::from_str).collect::<Result<Vec<Value>, _>>()?;
+    assert_eq!(documents.len(), count);
+    for document in documents {
+        assert_eq!(document["observer"]["name"], "example", "{document}");
+        let tags = document["tags"].as_array().ok_or("no tags")?;
+        assert!(tags.contains(&"forwarded".into()), "{document}");
+    }
     Ok(())
 }

@@ -1,5 +1,6 @@
-//! The `kafka` sink against a real broker.
+//! The `kafka` sink and the `kafka` source against a real broker.
 
+mod consumers;
 mod faults;
 mod real;
 mod together;
@@ -8,5 +9,8 @@ use crate::harness::Case;
 
 /// The cases.
 pub(crate) fn cases() -> Vec<Case> {
-    [real::cases(), faults::cases(), together::cases()].into_iter().flatten().collect()
+    [real::cases(), faults::cases(), together::cases(), consumers::cases()]
+        .into_iter()
+        .flatten()
+        .collect()
 }

@@ -48,6 +48,7 @@ mod splunk_hec;
 mod standard_streams;
 mod stopped;
 mod supervision;
+mod terminal;
 mod tune;
 mod variants;
 mod zeek;
@@ -103,6 +104,7 @@ fn main() {
         standard_streams::cases(),
         stopped::cases(),
         supervision::cases(),
+        terminal::cases(),
         tune::cases(),
         variants::cases(),
         zeek::cases(),

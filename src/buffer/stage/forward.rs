@@ -138,7 +138,11 @@ impl Forward {
         }
         let (runs, mut taken) = (records.take(), 0);
         let last = runs.len();
-        for (at, (_, records)) in (1..).zip(runs) {
+        for (at, (observer, mut records)) in (1..).zip(runs) {
+            // Those of this sensor are written without a name.
+            if !observer.is_empty() {
+                records.seen_by(&observer);
+            }
             taken += records.len();
             // The last one answers for all that was read, also for what is not there.
             let behind = if at == last { Some(self.reader.expected()) } else { None };

@@ -312,6 +312,7 @@ fn health() -> impl Strategy<Value = Health> {
             clock: clock
                 .map(|(offset_nanos, synchronised)| ClockState { offset_nanos, synchronised }),
             config_hash: hash.into(),
+            ..Health::default()
         },
     )
 }

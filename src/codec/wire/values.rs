@@ -12,6 +12,9 @@ use crate::record::{
     NameOrigin, Names, ObservationPoint, PointNames, Signal,
 };
 
+/// The longest name of a source or an interface.
+const MAX_NAME_BYTES: usize = 255;
+
 /// An IP address: its 4 or 16 bytes.
 pub(super) struct Address(pub(super) IpAddr);
 
@@ -287,7 +290,7 @@ impl Named for Checksum {
 
 impl From<ObservationPoint> for PointForm<'_> {
     fn from(point: ObservationPoint) -> Self {
-        let PointNames { source, interface } = point.names();
+        let PointNames { source, interface, .. } = point.names();
         let (interface, number) = match interface {
             None => (None, None),
             Some(Interface::Named(name)) => (Some(Cow::Owned(name.as_ref().to_owned())), None),
@@ -300,6 +303,10 @@ impl From<ObservationPoint> for PointForm<'_> {
 impl From<PointForm<'_>> for ObservationPoint {
     fn from(form: PointForm<'_>) -> Self {
         let PointForm { source, interface, number } = form;
+        // They are kept for good, and nobody has such names.
+        if source.len().max(interface.as_ref().map_or(0, |name| name.len())) > MAX_NAME_BYTES {
+            return Self::default();
+        }
         let named = interface.map(|name| Interface::Named(name.into()));
         Self::of(&source, named.or(number.map(Interface::Numbered)))
     }

@@ -4,7 +4,7 @@ use std::{net::IpAddr, time::Duration};
 
 use super::{
     super::{ledger::Entry, policy::Level, reasons, report::Decision, source::Source},
-    Judge, NANOS, Raised, whole,
+    Judge, NANOS, Raised, outage, whole,
 };
 use crate::{
     record::{Action, Id, Signal, Timestamp, VerdictDetails},
@@ -155,11 +155,7 @@ impl Judge {
         }
         let breaker = self.policy.settings.circuit_breaker;
         if let Some(succeeded) = self.breaker.is_open(time, &breaker) {
-            let percent = whole(100.0 * succeeded);
-            return Err(format!(
-                "an outage: only {percent} % of the handshakes that worked before succeed"
-            )
-            .into());
+            return Err(outage(succeeded).into());
         }
         if is_drop && !self.may_add_block(time) {
             let most = self.policy.settings.block.max_new_per_minute;

@@ -24,6 +24,9 @@ pub(super) struct Point {
     source: String,
     name: Option<String>,
     number: Option<u32>,
+    /// The sensor, if it is another one.
+    #[serde(default)]
+    observer: Option<String>,
 }
 
 /// Numbers points in the order in which they are met.
@@ -77,18 +80,21 @@ struct SavedHistory {
 
 impl Point {
     fn of(point: ObservationPoint) -> Self {
-        let PointNames { source, interface } = point.names();
+        let PointNames { source, interface, observer } = point.names();
         let (name, number) = match interface {
             None => (None, None),
             Some(Interface::Named(name)) => (Some(name.to_string()), None),
             Some(Interface::Numbered(number)) => (None, Some(number)),
         };
-        Self { source: source.to_string(), name, number }
+        let observer = observer.map(|observer| observer.to_string());
+        Self { source: source.to_string(), name, number, observer }
     }
 
     pub(super) fn restored(self) -> ObservationPoint {
         let name = self.name.map(|name| Interface::Named(name.into()));
-        ObservationPoint::of(&self.source, name.or(self.number.map(Interface::Numbered)))
+        let point =
+            ObservationPoint::of(&self.source, name.or(self.number.map(Interface::Numbered)));
+        self.observer.map_or(point, |observer| point.seen_by(&observer.into()))
     }
 }
 

@@ -126,7 +126,19 @@ fn an_outage_blocks_none_of_those_whom_it_hits() {
     }
     assert_eq!(court.held(), []);
     assert!(court.alerts.iter().all(|alert| alert.action == Action::Refused));
-    assert!(court.alerts[0].reasons.last().unwrap().contains("outage"));
+    let begun = &court.alerts[0];
+    assert!(begun.reasons[0].contains("outage") && begun.details.is_alert);
+    assert!(begun.source.is_unspecified(), "it is about nobody");
+    let of_clients = court.alerts[1..].iter();
+    assert!(of_clients.clone().count() > 0);
+    for alert in of_clients {
+        assert!(alert.reasons.last().unwrap().contains("outage"), "{alert:?}");
+    }
+    court.judge.reach(at(court.secs + 60.0), &mut court.alerts);
+    let over = court.alerts.last().unwrap();
+    assert!(over.reasons[0].starts_with("the outage is over") && !over.details.is_alert);
+    court.judge.reach(at(court.secs + 90.0), &mut court.alerts);
+    assert_eq!(court.alerts.iter().filter(|alert| alert.source.is_unspecified()).count(), 2);
 }
 
 #[test]

@@ -82,7 +82,7 @@ fn an_authority_file_without_one_is_a_config_error() {
             std::fs::write(&ca, content).unwrap();
         }
         let tls = TlsConfig { ca: Some(ca.clone()), ..TlsConfig::default() };
-        let applied = tls.apply(reqwest::Client::builder(), true);
+        let applied = tls::apply(&tls, reqwest::Client::builder(), true);
         assert!(applied.unwrap_err().is_configuration(), "{content:?}");
     }
 }
@@ -157,7 +157,7 @@ fn a_key_with_a_passphrase_is_told_from_one_that_is_no_key() {
     ] {
         let (cert, key) = (path("cert", "-----BEGIN CERTIFICATE-----"), path("key", content));
         let tls = TlsConfig { cert, key, ..TlsConfig::default() };
-        let error = tls.apply(reqwest::Client::builder(), true).unwrap_err();
+        let error = tls::apply(&tls, reqwest::Client::builder(), true).unwrap_err();
         assert!(error.is_configuration() && error.to_string().contains("passphrase"), "{error}");
     }
 }

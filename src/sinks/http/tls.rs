@@ -1,94 +1,44 @@
 //! How a connection is secured.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use reqwest::{Certificate, ClientBuilder, Identity};
-use schemars::JsonSchema;
-use serde::Deserialize;
 
-use crate::component::{Error, Problem};
+use crate::{component::Error, remote::TlsConfig};
 
-/// How the connection to an `https` server is secured: TLS 1.2 or 1.3.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct TlsConfig {
-    /// A PEM file with the authorities to trust, and no others (default: those of the machine).
-    #[schemars(extend("format" = "path"))]
-    pub ca: Option<PathBuf>,
-    /// A PEM file with our certificate and those that lead to its authority, for a server that asks
-    /// for one (default: none). Needs `key`.
-    #[schemars(extend("format" = "path"))]
-    pub cert: Option<PathBuf>,
-    /// A PEM file with the private key of `cert`, without a passphrase.
-    #[schemars(extend("format" = "path"))]
-    pub key: Option<PathBuf>,
-    /// Whether the server has to show who it is (default true). `false` lets anybody between us and
-    /// the server read and change what is sent: for a first test, never for more.
-    pub verify: bool,
-}
-
-// === impl TlsConfig ===
-
-impl Default for TlsConfig {
-    fn default() -> Self {
-        Self { ca: None, cert: None, key: None, verify: true }
-    }
-}
-
-impl TlsConfig {
-    /// What is wrong with the values, keys below `tls`.
-    pub(in crate::sinks) fn check(&self) -> Option<Problem> {
-        match (&self.cert, &self.key) {
-            (Some(_), None) => Some(
-                Problem::new("tls.cert", "a certificate is of no use without its key")
-                    .hint("add tls.key, the file with its private key"),
-            ),
-            (None, Some(_)) => Some(
-                Problem::new("tls.key", "a key is of no use without its certificate")
-                    .hint("add tls.cert, the file with the certificate"),
-            ),
-            _ => None,
+/// Sets a client up; one that is not `secure` only talks in the clear.
+///
+/// # Errors
+/// When a file can't be read, or doesn't hold what it should.
+pub(super) fn apply(
+    tls: &TlsConfig,
+    builder: ClientBuilder,
+    secure: bool,
+) -> Result<ClientBuilder, Error> {
+    // It is the process's, and stays what it is if somebody set it before.
+    rustls::crypto::ring::default_provider().install_default().unwrap_or_default();
+    let mut builder = builder.tls_danger_accept_invalid_certs(!tls.verify);
+    if let Some(path) = &tls.ca {
+        let certificates = Certificate::from_pem_bundle(&read(path)?);
+        let certificates = certificates.map_err(|error| unusable("certificate", path, error))?;
+        if certificates.is_empty() {
+            return Err(unusable("certificate", path, "it holds none"));
         }
+        builder = builder.tls_certs_only(certificates);
+    } else if !secure {
+        builder = builder.tls_certs_only([]);
     }
-
-    /// Sets a client up; one that is not `secure` only talks in the clear.
-    ///
-    /// # Errors
-    /// When a file can't be read, or doesn't hold what it should.
-    pub(super) fn apply(
-        &self,
-        builder: ClientBuilder,
-        secure: bool,
-    ) -> Result<ClientBuilder, Error> {
-        // It is the process's, and stays what it is if somebody set it before.
-        rustls::crypto::ring::default_provider().install_default().unwrap_or_default();
-        let mut builder = builder.tls_danger_accept_invalid_certs(!self.verify);
-        if let Some(path) = &self.ca {
-            let certificates = Certificate::from_pem_bundle(&read(path)?);
-            let certificates =
-                certificates.map_err(|error| unusable("certificate", path, error))?;
-            if certificates.is_empty() {
-                return Err(unusable("certificate", path, "it holds none"));
-            }
-            builder = builder.tls_certs_only(certificates);
-        } else if !secure {
-            builder = builder.tls_certs_only([]);
+    if let (Some(cert), Some(key)) = (&tls.cert, &tls.key) {
+        let private = read(key)?;
+        if is_encrypted(&private) {
+            return Err(Error::configuration(format!("{} has a passphrase", key.display()))
+                .hint("take it off: openssl pkey -in KEY -out PLAIN, readable by this user only"));
         }
-        if let (Some(cert), Some(key)) = (&self.cert, &self.key) {
-            let private = read(key)?;
-            if is_encrypted(&private) {
-                return Err(Error::configuration(format!("{} has a passphrase", key.display()))
-                    .hint(
-                        "take it off: openssl pkey -in KEY -out PLAIN, readable by this user only",
-                    ));
-            }
-            let pem = [read(cert)?, b"\n".to_vec(), private].concat();
-            let identity = Identity::from_pem(&pem);
-            builder =
-                builder.identity(identity.map_err(|error| unusable("key pair", cert, error))?);
-        }
-        Ok(builder)
+        let pem = [read(cert)?, b"\n".to_vec(), private].concat();
+        let identity = Identity::from_pem(&pem);
+        builder = builder.identity(identity.map_err(|error| unusable("key pair", cert, error))?);
     }
+    Ok(builder)
 }
 
 /// What to do about a handshake that failed, by what rustls and webpki say of it.

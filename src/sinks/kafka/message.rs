@@ -1,5 +1,7 @@
 //! What a message has beside its payload: key, time, headers.
 
+use std::sync::Arc;
+
 use rdkafka::message::{Header, OwnedHeaders};
 
 use super::{
@@ -18,6 +20,8 @@ const ECS_VERSION: &str = "9.4.0";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Message {
     pub(super) kind: Kind,
+    /// The sensor that saw it, if it is another one than this.
+    observer: Option<Arc<str>>,
     key: Option<Box<str>>,
     millis: Option<i64>,
     id: Option<(Id, Option<u32>)>,
@@ -59,6 +63,7 @@ impl Messages {
         let (key, time) = records.visit(Look(index, self.key, &self.observer));
         Message {
             kind: records.kind_of(index),
+            observer: records.observer(index),
             key,
             millis: time
                 .map(|time| time.nanos().div_euclid(1_000_000))
@@ -96,7 +101,8 @@ impl Messages {
             headers = add(headers, "ecs.version", ECS_VERSION.as_bytes());
         }
         headers = add(headers, "kind", message.kind.name().as_bytes());
-        headers = add(headers, "observer", self.observer.as_bytes());
+        let observer = message.observer.as_deref().unwrap_or(&self.observer);
+        headers = add(headers, "observer", observer.as_bytes());
         if let Some((id, sequence)) = &message.id {
             headers = add(headers, "id", &id.hex());
             if let Some(sequence) = sequence {

@@ -19,7 +19,9 @@ use rdkafka::{
     consumer::{BaseConsumer, Consumer as _},
     message::{BorrowedMessage, Headers as _},
     metadata::{MetadataPartition, MetadataTopic},
+    producer::{BaseProducer, BaseRecord, Producer as _},
 };
+use serde_json::json;
 
 use super::{
     certificates::Authority,
@@ -155,6 +157,9 @@ controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 log.dirs={folder}/data
 auto.create.topics.enable=false
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+allow.everyone.if.no.acl.found=true
+super.users=User:ANONYMOUS
 num.partitions=1
 offsets.topic.replication.factor=1
 offsets.topic.num.partitions=1
@@ -282,6 +287,38 @@ listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.se
         Ok(())
     }
 
+    /// Writes a message as it is, without a key.
+    ///
+    /// # Errors
+    /// When the broker does not take it.
+    pub(crate) fn produce(&self, topic: &str, payload: &[u8]) -> Result<(), Failed> {
+        let producer: BaseProducer = self.client().create()?;
+        let record = BaseRecord::<(), [u8]>::to(topic).payload(payload);
+        producer.send(record).map_err(|(error, _)| error)?;
+        Ok(producer.flush(SOON)?)
+    }
+
+    /// Deletes what is below an offset, as a topic's retention does.
+    ///
+    /// # Errors
+    /// When the broker refuses.
+    pub(crate) fn delete_before(
+        &self,
+        topic: &str,
+        partition: i32,
+        offset: i64,
+    ) -> Result<(), Failed> {
+        let wanted = json!({
+            "partitions": [{"topic": topic, "partition": partition, "offset": offset}],
+            "version": 1,
+        });
+        let file = self.folder.join("tmp/delete.json");
+        fs::write(&file, wanted.to_string())?;
+        let mut tool = self.java("org.apache.kafka.tools.DeleteRecordsCommand");
+        tool.args(["--bootstrap-server", &self.plain(), "--offset-json-file"]).arg(file);
+        process::output(&mut tool).map(drop)
+    }
+
     /// Gives a user a password, by Kafka's own tool.
     ///
     /// # Errors
@@ -291,6 +328,24 @@ listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.se
         let mut tool = self.java("kafka.admin.ConfigCommand");
         tool.args(["--bootstrap-server", &self.plain(), "--alter", "--add-config", &login]);
         process::output(tool.args(["--entity-type", "users", "--entity-name", user])).map(drop)
+    }
+
+    /// Takes a right to a topic away from a user, or gives it back.
+    ///
+    /// # Errors
+    /// When the tool fails: with its words.
+    pub(crate) fn deny(
+        &self,
+        user: &str,
+        operation: &str,
+        topic: &str,
+        denied: bool,
+    ) -> Result<(), Failed> {
+        let mut tool = self.java("org.apache.kafka.tools.AclCommand");
+        let change: &[&str] = if denied { &["--add"] } else { &["--remove", "--force"] };
+        tool.args(["--bootstrap-server", &self.plain()]).args(change);
+        tool.args(["--deny-principal", &format!("User:{user}"), "--operation", operation]);
+        process::output(tool.args(["--topic", topic])).map(drop)
     }
 
     /// How many messages a topic holds, all partitions together.

@@ -11,7 +11,7 @@ use super::real::config;
 use crate::harness::{
     Case, Outcome, Scene,
     delivery::{self, Delivery},
-    kafka::{self, Broker, Content, NAME},
+    kafka::{self, Broker, Content, NAME, PASSWORD, USER},
     poll::{self, SOON},
     table::Row,
 };
@@ -28,6 +28,8 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new(what_is_too_large_for_the_topic_is_dead_lettered),
         Case::new(a_login_that_is_refused_is_held_until_it_is_taken),
         Case::new(a_broker_that_nobody_vouches_for_gets_nothing),
+        Case::new(a_right_that_is_withdrawn_is_waited_for),
+        Case::new(a_topic_that_is_missing_is_waited_for),
         Case::new(no_secret_is_in_what_a_failing_sink_says),
     ]
 }
@@ -74,7 +76,8 @@ fn of(broker: &Broker, topic: &str, more: Value) -> Result<Config, Failed> {
     config(&broker.plain(), topic, keys)
 }
 
-async fn send(sink: &Delivery, numbers: std::ops::Range<u32>) -> Outcome {
+/// Sends flows of these numbers, in batches.
+pub(super) async fn send(sink: &Delivery, numbers: std::ops::Range<u32>) -> Outcome {
     for from in numbers.clone().step_by(500) {
         sink.send_records(delivery::flows(from..(from + 500).min(numbers.end))).await?;
     }
@@ -197,6 +200,38 @@ fn a_broker_that_nobody_vouches_for_gets_nothing(scene: &Scene) -> Outcome {
     runtime.block_on(send(&sink, 1_000..SENT))?;
     let balance = runtime.block_on(sink.finish(LIMIT))?;
     enter("certificate of another authority, then mended", &balance, &broker.read("vouched")?, 0)
+}
+
+fn a_right_that_is_withdrawn_is_waited_for(scene: &Scene) -> Outcome {
+    let broker = kafka::broker()?;
+    let runtime = Runtime::new()?;
+    runtime.block_on(broker.create("rights", 1, &[]))?;
+    let ca = scene.write("ca.pem", &broker.authority.pem);
+    let login = json!({"mechanism": "scram-sha-512", "user": USER, "password": PASSWORD});
+    let config = config(&broker.login(), "rights", json!({"tls": {"ca": ca}, "sasl": login}))?;
+    let sink = runtime.block_on(async { start(scene, &config, "rights") })?;
+    runtime.block_on(send(&sink, 0..SENT / 2))?;
+    until_held(&sink, 0)?;
+    broker.deny(USER, "Write", "rights", true)?;
+    runtime.block_on(send(&sink, SENT / 2..SENT / 2 + 1_000))?;
+    sink.keeps(1_000, "destination_refuses_us")?;
+    broker.deny(USER, "Write", "rights", false)?;
+    runtime.block_on(send(&sink, SENT / 2 + 1_000..SENT))?;
+    let balance = runtime.block_on(sink.finish(LIMIT))?;
+    enter("the right to write withdrawn, then restored", &balance, &broker.read("rights")?, 0)
+}
+
+fn a_topic_that_is_missing_is_waited_for(scene: &Scene) -> Outcome {
+    let broker = kafka::broker()?;
+    let runtime = Runtime::new()?;
+    let config = of(&broker, "late", json!({}))?;
+    let sink = runtime.block_on(async { start(scene, &config, "late") })?;
+    runtime.block_on(send(&sink, 0..1_000))?;
+    sink.keeps(1_000, "producer_recreated")?;
+    runtime.block_on(broker.create("late", 1, &[]))?;
+    runtime.block_on(send(&sink, 1_000..SENT))?;
+    let balance = runtime.block_on(sink.finish(LIMIT))?;
+    enter("topic missing at the start", &balance, &broker.read("late")?, 0)
 }
 
 fn no_secret_is_in_what_a_failing_sink_says(scene: &Scene) -> Outcome {

@@ -11,7 +11,9 @@ use super::{
 };
 use crate::{
     metrics::{Label, LossCause},
-    record::{Action, Alert, ClockState, Health, Kind, MapFill, Returned, Timestamp},
+    record::{
+        Action, Alert, ClockState, Health, Kind, MapFill, ObservationPoint, Returned, Timestamp,
+    },
 };
 
 /// The cause under which losses are told whose cause only a newer version knows.
@@ -116,6 +118,8 @@ impl<'a> From<&'a Health> for HealthForm<'a> {
             verdict_map,
             clock,
             config_hash,
+            // Whose it is stands around the form.
+            origin: _,
         } = health;
         let fill = |MapFill { entries, capacity }| (entries, capacity);
         let state = |ClockState { offset_nanos, synchronised }| (offset_nanos, synchronised);
@@ -163,6 +167,7 @@ impl From<HealthForm<'_>> for Health {
             verdict_map: form.verdict_map.map(fill),
             clock: form.clock.map(state),
             config_hash: form.config_hash.into(),
+            origin: ObservationPoint::default(),
         }
     }
 }

@@ -27,7 +27,7 @@ impl Secret {
 
     /// What is wrong with it as the value of `key`, without a word of it. What stands around a key that
     /// was pasted or read from a file is no part of it, and a server would only say that it is wrong.
-    pub(super) fn check(&self, key: &str) -> Option<Problem> {
+    pub(crate) fn check(&self, key: &str) -> Option<Problem> {
         let flaw = match self.0.as_str() {
             "" => "it is empty",
             text if text.contains(['\n', '\r']) => "it has several lines",
