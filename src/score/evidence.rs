@@ -259,6 +259,13 @@ impl Evidence {
         }
         match reached {
             Reached::Yes => {
+                if contact.path_proven && !is_mended {
+                    // No failure weighs against it, but for what is half forgotten: so far it is an
+                    // honest client.
+                    let is_honest = entry.walk < policy.failure_step / 2.0;
+                    entry.was_served |= is_honest;
+                    entry.is_served = !is_honest;
+                }
                 entry.successes = entry.successes.saturating_add(1);
                 entry.step(policy.success_step, policy);
                 None

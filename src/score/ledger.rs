@@ -45,6 +45,9 @@ pub(super) struct Entry {
     pub(super) successes: u32,
     /// Contacts that it left half open.
     pub(super) half_open: u32,
+    /// It completed a first contact while nothing weighed against it, and one since then.
+    pub(super) was_served: bool,
+    pub(super) is_served: bool,
     /// First contacts with what it had resolved, which count neither way as long as they mostly succeed.
     pub(super) resolved_failures: u16,
     pub(super) resolved_successes: u16,
@@ -176,6 +179,8 @@ impl Entry {
             failures: 0,
             successes: 0,
             half_open: 0,
+            was_served: false,
+            is_served: false,
             resolved_failures: 0,
             resolved_successes: 0,
             destinations: 0,
@@ -307,6 +312,14 @@ impl Entry {
 
     pub(super) fn is_proven(&self, now: Timestamp) -> bool {
         self.proven.is_some_and(|proven| now.since(proven) < PROVEN_NANOS)
+    }
+
+    /// Whether somebody else may have sent what failed, in its name: it was an honest client before, has
+    /// begun nothing since that came to anything, and every signal against it can be raised by others.
+    /// Then neither its handshake nor the RSTs by which its host answers what it never asked for prove
+    /// that it is the one who scans.
+    pub(super) fn may_be_framed(&self, mut signals: impl Iterator<Item = Signal>) -> bool {
+        self.was_served && !self.is_served && signals.all(Signal::is_spoofable)
     }
 
     /// A measure of all the evidence there is: what grew fourfold is worth another record.

@@ -77,6 +77,13 @@ impl Court {
         self.tell(&Contact { path_proven: true, ..reached });
     }
 
+    /// A source that scans, and can't be another in its name: it connects as it goes.
+    fn intruder(&mut self, source: &str, target: (&str, u16), count: u16) {
+        self.scan(source, 1);
+        self.proven(source, target);
+        self.scan(source, count);
+    }
+
     /// `count` first contacts with ports of one host that fail, a tenth of a second apart.
     fn scan(&mut self, source: &str, count: u16) {
         for _ in 0..count {

@@ -42,7 +42,8 @@ impl Judge {
             verdict: Some(details),
             remark: None,
         };
-        let is_all = verdict.scope == Scope::All && verdict.action == verdict::Action::Drop;
+        let is_proven = verdict.scope == Scope::All;
+        let is_all = is_proven && verdict.action == verdict::Action::Drop;
         match self.put_in_force(verdict, address, raised.source, (time, now)) {
             Ok(Some(mode)) => {
                 decision.is_in_force = mode == Mode::Enforce;
@@ -57,7 +58,6 @@ impl Judge {
             }
         }
         if let Some(entry) = self.evidence.ledger.get_mut(raised.source) {
-            let is_proven = entry.is_proven(time);
             let half_life = self.policy.settings.block.offence_half_life_secs;
             let history = entry.history();
             history.standing = level;
@@ -84,7 +84,12 @@ impl Judge {
         let block = &self.policy.settings.block;
         let source = raised.source;
         let entry = self.evidence.ledger.get(source);
-        let is_proven = entry.is_some_and(|entry| entry.is_proven(time));
+        let weights = entry.map(|entry| reasons::weights(entry, &self.policy));
+        let weights = weights.unwrap_or_default();
+        let is_proven = entry.is_some_and(|entry| {
+            let signals = weights.iter().map(|weight| weight.signal);
+            entry.is_proven(time) && !entry.may_be_framed(signals)
+        });
         let history = entry.and_then(|entry| entry.history.as_deref());
         let offences = history
             .map_or(0.0, |history| history.offences_at(time, block.offence_half_life_secs).round());
@@ -99,8 +104,6 @@ impl Judge {
         if !is_proven {
             secs = secs.min(float(block.unproven_ttl_secs));
         }
-        let weights = entry.map(|entry| reasons::weights(entry, &self.policy));
-        let weights = weights.unwrap_or_default();
         let reasons = entry.map_or_else(Vec::new, |entry| {
             weights.iter().map(|weight| reasons::sentence(weight, entry)).collect()
         });

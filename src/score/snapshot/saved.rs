@@ -45,6 +45,8 @@ pub(super) struct Saved {
     proven: Option<i64>,
     /// Failures, successes, contacts left half open, destinations.
     contacts: [u32; 4],
+    /// Whether it completed a first contact while nothing weighed against it, and since.
+    served: [bool; 2],
     /// Failures and successes with what it had resolved.
     resolved: [u16; 2],
     walks: [f32; 2],
@@ -129,6 +131,7 @@ impl Saved {
             last: entry.last.nanos(),
             proven: entry.proven.map(Timestamp::nanos),
             contacts: [entry.failures, entry.successes, entry.half_open, entry.destinations],
+            served: [entry.was_served, entry.is_served],
             resolved: [entry.resolved_failures, entry.resolved_successes],
             walks: [entry.walk, entry.slow_walk],
             counts: entry.counts,
@@ -163,6 +166,8 @@ impl Saved {
             successes,
             half_open,
             destinations,
+            was_served: self.served[0],
+            is_served: self.served[1],
             resolved_failures: self.resolved[0],
             resolved_successes: self.resolved[1],
             walk: self.walks[0],

@@ -134,8 +134,7 @@ fn a_recent_snapshot_of_the_same_interface_needs_no_warming_up() {
 #[test]
 fn offences_and_what_stands_are_known_after_a_restart() {
     let mut court = Court::new();
-    court.proven(OUTSIDE, (HOST, 443));
-    court.scan(OUTSIDE, 9);
+    court.intruder(OUTSIDE, (HOST, 443), 9);
     let now = court.secs + 5.0;
     let mut court = court.restarted(settings(), [None, None], now);
     court.scan(OUTSIDE, 50);
@@ -145,8 +144,7 @@ fn offences_and_what_stands_are_known_after_a_restart() {
         "its packets are dropped: what is seen of them is not held against it"
     );
     court.secs += 400.0;
-    court.proven(OUTSIDE, (HOST, 443));
-    court.scan(OUTSIDE, 9);
+    court.intruder(OUTSIDE, (HOST, 443), 9);
     let held = court.held();
     assert_eq!((held[0].scope, held[0].offence), (Scope::All, 1));
     assert!(held[0].ttl.unwrap() > Duration::from_secs(1_000));

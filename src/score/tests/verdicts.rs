@@ -21,9 +21,46 @@ fn who_may_be_spoofed_is_held_off_briefly_and_only_from_beginning_anything() {
 }
 
 #[test]
+fn a_client_in_whose_name_somebody_scans_keeps_its_sessions() {
+    // Its host answers by RSTs what it never asked for.
+    let spoofed = |court: &mut Court, count: u16| {
+        for _ in 0..count {
+            court.port += 1;
+            let left = contact(OUTSIDE, ("10.0.0.1", court.port), Outcome::Refused, at(court.secs));
+            court.tell(&Contact { path_proven: true, ..left });
+            court.secs += 0.1;
+        }
+    };
+    let mut court = Court::new();
+    for _ in 0..3 {
+        court.proven(OUTSIDE, (HOST, 443));
+        spoofed(&mut court, 12);
+        let held = court.held();
+        assert_eq!((held[0].scope, held[0].offence), (Scope::New, 0), "{held:?}");
+        assert!(held[0].ttl.unwrap() <= Duration::from_mins(1));
+        court.secs += 61.0;
+    }
+    // Who never was a client is the one who gives up its own handshakes.
+    let mut court = Court::new();
+    spoofed(&mut court, 12);
+    assert_eq!(court.held()[0].scope, Scope::All);
+    // Whoever tries to log in is nobody else.
+    let mut court = Court::new();
+    court.proven(OUTSIDE, (HOST, 443));
+    for _ in 0..40 {
+        let try_ = Outcome::Ended { duration_nanos: 1, sent_bytes: 1, received_bytes: 1 };
+        court.proven(OUTSIDE, (HOST, 22));
+        court.hear(OUTSIDE, (HOST, 22), try_, 0.3);
+    }
+    spoofed(&mut court, 12);
+    assert_eq!(court.held()[0].scope, Scope::All);
+}
+
+#[test]
 fn each_offence_of_a_proven_source_lasts_four_times_as_long_up_to_a_day() {
     let mut court = Court::new();
     let mut expected = 300.0_f64;
+    court.scan(OUTSIDE, 1);
     for offence in 0..5 {
         court.proven(OUTSIDE, (HOST, 443));
         court.scan(OUTSIDE, 9);
@@ -37,27 +74,23 @@ fn each_offence_of_a_proven_source_lasts_four_times_as_long_up_to_a_day() {
     let mut settings = settings();
     settings.block.ttl_max_secs = 200;
     let mut court = Court::with(settings, networks(), Mode::Enforce);
-    court.proven(OUTSIDE, (HOST, 443));
-    court.scan(OUTSIDE, 9);
+    court.intruder(OUTSIDE, (HOST, 443), 9);
     assert_eq!(court.held()[0].ttl, Some(Duration::from_secs(200)));
 }
 
 #[test]
 fn an_offence_is_half_forgotten_after_a_week() {
     let mut court = Court::new();
-    court.proven(OUTSIDE, (HOST, 443));
-    court.scan(OUTSIDE, 9);
+    court.intruder(OUTSIDE, (HOST, 443), 9);
     court.secs += 30.0 * 86_400.0;
-    court.proven(OUTSIDE, (HOST, 443));
-    court.scan(OUTSIDE, 9);
+    court.intruder(OUTSIDE, (HOST, 443), 9);
     assert_eq!(court.held()[0].offence, 0);
 }
 
 #[test]
 fn what_is_seen_of_a_silenced_source_is_not_held_against_it() {
     let mut court = Court::new();
-    court.proven(OUTSIDE, (HOST, 443));
-    court.scan(OUTSIDE, 9);
+    court.intruder(OUTSIDE, (HOST, 443), 9);
     let before = court.judge.sources().next().unwrap();
     court.scan(OUTSIDE, 100);
     assert_eq!(court.judge.sources().next(), Some(before));
