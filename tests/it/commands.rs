@@ -50,6 +50,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new(completions_and_manual_pages_know_every_command),
         Case::new(a_config_is_named_with_and_without_its_flag),
         Case::new(validate_finds_in_one_go_what_a_run_would_stop_at),
+        Case::new(what_two_components_can_not_share_and_a_proxy_that_none_speaks_to_are_said),
         Case::new(what_validate_can_not_check_it_names).needs_root(),
         Case::new(paths_begin_at_the_folder_of_the_config_and_errors_have_them_whole),
     ]
@@ -176,6 +177,30 @@ sinks:
     let path = scene.write("lacking.yaml", text);
     let ended = Tidegate::new(scene, ["validate"]).arg(&path).run()?.expect(78)?;
     ended.says(&["data_dir", "api.address", "192.0.2.1", "wire.segment.dir", "sinks.out.path"])
+}
+
+fn what_two_components_can_not_share_and_a_proxy_that_none_speaks_to_are_said(
+    scene: &Scene,
+) -> Outcome {
+    let text = "
+sources:
+  wire: { type: tshark, interface: lo, dissect: headers }
+  again: { type: tshark, interface: lo, dissect: headers }
+transforms:
+  packets: { type: extract, inputs: [wire, again] }
+sinks:
+  siem: { type: elasticsearch, inputs: [packets], endpoints: ['http://127.0.0.1:9'], proxy: 'ftp://127.0.0.1:3128' }
+";
+    let path = scene.write("shared.yaml", text);
+    let ended =
+        Tidegate::new(scene, ["validate", "--no-environment"]).arg(&path).run()?.expect(78)?;
+    ended.says(&[
+        "again.interface",
+        "`wire` has the reports on interface lo already",
+        "siem.proxy",
+        "a proxy of the scheme ftp can't be used",
+        "http://HOST:PORT",
+    ])
 }
 
 fn paths_begin_at_the_folder_of_the_config_and_errors_have_them_whole(scene: &Scene) -> Outcome {
