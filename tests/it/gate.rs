@@ -4,6 +4,7 @@
 mod contacts;
 mod evidence;
 mod forwarded;
+mod judged;
 mod live;
 mod made;
 mod records;
@@ -21,6 +22,7 @@ pub(crate) fn cases() -> Vec<Case> {
         contacts::cases(),
         evidence::cases(),
         forwarded::cases(),
+        judged::cases(),
         live::cases(),
         records::cases(),
         reference::cases(),

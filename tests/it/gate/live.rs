@@ -29,7 +29,7 @@ use crate::harness::{
 pub(super) const NEAR: &str = "10.77.0.1";
 pub(super) const BAD: &str = "10.77.0.2";
 pub(super) const GOOD: &str = "10.77.0.3";
-const PORT: u16 = 7000;
+pub(super) const PORT: u16 = 7000;
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
@@ -201,7 +201,7 @@ pub(crate) fn bpf_file_system() -> Outcome {
 }
 
 /// All that the server got so far: who sent it.
-fn received(server: &UdpSocket) -> Vec<String> {
+pub(super) fn received(server: &UdpSocket) -> Vec<String> {
     let mut from = Vec::new();
     let mut buffer = [0; 64];
     while let Ok((_, sender)) = server.recv_from(&mut buffer) {
@@ -230,7 +230,7 @@ pub(super) fn gets_through(
 }
 
 /// tcpdump on the near side, on what comes from the bad source.
-fn watch(site: &Site<'_>, file: &Path) -> Result<Child, Failed> {
+pub(super) fn watch(site: &Site<'_>, file: &Path) -> Result<Child, Failed> {
     let log = fs::File::create(site.scene.path("tcpdump.stderr"))?;
     let child = site
         .wire
@@ -315,7 +315,7 @@ fn a_blocked_source_is_cut_off_an_open_session_included(scene: &Scene, attach: &
 }
 
 /// A connection from this address: std can't choose one.
-fn connect(local: SocketAddr) -> std::io::Result<TcpStream> {
+pub(super) fn connect(local: SocketAddr) -> std::io::Result<TcpStream> {
     use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
     let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
     bind(&socket, &local)?;
@@ -323,7 +323,7 @@ fn connect(local: SocketAddr) -> std::io::Result<TcpStream> {
     Ok(TcpStream::from(socket))
 }
 
-fn exchange(client: &mut TcpStream, server: &mut TcpStream) -> Outcome {
+pub(super) fn exchange(client: &mut TcpStream, server: &mut TcpStream) -> Outcome {
     let mut heard = [0; 4];
     client.write_all(b"ping")?;
     server.read_exact(&mut heard)?;
@@ -621,8 +621,8 @@ const BY_PACKETS: (&str, &str, &str) = (
 const BY_THE_GATE: (&str, &str, &str) =
     ("self: { type: health }\ntransforms:\n  ", "GATE.contacts", "scored.alerts, self");
 
-/// The whole: dumpcap → packets → flows → the judge → the gate; or the gate's own contacts → the judge. One source of `far` tries port after port, as
-/// a scanner does, until it is not even refused any more.
+/// The whole: dumpcap → packets → flows → the judge → the gate; or the gate's own contacts → the judge. One
+/// source of `far` tries port after port, as a scanner does, until it is not even refused any more.
 fn a_scanner_is_judged_and_cut_off_and_the_record_says_why(
     scene: &Scene,
     (seen, inputs, outputs): (&'static str, &'static str, &'static str),
