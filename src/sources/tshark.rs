@@ -77,8 +77,8 @@ pub struct Config {
     pub workers: u16,
     /// How deep packets are looked into: `application` (the default) has tshark name the application
     /// protocol; `headers` runs no tshark and takes some forty times less CPU: of applications it knows TLS,
-    /// HTTP, DNS and QUIC, and of the first three the name that is asked for. `transport` means `headers`,
-    /// unless `fields` asks for more: then tshark stops at the ports. For whoever wants flows, and no other
+    /// HTTP, DNS and QUIC, and of the first three the name that is asked for. `transport` does the same, but
+    /// stops at the ports; where `fields` asks for more, tshark does. For whoever wants flows, and no other
     /// applications.
     pub dissect: Dissect,
     /// Whether checksums are verified; off by default, as a capture on the sending machine has
@@ -117,7 +117,7 @@ pub enum Mode {
 pub enum Dissect {
     /// Up to the ports, and what the first bytes behind them say, by ourselves.
     Headers,
-    /// The same, but by tshark where `fields` asks for what only tshark knows.
+    /// No further than the ports; by tshark where `fields` asks for what only tshark knows.
     Transport,
     /// All of it, by tshark, so that the application protocol is known.
     #[default]
@@ -185,6 +185,11 @@ impl Config {
     /// How many batches of frames may be decoded at once; `None` if tshark reads.
     pub fn decoders(&self) -> Option<u16> {
         self.reads_frames().then_some(self.workers)
+    }
+
+    /// Whether what lies behind the ports is looked at.
+    pub fn looks_behind_ports(&self) -> bool {
+        self.dissect != Dissect::Transport
     }
 
     /// Whether we read the frames ourselves.

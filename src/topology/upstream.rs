@@ -46,12 +46,15 @@ impl Config<Components> {
     /// How the component of this id and with these inputs is to decode frames that it reads.
     pub fn decoding(&self, id: &str, inputs: &[Edge]) -> Decoding {
         let sources = self.sources_above(inputs).into_iter();
-        let workers = sources.filter_map(|source| match source {
-            SourceConfig::Tshark(tshark) => tshark.decoders(),
-            SourceConfig::Health(_) | SourceConfig::Xdp(_) => None,
-            #[cfg(feature = "kafka")]
-            SourceConfig::Kafka(_) => None,
-        });
+        let tsharks: Vec<_> = sources
+            .filter_map(|source| match source {
+                SourceConfig::Tshark(tshark) => Some(tshark),
+                SourceConfig::Health(_) | SourceConfig::Xdp(_) => None,
+                #[cfg(feature = "kafka")]
+                SourceConfig::Kafka(_) => None,
+            })
+            .collect();
+        let workers = tsharks.iter().filter_map(|tshark| tshark.decoders());
         let below = self.below(id);
         let users = self.transforms.iter().filter(|transform| below.contains(&*transform.id));
         let used: HashSet<_> =
@@ -61,7 +64,8 @@ impl Config<Components> {
             dns: dns::ALL_FIELDS
                 .iter()
                 .any(|field| used.contains(*field) && !decode::NAMES.contains(field)),
-            names: decode::NAMES.iter().any(|field| used.contains(*field)),
+            names: tsharks.iter().any(|tshark| tshark.looks_behind_ports())
+                && decode::NAMES.iter().any(|field| used.contains(*field)),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Two processes on one directory or one file: the second is refused, and told which the first is.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use rustix::process::Signal;
 
@@ -77,9 +77,10 @@ fn a_second_process_on_one_file_is_refused_and_told_of_the_first(scene: &Scene) 
     let config = config::replay(scene, "", "");
     let replay = Tidegate::new(scene, ["replay", "-c"]).arg(config).arg(&capture).start()?;
     poll::until_true("the other process to be named", SOON, || replay.stderr().contains(&first))?;
-    let (ended, records) = live.stop()?;
-    ended.expect(0)?;
+    let records = fs::read_to_string(scene.path("records.out"))?.lines().count();
     assert_eq!(records, 10, "the second one wrote into the file of the first");
+    let (ended, _) = live.stop()?;
+    ended.expect(0)?;
     // Once the first has ended, it is the second one's.
     replay.wait(ENDS_WITHIN)?.expect(0)?;
     Ok(())

@@ -40,8 +40,10 @@ pub(super) fn remarks(config: &Config) -> Vec<Problem> {
     if config.dissect != Dissect::Transport || !config.reads_frames() {
         return Vec::new();
     }
-    let remark = "`transport` means `headers`: we read the packets, and no tshark runs";
-    vec![Problem::new("dissect", remark).hint("write `dissect: headers`")]
+    let remark =
+        "`transport` means `headers` up to the ports: we read the packets, and no tshark runs";
+    let hint = "write `dissect: headers`, which names TLS, HTTP and DNS too";
+    vec![Problem::new("dissect", remark).hint(hint)]
 }
 
 #[derive(Default)]

@@ -84,7 +84,7 @@ fn nmap_is_cut_off_within_twenty_packets_and_may_come_back(scene: &Scene) -> Out
     tcpdump.wait()?;
     let came_in = packets(&fs::read(&seen)?);
     assert!((9..=MOST_PACKETS).contains(&came_in), "{came_in} packets of the scanner came in");
-    poll::until_true("the block to end", Duration::from_secs(60), || {
+    poll::until_true("the block to end", Duration::from_mins(1), || {
         thread::sleep(Duration::from_millis(200));
         gets_through(&server, &bad, &good).is_ok_and(|through| through)
     })?;

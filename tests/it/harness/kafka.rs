@@ -160,6 +160,8 @@ auto.create.topics.enable=false
 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
 allow.everyone.if.no.acl.found=true
 super.users=User:ANONYMOUS
+# Messages have the times of their records, which may be years old: nothing is to go for its age.
+log.retention.ms=-1
 num.partitions=1
 offsets.topic.replication.factor=1
 offsets.topic.num.partitions=1

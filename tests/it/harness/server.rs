@@ -207,6 +207,11 @@ fn what_a_killed_run_left_is_ended_and_deleted(scene: &Scene) -> Outcome {
     let follow = |folder: &Path| {
         let child = Command::new("tail").arg("-f").arg(folder.join("config/words")).spawn()?;
         fs::write(pid_file(folder), child.id().to_string())?;
+        // Its arguments are there a moment after it was started.
+        let named = folder.display().to_string();
+        poll::until_true("a process with its arguments", GONE, || {
+            process::command_line(child.id()).contains(&named)
+        })?;
         Ok::<_, Failed>(child)
     };
     let (mut stray, mut wanted) = (follow(&left)?, follow(&living)?);
