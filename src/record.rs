@@ -22,11 +22,13 @@ mod signal;
 mod steady;
 mod time;
 mod transport;
+mod visits;
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 
+use self::visits::{Count, HasNames, IdentityAt, KindAt, MemoryBytes, ObserverAt, SeenBy};
 pub use self::{
     added::Added,
     alert::{Action, Alert, Destination, Details, VerdictDetails, Weight},
@@ -196,27 +198,6 @@ pub trait VisitMut<R, O> {
     /// Does it to the records of a batch. Whoever shares them keeps what he has.
     fn visit_mut(self, records: &mut Arc<Vec<R>>) -> O;
 }
-
-/// How many there are.
-struct Count;
-
-/// The bytes of memory they hold.
-struct MemoryBytes;
-
-/// The kind of the record at an index; that of the batch past the end.
-struct KindAt(usize);
-
-/// Whether their kind has names.
-struct HasNames;
-
-/// The other sensor that saw the record at an index.
-struct ObserverAt(usize);
-
-/// Says that another sensor saw them.
-struct SeenBy<'a>(&'a Arc<str>);
-
-/// The identity of the record at an index.
-struct IdentityAt<'a>(usize, &'a str);
 
 // === impl Kind ===
 
@@ -443,59 +424,6 @@ impl Records {
         match self {
             Self::Frames(frames) => frames.memory_bytes(),
             _ => self.visit(MemoryBytes),
-        }
-    }
-}
-
-impl<R> Visit<R, usize> for Count {
-    fn visit(self, records: &[R]) -> usize {
-        records.len()
-    }
-}
-
-impl<R: Record> Visit<R, usize> for MemoryBytes {
-    fn visit(self, records: &[R]) -> usize {
-        records.iter().map(R::memory_bytes).sum()
-    }
-}
-
-impl<R: Record> Visit<R, bool> for HasNames {
-    fn visit(self, _records: &[R]) -> bool {
-        R::HAS_NAMES
-    }
-}
-
-impl<R: Record> Visit<R, Kind> for KindAt {
-    fn visit(self, records: &[R]) -> Kind {
-        records.get(self.0).map_or(R::KIND, R::kind)
-    }
-}
-
-impl<R: Record> Visit<R, Option<(Id, Option<u32>)>> for IdentityAt<'_> {
-    fn visit(self, records: &[R]) -> Option<(Id, Option<u32>)> {
-        let record = records.get(self.0)?;
-        let other = record.origin().observer();
-        record.identity(other.as_deref().unwrap_or(self.1))
-    }
-}
-
-impl<R: Record> Visit<R, Option<Arc<str>>> for ObserverAt {
-    fn visit(self, records: &[R]) -> Option<Arc<str>> {
-        records.get(self.0)?.origin().observer()
-    }
-}
-
-impl<R: Record> VisitMut<R, ()> for SeenBy<'_> {
-    fn visit_mut(self, records: &mut Arc<Vec<R>>) {
-        // Neighbours are of the same point.
-        let mut last = None;
-        for origin in Arc::make_mut(records).iter_mut().filter_map(R::origin_mut) {
-            let seen = match last {
-                Some((own, seen)) if own == *origin => seen,
-                _ => origin.seen_by(self.0),
-            };
-            last = Some((*origin, seen));
-            *origin = seen;
         }
     }
 }
