@@ -3,11 +3,14 @@
 //! A lock is one of flock(2) on the file or directory itself. Who holds it is read from `/proc/locks`
 //! (`proc_locks(5)`): a line like `1: FLOCK ADVISORY WRITE 4242 fe:01:1234567 0 EOF` for each, with the
 //! process, and the device and inode of the file.
+//!
+//! The kernel gives a page of it at a read and finds the place of the next by counting lines: if a lock
+//! further up is given back in between, a line is passed over.
 
 use std::{
     fmt,
-    fs::{self, File, Metadata},
-    io,
+    fs::{File, Metadata},
+    io::{self, Read as _},
     os::unix::fs::MetadataExt,
     process,
 };
@@ -18,6 +21,12 @@ use rustix::{
 };
 
 const LOCKS: &str = "/proc/locks";
+
+/// How often the table is read before a holder that is not in it is unknown.
+const LOOKS: usize = 8;
+
+/// More than a page, so that a table of up to sixty locks is seen as it is at one moment, bytes.
+const TABLE: usize = 64 << 10;
 
 /// Why a lock was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -65,10 +74,10 @@ pub fn unlock(file: &File) {
 
 impl Holder {
     fn of(file: &File) -> Self {
-        let (Ok(meta), Ok(locks)) = (file.metadata(), fs::read_to_string(LOCKS)) else {
-            return Self::Unknown;
-        };
-        Self::among(&locks, &meta)
+        let Ok(meta) = file.metadata() else { return Self::Unknown };
+        let tables = (0..LOOKS).map_while(|_| table().ok());
+        let mut holders = tables.map(|locks| Self::among(&locks, &meta));
+        holders.find(|holder| *holder != Self::Unknown).unwrap_or(Self::Unknown)
     }
 
     /// The holder of the lock on the file with this metadata, among the lines of `/proc/locks`.
@@ -99,6 +108,13 @@ impl fmt::Display for Holder {
     }
 }
 
+/// The table of all locks.
+fn table() -> io::Result<String> {
+    let mut locks = String::with_capacity(TABLE);
+    File::open(LOCKS)?.read_to_string(&mut locks)?;
+    Ok(locks)
+}
+
 /// A line of `/proc/locks`.
 struct Held {
     process: u32,
@@ -122,8 +138,11 @@ fn held(line: &str) -> Option<Held> {
 #[cfg(test)]
 mod tests {
     use std::{
+        fs,
         io::{BufRead as _, BufReader},
         process::{Child, Command, Stdio},
+        sync::atomic::{AtomicBool, Ordering},
+        thread,
     };
 
     use super::*;
@@ -177,6 +196,31 @@ mod tests {
         unlock(&one);
         lock(&two).unwrap();
         drop(copy);
+    }
+
+    #[test]
+    fn a_holder_is_found_while_others_take_locks_and_give_them_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let other = |name: usize| File::create(folder.path().join(name.to_string())).unwrap();
+        let others: Vec<_> = (0..5).map(other).collect();
+        let [one, two] = [0, 1].map(|_| File::open(folder.path()).unwrap());
+        lock(&one).unwrap();
+        let over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    for file in &others {
+                        lock(file).unwrap();
+                    }
+                    for file in &others {
+                        unlock(file);
+                    }
+                }
+            });
+            let found = (0..2_000).filter(|_| holder(&two) == Holder::Ourselves).count();
+            over.store(true, Ordering::Relaxed);
+            assert_eq!(found, 2_000);
+        });
     }
 
     #[test]
