@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::{IsTerminal, stderr},
+    net::IpAddr,
     path::PathBuf,
     sync::Arc,
 };
@@ -19,10 +20,13 @@ use crate::{
     tune::{Labels, measure, page, read, table},
 };
 
+/// Sources that a warning names.
+const MAX_NAMED: usize = 10;
+
 /// Judge the sources of captures and flow logs, and measure how well that tells them apart.
 ///
 /// Reads captures (pcap, pcapng), Zeek's conn.log (text and JSON), Suricata's EVE flow events and flows in
-/// the Elastic Common Schema, plain or packed with gzip or zstd. Nothing is blocked and nothing sent.
+/// the Elastic Common Schema (Packetbeat, Filebeat's Zeek and Suricata modules), plain or packed with gzip or zstd. Nothing is blocked and nothing sent.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The config file, whose score transform, flow transform and networks count. Defaults without it.
@@ -125,6 +129,12 @@ fn tune(args: &Args, said: Said, quiet: bool) -> Result<Exit, Error> {
         inputs.push(input);
     }
     bar.finish_and_clear();
+    if let Some(path) = &args.labels {
+        let unmet = labels.unmet(&inputs);
+        if !unmet.is_empty() {
+            output::report(format_args!("warning: {}: {}", path.display(), unlabelling(&unmet)));
+        }
+    }
     let measured = measure(&inputs, &labels, &settings, &networks, (&said.hash, args.target_fpr));
     if let Some(path) = &args.report {
         fs::write(path, page(&measured)).map_err(|error| {
@@ -142,6 +152,18 @@ fn tune(args: &Args, said: Said, quiet: bool) -> Result<Exit, Error> {
         Exit::Clean if is_damaged => Exit::Unclean,
         exit => exit,
     })
+}
+
+/// Labels of sources that were not met: of a misspelt address, or of another input.
+fn unlabelling(unmet: &[IpAddr]) -> String {
+    let named: Vec<_> = unmet.iter().take(MAX_NAMED).map(ToString::to_string).collect();
+    let (s, more) = match unmet.len() {
+        1 => ("", String::new()),
+        many if many > MAX_NAMED => ("s", format!(" and {} more", many - MAX_NAMED)),
+        _ => ("s", String::new()),
+    };
+    let (count, named) = (unmet.len(), named.join(", "));
+    format!("{count} label{s} of sources that no input has count nowhere: {named}{more}")
 }
 
 /// A line on a terminal that counts what was read.

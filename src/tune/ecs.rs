@@ -1,27 +1,36 @@
-//! Flows in the Elastic Common Schema: ours, Packetbeat's.
+//! Flows in the Elastic Common Schema: ours, Packetbeat's, and what Filebeat and the Elastic Agent make of Zeek's
+//! and Suricata's logs.
 
 use std::net::IpAddr;
 
 use serde_json::Value;
 
-use super::log::{Row, State, timestamp, transport};
+use super::{
+    eve,
+    log::{Row, State, look, timestamp, transport},
+    zeek,
+};
 use crate::record::Transport;
 
 /// A refusal is one packet for one, each shorter than this.
 const REFUSAL_BYTES: u64 = 80;
 
-/// The row of a flow; `None` for documents of other kinds, and for reports of flows that go on.
+/// The row of a flow; `None` for documents of other kinds, for reports of flows that go on, and for what was dropped:
+/// that never speaks against its source.
 pub(super) fn of_json(row: &Value) -> Result<Option<Row>, &'static str> {
     let value = |path: &str| look(row, path);
     let text = |path: &str| value(path).and_then(|value| value.as_str());
     let number = |path: &str| value(path).and_then(Value::as_u64);
     let is_flow = match (text("event.action"), text("event.dataset"), text("type")) {
         (Some("network_flow"), ..) | (.., Some("flow")) => true,
-        (_, Some(dataset), _) => dataset.ends_with("flow"),
+        (_, Some("suricata.eve"), _) => text("suricata.eve.event_type") == Some("flow"),
+        (_, Some(dataset), _) => dataset.ends_with("flow") || dataset == "zeek.connection",
         _ => number("source.packets").is_some(),
     };
     let is_final = value("tidegate.flow.final").or(value("flow.final"));
-    if !is_flow || is_final.and_then(Value::as_bool) == Some(false) {
+    let types = value("event.type").and_then(Value::as_array);
+    let is_denied = types.is_some_and(|types| types.iter().any(|one| one == "denied"));
+    if !is_flow || is_denied || is_final.and_then(Value::as_bool) == Some(false) {
         return Ok(None);
     }
     let address = |path: &str| -> Option<IpAddr> { text(path)?.parse().ok() };
@@ -31,7 +40,15 @@ pub(super) fn of_json(row: &Value) -> Result<Option<Row>, &'static str> {
     let packets =
         [number("source.packets").unwrap_or(0), number("destination.packets").unwrap_or(0)];
     let bytes = [number("source.bytes").unwrap_or(0), number("destination.bytes").unwrap_or(0)];
-    let state = text("tidegate.flow.conn_state");
+    let [_, answers] = packets;
+    let state = if let Some(state) = text("zeek.connection.state") {
+        let history = text("zeek.connection.history").unwrap_or_default();
+        zeek::of_state(state, history, transport)?
+    } else if let Some(event) = value("suricata.eve") {
+        eve::state(event, transport, answers)
+    } else {
+        of_state(text("tidegate.flow.conn_state"), transport, packets, bytes)
+    };
     Ok(Some(Row {
         start: start.and_then(timestamp).ok_or("it has no time")?,
         duration_nanos: number("event.duration").unwrap_or(0),
@@ -39,7 +56,7 @@ pub(super) fn of_json(row: &Value) -> Result<Option<Row>, &'static str> {
         destination: address("destination.ip").ok_or("it has no destination.ip")?,
         port: u16::try_from(port).map_err(|_| "its destination.port is none")?,
         transport,
-        state: of_state(state, transport, packets, bytes),
+        state,
         packets: packets[0],
         bytes,
         is_malicious: None,
@@ -70,12 +87,4 @@ fn of_state(
         }
         None => State::Success,
     }
-}
-
-/// The value at a dotted path, nested or written flat.
-fn look<'a>(row: &'a Value, path: &str) -> Option<&'a Value> {
-    if let Some(flat) = row.get(path) {
-        return Some(flat);
-    }
-    path.split('.').try_fold(row, |value, key| value.get(key))
 }

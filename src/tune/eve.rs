@@ -31,16 +31,16 @@ pub(super) fn of_json(event: &Value) -> Result<Option<Row>, &'static str> {
         destination: address("dest_ip").ok_or("it has no dest_ip")?,
         port: u16::try_from(port).map_err(|_| "its dest_port is none")?,
         transport,
-        state: state(event, transport),
+        state: state(event, transport, count("pkts_toclient")),
         packets: count("pkts_toserver"),
         bytes: [count("bytes_toserver"), count("bytes_toclient")],
         is_malicious: None,
     }))
 }
 
-fn state(event: &Value, transport: Transport) -> State {
+/// What came of the flow of an event that has so many packets of the responder.
+pub(super) fn state(event: &Value, transport: Transport, answers: u64) -> State {
     let flow = &event["flow"];
-    let answers = flow["pkts_toclient"].as_u64().unwrap_or(0);
     if transport != Transport::TCP {
         return if answers > 0 { State::Success } else { State::Unknown };
     }

@@ -2,6 +2,8 @@
 
 use std::{collections::HashMap, fs, net::IpAddr, path::Path};
 
+use super::open::Input;
+
 /// Labels of sources.
 #[derive(Debug, Clone, Default)]
 pub struct Labels(HashMap<IpAddr, (Box<str>, Box<str>)>);
@@ -48,6 +50,16 @@ impl Labels {
     /// The label of a source, and the scenario it belongs to.
     pub fn of(&self, source: IpAddr) -> Option<(&str, &str)> {
         self.0.get(&source).map(|(label, scenario)| (&**label, &**scenario))
+    }
+
+    /// The labelled sources that none of the inputs has, sorted.
+    pub fn unmet(&self, inputs: &[Input]) -> Vec<IpAddr> {
+        let is_met = |source: &&IpAddr| {
+            inputs.iter().any(|input| input.judged.sources.contains_key(*source))
+        };
+        let mut unmet: Vec<_> = self.0.keys().filter(|source| !is_met(source)).copied().collect();
+        unmet.sort_unstable();
+        unmet
     }
 
     /// Whether there are none.

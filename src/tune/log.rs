@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use serde_json::Value;
+
 use super::{ecs, eve, observe::Observer, zeek};
 use crate::record::{Contact, ObservationPoint, Outcome, TcpFlags, Timestamp, Transport};
 
@@ -86,24 +88,37 @@ impl Rows {
             return Ok(None);
         }
         if text.starts_with('{') {
-            let row: serde_json::Value =
+            let row: Value =
                 serde_json::from_str(text).map_err(|_| "it is no JSON object, or it is cut")?;
-            if row.get("id.orig_h").is_some() {
-                return zeek::of_json(&row).map(Some);
-            }
-            if row.get("event_type").is_some() {
-                return eve::of_json(&row);
-            }
-            if row.get("@timestamp").is_some() || row.get("event").is_some() {
-                return ecs::of_json(&row);
-            }
-            return Err("it is a row of no log that is read");
+            // As exports of Elasticsearch have documents.
+            return of_json(row.get("_source").unwrap_or(&row));
         }
         match &self.columns {
             Some(columns) => columns.row(text).map(Some),
             None => Err("there is no #fields line before it"),
         }
     }
+}
+
+fn of_json(row: &Value) -> Result<Option<Row>, &'static str> {
+    if look(row, "id.orig_h").is_some() {
+        return zeek::of_json(row).map(Some);
+    }
+    if row.get("event_type").is_some() {
+        return eve::of_json(row);
+    }
+    if row.get("@timestamp").is_some() || row.get("event").is_some() {
+        return ecs::of_json(row);
+    }
+    Err("it is a row of no log that is read")
+}
+
+/// The value at a dotted path, nested or written flat.
+pub(super) fn look<'a>(row: &'a Value, path: &str) -> Option<&'a Value> {
+    if let Some(flat) = row.get(path) {
+        return Some(flat);
+    }
+    path.split('.').try_fold(row, |value, key| value.get(key))
 }
 
 // === impl Row ===
@@ -117,6 +132,7 @@ impl Row {
             source: self.source,
             destination: self.destination,
             port: self.port,
+            source_port: 0,
             transport: self.transport,
             outcome,
             path_proven: false,

@@ -20,6 +20,32 @@ use crate::{flow::Policy, networks::Networks, score::Settings};
 /// Bad rows that are named; the others are counted.
 const MAX_NAMED: usize = 10;
 
+/// What some programs of Windows begin a text with.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+const ARRAY: &str =
+    "it is a JSON array; a log has an object a line: `jq -c '.[]' FILE` makes one of it";
+const TEXT: &str = "it is a text, but no log that is read: Zeek's conn.log has its #fields line before the rows, \
+                    logs in JSON an object a line";
+
+const WIDE: &str =
+    "it is a text in UTF-16: `iconv -f UTF-16 -t UTF-8 FILE` makes one of it that can be read";
+
+/// What a file is, by how it begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// Rows of flows.
+    Log,
+    /// An array of them.
+    Array,
+    /// Another text.
+    Text,
+    /// A text in UTF-16.
+    Wide,
+    /// Frames, or nothing that is known.
+    Capture,
+}
+
 /// What was read of a file.
 #[derive(Debug, Default)]
 pub struct Input {
@@ -52,26 +78,46 @@ pub fn read(
     progress: &mut Progress<'_>,
 ) -> io::Result<Input> {
     let mut beginning = BufReader::new(unpacked(path)?);
-    let head = beginning.fill_buf()?;
-    let is_log = head
-        .iter()
-        .find(|byte| !byte.is_ascii_whitespace())
-        .is_some_and(|first| matches!(first, b'{' | b'#'));
+    if beginning.fill_buf()?.starts_with(BYTE_ORDER_MARK) {
+        beginning.consume(BYTE_ORDER_MARK.len());
+    }
+    let form = Form::of(beginning.fill_buf()?);
     let mut observer = Observer::new(settings.clone(), Arc::clone(networks));
-    let mut input = Input { is_capture: !is_log, ..Input::default() };
-    if is_log {
-        read_log(beginning, &mut input, labels, &mut observer, progress)?;
-    } else {
-        let mut units = 0;
-        let read = capture::read(path, policy.clone(), &mut observer, |frames| {
-            units += frames;
-            progress(frames);
-        });
-        input.units = units;
-        input.faults.extend(read.err());
+    let mut input = Input { is_capture: form == Form::Capture, ..Input::default() };
+    match form {
+        Form::Log => read_log(beginning, &mut input, labels, &mut observer, progress)?,
+        Form::Capture => {
+            let mut units = 0;
+            let read = capture::read(path, policy.clone(), &mut observer, |frames| {
+                units += frames;
+                progress(frames);
+            });
+            input.units = units;
+            input.faults.extend(read.err());
+        }
+        Form::Array => input.faults.push(ARRAY.to_owned()),
+        Form::Text => input.faults.push(TEXT.to_owned()),
+        Form::Wide => input.faults.push(WIDE.to_owned()),
     }
     input.judged = observer.finish();
     Ok(input)
+}
+
+impl Form {
+    /// What begins so.
+    fn of(head: &[u8]) -> Self {
+        if head.starts_with(b"\xff\xfe") || head.starts_with(b"\xfe\xff") {
+            return Self::Wide;
+        }
+        let is_text = |byte: &u8| matches!(byte, b'\t' | b'\r' | b'\n' | b' '..=b'~' | 0x80..);
+        match head.iter().find(|byte| !byte.is_ascii_whitespace()) {
+            Some(b'{' | b'#') => Self::Log,
+            Some(b'[') => Self::Array,
+            // A capture's fourth byte at the latest is none of a text.
+            Some(_) if head.iter().take(64).all(is_text) => Self::Text,
+            _ => Self::Capture,
+        }
+    }
 }
 
 /// A log's bytes, unpacked.
@@ -95,7 +141,7 @@ fn read_log(
 ) -> io::Result<()> {
     let (mut rows, mut events, mut line) = (Rows::default(), Vec::new(), Vec::new());
     let mut told = HashMap::new();
-    let mut number = 0_u64;
+    let (mut number, mut others) = (0_u64, 0_u64);
     loop {
         line.clear();
         let most = MAX_ROW_BYTES as u64 + 1;
@@ -120,7 +166,7 @@ fn read_log(
                 row.events(&mut events);
                 remember(&row, &mut told);
             }
-            Ok(None) => {}
+            Ok(None) => others += u64::from(line.starts_with(b"{")),
             Err(why) => {
                 input.bad_rows += 1;
                 if input.faults.len() < MAX_NAMED {
@@ -131,6 +177,11 @@ fn read_log(
         if number.is_multiple_of(1_024) {
             progress(1_024);
         }
+    }
+    if others > 0 && input.units == 0 {
+        input
+            .faults
+            .push(format!("{others} rows are of other kinds, and none of a flow that ended"));
     }
     for (source, is_malicious) in told {
         if labels.of(source).is_none() {

@@ -45,9 +45,12 @@ fn summary(measured: &Measured) -> String {
         })
         .map(|source| source.src.to_string())
         .collect();
+    let blocked = match count(Gravest::Block) {
+        1 => "1 source".to_owned(),
+        many => format!("{many} sources"),
+    };
     let mut text = format!(
-        "{} sources would have been blocked, {} rate-limited and {} alerted on. ",
-        count(Gravest::Block),
+        "{blocked} would have been blocked, {} rate-limited and {} alerted on. ",
         count(Gravest::RateLimit),
         count(Gravest::Alert)
     );
@@ -91,7 +94,10 @@ fn curve(thresholds: &[ThresholdOutcome]) -> String {
          <polyline points=\"{}\" fill=\"none\" stroke=\"#1a7f37\" stroke-width=\"2\"/>\
          <polyline points=\"{}\" fill=\"none\" stroke=\"#0969da\" stroke-width=\"2\"/>\
          <polyline points=\"{}\" fill=\"none\" stroke=\"#b42318\" stroke-width=\"2\"/>\
-         <text x=\"50\" y=\"240\">threshold 0</text><text x=\"880\" y=\"240\">100</text>\
+         <text x=\"38\" y=\"16\" text-anchor=\"end\">1</text>\
+         <text x=\"38\" y=\"215\" text-anchor=\"end\">0</text>\
+         <text x=\"50\" y=\"240\">threshold 0</text>\
+         <text x=\"950\" y=\"240\" text-anchor=\"middle\">100</text>\
          <text x=\"300\" y=\"240\" fill=\"#1a7f37\">recall</text>\
          <text x=\"420\" y=\"240\" fill=\"#0969da\">precision</text>\
          <text x=\"560\" y=\"240\" fill=\"#b42318\">false positives</text></svg>",

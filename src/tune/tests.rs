@@ -1,9 +1,19 @@
 //! Rows of logs, good and bad.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
-use super::log::{Event, Rows, State, timestamp};
-use crate::record::Timestamp;
+use super::{
+    labels::Labels,
+    log::{Event, Rows, State, timestamp},
+    open::read,
+};
+use crate::{
+    networks::NetworkSet,
+    record::Timestamp,
+    transforms::{flow, score},
+};
 
 const HEADING: &str = "#fields\tts\tuid\tid.orig_h\tid.orig_p\tid.resp_h\tid.resp_p\tproto\tduration\t\
                        conn_state\thistory\torig_pkts\torig_ip_bytes\tresp_ip_bytes\tlabel";
@@ -22,7 +32,12 @@ fn each_form_of_a_refused_connection_is_read_alike() {
     let eve = r#"{"timestamp":"2022-06-12T21:59:58.444458+0000","event_type":"flow","src_ip":"10.0.0.1","src_port":4,"dest_ip":"10.0.0.2","dest_port":445,"proto":"TCP","flow":{"pkts_toserver":1,"pkts_toclient":1,"start":"2022-06-12T21:59:58.444458+0000","state":"closed"},"tcp":{"tcp_flags_ts":"02","tcp_flags_tc":"14"}}"#;
     let packetbeat = r#"{"@timestamp":"2022-06-12T21:59:58.444458Z","event":{"action":"network_flow"},"source":{"ip":"10.0.0.1","packets":1,"bytes":60},"destination":{"ip":"10.0.0.2","port":445,"packets":1,"bytes":54},"network":{"transport":"tcp"}}"#;
     let ours = r#"{"@timestamp":"2022-06-12T21:59:58.444458Z","event":{"action":"network_flow"},"source":{"ip":"10.0.0.1","packets":1},"destination":{"ip":"10.0.0.2","port":445},"network":{"transport":"tcp"},"tidegate":{"flow":{"conn_state":"REJ","final":true}}}"#;
-    for line in [tsv, zeek, eve, packetbeat, ours] {
+    let nested = r#"{"ts":"2022-06-12T21:59:58.444458Z","id":{"orig_h":"10.0.0.1","orig_p":4,"resp_h":"10.0.0.2","resp_p":445},"proto":"tcp","conn_state":"REJ","history":"Sr","orig_pkts":1}"#;
+    let exported = format!(r#"{{"_index":"flows","_id":"1","_source":{ours}}}"#);
+    // As Filebeat's modules and the Elastic Agent write them.
+    let zeek_in_ecs = r#"{"@timestamp":"2022-06-12T21:59:58.444458Z","event":{"dataset":"zeek.connection"},"source":{"ip":"10.0.0.1","packets":1,"bytes":60},"destination":{"ip":"10.0.0.2","port":445,"packets":1,"bytes":40},"network":{"transport":"tcp"},"zeek":{"connection":{"state":"REJ","history":"Sr"}}}"#;
+    let eve_in_ecs = r#"{"@timestamp":"2022-06-12T21:59:59Z","event":{"dataset":"suricata.eve","start":"2022-06-12T21:59:58.444458Z"},"source":{"ip":"10.0.0.1","packets":1,"bytes":60},"destination":{"ip":"10.0.0.2","port":445,"packets":1,"bytes":54},"network":{"transport":"tcp"},"suricata":{"eve":{"event_type":"flow","flow":{"state":"closed"},"tcp":{"tcp_flags_ts":"02","tcp_flags_tc":"14"}}}}"#;
+    for line in [tsv, zeek, eve, packetbeat, ours, nested, &exported, zeek_in_ecs, eve_in_ecs] {
         let row = rows().parse(line.as_bytes()).unwrap().unwrap();
         assert_eq!(row.state, State::Refused, "{line}");
         assert_eq!((row.source.to_string().as_str(), row.port), ("10.0.0.1", 445));
@@ -66,10 +81,101 @@ fn rows_that_are_cut_or_of_another_kind_say_why() {
     ] {
         assert!(rows().parse(line.as_bytes()).is_err(), "{line}");
     }
-    for line in ["", "#close\t2022", r#"{"event_type":"alert"}"#] {
+    let alert = r#"{"@timestamp":"2022-06-12T21:59:59Z","event":{"dataset":"suricata.eve"},"source":{"packets":1},"suricata":{"eve":{"event_type":"alert"}}}"#;
+    // What was dropped says nothing against its source, whoever dropped it.
+    let denied = r#"{"@timestamp":"2022-06-12T21:59:58Z","event":{"action":"dropped","dataset":"tidegate.flow","type":["connection","denied"]},"source":{"ip":"10.0.0.1","packets":3,"bytes":180},"destination":{"ip":"10.0.0.2","port":445,"packets":0,"bytes":0},"network":{"transport":"tcp"},"tidegate":{"flow":{"conn_state":"S0","final":true}}}"#;
+    for line in ["", "#close\t2022", r#"{"event_type":"alert"}"#, alert, denied] {
         assert_eq!(rows().parse(line.as_bytes()), Ok(None), "{line}");
     }
     assert!(Rows::default().parse(b"1.5\tC").is_err(), "no heading came before");
+}
+
+#[test]
+fn logs_of_other_versions_are_read_by_the_names_of_their_columns() {
+    // Fewer columns in another order, as of older versions, and more of them, as of newer ones and of plugins.
+    for (heading, line) in [
+        (
+            "#fields\tts\tid.orig_h\tid.resp_h\tid.resp_p\tproto\tconn_state",
+            "1.5\t10.0.0.1\t10.0.0.2\t445\ttcp\tREJ",
+        ),
+        (
+            "#fields\tconn_state\tcommunity_id\tproto\tid.resp_p\tip_proto\tid.resp_h\tid.orig_h\tts",
+            "REJ\t1:abc=\ttcp\t445\t6\t10.0.0.2\t10.0.0.1\t1.5",
+        ),
+    ] {
+        let mut rows = Rows::default();
+        assert_eq!(rows.parse(heading.as_bytes()), Ok(None));
+        let row = rows.parse(line.as_bytes()).unwrap().unwrap();
+        assert_eq!((row.state, row.port, row.packets), (State::Refused, 445, 0), "{heading}");
+    }
+    // A file that was put together of two: what the last heading says holds.
+    let mut rows = rows();
+    rows.parse(b"#fields\tts\tproto\tid.orig_h").unwrap();
+    assert_eq!(rows.parse(b"1.5\ttcp\t10.0.0.1"), Err("it has no conn_state, or is cut"));
+    for (name, missing) in [
+        ("ts", "it has no ts"),
+        ("proto", "it has no proto"),
+        ("conn_state", "it has no conn_state, or is cut"),
+        // By this Zeek's rows are told apart.
+        ("id.orig_h", "it is a row of no log that is read"),
+        ("id.resp_h", "it has no id.resp_h"),
+        ("id.resp_p", "it has no id.resp_p"),
+    ] {
+        let mut row: serde_json::Value = serde_json::from_str(
+            r#"{"ts":1.5,"id.orig_h":"10.0.0.1","id.resp_h":"10.0.0.2","id.resp_p":445,"proto":"tcp","conn_state":"REJ","new":[1]}"#,
+        )
+        .unwrap();
+        assert!(rows.parse(row.to_string().as_bytes()).unwrap().is_some());
+        row.as_object_mut().unwrap().remove(name);
+        assert_eq!(rows.parse(row.to_string().as_bytes()), Err(missing));
+    }
+}
+
+#[test]
+fn a_file_that_is_no_log_says_what_it_is_and_one_without_flows_that_it_has_none() {
+    const FLOW: &str = r#"{"ts":1.5,"id.orig_h":"10.0.0.1","id.resp_h":"10.0.0.2","id.resp_p":445,"proto":"tcp","conn_state":"REJ"}"#;
+    let folder = tempfile::tempdir().unwrap();
+    let faults = |text: &[u8]| {
+        let path = folder.path().join("log");
+        std::fs::write(&path, text).unwrap();
+        let (settings, networks) = (score::Config::default().settings(), Arc::default());
+        let policy =
+            flow::Config::default().policy(&"tune".into(), &NetworkSet::default()).unwrap();
+        let mut labels = Labels::default();
+        let input = read(&path, &settings, &networks, &policy, &mut labels, &mut |_| {}).unwrap();
+        (input.units, input.faults.join("; "))
+    };
+    let none = |faults: &str| (0, faults.to_owned());
+    assert_eq!(faults(FLOW.as_bytes()), (1, String::new()));
+    assert_eq!(faults(format!("\u{feff}{FLOW}\r\n").as_bytes()), (1, String::new()));
+    assert_eq!(
+        faults(format!("{FLOW}\n{{\"event_type\":\"dns\"}}\n").as_bytes()),
+        (1, String::new())
+    );
+    assert_eq!(
+        faults(b"{\"event_type\":\"dns\"}\n{\"event_type\":\"alert\"}\n"),
+        none("2 rows are of other kinds, and none of a flow that ended")
+    );
+    // An hour in which nothing happened.
+    assert_eq!(faults(format!("{HEADING}\n#close\t2022\n").as_bytes()), none(""));
+    let array =
+        "it is a JSON array; a log has an object a line: `jq -c '.[]' FILE` makes one of it";
+    assert_eq!(faults(format!("[{FLOW}]").as_bytes()), none(array));
+    for text in ["1.5\tC\t10.0.0.1\t4\n", "ts,uid,id.orig_h\n1.5,C,10.0.0.1\n", "für später"] {
+        let (units, fault) = faults(text.as_bytes());
+        assert!(
+            units == 0 && fault.starts_with("it is a text, but no log that is read"),
+            "{fault}"
+        );
+    }
+    for wide in [b"\xff\xfe{\0", b"\xfe\xff\0{"] {
+        assert!(faults(wide).1.starts_with("it is a text in UTF-16"));
+    }
+    for other in ["\u{1}\u{2}", ""] {
+        let (units, fault) = faults(other.as_bytes());
+        let is_of_a_capture = !fault.is_empty() && !fault.contains("text");
+        assert!(units == 0 && is_of_a_capture, "{fault}");
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde_json::Value;
 
-use super::log::{Row, State, nanos, timestamp, transport};
+use super::log::{Row, State, look, nanos, timestamp, transport};
 use crate::record::{TcpFlags, Transport};
 
 /// Where the columns are.
@@ -41,7 +41,7 @@ impl Named for Text<'_> {
 
 impl Named for Value {
     fn value(&self, name: &str) -> Option<String> {
-        match self.get(name)? {
+        match look(self, name)? {
             Self::String(text) => Some(text.clone()),
             Self::Number(number) => Some(number.to_string()),
             _ => None,
@@ -78,7 +78,11 @@ fn of(row: &impl Named) -> Result<Row, &'static str> {
 }
 
 /// What a connection's state says of the contact.
-fn of_state(state: &str, history: &str, transport: Transport) -> Result<State, &'static str> {
+pub(super) fn of_state(
+    state: &str,
+    history: &str,
+    transport: Transport,
+) -> Result<State, &'static str> {
     Ok(match state {
         "SF" | "S1" | "S2" | "S3" | "RSTO" | "RSTR" => State::Success,
         "REJ" => State::Refused,
