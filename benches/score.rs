@@ -115,8 +115,12 @@ fn judge(max_sources: usize) -> Judge {
 
 fn judged(judge: &mut Judge, contacts: &[Contact], alerts: &mut Vec<Alert>) -> Duration {
     let began = now();
-    for contact in contacts {
-        judge.take(contact, false, contact.time, alerts);
+    // As the stage does with a batch.
+    for some in contacts.chunks(Judge::AHEAD) {
+        judge.look_ahead(some);
+        for contact in some {
+            judge.take(contact, false, contact.time, alerts);
+        }
     }
     let took = began.elapsed();
     alerts.clear();
@@ -169,6 +173,7 @@ impl Traffic {
             port: 1_000
                 + u16::from(low)
                 + u16::try_from(number / self.sources % 10_000).unwrap_or(0),
+            source_port: 40_000,
             transport: Transport::TCP,
             outcome: if fails { Outcome::TimedOut } else { Outcome::Success },
             path_proven: !fails,

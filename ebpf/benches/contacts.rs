@@ -4,7 +4,7 @@
 
 use std::{error::Error, process::exit, time::Instant};
 
-use tidegate_ebpf::{Evidence, Gate, Maps, Watch, layout::Settings};
+use tidegate_ebpf::{Duties, Evidence, Gate, Guard, Maps, Watch, layout::Settings};
 
 const ROUNDS: usize = 20;
 const REPEAT: u32 = 200_000;
@@ -13,6 +13,8 @@ const SYN: u8 = 0x02;
 const FIN: u8 = 0x01;
 const ACK: u8 = 0x10;
 
+/// A name, the program, a frame, and whether it is the empty program that runs.
+type Measured = (&'static str, Loaded, Vec<u8>, bool);
 type Fallible<T> = Result<T, Box<dyn Error>>;
 
 /// A program that tells everything, and what it tells.
@@ -33,7 +35,7 @@ fn main() {
     }
 }
 
-fn measure() -> Fallible<()> {
+fn cases() -> Fallible<Vec<Measured>> {
     let quiet = Watch::default();
     let replies = Watch {
         contacts: true,
@@ -49,7 +51,15 @@ fn measure() -> Fallible<()> {
         ..quiet
     };
     let sockets = Watch { sees_replies: false, ..replies };
-    let mut cases = [
+    let guard = Guard {
+        distinct_ports: 32,
+        enforce: true,
+        hold_ns: 10 * SECOND,
+        sources: 65_536,
+        ..Guard::OFF
+    };
+    let guarded = Watch { guard, ..replies };
+    Ok(vec![
         ("a program that does nothing", load(&quiet)?, frame(SYN), true),
         ("nobody reads contacts", load(&quiet)?, frame(ACK), false),
         ("an ACK whose connection has its place", load(&replies)?, frame(ACK), false),
@@ -61,8 +71,14 @@ fn measure() -> Fallible<()> {
         ),
         ("a SYN that was told already", load(&replies)?, frame(SYN), false),
         ("a packet that is told, each one", load(&replies)?, frame(FIN), false),
-    ];
-    let mut least = [u128::MAX; 6];
+        ("the guard is on: an ACK", load(&guarded)?, frame(ACK), false),
+        ("the guard is on: a SYN that was told already", load(&guarded)?, frame(SYN), false),
+    ])
+}
+
+fn measure() -> Fallible<()> {
+    let mut cases = cases()?;
+    let mut least = [u128::MAX; 8];
     let (mut drained, mut events) = (u128::MAX, 0);
     for _ in 0..ROUNDS {
         for ((_, loaded, frame, is_empty), least) in cases.iter_mut().zip(&mut least) {
@@ -107,7 +123,7 @@ fn load(watch: &Watch) -> Fallible<Loaded> {
         max_networks: 1024,
         max_allowed: 1024,
     };
-    let mut gate = Gate::load_watching(&settings, watch, None)?;
+    let mut gate = Gate::load_for(&settings, &Duties { watch: *watch, ..Duties::default() }, None)?;
     let (maps, evidence) = (gate.take_maps()?, gate.take_evidence()?);
     Ok(Loaded { gate, _maps: maps, evidence })
 }

@@ -10,7 +10,7 @@ use std::{
 
 use ipnet::IpNet;
 use tidegate_ebpf::{
-    Gate, Maps, Ran,
+    Denying, Duties, Gate, Maps, Ran,
     abi::{ALL, Block, DROP},
     layout::Settings,
     now_ns,
@@ -80,6 +80,15 @@ fn measure() -> Fallible<()> {
             ours(with("203.0.113.7/32", deadline, guarded)?, datagram),
         ),
         ("the same, 65,536 sources in turn", turns(many()?, syn.clone())),
+        (
+            "drop, deadline, heartbeat, allow list, counted by port",
+            ours(denied("203.0.113.7/32", deadline, guarded)?, syn.clone()),
+        ),
+        ("the same, IPv6", ours(denied("2001:db8:7::7/128", deadline, guarded)?, syn6.clone())),
+        (
+            "the same, 65,536 sources in turn, of which most find no room",
+            turns(denied("10.0.0.0/16", deadline, guarded)?, syn.clone()),
+        ),
         ("xdp-filter, an address that is not listed", filter.case("other")),
         ("xdp-filter, drop of a listed address", filter.case("syn")),
         ("xdp-filter, the same, IPv6", filter.case("syn6")),
@@ -120,11 +129,36 @@ fn taking(
 }
 
 fn gate(settings: Settings) -> Fallible<Loaded> {
-    let mut gate = Gate::load(&settings, None)?;
+    furnished(Gate::load(&settings, None)?)
+}
+
+/// Its maps, with a heartbeat and an allow list.
+fn furnished(mut gate: Gate) -> Fallible<Loaded> {
     let mut maps = gate.take_maps()?;
     maps.beat_at(now_ns() + 3600 * SECOND)?;
     let allowed = (0..20).map(|last| IpNet::new([192, 0, 2, last].into(), 32));
     maps.allow(&allowed.collect::<Result<Vec<_>, _>>()?)?;
+    Ok((gate, maps))
+}
+
+/// One that counts what it drops, with the limits that the source `xdp` has.
+fn denied(network: &str, block: Block, settings: Settings) -> Fallible<Loaded> {
+    let minute = 60 * SECOND;
+    let denying = Denying {
+        counts: true,
+        max_entries: 16_384,
+        sources: 32_768,
+        seed: 1,
+        port_interval_ns: minute / 64,
+        port_burst_ns: minute,
+        rest_interval_ns: minute / 16,
+        rest_burst_ns: minute,
+        cpu_interval_ns: SECOND / 100,
+        cpu_burst_ns: SECOND / 100 * 4_096,
+    };
+    let duties = Duties { denying, ..Duties::default() };
+    let (gate, mut maps) = furnished(Gate::load_for(&settings, &duties, None)?)?;
+    maps.insert(network.parse()?, block)?;
     Ok((gate, maps))
 }
 

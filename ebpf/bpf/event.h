@@ -19,6 +19,8 @@ enum tg_told {
 	TG_TOLD_ACK_PROBE,    /* the destination answered such an ACK by a RST */
 	TG_TOLD_ECHO,	      /* an ICMP echo request */
 	TG_TOLD_END,	      /* a connection that had succeeded is over; on followed ports only */
+	TG_TOLD_HELD,	      /* the guard holds the source off; `place` is of tg_suspects */
+	TG_TOLD_LIMITED,      /* the guard drops what is above the rate of SYNs; the same */
 };
 
 struct tg_event {
@@ -26,7 +28,7 @@ struct tg_event {
 	__u64 mark;    /* of the place, to see whether it is still of this connection */
 	__u8 source[16]; /* IPv4: the first four bytes */
 	__u8 destination[16];
-	__u32 place;	 /* index of tg_places */
+	__u32 place;	 /* index of tg_places; of a hold: of tg_suspects */
 	__u16 source_port; /* in host order */
 	__u16 destination_port;
 	__u16 tcp_flags;
@@ -81,6 +83,25 @@ struct tg_tally {
 	__u64 by_source; /* not told: its source has told too much */
 	__u64 by_cpu;	 /* not told: the processor has */
 	__u64 displaced; /* connections whose outcome was open when their place was taken */
+	__u64 evicted;	 /* sources that the guard watched, or was to, when there was no place */
+	__u64 unheld;	 /* holds and limits that were not made, or not told, because there were too many */
+};
+
+/* A source that the guard watches. */
+struct tg_suspect {
+	__u64 mark;	  /* keyed hash of its address; 0: nobody is watched here */
+	__u64 held_ns;	  /* CLOCK_MONOTONIC: its SYNs are dropped until then; 0: they are not */
+	__u64 bucket_ns;  /* when its bucket of SYNs is empty */
+	__u64 limited_ns; /* until then it is not told again that it is above the rate */
+	__u64 packets;	  /* withheld, and of no verdict yet */
+	__u64 bytes;	  /* their IP bytes */
+	__u32 began;	  /* its ports are counted since, in units of 2^20 ns */
+	__u32 seen;	  /* its last SYN, the same */
+	__u32 unlisted;	  /* the generation of the allow list that did not have it */
+	__u16 count;	  /* bits in `ports` */
+	__u8 told;	  /* not 0: its hold was told */
+	__u8 reserved;
+	__u64 ports[16];
 };
 
 #endif

@@ -14,6 +14,7 @@
 
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
+#include "guard.h"
 #include "parse.h"
 #include "places.h"
 #include "report.h"
@@ -52,6 +53,9 @@ static __noinline void tg_settle(struct tg_meeting *meeting, __u32 told, __u32 b
 	place->changed = tg_units();
 	place->progress = told == TG_TOLD_SUCCESS ? TG_SETTLED : TG_CLOSED;
 	if (told == TG_TOLD_SUCCESS) {
+		if (tg_guard_ports && by_sender && proven)
+			tg_vouch(((const __u64 *)packet->source)[0], ((const __u64 *)packet->source)[1],
+				 place->changed);
 		if (by_sender)
 			tg_reach(packet->source, packet->destination, packet->destination_port,
 				 packet->transport);
@@ -454,35 +458,6 @@ static __always_inline void tg_look(void *ctx, struct tg_cursor *cursor,
 	case TG_ICMPV6:
 		tg_on_message(&meeting, packet, cursor);
 	}
-}
-
-/* Reads a frame's headers, and looks at the packet. */
-static __always_inline void tg_witness(void *ctx, struct tg_cursor *cursor, int by_xdp)
-{
-	struct tg_packet packet TG_ALIGNED = {};
-	struct tg_head head = {};
-
-	if (tg_parse_head(ctx, cursor, &head, by_xdp) != TG_OK)
-		return;
-	tg_describe(cursor, &head, &packet);
-	tg_look(ctx, cursor, &packet, by_xdp);
-}
-
-/*
- * Looks at a frame that goes on: dropped traffic raises nobody's score. A global function, which the verifier
- * looks at once (as tg_walk): behind each way through the verdicts it would take half of its million of
- * instructions. That headers are read again is the price.
- */
-__noinline int tg_witness_xdp(struct xdp_md *ctx, __u32 length)
-{
-	struct tg_cursor cursor = {
-		.data = (void *)(long)ctx->data,
-		.end = (void *)(long)ctx->data_end,
-		.limit = length,
-	};
-
-	tg_witness(ctx, &cursor, 1);
-	return 0;
 }
 
 #endif

@@ -16,6 +16,9 @@ volatile const __u64 tg_new_interval_ns = 1000000000;
 volatile const __u64 tg_new_burst_ns = 5000000000;
 volatile const __u64 tg_all_interval_ns = 10000000;
 volatile const __u64 tg_all_burst_ns = 1000000000;
+/* The same of SYNs of any source, if the guard limits them; 0: it does not. */
+volatile const __u64 tg_syn_interval_ns = 0;
+volatile const __u64 tg_syn_burst_ns = 0;
 /* Length of a tick of the kernel. */
 volatile const __u64 tg_tick_ns = 4000000;
 

@@ -62,6 +62,7 @@ struct tg_head {
 	__u8 damaged;
 	__u8 hidden; /* not 0: the transport header can't be found */
 	__u8 tags;
+	__u32 vlans; /* as tg_packet.vlans */
 };
 
 /* Whether there are `size` bytes at the cursor; `place` is where. */
@@ -117,7 +118,7 @@ static __always_inline void tg_parse_transport(const struct tg_cursor *cursor, s
 			return;
 		}
 		if (bytes[12] >> 4 < 5) {
-			packet->damaged = 1;
+			packet->damaged |= TG_CONTRADICTS;
 			return;
 		}
 		packet->tcp_flags = tg_be16(bytes + 12) & 0x0fff;
@@ -164,7 +165,7 @@ static __always_inline int tg_head_v4(struct tg_cursor *cursor, struct tg_head *
 	head->ip = (__u8 *)ip;
 	head->transport = ip->protocol;
 	if (claimed > left) {
-		head->damaged = 1;
+		head->damaged = TG_CUT;
 		claimed = left;
 	}
 	head->ip_bytes = claimed;
@@ -281,7 +282,7 @@ static __always_inline int tg_head_v6(void *ctx, struct tg_cursor *cursor, struc
 	else
 		claimed += 40;
 	if (claimed > left) {
-		head->damaged = 1;
+		head->damaged = TG_CUT;
 		claimed = left;
 	}
 	head->ip_bytes = claimed;
@@ -323,8 +324,14 @@ static __always_inline int tg_parse_head(void *ctx, struct tg_cursor *cursor, st
 	if (kind == TG_IPV4)
 		return tg_head_v4(cursor, head);
 	for (tag = 0; tag < TG_MAX_TAGS && tg_is_tag(kind); tag++) {
+		__u32 id;
+
 		if (!tg_at(cursor, 4, &bytes))
 			return TG_RESULT_MALFORMED;
+		id = tg_be16(bytes) & TG_TAG_ID;
+		/* The id 0 stands for a priority without a VLAN (IEEE 802.1Q-2022, 9.6). */
+		if (id)
+			head->vlans |= (id | TG_TAG_PRESENT) << (head->vlans ? 16 : 0);
 		kind = *(__be16 *)(bytes + 2);
 		cursor->at += 4;
 		head->tags++;
@@ -346,6 +353,7 @@ static __always_inline void tg_describe(const struct tg_cursor *cursor, const st
 	packet->fragment = head->fragment;
 	packet->damaged = head->damaged;
 	packet->tags = head->tags;
+	packet->vlans = head->vlans;
 	if (head->family == 4) {
 		struct iphdr *ip = (void *)head->ip;
 
@@ -360,7 +368,7 @@ static __always_inline void tg_describe(const struct tg_cursor *cursor, const st
 		__builtin_memcpy(packet->destination, &ip->daddr, 16);
 	}
 	if (cursor->at > cursor->limit)
-		packet->damaged = 1;
+		packet->damaged |= TG_CONTRADICTS;
 	else if (!head->hidden && head->fragment != TG_LATER)
 		tg_parse_transport(cursor, packet);
 }
@@ -373,6 +381,7 @@ static __always_inline void tg_parse(struct xdp_md *ctx, struct tg_cursor *curso
 
 	packet->result = tg_parse_head(ctx, cursor, &head, 1);
 	packet->tags = head.tags;
+	packet->vlans = head.vlans;
 	if (packet->result == TG_OK)
 		tg_describe(cursor, &head, packet);
 }

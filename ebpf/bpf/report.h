@@ -45,9 +45,10 @@ struct {
 	__type(value, __u64);
 } tg_sources SEC(".maps");
 
+/* Of events, and of holds of the guard. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, 2);
 	__type(key, __u32);
 	__type(value, __u64);
 } tg_cpu_bucket SEC(".maps");

@@ -15,7 +15,8 @@ enum tg_outcome {
 	TG_DROP_ADDRESS,  /* a verdict on its address */
 	TG_DROP_NETWORK,  /* a verdict on a network its address is in */
 	TG_DROP_RATE,	  /* above the rate that a verdict leaves it */
-	TG_WOULD_DROP,	  /* as the three above, but observed only */
+	TG_DROP_GUARD,	  /* a SYN that the guard holds off, by itself or by its verdict */
+	TG_WOULD_DROP,	  /* as the four above, but observed only */
 	TG_WITHIN_RATE,	  /* a verdict limits its source, and it is below that */
 	TG_OUT_OF_SCOPE,  /* a verdict on its source is about other packets */
 	TG_ALLOWED,	  /* a verdict would drop it, the allow list does not */
@@ -41,6 +42,9 @@ enum tg_word {
 	TG_WORDS,
 };
 
+/* tg_block.by: SYNs alone are meant. */
+#define TG_BY_GUARD 1
+
 enum tg_action { TG_DROP, TG_RATE_LIMIT };
 enum tg_scope { TG_ALL, TG_NEW };
 
@@ -51,6 +55,12 @@ enum tg_layer4 {
 	TG_OPAQUE, /* nothing that could be read */
 	TG_PORTS,  /* ports, and no more of TCP */
 	TG_READ,   /* ports and TCP's flags, or ICMP's type and code */
+};
+
+/* What is wrong with headers, beyond the beginning of the IP header. */
+enum tg_damage {
+	TG_CONTRADICTS = 1, /* they contradict themselves, or are cut off */
+	TG_CUT = 2,	    /* the IP header claims more bytes than the frame has */
 };
 
 struct tg_count {
@@ -81,7 +91,7 @@ struct tg_block {
 	__u8 scope;
 	__u8 enforce; /* not 0: packets are dropped; else they would have been */
 	__u8 prefix;  /* length of the network: a trie finds wider ones too */
-	__u8 by;      /* who decided; of no meaning here, as is what follows where nothing is said */
+	__u8 by;      /* who decided; here only whether the guard did. What follows has no meaning where none is told */
 	__u8 score;
 	__u32 offence;
 	__u64 bucket_ns; /* when the bucket of a rate limit is empty; 0: it has not been used */
@@ -102,6 +112,10 @@ struct tg_net6_key {
 	__u8 address[16];
 };
 
+/* A half of tg_packet.vlans: the id, and that there is one. */
+#define TG_TAG_ID 0x0fffU
+#define TG_TAG_PRESENT 0x8000U
+
 /* What was read of a packet. */
 struct tg_packet {
 	__u32 source[4]; /* in network order; IPv4: the first */
@@ -118,8 +132,9 @@ struct tg_packet {
 	__u8 icmp_type;
 	__u8 icmp_code;
 	__u8 hop_limit;
-	__u8 damaged; /* not 0: headers contradict themselves or the frame, behind the IP header */
+	__u8 damaged; /* bits of enum tg_damage; 0: none */
 	__u8 tags;    /* VLAN tags */
+	__u32 vlans;  /* the outer tag in the lower half, the inner in the upper; without those of id 0 */
 };
 
 #endif

@@ -77,6 +77,8 @@ static __always_inline int tg_concerns(const struct tg_block *block, const struc
 {
 	if (block->scope == TG_NEW && !tg_is_new(packet))
 		return 0;
+	if (block->by == TG_BY_GUARD && packet->transport != TG_TCP)
+		return 0;
 	if (block->port == 0)
 		return 1;
 	if (packet->transport != TG_TCP && packet->transport != TG_UDP && packet->transport != TG_SCTP)
@@ -91,8 +93,15 @@ static __always_inline int tg_exceeds(struct tg_block *block, __u64 now)
 	__u64 burst = block->scope == TG_NEW ? tg_new_burst_ns : tg_all_burst_ns;
 	__u64 empty = block->bucket_ns;
 
+	if (block->by == TG_BY_GUARD) {
+		interval = tg_syn_interval_ns;
+		burst = tg_syn_burst_ns;
+	}
 	if (empty < now)
 		empty = now;
+	/* What the guard limits has drawn all of it before. */
+	if (empty > now + burst)
+		block->bucket_ns = empty = now + burst;
 	if (empty + interval > now + burst)
 		return 1;
 	/* Two processors may draw the same: a limit that is off by a packet is one all the same. */
@@ -230,13 +239,16 @@ static __always_inline __u32 tg_apply(struct xdp_md *ctx, const struct tg_cursor
 			return TG_WITHIN_RATE;
 		drop = TG_DROP_RATE;
 	}
+	if (block->by == TG_BY_GUARD)
+		drop = TG_DROP_GUARD;
 	tg_hit(block, head->ip_bytes);
 	return block->enforce && tg_enforce ? drop : TG_WOULD_DROP;
 }
 
 static __always_inline int tg_is_drop(__u32 outcome)
 {
-	return outcome == TG_DROP_ADDRESS || outcome == TG_DROP_NETWORK || outcome == TG_DROP_RATE;
+	return outcome == TG_DROP_ADDRESS || outcome == TG_DROP_NETWORK || outcome == TG_DROP_RATE ||
+	       outcome == TG_DROP_GUARD;
 }
 
 /* Without a word that says whether there is any: a look-up in an empty hash costs little more than that. */

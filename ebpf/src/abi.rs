@@ -17,6 +17,8 @@ pub enum Outcome {
     DropNetwork,
     /// Dropped, above the rate that a verdict leaves its source.
     DropRate,
+    /// Dropped: a SYN of a source that the guard holds off, by itself or by its verdict.
+    DropGuard,
     /// It would have been dropped, but is only observed.
     WouldDrop,
     /// A verdict limits its source, and it is below that.
@@ -108,7 +110,7 @@ pub struct Block {
     pub enforce: u8,
     /// Length of its network's prefix.
     pub prefix: u8,
-    /// Who decided; the program does not look at it.
+    /// Who decided; the program looks only whether it is [`GUARD`].
     pub by: u8,
     /// The risk score.
     pub score: u8,
@@ -136,6 +138,9 @@ pub const RATE_LIMIT: u8 = 1;
 pub const ALL: u8 = 0;
 /// [`Block::scope`]: those that begin something.
 pub const NEW: u8 = 1;
+
+/// [`Block::by`]: the guard, whose verdicts are about SYNs alone.
+pub const GUARD: u8 = 1;
 
 /// How far parsing came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -203,10 +208,12 @@ pub struct Parsed {
     pub damaged: bool,
     /// VLAN tags.
     pub tags: u8,
+    /// The outer tag and the inner: the id with the highest bit set, or 0 if there is none.
+    pub vlans: [u16; 2],
 }
 
 /// Bytes of `struct tg_packet`.
-pub const PACKET_BYTES: usize = 52;
+pub const PACKET_BYTES: usize = 56;
 
 // SAFETY: all fields are integers, in the order of `struct tg_count`, without padding.
 unsafe impl aya::Pod for Count {}
@@ -226,11 +233,12 @@ const HIT_SHIFT: u32 = 40;
 
 impl Outcome {
     /// All, in the order of the statistics.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Pass,
         Self::DropAddress,
         Self::DropNetwork,
         Self::DropRate,
+        Self::DropGuard,
         Self::WouldDrop,
         Self::WithinRate,
         Self::OutOfScope,
@@ -281,6 +289,11 @@ impl Block {
     }
 }
 
+/// The two halves of `vlans` as the program has it.
+pub(crate) fn tags_of(vlans: u32) -> [u16; 2] {
+    [vlans & 0xffff, vlans >> 16].map(|tag| u16::try_from(tag).unwrap_or(0))
+}
+
 // === impl Parsed ===
 
 impl Parsed {
@@ -322,6 +335,7 @@ impl Parsed {
             hop_limit: bytes[49],
             damaged: bytes[50] != 0,
             tags: bytes[51],
+            vlans: tags_of(u32::from_ne_bytes([bytes[52], bytes[53], bytes[54], bytes[55]])),
         }
     }
 }
@@ -361,6 +375,7 @@ mod tests {
             ("hop_limit", 49),
             ("damaged", 50),
             ("tags", 51),
+            ("vlans", 52),
         ];
         types.assert("tg_packet", PACKET_BYTES, &packet);
         types.assert("tg_net4_key", 8, &[("prefix", 0), ("address", 4)]);

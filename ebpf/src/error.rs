@@ -47,6 +47,9 @@ pub enum Error {
     /// There is no BPF file system.
     #[error("{0} is no BPF file system")]
     NoFileSystem(PathBuf),
+    /// Another process has what is pinned here.
+    #[error("another Tidegate runs with what is pinned in {0}")]
+    InUse(PathBuf),
     /// The kernel refuses the program.
     #[error("the kernel does not load the program: {0}")]
     Load(String),

@@ -8,10 +8,10 @@ use std::{
 
 use aya::{
     EbpfLoader,
-    maps::{Array, Map, MapData, MapError, PerCpuArray, RingBuf},
+    maps::{Array, Map, MapData, PerCpuArray, RingBuf},
 };
 
-use crate::Error;
+use crate::{Error, Guard, guard::Suspect, maps::typed};
 
 /// Bytes of `struct tg_event`.
 const EVENT_BYTES: usize = 64;
@@ -45,6 +45,8 @@ pub struct Watch {
     pub cpu_interval_ns: u64,
     /// How far ahead they may draw, ns.
     pub cpu_burst_ns: u64,
+    /// Whom the guard holds off; it takes `contacts`, for those who complete a connection are left alone.
+    pub guard: Guard,
 }
 
 /// What an event says about its source and its destination.
@@ -68,6 +70,10 @@ pub enum Told {
     Echo,
     /// A connection that had succeeded is over.
     End,
+    /// The guard holds the source off; the place is that of a [`Suspect`].
+    Held,
+    /// The guard drops what the source sends above the rate of SYNs; the same.
+    Limited,
 }
 
 /// One event.
@@ -81,7 +87,7 @@ pub struct Event {
     pub source: IpAddr,
     /// Whom it meets.
     pub destination: IpAddr,
-    /// The place of its connection.
+    /// The place of its connection; of a hold, that of a [`Suspect`].
     pub place: u32,
     /// The source's port.
     pub source_port: u16,
@@ -159,6 +165,10 @@ pub struct Tally {
     pub by_cpu: u64,
     /// Connections whose outcome was open when their place was taken.
     pub displaced: u64,
+    /// Sources that the guard watched, or was to watch, when there was no place.
+    pub evicted: u64,
+    /// Holds that were not made, and limits that were not told, because there were too many.
+    pub unheld: u64,
 }
 
 /// The ring and what belongs to it.
@@ -166,6 +176,7 @@ pub struct Evidence {
     events: RingBuf<MapData>,
     places: Array<MapData, Place>,
     tallies: PerCpuArray<MapData, Tally>,
+    suspects: Array<MapData, Suspect>,
 }
 
 // SAFETY: all fields are integers, in the order of `struct tg_place`; `reserved` fills what would be padding,
@@ -174,7 +185,7 @@ unsafe impl aya::Pod for Place {}
 // SAFETY: all fields are integers, in the order of `struct tg_tally`, without padding.
 unsafe impl aya::Pod for Tally {}
 
-const _: () = assert!(size_of::<Place>() == 40 && size_of::<Tally>() == 40);
+const _: () = assert!(size_of::<Place>() == 40 && size_of::<Tally>() == 56);
 
 // === impl Watch ===
 
@@ -193,13 +204,18 @@ impl Default for Watch {
             source_burst_ns: 2_500_000_000,
             cpu_interval_ns: 10_000,
             cpu_burst_ns: 1_000_000_000,
+            guard: Guard::OFF,
         }
     }
 }
 
 impl Watch {
     /// Tells a loader.
-    pub(crate) fn tell<'a>(&'a self, loader: &mut EbpfLoader<'a>, [places, sources]: [&'a u32; 2]) {
+    pub(crate) fn tell<'a>(
+        &'a self,
+        loader: &mut EbpfLoader<'a>,
+        [places, sources, suspects]: [&'a u32; 3],
+    ) {
         const WORDS: [&str; 3] = ["tg_contacts", "tg_sees_replies", "tg_is_mirror"];
         for (name, value) in
             WORDS.into_iter().zip([self.contacts, self.sees_replies, self.is_mirror])
@@ -220,18 +236,24 @@ impl Watch {
         loader.map_max_entries("tg_events", self.ring());
         loader.map_max_entries("tg_places", places + 1);
         loader.map_max_entries("tg_sources", sources + 1);
+        self.guard.tell(loader, suspects);
     }
 
-    /// The numbers of places and sources, less one.
-    pub(crate) fn masks(&self) -> [u32; 2] {
-        [self.places, self.sources]
-            .map(|number| number.clamp(2, MAX_PLACES).next_power_of_two() - 1)
+    /// The numbers of places, of sources, and of those that the guard watches, less one.
+    pub(crate) fn masks(&self) -> [u32; 3] {
+        let mask = |number: u32| number.clamp(2, MAX_PLACES).next_power_of_two() - 1;
+        [mask(self.places), mask(self.sources), self.guard.mask()]
     }
 
     /// Bytes of the ring as it is made.
     pub fn ring(&self) -> u32 {
-        self.ring_bytes.clamp(MIN_RING, MAX_RING).next_power_of_two()
+        ring_of(self.ring_bytes)
     }
+}
+
+/// Bytes of a ring of at least so many.
+pub(crate) fn ring_of(bytes: u32) -> u32 {
+    bytes.clamp(MIN_RING, MAX_RING).next_power_of_two()
 }
 
 // === impl Event ===
@@ -280,7 +302,7 @@ impl Event {
 
 impl Told {
     fn of(number: u8) -> Option<Self> {
-        const ALL: [Told; 9] = [
+        const ALL: [Told; 11] = [
             Told::Attempt,
             Told::Success,
             Told::Refused,
@@ -290,6 +312,8 @@ impl Told {
             Told::AckProbe,
             Told::Echo,
             Told::End,
+            Told::Held,
+            Told::Limited,
         ];
         ALL.get(usize::from(number)).copied()
     }
@@ -337,16 +361,11 @@ impl Evidence {
     pub(crate) fn new(
         mut find: impl FnMut(&'static str) -> Result<Map, Error>,
     ) -> Result<Self, Error> {
-        fn typed<T: TryFrom<Map, Error = MapError>>(
-            find: &mut impl FnMut(&'static str) -> Result<Map, Error>,
-            name: &'static str,
-        ) -> Result<T, Error> {
-            T::try_from(find(name)?).map_err(|error| Error::of_map(name, error))
-        }
         Ok(Self {
             events: typed(&mut find, "tg_events")?,
             places: typed(&mut find, "tg_places")?,
             tallies: typed(&mut find, "tg_tallies")?,
+            suspects: typed(&mut find, "tg_suspects")?,
         })
     }
 
@@ -373,6 +392,27 @@ impl Evidence {
         self.places.get(&index, 0).map_err(|error| Error::of_map("tg_places", error))
     }
 
+    /// What the guard knows of the source at this place.
+    ///
+    /// # Errors
+    /// If it can't be read.
+    pub fn suspect(&self, index: u32) -> Result<Suspect, Error> {
+        self.suspects.get(&index, 0).map_err(|error| Error::of_map("tg_suspects", error))
+    }
+
+    /// Ends the hold of the source at this place, if it is still that of this mark.
+    ///
+    /// # Errors
+    /// If it can't be read or written.
+    pub fn release(&mut self, index: u32, mark: u64) -> Result<(), Error> {
+        let held = self.suspect(index)?;
+        if held.mark != mark {
+            return Ok(());
+        }
+        let released = self.suspects.set(index, held.released(), 0);
+        released.map_err(|error| Error::of_map("tg_suspects", error))
+    }
+
     /// The account, over all processors.
     ///
     /// # Errors
@@ -386,6 +426,8 @@ impl Evidence {
             by_source: sum.by_source + one.by_source,
             by_cpu: sum.by_cpu + one.by_cpu,
             displaced: sum.displaced + one.displaced,
+            evicted: sum.evicted + one.evicted,
+            unheld: sum.unheld + one.unheld,
         }))
     }
 }
@@ -435,6 +477,8 @@ mod tests {
             ("by_source", offset_of!(Tally, by_source)),
             ("by_cpu", offset_of!(Tally, by_cpu)),
             ("displaced", offset_of!(Tally, displaced)),
+            ("evicted", offset_of!(Tally, evicted)),
+            ("unheld", offset_of!(Tally, unheld)),
         ];
         types.assert("tg_tally", size_of::<Tally>(), &tally);
     }
@@ -452,7 +496,7 @@ mod tests {
     #[test]
     fn sizes_are_powers_of_two_within_bounds() {
         let watch = Watch { places: 100_000, sources: 1, ring_bytes: 1, ..Watch::default() };
-        assert_eq!(watch.masks(), [131_071, 1]);
+        assert_eq!(watch.masks(), [131_071, 1, 1]);
         assert_eq!(watch.ring(), MIN_RING);
         let watch = Watch { places: u32::MAX, ring_bytes: u32::MAX, ..watch };
         assert_eq!((watch.masks()[0], watch.ring()), (MAX_PLACES - 1, MAX_RING));

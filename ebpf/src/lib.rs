@@ -1,7 +1,9 @@
 //! The kernel's side of Tidegate: an XDP program, its maps, and what loads and reads them.
 //!
-//! A frame passes the program (`bpf/`): headers → verdict → statistics → passed or dropped; what passed, and
-//! what this host sends, is looked at for contacts, which go into a ring ([`Evidence`]). User space
+//! A frame passes the program (`bpf/`): headers → verdict → [`Guard`] → statistics → passed or dropped; what passed,
+//! and what this host sends, is counted by flow ([`Flows`]) and looked at for contacts, which go into a ring
+//! ([`Evidence`]); frames themselves go into another one ([`Packets`]); what is dropped is counted by where it was for
+//! ([`Denials`]). User space
 //! loads it ([`Gate`]), attaches it to an interface, and puts verdicts into the maps ([`Maps`]), which
 //! are pinned so that the command line finds them with the daemon dead. What both sides share is in
 //! [`abi`]; which maps there are, and how they have to be, is in [`layout`].
@@ -12,19 +14,30 @@
 pub mod abi;
 #[cfg(test)]
 mod btf;
+mod clsact;
+pub mod denied;
 mod error;
 pub mod evidence;
+pub mod flows;
+pub mod guard;
 pub mod layout;
 mod loader;
 mod maps;
+pub mod packets;
 pub mod pins;
+pub mod promiscuous;
 mod sys;
 
 pub use self::{
+    denied::{Denials, Denying},
     error::Error,
     evidence::{Evidence, Watch},
-    loader::{Attached, Gate, Mode, Ran, Wanted},
+    flows::{Accounting, Flows},
+    guard::Guard,
+    loader::{Attached, Duties, Gate, Mode, Ran, Wanted},
     maps::{Maps, now_ns, tick_ns},
+    packets::{Packets, Sampling},
+    promiscuous::Promiscuous,
 };
 
 /// The compiled program.

@@ -4,26 +4,29 @@
 //! checked ([`layout`](crate::layout)), the program is loaded with those maps, and takes the place of the one that the
 //! pinned attachment runs, in one step. So a restart lets nothing through and loses no verdict.
 
+mod egress;
+mod trial;
+
 use std::{
     io,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use aya::{
     Ebpf, EbpfLoader, Pod,
     maps::{Array, MapData, MapInfo},
     programs::{
-        ProgramError, SchedClassifier, TcAttachType, TestRun, TestRunOptions, Xdp, XdpMode,
+        ProgramError, SchedClassifier, Xdp, XdpMode,
         links::{FdLink, PinnedLink},
-        tc,
         xdp::{XdpLink, XdpLinkId},
     },
 };
 
+use self::egress::Attachment;
+pub use self::trial::Ran;
 use crate::{
-    Error, Evidence, Maps, OBJECT, Watch,
-    abi::{Daemon, PACKET_BYTES, Parsed, Word},
+    Accounting, Denials, Denying, Error, Evidence, Flows, Maps, OBJECT, Packets, Sampling, Watch,
+    abi::{Daemon, Word},
     error::causes,
     layout::{MAPS, Settings, Spec, of_blocks},
     pins::Pins,
@@ -35,10 +38,8 @@ const GATE: &str = "tidegate";
 const GATE_FRAGS: &str = "tidegate_frags";
 /// At tc egress.
 const EGRESS: &str = "tidegate_egress";
-const MANY: &str = "tidegate_many";
-const CLOCK: &str = "tidegate_clock";
-const PARSE: &str = "tidegate_parse";
-const EMPTY: &str = "tidegate_empty";
+/// Marks flows.
+const END: &str = "tidegate_end";
 
 /// How the program is to be attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -71,6 +72,20 @@ pub struct Gate {
     enforce: bool,
     persist: bool,
     link: Option<(&'static str, XdpLinkId)>,
+    egress: Option<Attachment>,
+}
+
+/// What the program does beside verdicts; nothing of it by default.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Duties {
+    /// What it tells of contacts.
+    pub watch: Watch,
+    /// What it counts by flow.
+    pub accounting: Accounting,
+    /// Which frames it reports.
+    pub sampling: Sampling,
+    /// What it counts of what it drops.
+    pub denying: Denying,
 }
 
 /// How the program came to the interface.
@@ -84,15 +99,6 @@ pub struct Attached {
     pub frags: bool,
 }
 
-/// What a test run gave.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ran {
-    /// Whether the frame was dropped.
-    pub dropped: bool,
-    /// How long one run took, on average over all.
-    pub duration: Duration,
-}
-
 // === impl Gate ===
 
 impl Gate {
@@ -103,16 +109,16 @@ impl Gate {
     /// # Errors
     /// If there is no BPF file system, a pinned map is not as it should be, or the kernel refuses.
     pub fn load(settings: &Settings, pins: Option<Pins>) -> Result<Self, Error> {
-        Self::load_watching(settings, &Watch::default(), pins)
+        Self::load_for(settings, &Duties::default(), pins)
     }
 
-    /// The same, and it tells what it sees. What that takes is not pinned: it goes with the program.
+    /// The same, and it does what is asked of it beside. What that takes is not pinned: it goes with the program.
     ///
     /// # Errors
     /// As [`load`](Self::load).
-    pub fn load_watching(
+    pub fn load_for(
         settings: &Settings,
-        watch: &Watch,
+        duties: &Duties,
         pins: Option<Pins>,
     ) -> Result<Self, Error> {
         let specs = settings.maps();
@@ -127,9 +133,14 @@ impl Gate {
             ("tg_all_burst_ns", settings.all_burst_ns),
         ];
         let enforce = u32::from(settings.enforce);
-        let [places, sources] = watch.masks();
+        let Duties { watch, accounting, sampling, denying } = duties;
+        let [places, sources, suspects] = watch.masks();
+        let shares = denying.mask();
         let mut loader = EbpfLoader::new();
-        watch.tell(&mut loader, [&places, &sources]);
+        watch.tell(&mut loader, [&places, &sources, &suspects]);
+        accounting.tell(&mut loader);
+        sampling.tell(&mut loader);
+        denying.tell(&mut loader, &shares);
         loader.override_global("tg_enforce", &enforce, true);
         for (name, value) in &numbers {
             loader.override_global(name, value, true);
@@ -155,6 +166,7 @@ impl Gate {
             enforce: settings.enforce,
             persist: false,
             link: None,
+            egress: None,
         };
         gate.set_up(tick_ns)?;
         gate.carry_over(settings.enforce)?;
@@ -172,20 +184,6 @@ impl Gate {
         let mut state: Array<_, u64> = typed(&mut self.ebpf, "tg_state")?;
         let set = state.set(Word::Layout as u32, of_blocks(), 0);
         set.map_err(|error| Error::of_map("tg_state", error))
-    }
-
-    /// The kernel's tick, and `CLOCK_MONOTONIC` in nanoseconds, of the same moment.
-    ///
-    /// # Errors
-    /// If the kernel does not run the program that reads them.
-    pub fn clock(&mut self) -> Result<(u64, u64), Error> {
-        let mut out = [0; 64];
-        self.test(CLOCK, &[0; 64], 1, Some(&mut out))?;
-        self.program(CLOCK)?.unload().map_err(|error| Error::Load(causes(&error)))?;
-        let number = |at: usize| {
-            u64::from_ne_bytes(std::array::from_fn(|byte| out.get(at + byte).copied().unwrap_or(0)))
-        };
-        Ok((number(0), number(8)))
     }
 
     /// Copies what the folder in use until now has into the new one.
@@ -216,30 +214,39 @@ impl Gate {
         Evidence::new(|name| ebpf.take_map(name).ok_or_else(|| missing_map(name)))
     }
 
-    /// Lets the program see what the interface sends, by tcx, and before Linux 6.6 by clsact. It ends with this
-    /// process.
+    /// What it counts of flows. Once only: its maps are taken out of the object.
     ///
     /// # Errors
-    /// If the kernel refuses, or there is no such interface.
-    pub fn attach_egress(&mut self, interface: &str) -> Result<(), Error> {
-        let program = self.egress()?;
-        match program.attach(interface, TcAttachType::Egress) {
-            Ok(_) => Ok(()),
-            // Without tcx it takes a queueing discipline, and a killed process leaves its filter there.
-            Err(ProgramError::TcError(_)) => {
-                tc::qdisc_add_clsact(interface).unwrap_or_default();
-                tc::qdisc_detach_program(interface, TcAttachType::Egress, EGRESS)
-                    .unwrap_or_default();
-                let attached = program.attach(interface, TcAttachType::Egress);
-                attached.map(drop).map_err(|error| Error::Egress(causes(&error)))
-            }
-            Err(error) => Err(Error::Egress(causes(&error))),
-        }
+    /// If it was taken already, or the kernel refuses the program that marks flows.
+    pub fn take_flows(&mut self) -> Result<Flows, Error> {
+        let fd = self.classifier(END)?.fd();
+        let program = fd.and_then(|fd| fd.try_clone().map_err(Into::into));
+        let end = program.map_err(|error| Error::Load(causes(&error)))?;
+        let ebpf = &mut self.ebpf;
+        Flows::new(|name| ebpf.take_map(name).ok_or_else(|| missing_map(name)), end)
     }
 
-    fn egress(&mut self) -> Result<&mut SchedClassifier, Error> {
-        let missing = || Error::Load(format!("the object has no program {EGRESS}"));
-        let program = self.ebpf.program_mut(EGRESS).ok_or_else(missing)?;
+    /// The frames that it reports. Once only: its maps are taken out of the object.
+    ///
+    /// # Errors
+    /// If it was taken already.
+    pub fn take_packets(&mut self) -> Result<Packets, Error> {
+        let ebpf = &mut self.ebpf;
+        Packets::new(|name| ebpf.take_map(name).ok_or_else(|| missing_map(name)))
+    }
+
+    /// What it counts of what it drops. Once only: its maps are taken out of the object.
+    ///
+    /// # Errors
+    /// If it was taken already.
+    pub fn take_denials(&mut self) -> Result<Denials, Error> {
+        let ebpf = &mut self.ebpf;
+        Denials::new(|name| ebpf.take_map(name).ok_or_else(|| missing_map(name)))
+    }
+
+    fn classifier(&mut self, name: &'static str) -> Result<&mut SchedClassifier, Error> {
+        let missing = || Error::Load(format!("the object has no program {name}"));
+        let program = self.ebpf.program_mut(name).ok_or_else(missing)?;
         let program: &mut SchedClassifier = program.try_into().map_err(|_| missing())?;
         match program.load() {
             Ok(()) | Err(ProgramError::AlreadyLoaded) => Ok(program),
@@ -358,14 +365,16 @@ impl Gate {
         Ok(())
     }
 
-    /// Whether the pinned attachment is still on this interface: somebody may have taken it off.
+    /// Whether it is still to be on this interface: somebody may have taken it off.
     ///
     /// # Errors
     /// If what is pinned can't be read.
     pub fn is_attached(&self, interface: u32) -> Result<bool, Error> {
         match &self.pins {
             Some(pins) if self.persist => Ok(pins.attached_to()? == Some(interface)),
-            _ => Ok(self.link.is_some()),
+            // Who takes it off unpins its maps, and can do no more.
+            Some(pins) => Ok(self.link.is_some() && pins.current() == self.folder),
+            None => Ok(self.link.is_some()),
         }
     }
 
@@ -383,71 +392,11 @@ impl Gate {
             Err(error) => Err(Error::Load(causes(&error))),
         }
     }
+}
 
-    /// What the program makes of a frame (`BPF_PROG_TEST_RUN`), at least 14 bytes long, and how long that
-    /// takes, on average over `repeat` runs.
-    ///
-    /// # Errors
-    /// If the kernel does not run it.
-    pub fn run(&mut self, frame: &[u8], repeat: u32) -> Result<Ran, Error> {
-        self.test(GATE, frame, repeat, None)
-    }
-
-    /// Lets the program at tc egress see a frame.
-    ///
-    /// # Errors
-    /// If the kernel does not run it.
-    pub fn run_egress(&mut self, frame: &[u8]) -> Result<(), Error> {
-        let options = TestRunOptions { data_in: Some(frame), ..TestRunOptions::new() };
-        let ran = self.egress()?.test_run(options);
-        ran.map(drop).map_err(|error| Error::Load(causes(&error)))
-    }
-
-    /// The same for packets of 65,536 sources in turn, 10.0.0.0/16, in place of the frame's, which is IPv4
-    /// without tags.
-    ///
-    /// # Errors
-    /// If the kernel does not run it.
-    pub fn run_many(&mut self, frame: &[u8], repeat: u32) -> Result<Ran, Error> {
-        self.test(MANY, frame, repeat, None)
-    }
-
-    /// The same of a program that does nothing.
-    ///
-    /// # Errors
-    /// If the kernel does not run it.
-    pub fn run_empty(&mut self, frame: &[u8], repeat: u32) -> Result<Ran, Error> {
-        self.test(EMPTY, frame, repeat, None)
-    }
-
-    /// What the program reads of a frame.
-    ///
-    /// # Errors
-    /// If the kernel does not run it.
-    pub fn parse(&mut self, frame: &[u8]) -> Result<Parsed, Error> {
-        let mut out = vec![0; frame.len() + PACKET_BYTES];
-        self.test(PARSE, frame, 1, Some(&mut out))?;
-        let parsed = out.first_chunk().map(Parsed::read);
-        parsed.ok_or_else(|| Error::Load("the kernel gave no frame back".to_owned()))
-    }
-
-    fn test(
-        &mut self,
-        name: &'static str,
-        frame: &[u8],
-        repeat: u32,
-        out: Option<&mut [u8]>,
-    ) -> Result<Ran, Error> {
-        const DROP: u32 = 1;
-        const PASS: u32 = 2;
-        let options =
-            TestRunOptions { data_in: Some(frame), data_out: out, repeat, ..TestRunOptions::new() };
-        let ran = self.program(name)?.test_run(options);
-        let ran = ran.map_err(|error| Error::Load(causes(&error)))?;
-        match ran.return_value {
-            DROP | PASS => Ok(Ran { dropped: ran.return_value == DROP, duration: ran.duration }),
-            other => Err(Error::Load(format!("{name} answered {other}"))),
-        }
+impl Drop for Gate {
+    fn drop(&mut self) {
+        self.detach_egress();
     }
 }
 

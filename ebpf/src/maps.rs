@@ -31,6 +31,14 @@ pub struct Maps {
     stats: PerCpuArray<MapData, Count>,
 }
 
+/// A map of this name by its type, of whatever finds maps by their names.
+pub(crate) fn typed<T: TryFrom<Map, Error = MapError>>(
+    find: &mut impl FnMut(&'static str) -> Result<Map, Error>,
+    name: &'static str,
+) -> Result<T, Error> {
+    T::try_from(find(name)?).map_err(|error| Error::of_map(name, error))
+}
+
 // === impl Maps ===
 
 impl fmt::Debug for Maps {
@@ -45,12 +53,6 @@ impl Maps {
     pub(crate) fn new(
         mut find: impl FnMut(&'static str) -> Result<Map, Error>,
     ) -> Result<Self, Error> {
-        fn typed<T: TryFrom<Map, Error = MapError>>(
-            find: &mut impl FnMut(&'static str) -> Result<Map, Error>,
-            name: &'static str,
-        ) -> Result<T, Error> {
-            T::try_from(find(name)?).map_err(|error| Error::of_map(name, error))
-        }
         Ok(Self {
             block4: typed(&mut find, "tg_block4")?,
             block6: typed(&mut find, "tg_block6")?,

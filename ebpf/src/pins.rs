@@ -4,13 +4,15 @@
 //! /sys/fs/bpf/tidegate/SOURCE/HASH/MAP   the maps
 //! /sys/fs/bpf/tidegate/SOURCE/current    a link to the folder of the maps in use
 //! /sys/fs/bpf/tidegate/SOURCE/link       the attachment to the interface
+//! /sys/fs/bpf/tidegate/SOURCE/filter     a link to nowhere that names a filter at tc egress, before Linux 6.6
 //! ```
 //!
 //! So whoever follows `current` finds the maps, whatever version made them. What stands here is kept by
 //! the kernel, not by a process; it is gone after a reboot.
 
 use std::{
-    fs, io,
+    fs::{self, File, TryLockError},
+    io,
     os::{fd::AsFd, unix::fs::symlink},
     path::{Path, PathBuf},
 };
@@ -27,6 +29,15 @@ const FOLDER: &str = "tidegate";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pins {
     folder: PathBuf,
+}
+
+/// A filter at tc egress, which the kernel keeps until somebody removes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Filter {
+    /// The interface's index.
+    pub(crate) interface: u32,
+    /// Whether the queueing discipline it is in was made for it.
+    pub(crate) is_ours: bool,
 }
 
 /// The sources that have anything pinned.
@@ -83,12 +94,45 @@ impl Pins {
         Some(self.folder.join(name)).filter(|folder| folder.is_dir())
     }
 
+    /// Notes that there is a filter at tc egress, or that there is none. A file has nowhere to be in a BPF file system:
+    /// a link's target says it.
+    pub(crate) fn note(&self, filter: Option<Filter>) -> Result<(), Error> {
+        let path = self.folder.join("filter");
+        let failed = |source| Error::Pin { path: path.clone(), source };
+        absent(fs::remove_file(&path)).map_err(failed)?;
+        let Some(Filter { interface, is_ours }) = filter else { return Ok(()) };
+        let whose = if is_ours { "ours" } else { "found" };
+        symlink(format!("{interface}-{whose}"), &path).map_err(failed)
+    }
+
+    /// The filter that was noted.
+    pub(crate) fn noted(&self) -> Option<Filter> {
+        let target = fs::read_link(self.folder.join("filter")).ok()?;
+        let (interface, whose) = target.to_str()?.split_once('-')?;
+        Some(Filter { interface: interface.parse().ok()?, is_ours: whose == "ours" })
+    }
+
+    /// Keeps other processes from what is pinned here, as long as the file that this returns is open: a second one
+    /// would put its own program in the place of this one's. It is over with the folder, which
+    /// [`detach`](Self::detach) removes.
+    ///
+    /// # Errors
+    /// If another process has it, there is no BPF file system, or this one may not write there.
+    pub fn lock(&self) -> Result<File, Error> {
+        is_there()?;
+        let failed = |source| Error::Pin { path: self.folder.clone(), source };
+        fs::create_dir_all(&self.folder).map_err(failed)?;
+        let folder = File::open(&self.folder).map_err(failed)?;
+        match folder.try_lock() {
+            Ok(()) => Ok(folder),
+            Err(TryLockError::WouldBlock) => Err(Error::InUse(self.folder.clone())),
+            Err(TryLockError::Error(error)) => Err(failed(error)),
+        }
+    }
+
     /// Makes the folder of the maps that `settings` want; it may be there.
     pub(crate) fn prepare(&self, settings: &Settings) -> Result<PathBuf, Error> {
-        let file_system = Path::new(FILE_SYSTEM);
-        if !sys::is_bpf_fs(file_system) {
-            return Err(Error::NoFileSystem(file_system.to_owned()));
-        }
+        is_there()?;
         let folder = self.folder.join(settings.folder());
         fs::create_dir_all(&folder)
             .map_err(|source| Error::Pin { path: folder.clone(), source })?;
@@ -155,6 +199,9 @@ impl Pins {
             return Ok(false);
         }
         self.detach_link()?;
+        if let Some(filter) = self.noted() {
+            filter.sweep();
+        }
         for folder in self.folders()? {
             remove_folder(&folder)?;
         }
@@ -188,6 +235,16 @@ fn remove_folder(folder: &Path) -> Result<(), Error> {
         absent(fs::remove_file(entry.map_err(failed)?.path())).map_err(failed)?;
     }
     absent(fs::remove_dir(folder)).map_err(failed)
+}
+
+/// Whether the BPF file system is.
+fn is_there() -> Result<(), Error> {
+    let file_system = Path::new(FILE_SYSTEM);
+    if sys::is_bpf_fs(file_system) {
+        Ok(())
+    } else {
+        Err(Error::NoFileSystem(file_system.to_owned()))
+    }
 }
 
 /// What is not there is removed.

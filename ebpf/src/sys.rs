@@ -8,10 +8,25 @@ use std::{
         unix::ffi::OsStrExt,
     },
     path::Path,
+    thread,
+    time::Duration,
 };
 
+use aya::Pod;
+
+/// Long beyond what a packet takes in a program, for kernels that can't say when one is through.
+const LONG: Duration = Duration::from_millis(200);
 /// `BPF_OBJ_GET_INFO_BY_FD`.
 const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+
+/// `BPF_PROG_TEST_RUN`.
+const PROG_TEST_RUN: libc::c_long = 10;
+/// `BPF_MAP_LOOKUP_AND_DELETE_ELEM`: of a hash since Linux 5.14.
+const LOOKUP_AND_DELETE: libc::c_long = 21;
+/// `BPF_MAP_LOOKUP_BATCH`; the other batches are 25 to 27.
+const LOOKUP_BATCH: libc::c_long = 24;
+/// `MEMBARRIER_CMD_GLOBAL` of `membarrier(2)`.
+const MEMBARRIER_GLOBAL: libc::c_long = 1;
 
 /// `bpf_attr` of `BPF_OBJ_GET_INFO_BY_FD`.
 #[repr(C)]
@@ -155,4 +170,306 @@ pub(crate) fn tick_ns() -> u64 {
     let done = unsafe { libc::clock_getres(libc::CLOCK_MONOTONIC_COARSE, &raw mut time) };
     debug_assert_eq!(done, 0, "every Linux has this clock");
     u64::try_from(time.tv_nsec).unwrap_or(0).max(1)
+}
+
+/// Room for a part of a map.
+#[derive(Debug)]
+pub(crate) struct Batch<K, V> {
+    keys: Vec<K>,
+    values: Vec<V>,
+}
+
+/// How far a walk over a map has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Walk {
+    /// Nothing was read yet.
+    Begun,
+    /// Up to this place, which the kernel knows.
+    At(u32),
+    /// There is no more.
+    Done,
+}
+
+/// `bpf_attr` of the batch commands.
+#[repr(C)]
+struct InBatch {
+    from: u64,
+    to: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map: u32,
+    element_flags: u64,
+    flags: u64,
+}
+
+/// `bpf_attr` of commands about one element.
+#[repr(C)]
+struct Element {
+    map: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+/// `bpf_attr` of `BPF_PROG_TEST_RUN`, as far as it is needed.
+#[repr(C)]
+struct TestRun {
+    program: u32,
+    answer: u32,
+    bytes_in: u32,
+    bytes_out: u32,
+    data_in: u64,
+    data_out: u64,
+    repeat: u32,
+    duration: u32,
+}
+
+// === impl Batch ===
+
+impl<K: Pod + Default, V: Pod + Default> Batch<K, V> {
+    pub(crate) fn new(room: usize) -> Self {
+        Self { keys: vec![K::default(); room], values: vec![V::default(); room] }
+    }
+
+    /// Gives each element of a hash map whose keys and values have the sizes of ours. What comes or goes meanwhile may be
+    /// among them or not.
+    pub(crate) fn each(
+        &mut self,
+        map: BorrowedFd<'_>,
+        mut take: impl FnMut(&K, &V),
+    ) -> io::Result<()> {
+        let mut walk = Walk::Begun;
+        while walk != Walk::Done {
+            match self.look_up(map, walk) {
+                Ok((next, count)) => {
+                    self.elements(count).for_each(|(key, value)| take(key, value));
+                    walk = next;
+                }
+                // More in one bucket than there is room for.
+                Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
+                    *self = Self::new(2 * self.room());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads on in a hash map whose keys and values have the sizes of ours, and gives how many elements came, and
+    /// how far it came. What is there all the while comes once.
+    pub(crate) fn look_up(&mut self, map: BorrowedFd<'_>, walk: Walk) -> io::Result<(Walk, usize)> {
+        let mut from = match walk {
+            Walk::Begun => None,
+            Walk::At(place) => Some(place),
+            Walk::Done => return Ok((Walk::Done, 0)),
+        };
+        let mut to = 0_u32;
+        let from_at = from.as_mut().map_or(0, |place| std::ptr::from_mut(place) as u64);
+        let mut attribute = InBatch {
+            from: from_at,
+            to: std::ptr::from_mut(&mut to) as u64,
+            keys: self.keys.as_mut_ptr() as u64,
+            values: self.values.as_mut_ptr() as u64,
+            count: u32::try_from(self.keys.len()).unwrap_or(u32::MAX),
+            map: u32::try_from(map.as_raw_fd()).unwrap_or(u32::MAX),
+            element_flags: 0,
+            flags: 0,
+        };
+        // SAFETY: the attribute is as the command wants it; `from` and `to` are a hash map's four bytes, and
+        // there is room for `count` keys and values of the map's sizes. All of it lives through the call, and
+        // any bytes are values of `Pod` types.
+        let done = unsafe {
+            libc::syscall(
+                libc::SYS_bpf,
+                LOOKUP_BATCH,
+                std::ptr::from_mut(&mut attribute),
+                size_of::<InBatch>(),
+            )
+        };
+        let mut walk = Walk::At(to);
+        if done < 0 {
+            let error = io::Error::last_os_error();
+            // The last part comes with this error.
+            if error.raw_os_error() != Some(libc::ENOENT) {
+                return Err(error);
+            }
+            walk = Walk::Done;
+        }
+        Ok((walk, (attribute.count as usize).min(self.keys.len())))
+    }
+
+    /// The first `count` elements of what came last.
+    pub(crate) fn elements(&self, count: usize) -> impl Iterator<Item = (&K, &V)> {
+        self.keys.iter().zip(&self.values).take(count)
+    }
+
+    /// How many elements it has room for.
+    pub(crate) fn room(&self) -> usize {
+        self.keys.len()
+    }
+}
+
+/// Takes an element out of a hash map whose keys and values have the sizes of ours; `None` if there is none.
+pub(crate) fn take<K: Pod, V: Pod + Default>(
+    map: BorrowedFd<'_>,
+    key: &K,
+) -> io::Result<Option<V>> {
+    let mut value = V::default();
+    let mut attribute = Element {
+        map: u32::try_from(map.as_raw_fd()).unwrap_or(u32::MAX),
+        key: std::ptr::from_ref(key) as u64,
+        value: std::ptr::from_mut(&mut value) as u64,
+        flags: 0,
+    };
+    // SAFETY: the attribute is as the command wants it; key and value have the map's sizes and live through
+    // the call, and any bytes are a value of a `Pod` type.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            LOOKUP_AND_DELETE,
+            std::ptr::from_mut(&mut attribute),
+            size_of::<Element>(),
+        )
+    };
+    if done >= 0 {
+        return Ok(Some(value));
+    }
+    let error = io::Error::last_os_error();
+    if error.raw_os_error() == Some(libc::ENOENT) { Ok(None) } else { Err(error) }
+}
+
+/// The value that these bytes begin with; `None` of too few.
+pub(crate) fn value<V: Pod>(bytes: &[u8]) -> Option<V> {
+    let bytes = bytes.get(..size_of::<V>())?;
+    // SAFETY: there are as many bytes as the type has, and any bytes are a value of a `Pod` type.
+    Some(unsafe { bytes.as_ptr().cast::<V>().read_unaligned() })
+}
+
+/// Runs a program once on a frame.
+pub(crate) fn run(program: BorrowedFd<'_>, frame: &[u8]) -> io::Result<()> {
+    let mut attribute = TestRun {
+        program: u32::try_from(program.as_raw_fd()).unwrap_or(u32::MAX),
+        answer: 0,
+        bytes_in: u32::try_from(frame.len()).map_err(io::Error::other)?,
+        bytes_out: 0,
+        data_in: frame.as_ptr() as u64,
+        data_out: 0,
+        repeat: 1,
+        duration: 0,
+    };
+    // SAFETY: the attribute is as the command wants it, nothing is written but to itself, and the frame lives
+    // through the call.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            PROG_TEST_RUN,
+            std::ptr::from_mut(&mut attribute),
+            size_of::<TestRun>(),
+        )
+    };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Waits until no processor is in a program any more that was there when this was called: the kernel waits for
+/// its readers of RCU, as programs are (`kernel/sched/membarrier.c`). Where the kernel can't, it is waited for [`LONG`].
+pub(crate) fn wait_for_programs() {
+    // SAFETY: the command takes no pointers.
+    let done = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_GLOBAL, 0, 0) };
+    if done != 0 {
+        thread::sleep(LONG);
+    }
+}
+
+/// The MTU of an interface.
+pub(crate) fn mtu(interface: &str) -> io::Result<u32> {
+    let told = ask(interface, libc::SIOCGIFMTU)?;
+    // SAFETY: the call has set this member.
+    let mtu = unsafe { told.ifr_ifru.ifru_mtu };
+    u32::try_from(mtu).map_err(io::Error::other)
+}
+
+/// Whether somebody has set an interface to take in frames for others: not one process for as long as it lives.
+pub(crate) fn is_set_promiscuous(interface: &str) -> io::Result<bool> {
+    let told = ask(interface, libc::SIOCGIFFLAGS)?;
+    // SAFETY: the call has set this member.
+    let flags = unsafe { told.ifr_ifru.ifru_flags };
+    Ok(libc::c_int::from(flags) & libc::IFF_PROMISC != 0)
+}
+
+/// The index of an interface.
+pub(crate) fn index(interface: &str) -> io::Result<u32> {
+    let told = ask(interface, libc::SIOCGIFINDEX)?;
+    // SAFETY: the call has set this member.
+    let index = unsafe { told.ifr_ifru.ifru_ifindex };
+    u32::try_from(index).map_err(io::Error::other)
+}
+
+/// The name of an interface by its index; `None` if it is gone.
+pub(crate) fn name(index: u32) -> Option<String> {
+    let mut name: [libc::c_char; libc::IFNAMSIZ] = [0; libc::IFNAMSIZ];
+    // SAFETY: there is room for a name, which is what the call writes.
+    let found = unsafe { libc::if_indextoname(index, name.as_mut_ptr()) };
+    if found.is_null() {
+        return None;
+    }
+    let bytes = name.iter().take_while(|byte| **byte != 0).map(|byte| byte.to_ne_bytes()[0]);
+    String::from_utf8(bytes.collect()).ok()
+}
+
+/// A socket to ask for what rtnetlink(7) knows.
+pub(crate) fn route_socket() -> io::Result<OwnedFd> {
+    // The protocol 0 is NETLINK_ROUTE.
+    socket(libc::AF_NETLINK, libc::SOCK_RAW)
+}
+
+/// What the kernel says of an interface (netdevice(7)).
+fn ask(interface: &str, call: libc::Ioctl) -> io::Result<libc::ifreq> {
+    let name = CString::new(interface)?;
+    let name = name.as_bytes_with_nul();
+    // SAFETY: zeros are a value of it.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    if name.len() > request.ifr_name.len() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    for (to, from) in request.ifr_name.iter_mut().zip(name) {
+        *to = libc::c_char::from_ne_bytes([*from]);
+    }
+    let socket = socket(libc::AF_INET, libc::SOCK_DGRAM)?;
+    // SAFETY: the request names an interface, and has room for the answer.
+    let done = unsafe { libc::ioctl(socket.as_raw_fd(), call, &raw mut request) };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(request) }
+}
+
+/// A socket of the usual protocol; of packets (`AF_PACKET`) one that gets none.
+fn socket(family: libc::c_int, kind: libc::c_int) -> io::Result<OwnedFd> {
+    // SAFETY: the call takes three numbers.
+    let socket = unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC, 0) };
+    if socket < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made it for us; nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(socket) })
+}
+
+/// A socket that keeps an interface taking in frames for others, as long as it is open (packet(7)).
+pub(crate) fn promiscuous(interface: u32) -> io::Result<OwnedFd> {
+    let socket = socket(libc::AF_PACKET, libc::SOCK_RAW)?;
+    let wanted = libc::packet_mreq {
+        mr_ifindex: i32::try_from(interface).map_err(io::Error::other)?,
+        mr_type: u16::try_from(libc::PACKET_MR_PROMISC).map_err(io::Error::other)?,
+        mr_alen: 0,
+        mr_address: [0; 8],
+    };
+    // SAFETY: the option takes a `packet_mreq` of the size that is given, which lives through the call.
+    let done = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_PACKET,
+            libc::PACKET_ADD_MEMBERSHIP,
+            (&raw const wanted).cast(),
+            u32::try_from(size_of::<libc::packet_mreq>()).map_err(io::Error::other)?,
+        )
+    };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(socket) }
 }

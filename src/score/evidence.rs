@@ -9,8 +9,10 @@ use super::{
     ledger::{Entry, Ledger, Target},
     policy::{Policy, single},
     recent::Recent,
-    salted::{Hashed, Salt, What},
+    salted::{Salt, What},
+    seen::Seen,
     source::Source,
+    trail::Trail,
     window::Window,
 };
 use crate::record::{Contact, Outcome, Signal, Timestamp, Transport};
@@ -22,7 +24,7 @@ const WEB_PORTS: [u16; 4] = [80, 443, 8080, 8443];
 const NANOS: u64 = 1_000_000_000;
 const MINUTE_NANOS: u64 = 60 * NANOS;
 const DAY_NANOS: u64 = 86_400 * NANOS;
-/// Contacts that are remembered at least, each some 20 bytes; twice as many at most.
+/// Contacts that are remembered at least, each 16 bytes; twice as many at most.
 const MAX_SEEN: usize = 1 << 20;
 /// (Source, destination, port)s where somebody logs in; sources that have connections to web servers
 /// open; sources that sent more than their bucket is filled up with in a second.
@@ -46,7 +48,9 @@ pub(super) struct Evidence {
     pub(super) ledger: Ledger,
     pub(super) salt: Salt,
     /// What was seen of contacts, by their keys.
-    pub(super) seen: Recent<u64, u8, Hashed>,
+    pub(super) seen: Seen,
+    /// Which flows were held against whom.
+    pub(super) trail: Trail,
     /// Whether the contact that was taken in last had succeeded before.
     pub(super) had_worked: bool,
     tries: Recent<(Source, u64), Tries, RandomState>,
@@ -109,7 +113,8 @@ impl Evidence {
         let seen = MAX_SEEN.min(max_sources.saturating_mul(4)).max(1024);
         Self {
             ledger: Ledger::new(max_sources),
-            seen: Recent::new(seen, DAY_NANOS, Hashed),
+            seen: Seen::new(seen, DAY_NANOS),
+            trail: Trail::default(),
             tries: Recent::new(MAX_FOLLOWED, 30 * MINUTE_NANOS, hasher.clone()),
             open: Recent::new(MAX_FOLLOWED, MINUTE_NANOS, hasher.clone()),
             buckets: Recent::new(MAX_FOLLOWED, MINUTE_NANOS, hasher),
@@ -164,49 +169,39 @@ impl Evidence {
         }
     }
 
-    fn key(&self, contact: &Contact, source: Source) -> u64 {
+    /// Reads the memory that these contacts will need, one after the other without waiting for any of it, so that the
+    /// processor waits for all of it once.
+    pub(super) fn look_ahead(&self, contacts: impl Iterator<Item = (Source, u64)> + Clone) {
+        let lines = contacts.clone().map(|(_, key)| self.seen.touch(key));
+        let lines = lines.fold(0, |sum, line| sum ^ line);
+        let entries = self.ledger.touch(contacts.map(|(source, _)| source));
+        std::hint::black_box(lines ^ entries);
+    }
+
+    pub(super) fn key(&self, contact: &Contact, source: Source) -> u64 {
         let number = u32::from(contact.port) << 8 | u32::from(contact.transport.0);
         self.salt.key(What::Contact, source, contact.destination, number)
     }
 
     fn is_new(&mut self, key: u64, now: Timestamp) -> bool {
-        let seen = self.seen.entry(key, now);
-        let is_new = *seen & OTHER == 0;
-        *seen |= OTHER;
-        is_new
+        self.seen.add(key, OTHER, now) & OTHER == 0
     }
 
     fn entry(&mut self, heard: Heard<'_>, policy: &Policy) -> &mut Entry {
-        let Heard { contact, source, now, .. } = heard;
-        let target = Target {
-            address: contact.destination,
-            port: contact.port,
-            transport: contact.transport,
-        };
-        let entry = self.ledger.entry(source, now, target);
-        entry.fade(now, policy);
-        if !contact.destination.is_unspecified() {
-            entry.aim(target);
-            entry.origin = contact.origin;
-        }
-        if contact.path_proven {
-            entry.proven = Some(now);
-        }
-        entry
+        entry(&mut self.ledger, heard, policy)
     }
 
     /// The outcome of a contact: counts the first time, and again if it is reached after all.
     fn walk(&mut self, heard: Heard<'_>, reached: Reached, policy: &Policy) -> Option<Raised> {
         let Heard { contact, source, now, is_resolved, .. } = heard;
         let key = self.key(contact, source);
-        let seen = self.seen.entry(key, now);
-        let before = *seen;
-        self.had_worked = before & SUCCEEDED != 0;
-        *seen |= match reached {
+        let what = match reached {
             Reached::Yes => SUCCEEDED,
             Reached::No => FAILED,
             Reached::HalfOpen => FAILED | HALF_OPEN,
         };
+        let before = self.seen.add(key, what, now);
+        self.had_worked = before & SUCCEEDED != 0;
         let is_first = before & (FAILED | SUCCEEDED) == 0;
         let is_mended = before & (FAILED | SUCCEEDED) == FAILED && reached == Reached::Yes;
         if !is_first && !is_mended {
@@ -218,15 +213,16 @@ impl Evidence {
             return None;
         }
         if is_first && self.is_exempt(heard, reached, policy) {
-            if let Some(seen) = self.seen.known(&key) {
-                *seen |= EXEMPT;
-            }
+            self.seen.add(key, EXEMPT, now);
             return None;
         }
-        let is_new_destination =
-            self.is_new(self.salt.key(What::Destination, source, contact.destination, 0), now);
-        let entry = self.entry(heard, policy);
-        entry.destinations = entry.destinations.saturating_add(u32::from(is_new_destination));
+        let mark = self.ledger.mark(contact.destination);
+        let entry = entry(&mut self.ledger, heard, policy);
+        if entry.is_further(mark) {
+            let key = self.salt.key(What::Destination, source, contact.destination, 0);
+            let is_new = self.seen.add(key, OTHER, now) & OTHER == 0;
+            entry.destinations = entry.destinations.saturating_add(u32::from(is_new));
+        }
         if is_mended && (is_resolved || before & EXEMPT != 0) {
             return None;
         }
@@ -387,6 +383,23 @@ impl Evidence {
         *value = value.max(single(f64::from(count)));
         Some(Raised { source, signal: Signal::IdleConnections })
     }
+}
+
+/// The entry of a contact's source as of now, made if there is none.
+fn entry<'a>(ledger: &'a mut Ledger, heard: Heard<'_>, policy: &Policy) -> &'a mut Entry {
+    let Heard { contact, source, now, .. } = heard;
+    let target =
+        Target { address: contact.destination, port: contact.port, transport: contact.transport };
+    let entry = ledger.entry(source, now, target);
+    entry.fade(now, policy);
+    if !contact.destination.is_unspecified() {
+        entry.aim(target);
+        entry.origin = contact.origin;
+    }
+    if contact.path_proven {
+        entry.proven = Some(now);
+    }
+    entry
 }
 
 /// Whether a contact is a step of the walk, which proves its path too.

@@ -53,6 +53,8 @@ pub struct Judge {
     reporter: Reporter,
     /// The ledger's time: that of the latest contact.
     now: Option<Timestamp>,
+    /// Whether each source is judged as of its own contacts, however far others have come.
+    each_by_its_own: bool,
     /// From when on verdicts are put in force.
     warm: Option<Timestamp>,
     /// The minute whose new blocks are counted, and how many there were.
@@ -65,6 +67,10 @@ pub struct Judge {
 // === impl Judge ===
 
 impl Judge {
+    /// How many contacts to look ahead at once: as many as a processor can wait for, and few enough for them to
+    /// be in its cache when their turn comes.
+    pub const AHEAD: usize = 32;
+
     /// A judge who knows nobody yet.
     pub fn new(settings: Settings, networks: Arc<Networks>, seat: Seat) -> Self {
         let preferred = settings.block.via.as_deref().map(Arc::from);
@@ -79,11 +85,18 @@ impl Judge {
             outage: None,
             preference: Preference::new(preferred),
             now: None,
+            each_by_its_own: false,
             warm: None,
             minute: 0,
             blocks: 0,
             decided: Vec::new(),
         }
+    }
+
+    /// From now on each source is judged as of the time of its own contacts, which come in their order while
+    /// those of different sources do not.
+    pub fn go_by_each_source(&mut self) {
+        self.each_by_its_own = true;
     }
 
     /// From now on judges by these settings, of the config with this hash; who is known stays known. How
@@ -107,8 +120,9 @@ impl Judge {
         now: Timestamp,
         out: &mut Vec<Alert>,
     ) {
-        let time = self.now.map_or(contact.time, |latest| latest.max(contact.time));
-        self.now = Some(time);
+        let latest = self.now.map_or(contact.time, |latest| latest.max(contact.time));
+        self.now = Some(latest);
+        let time = if self.each_by_its_own { contact.time } else { latest };
         let warmup = self.policy.settings.warmup_secs.saturating_mul(NANOS);
         self.warm.get_or_insert(time.saturating_add(warmup));
         let (admitted, looked_up) = self.preference.admits(contact);
@@ -135,6 +149,17 @@ impl Judge {
         if let Some(raised) = raised {
             self.weigh(raised, contact, (time, now), out);
         }
+    }
+
+    /// These contacts come next, [`AHEAD`](Self::AHEAD) at most: reads the memory that they need. It changes nothing
+    /// but how soon they are judged.
+    pub fn look_ahead(&self, contacts: &[Contact]) {
+        let mut next = [None; Self::AHEAD];
+        for (contact, next) in contacts.iter().zip(&mut next) {
+            let source = Source::of(contact.source, &self.networks.internal);
+            *next = Some((source, self.evidence.key(contact, source)));
+        }
+        self.evidence.look_ahead(next.iter().copied().flatten());
     }
 
     /// The risk score of a source's latest evidence as of `now`, if it is known.
@@ -290,6 +315,7 @@ impl Judge {
         let Some(entry) = self.evidence.ledger.get_mut(raised.source) else { return };
         let (score, may_block) = entry.score(policy);
         entry.max_score = entry.max_score.max(score);
+        self.evidence.trail.add(&mut entry.chain, contact.conversation());
         let level = policy.level(score, may_block);
         if level == Level::None {
             return;
@@ -300,7 +326,7 @@ impl Judge {
             history.standing >= level && history.until.is_some_and(|until| time < until)
         });
         let acts = level >= Level::RateLimit && !stands;
-        let decision = if acts {
+        let mut decision = if acts {
             self.act(raised, contact.source, (level, score), (time, now))
         } else {
             let action = if level >= Level::Alert { Action::Alert } else { Action::Log };
@@ -308,8 +334,7 @@ impl Judge {
             if is_graver {
                 self.decide(action);
             }
-            let (verdict, remark) = (None, None);
-            Decision { action, level, score, is_in_force: false, verdict, remark }
+            Decision { action, level, score, ..Decision::default() }
         };
         let Some(entry) = self.evidence.ledger.get_mut(raised.source) else { return };
         // While a verdict stands, that is what there is to say.
@@ -317,6 +342,7 @@ impl Judge {
             return;
         }
         if Reporter::is_due(entry, decision.action, time) {
+            decision.flows = self.evidence.trail.told(entry.chain);
             let at = (time, &self.policy, &*self.networks);
             self.reporter.tell(entry, contact.source, &decision, at, out);
         }

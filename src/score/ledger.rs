@@ -1,41 +1,64 @@
 //! One entry a source: its signals, which fade, what is known of its path, and what was decided.
 //!
-//! The number of entries is bounded. When all are in use, of a few that are looked at in turn the one that
-//! matters least goes: the lowest level, then the longest silent.
+//! The number of entries is bounded. When all are in use, a hand goes round: the first one goes that nothing was ever
+//! decided about, and that was not heard of again since the hand came by; where there is none among a few, the one of
+//! them that matters least: the lowest level, then the longest silent. So a flood from addresses that are seen once
+//! pushes out its own.
+
+mod history;
+
+use std::hash::BuildHasher;
 
 use foldhash::quality::RandomState;
-use hashbrown::HashMap;
+use hashbrown::HashTable;
 
+pub(super) use self::history::{History, Told};
 use super::{
     policy::{Level, Policy},
     source::Source,
+    trail::Chain,
 };
-use crate::record::{Action, Id, ObservationPoint, Signal, Timestamp};
+use crate::record::{ObservationPoint, Signal, Timestamp};
 
 /// After so long a silence a source is a new one.
 const SILENCE_NANOS: u64 = 24 * 3_600 * NANOS;
 /// How long a source's path stays proven.
 const PROVEN_NANOS: u64 = 600 * NANOS;
 const NANOS: u64 = 1_000_000_000;
-/// Entries that are looked at for one to go.
+/// Entries that are looked at for one to go, at most.
 const CANDIDATES: usize = 8;
 /// The walk goes no higher than so many times its threshold, or a long scan would be held against its
 /// source for weeks.
 const CEILING: f32 = 2.0;
+/// Destinations that an entry itself knows.
+const MET: usize = 8;
 /// Values below are nothing.
 const NOTHING: f32 = 0.001;
 
 /// The sources, by their slots.
 #[derive(Debug)]
 pub(super) struct Ledger {
-    slots: HashMap<Source, u32, RandomState>,
+    slots: HashTable<Slot>,
+    hasher: RandomState,
     entries: Vec<Entry>,
+    /// The slot that was looked up last: most often the next one too.
+    latest: usize,
+    /// The source that had none.
+    absent: Option<Source>,
     max: usize,
     hand: usize,
 }
 
+/// Where an entry is, with its source's hash: as small as it can be, for each look is at another place.
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    hash: u32,
+    place: u32,
+}
+
 /// What is known of a source.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Entry {
     pub(super) source: Source,
     /// When it was heard of last: as of then the values below hold.
@@ -63,12 +86,19 @@ pub(super) struct Entry {
     pub(super) favourite: Target,
     pub(super) votes: u32,
     pub(super) latest: Target,
+    /// Marks of the destinations that it met first: most sources meet no more, and for these the memory of contacts
+    /// need not be asked.
+    pub(super) met: [u32; MET],
     pub(super) origin: ObservationPoint,
     pub(super) level: Level,
     pub(super) max_score: u8,
+    /// It was heard of again since the hand came by.
+    pub(super) is_back: bool,
     /// A verdict about it was lifted: none is made until its evidence has faded.
     pub(super) is_excused: bool,
     pub(super) history: Option<Box<History>>,
+    /// Which flows were held against it.
+    pub(super) chain: Chain,
 }
 
 /// A destination's port.
@@ -79,56 +109,91 @@ pub(super) struct Target {
     pub(super) transport: crate::record::Transport,
 }
 
-/// When a record was made, in seconds since the epoch (0: never), and the evidence then.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Told {
-    pub(super) secs: u32,
-    pub(super) evidence: f32,
-}
-
-/// What was decided about a source, and its sessions.
-#[derive(Debug, Clone, Default)]
-pub(super) struct History {
-    /// Offences as of `offended`, which fade.
-    pub(super) offences: f64,
-    pub(super) offended: Option<Timestamp>,
-    /// What stands until when.
-    pub(super) standing: Level,
-    pub(super) until: Option<Timestamp>,
-    /// The verdict that was put in force last, until the source has calmed down.
-    pub(super) verdict: Option<Id>,
-    /// Whether what stands drops all that the source sends.
-    pub(super) is_silenced: bool,
-    /// For each action: when a record was made, and the evidence then.
-    pub(super) told: [Told; Action::ALL.len()],
-    /// When its open sessions with admin ports began.
-    pub(super) sessions: Vec<Timestamp>,
-    /// It is from before a restart: what stands is yet to be confirmed by the store.
-    pub(super) is_restored: bool,
-}
-
 // === impl Ledger ===
 
 impl Ledger {
     pub(super) fn new(max: usize) -> Self {
-        let slots = HashMap::with_hasher(RandomState::default());
-        Self { slots, entries: Vec::new(), max: max.max(1), hand: 0 }
+        Self {
+            slots: HashTable::new(),
+            hasher: RandomState::default(),
+            entries: Vec::new(),
+            latest: 0,
+            absent: None,
+            max: max.max(1),
+            hand: 0,
+        }
     }
 
     pub(super) fn get(&self, source: Source) -> Option<&Entry> {
-        self.slots.get(&source).map(|slot| &self.entries[*slot as usize])
+        self.find(source).map(|slot| &self.entries[slot])
+    }
+
+    #[inline]
+    fn find(&self, source: Source) -> Option<usize> {
+        let hash = self.hash(source);
+        let is_it =
+            |slot: &Slot| slot.hash == hash && self.entries[slot.place as usize].source == source;
+        self.slots.find(spread(hash), is_it).map(|slot| slot.place as usize)
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "the low bits are as good as any")]
+    fn hash(&self, source: Source) -> u32 {
+        self.hasher.hash_one(source) as u32
     }
 
     pub(super) fn get_mut(&mut self, source: Source) -> Option<&mut Entry> {
-        self.slots.get(&source).map(|slot| &mut self.entries[*slot as usize])
+        self.slot(source).map(|slot| &mut self.entries[slot])
     }
 
     pub(super) fn entry(&mut self, source: Source, now: Timestamp, target: Target) -> &mut Entry {
-        let slot = match self.slots.get(&source) {
-            Some(slot) => *slot as usize,
-            None => self.insert(Entry::new(source, now, target)),
+        let (slot, is_back) = match self.slot(source) {
+            Some(slot) => (slot, true),
+            None => (self.insert(Entry::new(source, now, target)), false),
         };
-        &mut self.entries[slot]
+        let entry = &mut self.entries[slot];
+        entry.is_back |= is_back;
+        entry
+    }
+
+    fn slot(&mut self, source: Source) -> Option<usize> {
+        if self.entries.get(self.latest).is_none_or(|entry| entry.source != source) {
+            if self.absent == Some(source) {
+                return None;
+            }
+            let found = self.find(source);
+            self.absent = if found.is_none() { Some(source) } else { self.absent };
+            self.latest = found?;
+        }
+        Some(self.latest)
+    }
+
+    /// Reads what a look at these sources will read, and what it takes to make room for those that are new. What it
+    /// gives is of no use.
+    pub(super) fn touch(&self, sources: impl Iterator<Item = Source>) -> u64 {
+        let (mut sum, mut new) = (0, 0);
+        for source in sources {
+            match self.get(source) {
+                Some(entry) => sum ^= entry.touch(),
+                None => new += 1,
+            }
+        }
+        if self.entries.len() < self.max {
+            return sum;
+        }
+        let mut hand = self.hand;
+        for _ in 0..new {
+            let (least, passed) = self.least(hand);
+            sum ^= u64::from(self.find(self.entries[least].source).is_some());
+            hand += passed;
+        }
+        sum
+    }
+
+    /// A mark of a destination, which nobody outside can foresee; never 0.
+    pub(super) fn mark(&self, destination: std::net::IpAddr) -> u32 {
+        let bits = super::salted::bits(destination);
+        let hash = self.hasher.hash_one(bits);
+        u32::try_from(hash >> 32).unwrap_or(0).max(1)
     }
 
     /// Puts an entry in, and gives its slot.
@@ -138,12 +203,18 @@ impl Ledger {
             self.entries.push(entry);
             self.entries.len() - 1
         } else {
-            let slot = self.least();
-            self.slots.remove(&self.entries[slot].source);
+            let slot = self.give_up();
+            let hash = self.hash(self.entries[slot].source);
+            let is_it = |known: &Slot| known.place as usize == slot;
+            if let Ok(known) = self.slots.find_entry(spread(hash), is_it) {
+                known.remove();
+            }
             self.entries[slot] = entry;
             slot
         };
-        self.slots.insert(source, u32::try_from(slot).unwrap_or(u32::MAX));
+        let (hash, place) = (self.hash(source), u32::try_from(slot).unwrap_or(u32::MAX));
+        self.slots.insert_unique(spread(hash), Slot { hash, place }, |slot| spread(slot.hash));
+        (self.latest, self.absent) = (slot, None);
         slot
     }
 
@@ -155,16 +226,33 @@ impl Ledger {
         self.entries.len()
     }
 
-    fn least(&mut self) -> usize {
+    /// Makes room: the slot of the entry that is to go.
+    fn give_up(&mut self) -> usize {
+        let (least, passed) = self.least(self.hand);
         let all = self.entries.len();
-        let candidates = (0..CANDIDATES.min(all)).map(|further| (self.hand + further) % all);
+        for further in 0..passed {
+            self.entries[(self.hand + further) % all].is_back = false;
+        }
+        self.hand = (self.hand + passed) % all;
+        least
+    }
+
+    /// The slot of the entry that is to go when the hand stands there, and how many it passes.
+    fn least(&self, hand: usize) -> (usize, usize) {
+        let all = self.entries.len();
+        let slots = (0..CANDIDATES.min(all)).map(|further| (hand + further) % all);
+        let is_none = |slot: usize| {
+            let entry = &self.entries[slot];
+            !entry.is_back && entry.level == Level::None && entry.history.is_none()
+        };
+        if let Some((before, slot)) = slots.clone().enumerate().find(|(_, slot)| is_none(*slot)) {
+            return (slot, before + 1);
+        }
         let worth = |slot: &usize| {
             let entry = &self.entries[*slot];
             (entry.level, entry.history.is_some(), entry.last, *slot)
         };
-        let least = candidates.min_by_key(worth).unwrap_or(0);
-        self.hand = (self.hand + CANDIDATES) % all;
-        least
+        (slots.min_by_key(worth).unwrap_or(0), CANDIDATES)
     }
 }
 
@@ -194,9 +282,19 @@ impl Entry {
             origin: ObservationPoint::default(),
             level: Level::None,
             max_score: 0,
+            is_back: false,
             is_excused: false,
             history: None,
+            met: [0; MET],
+            chain: Chain::default(),
         }
+    }
+
+    /// Reads its lines of memory.
+    fn touch(&self) -> u64 {
+        let parts = [self.failures, self.votes, self.logins[0], self.met[0]];
+        let bits = [self.walk.to_bits(), self.counts[0].to_bits()];
+        u64::from(parts.iter().chain(&bits).fold(0, |sum, part| sum ^ part))
     }
 
     /// Lets its values fade until `now`. Time that goes back changes nothing.
@@ -208,7 +306,8 @@ impl Entry {
         self.last = now;
         if nanos >= SILENCE_NANOS {
             (self.failures, self.successes, self.half_open) = (0, 0, 0);
-            self.destinations = 0;
+            (self.destinations, self.met) = (0, [0; MET]);
+            self.chain = Chain::default();
             (self.resolved_failures, self.resolved_successes) = (0, 0);
         }
         let secs = seconds(nanos);
@@ -333,6 +432,22 @@ impl Entry {
         self.history.get_or_insert_default()
     }
 
+    /// Counts a destination by its mark, if it is one of the first few: those the entry itself knows, and what it
+    /// knew before a restart is not counted again. Gives whether it is none of them.
+    pub(super) fn is_further(&mut self, mark: u32) -> bool {
+        for (count, known) in (1..).zip(&mut self.met) {
+            if *known == mark {
+                return false;
+            }
+            if *known == 0 {
+                *known = mark;
+                self.destinations = self.destinations.max(count);
+                return false;
+            }
+        }
+        true
+    }
+
     /// Votes for what it contacts most.
     pub(super) fn aim(&mut self, target: Target) {
         self.latest = target;
@@ -347,26 +462,15 @@ impl Entry {
     }
 }
 
-// === impl History ===
-
-impl History {
-    /// Offences as far as they are remembered at `now`.
-    pub(super) fn offences_at(&self, now: Timestamp, half_life_secs: u64) -> f64 {
-        let Some(offended) = self.offended else { return 0.0 };
-        let half_lives = f64::from(seconds(now.since(offended))) / whole_secs(half_life_secs);
-        self.offences * (-half_lives).exp2()
-    }
+/// A hash of 64 bits, for a table that takes its places from the low ones and its marks from the high ones.
+const fn spread(hash: u32) -> u64 {
+    (hash as u64) << 32 | hash as u64
 }
 
 /// Nanoseconds as seconds.
 #[expect(clippy::cast_precision_loss, reason = "what fades needs no more than seven digits")]
 pub(super) fn seconds(nanos: u64) -> f32 {
     nanos as f32 / NANOS as f32
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a half-life needs no more than 15 digits")]
-fn whole_secs(secs: u64) -> f64 {
-    secs.max(1) as f64
 }
 
 /// The nearest whole number, 0 to 255.

@@ -7,18 +7,24 @@ use crate::record::{Contact, Interface, ObservationPoint, Outcome, Timestamp};
 
 /// How long the preferred source must have been silent about an outcome for another to be heard.
 const SILENCE_NANOS: u64 = 60_000_000_000;
+/// Kinds of outcomes.
+const KINDS: usize = 11;
 
 /// Who told of what, where.
 #[derive(Debug, Default)]
 pub(super) struct Preference {
     preferred: Option<Arc<str>>,
     points: HashMap<ObservationPoint, Point>,
-    told: HashMap<(Option<Interface>, u8), Timestamp>,
+    /// Each interface, and when the preferred source last told of each kind of outcome there.
+    told: Vec<(Option<Interface>, [Option<Timestamp>; KINDS])>,
+    /// Where the latest contact was seen: most often the next one's place too.
+    latest: Option<(ObservationPoint, Point)>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 struct Point {
-    interface: Option<Interface>,
+    /// The place of its interface in the list.
+    interface: usize,
     is_preferred: bool,
 }
 
@@ -31,23 +37,42 @@ impl Preference {
 
     /// Whether the contact counts, and whether who tells it has looked for the socket.
     pub(super) fn admits(&mut self, contact: &Contact) -> (bool, bool) {
-        let Some(preferred) = &self.preferred else { return (true, false) };
-        let point = self.points.entry(contact.origin).or_insert_with(|| {
-            let names = contact.origin.names();
-            Point { is_preferred: names.source == *preferred, interface: names.interface }
-        });
-        let what = (point.interface.clone(), kind(contact.outcome));
+        if self.preferred.is_none() {
+            return (true, false);
+        }
+        let point = self.point(contact.origin);
+        let told = &mut self.told[point.interface].1[kind(contact.outcome)];
         if point.is_preferred {
-            self.told.insert(what, contact.time);
+            *told = Some(contact.time);
             return (true, true);
         }
-        let told = self.told.get(&what);
-        (told.is_none_or(|told| contact.time.since(*told) > SILENCE_NANOS), false)
+        (told.is_none_or(|told| contact.time.since(told) > SILENCE_NANOS), false)
+    }
+
+    fn point(&mut self, origin: ObservationPoint) -> Point {
+        if let Some((latest, point)) = self.latest
+            && latest == origin
+        {
+            return point;
+        }
+        let (preferred, told) = (&self.preferred, &mut self.told);
+        let point = *self.points.entry(origin).or_insert_with(|| {
+            let names = origin.names();
+            let known = told.iter().position(|(interface, _)| *interface == names.interface);
+            let is_preferred = preferred.as_deref() == Some(&*names.source);
+            let interface = known.unwrap_or_else(|| {
+                told.push((names.interface, [None; KINDS]));
+                told.len() - 1
+            });
+            Point { interface, is_preferred }
+        });
+        self.latest = Some((origin, point));
+        point
     }
 }
 
 /// A number for each outcome.
-const fn kind(outcome: Outcome) -> u8 {
+const fn kind(outcome: Outcome) -> usize {
     match outcome {
         Outcome::Attempt => 0,
         Outcome::Success => 1,

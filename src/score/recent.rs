@@ -58,11 +58,6 @@ impl<K: Eq + Hash, V: Default, S: BuildHasher + Clone> Recent<K, V, S> {
         }
     }
 
-    /// All keys that are known, in any order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
-        self.young.iter().chain(&self.old)
-    }
-
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.young.len() + self.old.len()

@@ -12,8 +12,8 @@ use super::{
 use crate::{
     networks::Networks,
     record::{
-        Action, Alert, Destination, Details, Names, ObservationPoint, Signal, Timestamp, Transport,
-        VerdictDetails, Weight,
+        Action, Alert, CommunityId, Destination, Details, Names, ObservationPoint, Signal,
+        Timestamp, Transport, VerdictDetails, Weight,
     },
 };
 
@@ -47,6 +47,24 @@ pub(super) struct Decision {
     pub(super) verdict: Option<VerdictDetails>,
     /// What stands against it, or what else is to be said.
     pub(super) remark: Option<Box<str>>,
+    /// The flows that were held against the source last.
+    pub(super) flows: Vec<CommunityId>,
+}
+
+// === impl Decision ===
+
+impl Default for Decision {
+    fn default() -> Self {
+        Self {
+            action: Action::Log,
+            level: Level::None,
+            score: 0,
+            is_in_force: false,
+            verdict: None,
+            remark: None,
+            flows: Vec::new(),
+        }
+    }
 }
 
 // === impl Reporter ===
@@ -138,6 +156,7 @@ impl Reporter {
             asset,
             host: asset.and_then(|asset| self.host(asset)),
             config_hash: Arc::clone(&self.config_hash),
+            community_ids: decision.flows.clone(),
         }
     }
 

@@ -11,14 +11,6 @@ use super::source::Source;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Salt(pub(super) [u64; 2]);
 
-/// Finds keys that are hashes already.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Hashed;
-
-/// A key as its own hash.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Itself(u64);
-
 /// What a key is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -45,41 +37,15 @@ impl Salt {
         let mut bytes = [0; 56];
         bytes[..8].copy_from_slice(&self.0[0].to_ne_bytes());
         bytes[8..16].copy_from_slice(&self.0[1].to_ne_bytes());
-        bytes[16..32].copy_from_slice(&bits(source.address()).to_ne_bytes());
+        bytes[16..32].copy_from_slice(&source.bits().to_ne_bytes());
         bytes[32..48].copy_from_slice(&bits(to).to_ne_bytes());
         bytes[48..52].copy_from_slice(&number.to_ne_bytes());
         bytes[52] = what as u8;
         bytes[53] = u8::from(source.is_site()) | u8::from(to.is_ipv6()) << 1;
-        bytes[54] = u8::from(source.address().is_ipv6());
+        bytes[54] = u8::from(source.is_ipv6());
         let mut hasher = DefaultHasher::new();
         hasher.write(&bytes);
         hasher.finish()
-    }
-}
-
-// === impl Hashed ===
-
-impl BuildHasher for Hashed {
-    type Hasher = Itself;
-
-    fn build_hasher(&self) -> Itself {
-        Itself::default()
-    }
-}
-
-impl Hasher for Itself {
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, key: u64) {
-        self.0 = key;
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
     }
 }
 
@@ -109,6 +75,5 @@ mod tests {
         {
             assert_ne!(of(one, What::Contact, 1), different);
         }
-        assert_eq!(Hashed.hash_one(7_u64), 7);
     }
 }

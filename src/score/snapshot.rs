@@ -7,7 +7,7 @@
 //! The bytes: `TIDEGATE-JUDGE`, the version (16 bits), the CRC-32 of all that follows, the length of the
 //! sources' part (32 bits), that part as `msgpack`, then of each contact that is remembered its key and
 //! what was seen of it, nine bytes. Numbers are big-endian. Windows of less than an hour, the circuit
-//! breaker's and floods' sums begin anew.
+//! breaker's and floods' sums and the trail of flows begin anew.
 
 mod saved;
 
@@ -89,7 +89,7 @@ impl Snapshot {
         let kept = judged.chain(others).take(MAX_SOURCES);
         let sources = kept.map(|entry| Saved::of(entry, &mut points)).collect();
         let seen = evidence.seen.iter().take(MAX_CONTACTS);
-        let contacts = seen.map(|(key, seen)| (*key, *seen)).collect();
+        let contacts = seen.collect();
         let body = Body {
             taken: taken.nanos(),
             interface: interface.map(str::to_owned),
@@ -189,7 +189,7 @@ impl Snapshot {
         }
         evidence.salt = Salt(body.salt);
         for (key, seen) in contacts {
-            *evidence.seen.entry(key, taken) = seen;
+            evidence.seen.add(key, seen, taken);
         }
         let is_same = body.interface.as_deref() == interface && age <= RECENT_NANOS;
         Ok(body.warm.filter(|_| is_same).map(Timestamp::from_nanos))

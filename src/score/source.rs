@@ -1,8 +1,9 @@
 //! Whom a ledger's entry is about: an address, or of IPv6 the network behind which one sits.
 
 use std::{
+    fmt,
     hash::{Hash, Hasher},
-    net::{IpAddr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
 use ipnet::IpNet;
@@ -15,9 +16,15 @@ const SITE_BITS: u8 = 64;
 
 /// A source: an IPv4 address, an IPv6 address inside, or the /64 of one outside, where one host has more
 /// addresses than a table has rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+///
+/// Two whole numbers, for each contact copies, compares and hashes it several times: an `IpAddr` is 17 bytes that begin
+/// anywhere.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Source {
-    address: IpAddr,
+    is_ipv6: bool,
+    /// The address; of IPv4 the mapped one.
+    high: u64,
+    low: u64,
     is_site: bool,
 }
 
@@ -29,9 +36,20 @@ impl Source {
         match address {
             IpAddr::V6(v6) if is_site(v6) && !internal.contains(address) => {
                 let bits = v6.to_bits() >> (128 - SITE_BITS) << (128 - SITE_BITS);
-                Self { address: Ipv6Addr::from_bits(bits).into(), is_site: true }
+                Self { is_site: true, ..Self::exactly(Ipv6Addr::from_bits(bits).into()) }
             }
-            _ => Self { address, is_site: false },
+            _ => Self::exactly(address),
+        }
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "it is cut in two")]
+    const fn exactly(address: IpAddr) -> Self {
+        let bits = bits(address);
+        Self {
+            is_ipv6: address.is_ipv6(),
+            high: (bits >> 64) as u64,
+            low: bits as u64,
+            is_site: false,
         }
     }
 
@@ -39,7 +57,7 @@ impl Source {
     pub(super) fn restored(address: IpAddr, is_site: bool) -> Self {
         match address {
             IpAddr::V6(_) if is_site => Self::of(address, &NetworkSet::default()),
-            _ => Self { address, is_site: false },
+            _ => Self::exactly(address),
         }
     }
 
@@ -50,7 +68,7 @@ impl Source {
 
     /// The network that a verdict about it names.
     pub fn network(self) -> IpNet {
-        match self.address {
+        match self.address() {
             address if self.is_site => {
                 IpNet::new(address, SITE_BITS).unwrap_or_else(|_| address.into())
             }
@@ -59,16 +77,36 @@ impl Source {
     }
 
     /// Its address; of a /64 the first one.
+    #[expect(clippy::cast_possible_truncation, reason = "IPv4 addresses are the low 32 bits")]
     pub const fn address(self) -> IpAddr {
-        self.address
+        if self.is_ipv6 {
+            IpAddr::V6(Ipv6Addr::from_bits(self.bits()))
+        } else {
+            IpAddr::V4(Ipv4Addr::from_bits(self.low as u32))
+        }
+    }
+
+    /// Its address as a number; of IPv4 the mapped one.
+    pub(super) const fn bits(self) -> u128 {
+        (self.high as u128) << 64 | self.low as u128
+    }
+
+    /// Whether it is an address of IPv6, or a network.
+    pub(super) const fn is_ipv6(self) -> bool {
+        self.is_ipv6
     }
 }
 
-// Two numbers: derived, it would be hashed in four pieces.
 impl Hash for Source {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u128(bits(self.address));
-        state.write_u8(u8::from(self.is_site) | u8::from(self.address.is_ipv6()) << 1);
+        state.write_u128(self.bits());
+        state.write_u8(u8::from(self.is_site) | u8::from(self.is_ipv6) << 1);
+    }
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.network())
     }
 }
 

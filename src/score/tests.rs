@@ -113,6 +113,7 @@ fn contact(source: &str, target: (&str, u16), outcome: Outcome, time: Timestamp)
         source: source.parse().unwrap(),
         destination: target.0.parse().unwrap(),
         port: target.1,
+        source_port: 40_000,
         transport: Transport::TCP,
         outcome,
         path_proven: false,

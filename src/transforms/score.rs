@@ -214,6 +214,10 @@ impl Configure for Config {
         settings.signals.destination_flood.enabled &= !context.from_others;
         let present = Arc::clone(&networks.borrow_and_update());
         let mut judge = Judge::new(settings, present, seat);
+        if context.from_others {
+            // Partitions are not read in step: one may be hours behind another.
+            judge.go_by_each_source();
+        }
         let keeps = context.clock == Clock::Wall && self.snapshot.enabled;
         let keeper = keeps.then(|| Keeper::new(&self.snapshot, context));
         if let Some(keeper) = &keeper {
@@ -262,7 +266,14 @@ impl Score {
             }
             Records::Contacts(contacts) => {
                 let contacts = Arc::clone(contacts);
-                contacts.iter().for_each(|contact| self.judge(contact, input));
+                for some in contacts.chunks(Judge::AHEAD) {
+                    if some.len() > 1 {
+                        self.judge.look_ahead(some);
+                    }
+                    for contact in some {
+                        self.judge(contact, input);
+                    }
+                }
             }
             Records::Packets(packets) => {
                 packets.iter().for_each(|packet: &Packet| self.names.learn(packet));

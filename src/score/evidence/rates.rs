@@ -87,7 +87,7 @@ impl Evidence {
             return true;
         }
         let key = self.key(contact, source);
-        self.seen.known(&key).is_some_and(|seen| *seen & (FAILED | SUCCEEDED) == FAILED)
+        self.seen.get(key).is_some_and(|seen| seen & (FAILED | SUCCEEDED) == FAILED)
     }
 
     /// A handshake was left half open.

@@ -38,9 +38,8 @@ impl Judge {
             action: advised,
             level,
             score,
-            is_in_force: false,
             verdict: Some(details),
-            remark: None,
+            ..Decision::default()
         };
         let is_proven = verdict.scope == Scope::All;
         let is_all = is_proven && verdict.action == verdict::Action::Drop;

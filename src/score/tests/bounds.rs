@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use proptest::prelude::*;
 
 use super::*;
-use crate::record::TcpFlags;
+use crate::record::{CommunityId, TcpFlags};
 
 fn outcomes() -> impl Strategy<Value = Outcome> {
     prop_oneof![
@@ -45,6 +45,7 @@ pub(super) fn contacts() -> impl Strategy<Value = Contact> {
             source,
             destination,
             port,
+            source_port: 40_000,
             transport,
             outcome,
             path_proven,
@@ -97,16 +98,72 @@ proptest! {
 #[test]
 fn a_million_spoofed_sources_are_held_to_the_bound_and_hide_nobody_who_matters() {
     let mut court =
-        Court::with(Settings { max_sources: 2_000, ..settings() }, networks(), Mode::Observe);
+        Court::with(Settings { max_sources: 20_000, ..settings() }, networks(), Mode::Observe);
     court.scan(OUTSIDE, 9);
-    for number in 0..50_000_u32 {
+    for number in 0..1_000_000_u32 {
         let mut spoofed = contact("1.1.1.1", (HOST, 80), Outcome::TimedOut, at(court.secs));
         spoofed.source = Ipv4Addr::from_bits(0x1400_0000 + number).into();
         court.tell(&spoofed);
     }
-    assert_eq!(court.judge.len(), 2_000);
+    assert_eq!(court.judge.len(), 20_000);
     assert_eq!(court.score(OUTSIDE), 95, "who was judged is remembered");
     assert_eq!(court.alerts.len(), 1);
+}
+
+#[test]
+fn a_scanner_that_comes_back_is_found_though_a_flood_fills_every_entry_meanwhile() {
+    let mut court =
+        Court::with(Settings { max_sources: 2_000, ..settings() }, networks(), Mode::Observe);
+    let mut number = 0;
+    for _ in 0..9 {
+        court.scan(OUTSIDE, 1);
+        for _ in 0..1_500 {
+            number += 1;
+            let mut spoofed = contact("1.1.1.1", (HOST, 80), Outcome::TimedOut, at(court.secs));
+            spoofed.source = Ipv4Addr::from_bits(0x1400_0000 + number).into();
+            court.tell(&spoofed);
+        }
+    }
+    assert_eq!((court.judge.len(), court.score(OUTSIDE)), (2_000, 95));
+}
+
+#[test]
+fn a_clock_that_goes_back_neither_stops_the_judge_nor_forgets_anybody() {
+    let mut court = Court::new();
+    court.scan(OUTSIDE, 5);
+    court.secs -= 3_600.0;
+    court.scan(OUTSIDE, 3);
+    assert_eq!(court.actions(), []);
+    court.scan(OUTSIDE, 1);
+    assert_eq!(court.actions(), [Action::Block], "nine failed, at whatever time");
+    let block = court.alerts[0].clone();
+    // What it says of time is the latest that was heard of.
+    let nanos = block.time.since(at(1_000_000.0));
+    assert!((390_000_000..410_000_000).contains(&nanos), "{nanos}");
+    court.secs += 30.0;
+    assert_eq!(court.score(OUTSIDE), 95, "nothing has faded by going back");
+}
+
+#[test]
+fn an_alert_names_the_flows_that_it_goes_by() {
+    let mut court = Court::new();
+    for port in 1..=9 {
+        let told = contact(OUTSIDE, (HOST, port), Outcome::Refused, at(court.secs));
+        court.tell(&Contact { source_port: 50_000 + port, ..told.clone() });
+        // An attempt is not held against it.
+        court.tell(&Contact { outcome: Outcome::Attempt, source_port: 1, ..told });
+    }
+    let expected: Vec<_> = (1..=9)
+        .rev()
+        .map(|port| {
+            CommunityId::of_ports(
+                Transport::TCP,
+                (OUTSIDE.parse().unwrap(), Some(50_000 + port)),
+                (HOST.parse().unwrap(), Some(port)),
+            )
+        })
+        .collect();
+    assert_eq!(court.alerts[0].details.community_ids, expected);
 }
 
 #[test]
@@ -129,7 +186,7 @@ fn more_records_than_a_minute_may_have_are_one() {
 #[test]
 fn a_source_takes_no_more_than_512_bytes() {
     // The entry, its slot in the index with its share of the index's free room, and its history.
-    let index = 2 * (size_of::<Source>() + size_of::<u32>() + 1);
+    let index = 2 * (2 * size_of::<u32>() + 1);
     let bytes = ledger::ENTRY_BYTES + index + ledger::HISTORY_BYTES;
     assert!(bytes <= 512, "{bytes}");
 }

@@ -159,3 +159,35 @@ fn what_the_store_blocks_with_is_preferred_for_what_it_tells_and_for_nothing_els
     // 16 points for one packet with odd flags, 27 for one split header.
     assert_eq!(court.score(OUTSIDE), 38);
 }
+
+#[test]
+fn a_gate_and_a_capture_that_contradict_each_other_make_no_scanner() {
+    for (gate, wire) in [
+        (Outcome::Success, Outcome::TimedOut),
+        (Outcome::Success, Outcome::Refused),
+        (Outcome::Refused, Outcome::Success),
+        (Outcome::TimedOut, Outcome::Success),
+    ] {
+        for gate_first in [true, false] {
+            let mut settings = settings();
+            settings.block.via = Some("gate".into());
+            let mut court = Court::with(settings, networks(), Mode::Enforce);
+            let on = |source: &str| {
+                let interface = crate::record::Interface::Named("eth0".into());
+                ObservationPoint::of(source, Some(interface))
+            };
+            let mut told = [(on("gate"), gate), (on("wire"), wire)];
+            if !gate_first {
+                told.reverse();
+            }
+            for port in 0..50 {
+                for (origin, outcome) in told {
+                    let heard = contact(OUTSIDE, (HOST, port), outcome, at(court.secs));
+                    court.tell(&Contact { origin, ..heard });
+                }
+                court.secs += 1.0;
+            }
+            assert_eq!((court.score(OUTSIDE), court.held()), (0, Vec::new()), "{told:?}");
+        }
+    }
+}

@@ -285,3 +285,40 @@ fn a_resolved_destination_counts_neither_way_until_they_mostly_fail() {
     }
     assert_eq!(court.actions(), [Action::Block], "a scanner that resolves first is still found");
 }
+
+#[test]
+fn a_source_is_judged_as_of_its_own_contacts_though_others_are_a_day_ahead() {
+    let judged = |by_each_source: bool, is_other_ahead: bool| {
+        let mut court = Court::new();
+        if by_each_source {
+            court.judge.go_by_each_source();
+        }
+        for port in 2_000..2_020 {
+            if is_other_ahead {
+                let ahead = at(court.secs + 86_400.0);
+                court.tell(&contact("198.51.100.9", (HOST, 443), Outcome::Success, ahead));
+            }
+            court.hear(OUTSIDE, (HOST, port), Outcome::Refused, 6.0 * 3_600.0);
+        }
+        (court.score(OUTSIDE), court.alerts.len())
+    };
+    assert_eq!(judged(true, true), judged(true, false));
+    // What fades would not, if the clock of the one ahead were that of all.
+    assert_ne!(judged(false, true), judged(false, false));
+}
+
+#[test]
+fn each_destination_counts_once_however_many_there_are_and_however_often_it_is_met() {
+    let mut court = Court::new();
+    let hosts: Vec<_> = (1..=20).map(|host| format!("10.9.0.{host}")).collect();
+    for (round, outcome) in
+        [Outcome::Success, Outcome::Refused, Outcome::Refused].iter().enumerate()
+    {
+        for host in &hosts {
+            let port = 1_000 + u16::try_from(round).unwrap();
+            court.hear(INSIDE, (host, port), *outcome, 1.0);
+        }
+    }
+    let told = court.alerts.last().unwrap();
+    assert!(told.reasons[0].contains("at 20 hosts"), "{told:?}");
+}

@@ -181,3 +181,18 @@ fn contacts_that_were_counted_are_not_counted_again() {
     }
     assert_eq!((court.score(INSIDE), court.alerts.len()), (0, 0));
 }
+
+#[test]
+fn destinations_that_were_counted_are_not_counted_again() {
+    let mut court = Court::new();
+    let other = "10.9.0.1";
+    for host in [HOST, other] {
+        court.hear(INSIDE, (host, 1), Outcome::Refused, 1.0);
+    }
+    let now = court.secs + 60.0;
+    let mut court = court.restarted(settings(), [None, None], now);
+    for port in 2..9 {
+        court.hear(INSIDE, (if port % 2 == 0 { HOST } else { other }, port), Outcome::Refused, 1.0);
+    }
+    assert!(court.alerts[0].reasons[0].contains("at 2 hosts"), "{:?}", court.alerts);
+}

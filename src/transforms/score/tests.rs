@@ -7,7 +7,10 @@ use crate::{
     ack::Receipts,
     component::edge::{Bounds, EdgeReceiver, EdgeSender, WhenFull, edge},
     metrics::Meter,
-    record::{Action, Endpoint, Flow, Id, ObservationPoint, Outcome, Timestamp, Transport},
+    record::{
+        Action, ConnState, Denied, Endpoint, Flow, Id, ObservationPoint, Outcome, Timestamp,
+        Transport,
+    },
 };
 
 fn at(secs: i64) -> Timestamp {
@@ -21,6 +24,7 @@ fn failed(port: u16) -> Contact {
         source: [198, 51, 100, 7].into(),
         destination: [10, 0, 0, 1].into(),
         port,
+        source_port: 40_000,
         transport: Transport::TCP,
         outcome: Outcome::Refused,
         path_proven: false,
@@ -149,6 +153,28 @@ async fn a_scan_is_told_and_the_flows_of_its_source_have_its_risk() {
 }
 
 #[tokio::test]
+async fn what_was_dropped_is_handed_on_and_raises_no_score() {
+    let rig = Rig::new(Clock::Event, 1_000);
+    rig.send(contacts(1..10), 9).await;
+    let denied = |source, number| Flow {
+        denied: Some(Denied { verdict: None }),
+        conn_state: ConnState::S0,
+        ..flow(source, number)
+    };
+    // Of one that is judged, before and after a thousand more, and of one that has done nothing else.
+    let mut all = vec![flow([198, 51, 100, 7], 1)];
+    all.extend((2..1_000).map(|number| denied([198, 51, 100, 7], number)));
+    all.push(flow([198, 51, 100, 7], 1_000));
+    all.extend((1_001..1_100).map(|number| denied([198, 51, 100, 8], number)));
+    rig.send(flows(all.clone()), 20).await;
+    let (flows, alerts) = rig.end().await;
+    assert_eq!(flows.len(), all.len());
+    assert_eq!(flows[999].risk, flows[0].risk);
+    assert!(flows[1_000..].iter().all(|flow| flow.risk.is_none()));
+    assert_eq!(alerts.len(), 1, "that of the contacts: {alerts:?}");
+}
+
+#[tokio::test]
 async fn contacts_are_judged_while_both_outputs_are_full() {
     let rig = Rig::new(Clock::Wall, 1);
     for number in 0..3 {
@@ -195,6 +221,18 @@ fn what_contradicts_itself_in_the_config_is_said() {
         let problems = config(text);
         assert!(problems.iter().any(|problem| problem.key == key), "{text}: {problems:?}");
     }
+}
+
+#[test]
+fn what_others_saw_blocks_nobody_here() {
+    let meter = Meter::new("scored", "score");
+    let acts = Block { via: Some("gate".to_owned()), ..Block::default() };
+    let config = Config { block: acts, ..Config::default() };
+    let build =
+        |from_others| config.build(&Context { from_others, ..Context::alone(Arc::clone(&meter)) });
+    let refused = build(true).err().map(|error| error.to_string()).unwrap_or_default();
+    assert!(refused.contains("block.via acts on this host"), "{refused}");
+    assert!(build(false).is_ok());
 }
 
 /// What a scan of these ports comes to, by a stage that keeps its state in `data_dir`: the records, and how
