@@ -22,7 +22,9 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::{
     clock::Clock,
-    configure::{Asks, Claim, Configure, Context, Decoding, Need, Problem, Reference, Renewed},
+    configure::{
+        Asks, Claim, Configure, Context, Decoding, Evidence, Need, Problem, Reference, Renewed,
+    },
     error::{Error, with_causes},
     input::Input,
     machine::{Machine, View},

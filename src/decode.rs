@@ -18,6 +18,7 @@ mod checksum;
 mod dns;
 mod ethernet;
 mod extensions;
+mod frames;
 mod link;
 mod network;
 mod ppp;
@@ -30,6 +31,7 @@ mod wlan;
 
 use std::sync::Arc;
 
+pub use self::frames::Decoded;
 use self::{
     application::Message,
     link::{Layer, Link},

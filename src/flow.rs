@@ -13,6 +13,8 @@
 
 mod clock;
 mod contacts;
+pub mod counted;
+pub mod denied;
 mod entry;
 mod fragments;
 mod key;
@@ -30,10 +32,12 @@ mod tally;
 mod tcp;
 #[cfg(test)]
 mod tests;
+mod timeouts;
 
 pub use self::{
     output::{Output, Report},
     policy::{Policy, Timeouts},
     server_ports::ServerPorts,
     shards::Shards,
+    timeouts::TimeoutSecs,
 };

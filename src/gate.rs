@@ -4,13 +4,15 @@
 //! ([`Protected`]) → [`Kernel`], the maps behind a small trait → the program. Each change is a line of the
 //! verdict log ([`log`]), from which reasons come back after a restart, and verdicts of people and lists
 //! after a reboot; what others than the judge changed, and each end, becomes a record from there ([`Unseen`]).
-//! What the program tells of contacts becomes records in `evidence`. The daemon and the command line use the same
+//! What the program tells of contacts becomes records in `evidence`, and whom its guard holds off a verdict in `guard`. The daemon and the command line use the same
 //! store; either works without the other.
 
 #[cfg(feature = "xdp")]
 pub mod evidence;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+#[cfg(feature = "xdp")]
+pub mod guard;
 mod kernel;
 pub mod log;
 #[cfg(feature = "xdp")]

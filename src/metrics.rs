@@ -17,7 +17,10 @@ pub use self::{
     balance::Balance,
     books::{Books, Figures},
     error_type::ErrorType,
-    labels::{BufferLoss, Label, Lookup, LossCause, Reason, XdpEvent, XdpOutcome},
+    labels::{
+        BufferLoss, Label, Lookup, LossCause, Reason, XdpDenied, XdpEvent, XdpFlowPackets,
+        XdpFlowRefusal, XdpOutcome, XdpSampled,
+    },
     level::Level,
     meter::{Holding, Meter},
     state::State,
@@ -175,6 +178,45 @@ pub const XDP_EVENTS: Counter<XdpEvent> = Counter::new(
     &["result"],
     "What the gate's program saw of contacts: events that came through its ring, and what was not told.",
 );
+/// What became of packets that the gate's program counted by flow.
+pub const XDP_FLOW_PACKETS: Counter<XdpFlowPackets> = Counter::new(
+    "tidegate_xdp_flow_packets_total",
+    &["result"],
+    "Packets that the gate's program was to count by flow, and what became of some of them: those of \
+     flows and the unattributed are all.",
+);
+/// Bytes of packets that no flow has.
+pub const XDP_FLOW_UNATTRIBUTED_BYTES: Counter<()> = Counter::new(
+    "tidegate_xdp_flow_unattributed_bytes_total",
+    &[],
+    "IP bytes of packets that no flow has.",
+);
+/// Flows that the gate's program could not begin at once.
+pub const XDP_FLOW_REFUSALS: Counter<XdpFlowRefusal> = Counter::new(
+    "tidegate_xdp_flow_refusals_total",
+    &["reason"],
+    "Tries of the gate's program to begin a flow that failed.",
+);
+/// What became of frames that the gate's program was to report singly.
+pub const XDP_SAMPLED: Counter<XdpSampled> = Counter::new(
+    "tidegate_xdp_sampled_packets_total",
+    &["result"],
+    "Frames that the gate's program was to report singly (`report: packets`), and what became of them: \
+     those passed over and the chosen are all; the received, and the losses by `gate_ring`, are the chosen.",
+);
+/// What became of packets that the gate's program dropped, in records.
+pub const XDP_DENIED: Counter<XdpDenied> = Counter::new(
+    "tidegate_xdp_denied_packets_total",
+    &["result"],
+    "Packets that the gate's program dropped while somebody read the port `denied`, and what became of some of them: \
+     those of its records and those in no record are all.",
+);
+/// Bytes of packets that were dropped and are in no record.
+pub const XDP_DENIED_UNTOLD_BYTES: Counter<()> = Counter::new(
+    "tidegate_xdp_denied_untold_bytes_total",
+    &[],
+    "IP bytes of packets that the gate's program dropped and that are in no record of the port `denied`.",
+);
 /// Verdicts in the kernel.
 pub const XDP_VERDICTS: Gauge =
     Gauge::new("tidegate_xdp_verdicts", "Verdicts that hold in the gate's maps.");
@@ -222,6 +264,12 @@ pub const ALL: &[Metric] = &[
     XDP_PACKETS.metric,
     XDP_RING_LOST.metric,
     XDP_EVENTS.metric,
+    XDP_FLOW_PACKETS.metric,
+    XDP_FLOW_UNATTRIBUTED_BYTES.metric,
+    XDP_FLOW_REFUSALS.metric,
+    XDP_SAMPLED.metric,
+    XDP_DENIED.metric,
+    XDP_DENIED_UNTOLD_BYTES.metric,
     XDP_VERDICTS.metric,
     VERDICTS.metric,
     VERDICT_LATENCY.metric,

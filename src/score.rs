@@ -24,11 +24,13 @@ mod reasons;
 mod recent;
 mod report;
 mod salted;
+mod seen;
 mod settings;
 pub mod snapshot;
 mod source;
 #[cfg(test)]
 mod tests;
+mod trail;
 mod window;
 
 pub use self::{

@@ -88,7 +88,7 @@ fn status(which: &Which) -> Result<Exit, Error> {
             None => "not started",
         };
         let beat = match maps.silent_ns().map_err(unusable)? {
-            Some(silent) if silent < 3_000_000_000 => "its daemon lives".to_owned(),
+            Some(silent) if is_recent(silent) => "its daemon lives".to_owned(),
             Some(silent) => format!("its daemon is silent for {} s", silent / 1_000_000_000),
             None => "its daemon never ran".to_owned(),
         };
@@ -102,15 +102,33 @@ fn status(which: &Which) -> Result<Exit, Error> {
     Ok(output::data(&lines.concat()))
 }
 
+/// Whether a daemon that was silent for so long lives: it says so each second.
+#[cfg(feature = "xdp")]
+fn is_recent(silent_ns: u64) -> bool {
+    silent_ns < 3_000_000_000
+}
+
 #[cfg(feature = "xdp")]
 fn detach(which: &Which) -> Result<Exit, Error> {
     let mut any = false;
     for source in meant(which.source.as_deref())? {
-        if Pins::of(&source).detach().map_err(unusable)? {
+        let pins = Pins::of(&source);
+        let lives = pins.current().is_some_and(|folder| {
+            let maps = Maps::open(&folder);
+            maps.is_ok_and(|maps| {
+                maps.silent_ns().is_ok_and(|silent| silent.is_some_and(is_recent))
+            })
+        });
+        if pins.detach().map_err(unusable)? {
             any = true;
+            let and = if lives {
+                "; its daemon runs on, lets go of the rest within seconds, and puts nothing back"
+            } else {
+                ""
+            };
             output::say(
                 false,
-                format_args!("{source}: detached; its program, maps and pins are gone"),
+                format_args!("{source}: detached; its program, maps and pins are gone{and}"),
             );
         }
     }

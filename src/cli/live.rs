@@ -100,7 +100,7 @@ async fn tell(books: Books, shows: bool) {
                 packets_per_sec,
                 flows_open = figures.flows_open,
                 delivered = figures.delivered,
-                waiting = figures.waiting_events,
+                waiting = figures.under_way(),
                 lost = lost(&figures),
                 "at work"
             );
@@ -139,7 +139,7 @@ fn line(figures: &Figures, rate: u64) -> String {
         "{rate} packets/s, {} flows open, {} delivered, {} waiting, {} lost",
         figures.flows_open,
         figures.delivered,
-        figures.waiting_events,
+        figures.under_way(),
         lost(figures)
     );
     if figures.unknown_losses > 0 {
@@ -173,7 +173,8 @@ mod tests {
         assert_eq!(seen.rate(5_300, Duration::ZERO), 300_000);
         let figures = Figures {
             delivered: 7,
-            waiting_events: 3,
+            waiting_events: 1,
+            held: 2,
             flows_open: 2,
             lost: [("kernel_buffer", 4), ("disk_budget", 1)].into(),
             ..Figures::default()

@@ -52,6 +52,17 @@ fn check(file: &Path, environment: bool) -> Option<String> {
         output::error(&error);
         valid = false;
     }
+    let (networks, _) = config.networks.read();
+    for source in &config.sources {
+        let SourceConfig::Xdp(gate) = &source.config else { continue };
+        // Files of networks are a part of the machine.
+        if let Err(error) = gate.allows_somebody(&networks)
+            && (environment || config.networks.allow_files.is_empty())
+        {
+            output::error(&error);
+            valid = false;
+        }
+    }
     if environment {
         let missing = loaded.check_environment();
         if !missing.is_empty() {

@@ -164,6 +164,15 @@ mod pinned {
         verdict::{Answer, By, Entry, Mode, Store, Verdict},
     };
 
+    /// How verdicts are printed.
+    #[derive(Debug, Clone, Copy)]
+    enum Format {
+        Json,
+        Text,
+        /// With what records name them by.
+        TextWithIds,
+    }
+
     /// One gate, opened.
     struct Opened {
         source: String,
@@ -174,24 +183,28 @@ mod pinned {
     pub(super) fn act(args: &Args) -> Result<Exit, Error> {
         let now = Clock::Wall.now(None);
         let opened = open(&args.place, now)?;
-        let json = args.place.json;
+        let format = match (args.place.json, &args.command) {
+            (true, _) => Format::Json,
+            (false, Command::Explain { .. }) => Format::TextWithIds,
+            (false, _) => Format::Text,
+        };
         let exit = match &args.command {
             Command::List => {
                 let entries = all(&opened, |store| store.list(now));
-                print(&entries, json, now)
+                print(&entries, format, now)
             }
             Command::Explain { address } => {
                 let entries = all(&opened, |store| store.explain(*address, now));
-                found(&entries, json, now)
+                found(&entries, format, now)
             }
             Command::Remove { network } => {
                 let entries =
                     all(&opened, |store| store.remove(*network, now).into_iter().collect());
-                found(&entries, json, now)
+                found(&entries, format, now)
             }
             Command::Flush => {
                 let entries = all(&opened, |store| store.flush(now));
-                print(&entries, json, now)
+                print(&entries, format, now)
             }
             Command::Add(add) => apply(add, &opened, now)?,
         };
@@ -320,15 +333,19 @@ mod pinned {
         of.collect()
     }
 
-    fn print(entries: &[(&str, Entry)], json: bool, now: Timestamp) -> Exit {
-        output::data(&if json { table::json(entries, now) } else { table::text(entries, now) })
+    fn print(entries: &[(&str, Entry)], format: Format, now: Timestamp) -> Exit {
+        output::data(&match format {
+            Format::Json => table::json(entries, now),
+            Format::Text => table::text(entries, now, false),
+            Format::TextWithIds => table::text(entries, now, true),
+        })
     }
 
-    fn found(entries: &[(&str, Entry)], json: bool, now: Timestamp) -> Exit {
+    fn found(entries: &[(&str, Entry)], format: Format, now: Timestamp) -> Exit {
         if entries.is_empty() {
             output::report("there is no such verdict");
             return Exit::Failure;
         }
-        print(entries, json, now)
+        print(entries, format, now)
     }
 }

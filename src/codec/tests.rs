@@ -14,8 +14,8 @@ use crate::{
     component::{Clock, Context, Machine, View},
     metrics::Meter,
     record::{
-        Action, Alert, Checksums, ConnState, Direction, Endpoint, Flow, Header, Health, HostNames,
-        Id, Layer4, NameOrigin, Names, Packet, Ports, Raw, Transport, Vlans,
+        Action, Alert, Checksums, ConnState, Denied, Direction, Endpoint, Flow, Header, Health,
+        HostNames, Id, Layer4, NameOrigin, Names, Packet, Ports, Raw, Transport, Vlans,
     },
 };
 
@@ -412,6 +412,8 @@ fn a_cim_event_says_no_more_than_is_known() {
     }
     let datagram = Flow { transport: Transport::UDP, ..with(ConnState::S0) };
     assert_eq!(cim(datagram, "action"), "allowed");
+    let denied = Some(Denied { verdict: None });
+    assert_eq!(cim(Flow { denied, ..with(ConnState::S0) }, "action"), "blocked");
     let towards = |direction| Flow { direction, ..sample_flow() };
     for (direction, said) in [
         (Some(Direction::Internal), json!("outbound")),

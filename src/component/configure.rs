@@ -135,6 +135,18 @@ pub struct Reference {
     pub id: String,
 }
 
+/// What the packets of a source are to whoever judges by them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Evidence {
+    /// All there are, as they come.
+    #[default]
+    Sound,
+    /// Seconds late: nobody's packets could be dropped in time.
+    Late,
+    /// Some of them alone, chosen at random: what was answered may look as if it was not.
+    Sampled,
+}
+
 /// The config of a source or a transform.
 pub trait Configure {
     /// Its ports.
@@ -201,9 +213,9 @@ pub trait Configure {
         false
     }
 
-    /// Whether what it takes in comes seconds late: no evidence by which packets could be dropped in time.
-    fn is_late(&self) -> bool {
-        false
+    /// What its packets are as evidence.
+    fn evidence(&self) -> Evidence {
+        Evidence::Sound
     }
 
     /// Sources it acts through, each one that takes verdicts; such a source counts as used.

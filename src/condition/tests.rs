@@ -9,10 +9,11 @@ use crate::{
     field::{Fields, Origin, Type, all_named},
     metrics::Meter,
     record::{
-        Action, Alert, Checksums, ClockState, ConnState, Contact, Destination, Details, Direction,
-        EndReason, Endpoint, Extra, Flow, FlowTags, Fragment, Header, Health, HostNames, Icmp, Id,
-        Kind, Layer4, Letter, MacAddress, MapFill, NameOrigin, Names, Outcome, Packet, Ports,
-        Records, Signal, Tcp, TcpFlags, Timestamp, Transport, VerdictDetails, Visit, Vlans, Weight,
+        Action, Alert, Checksums, ClockState, CommunityId, ConnState, Contact, Denied, Destination,
+        Details, Direction, EndReason, Endpoint, Extra, Flow, FlowTags, Fragment, Header, Health,
+        HostNames, Icmp, Id, Kind, Layer4, Letter, MacAddress, MapFill, NameOrigin, Names, Outcome,
+        Packet, Ports, Records, Signal, Tcp, TcpFlags, Timestamp, Transport, VerdictDetails, Visit,
+        Vlans, Weight,
     },
 };
 
@@ -111,6 +112,7 @@ fn contact() -> Contact {
         source: "10.1.2.3".parse().unwrap(),
         destination: "192.0.2.1".parse().unwrap(),
         port: 22,
+        source_port: 40_000,
         transport: Transport::TCP,
         outcome: Outcome::Attempt,
         path_proven: false,
@@ -139,6 +141,7 @@ fn full_details() -> Details {
         asset: Some([192, 0, 2, 77].into()),
         host: Some("web-1".into()),
         config_hash: "0123".into(),
+        community_ids: vec![CommunityId::from_bytes([3; 20])],
         ..Details::default()
     }
 }
@@ -204,6 +207,7 @@ fn batches() -> Vec<Records> {
     full.initiator.tcp_flags = TcpFlags(TcpFlags::SYN | TcpFlags::ECE);
     full.parent = Some(full.id);
     full.related_community_ids = vec![full.community_id];
+    full.denied = Some(Denied { verdict: Some(full.id) });
     let contacts = [
         Outcome::OddFlags(TcpFlags(TcpFlags::FIN | TcpFlags::SYN)),
         Outcome::Counts { packets: 5, syns: 4, completed: 3 },

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::family::{Facts, Families, Family, NoKeys};
 use crate::{
     codec::Codec,
-    component::{Configure, Problem},
+    component::{Configure, Evidence, Problem},
     record::Kind,
     sinks::{self, ConfigureSink, options::Options},
     sources, transforms,
@@ -32,7 +32,7 @@ pub enum SourceConfig {
     /// Packets from an interface or from capture files, dissected by tshark.
     Tshark(Box<sources::tshark::Config>),
     /// The gate: an XDP program on an interface, which drops or limits the packets of sources that a
-    /// verdict names. It makes no records; `tidegate verdicts` lists what it holds.
+    /// verdict names, and counts what passes by flow; `tidegate verdicts` lists what it holds.
     Xdp(Box<sources::xdp::Config>),
 }
 
@@ -87,6 +87,12 @@ impl Families for Components {
     type Sink = SinkConfig;
 }
 
+fn without_kafka(kind: &str) -> Option<&'static str> {
+    let is_left_out = kind == "kafka" && cfg!(not(feature = "kafka"));
+    is_left_out
+        .then_some("this Tidegate was built without Kafka: build it with the feature `kafka`")
+}
+
 // === impl SourceConfig ===
 
 impl SourceConfig {
@@ -104,6 +110,10 @@ impl SourceConfig {
 
 impl Family for SourceConfig {
     type Common = NoKeys;
+
+    fn left_out(kind: &str) -> Option<&'static str> {
+        without_kafka(kind)
+    }
 
     fn facts(&self, _common: &NoKeys) -> Facts {
         Facts::of(self.configure())
@@ -162,6 +172,10 @@ impl SinkConfig {
 impl Family for SinkConfig {
     type Common = Options;
 
+    fn left_out(kind: &str) -> Option<&'static str> {
+        without_kafka(kind)
+    }
+
     fn common_defaults(&self) -> serde_json::Value {
         let config = self.configure();
         serde_json::json!({
@@ -196,7 +210,7 @@ impl Family for SinkConfig {
             asks: Vec::new(),
             takes_verdicts: false,
             enforces: false,
-            is_late: false,
+            evidence: Evidence::default(),
             references: Vec::new(),
         }
     }

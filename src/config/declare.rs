@@ -13,6 +13,7 @@ use crate::component::{Problem, Role};
 use crate::document::{
     de::{Deserializer, choose, read},
     report::{Diagnostic, Severity},
+    suggest::nearest,
     text::Span,
     tree::{Entry, Node, Origin, Value},
 };
@@ -181,6 +182,11 @@ impl Draft<'_> {
                 None => "",
             };
             self.report(error, key, wrong_type, &more, problems);
+            if let (true, Some(how), Some(problem)) =
+                (wrong_type, F::left_out(self.kind), problems.last_mut())
+            {
+                problem.hint = Some(how.to_owned());
+            }
         }
         let keys = config.left_out.iter().filter_map(|key| key.split_once('.'));
         self.left_out.extend(keys.map(|(_, key)| key.to_owned()));
@@ -250,15 +256,26 @@ impl Draft<'_> {
         keys.find_map(|key| key.strip_prefix("type ")).map(str::trim)
     }
 
+    /// A key that was meant to be `type`.
+    fn almost_type(&self) -> Option<&Entry> {
+        let mut entries = self.node.entries()?.iter();
+        entries.find(|entry| nearest(&entry.key, ["type"]).is_some())
+    }
+
     /// The place of a `type` that can be looked up.
     fn read_type<F: Family>(&mut self, problems: &mut Vec<Diagnostic>) -> Option<Span> {
         let known = || types::<F>().iter().copied();
         let Some(entry) = self.node.get("type") else {
-            let hint = match self.type_without_colon() {
-                Some(kind) => format!("write `type: {kind}`: there is no colon behind `type`"),
-                None => choose("", known, "known types").unwrap_or_default(),
+            let (span, hint) = match (self.type_without_colon(), self.almost_type()) {
+                (Some(kind), _) => {
+                    (self.span, format!("write `type: {kind}`: there is no colon behind `type`"))
+                }
+                (None, Some(entry)) => {
+                    (entry.key_span, format!("did you mean `type` by `{}`?", entry.key))
+                }
+                (None, None) => (self.span, choose("", known, "known types").unwrap_or_default()),
             };
-            problems.push(self.error(self.span, "", "the key `type` is missing").hint(hint));
+            problems.push(self.error(span, "", "the key `type` is missing").hint(hint));
             return None;
         };
         match entry.value.scalar() {

@@ -8,7 +8,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::document::de::{Deserializer, Fault};
 use crate::{
-    component::{Asks, Claim, Configure, Need, Problem, Reference, Signature},
+    component::{Asks, Claim, Configure, Evidence, Need, Problem, Reference, Signature},
     document::{
         text::Span,
         tree::{Entry, Node, Origin, Scalar, Value},
@@ -26,6 +26,11 @@ pub trait Family: Clone + fmt::Debug + DeserializeOwned + JsonSchema {
 
     /// What this machine lacks.
     fn check_environment(&self) -> Vec<Problem>;
+
+    /// How to come by a type that this build has left out.
+    fn left_out(_kind: &str) -> Option<&'static str> {
+        None
+    }
 
     /// The defaults of common keys that are this component's own: an object like the config's.
     fn common_defaults(&self) -> serde_json::Value {
@@ -64,8 +69,8 @@ pub struct Facts {
     pub takes_verdicts: bool,
     /// Whether verdicts have effect in it.
     pub enforces: bool,
-    /// Whether what it takes in comes seconds late.
-    pub is_late: bool,
+    /// What its packets are as evidence.
+    pub evidence: Evidence,
     /// Sources it acts through.
     pub references: Vec<Reference>,
 }
@@ -90,7 +95,7 @@ impl Facts {
             asks: config.asks(),
             takes_verdicts: config.takes_verdicts(),
             enforces: config.enforces(),
-            is_late: config.is_late(),
+            evidence: config.evidence(),
             references: config.references(),
         }
     }
@@ -101,7 +106,7 @@ impl Facts {
             signature: self.signature,
             takes_verdicts: self.takes_verdicts,
             enforces: false,
-            is_late: false,
+            evidence: Evidence::default(),
             problems: Vec::new(),
             claims: Vec::new(),
             needs: Vec::new(),

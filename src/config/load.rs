@@ -166,6 +166,7 @@ fn pipeline<F: Families>(
     edges::asks(&drafts, &wiring, &flowing, problems);
     usage::references(&drafts, &mut wiring, problems);
     usage::late_evidence(&drafts, &wiring, problems);
+    usage::sampled_evidence(&drafts, &wiring, problems);
     usage::unused(&drafts, &wiring, problems);
     usage::claims(&drafts, problems);
     usage::ends(root, &drafts, problems);

@@ -13,7 +13,10 @@ use super::{
 };
 use crate::{
     component::Role,
-    metrics::{self, BufferLoss, ErrorType, Lookup, LossCause, Reason, XdpEvent, XdpOutcome},
+    metrics::{
+        self, BufferLoss, ErrorType, Lookup, LossCause, Reason, XdpDenied, XdpEvent,
+        XdpFlowPackets, XdpFlowRefusal, XdpOutcome, XdpSampled,
+    },
     record::EndReason,
 };
 
@@ -125,6 +128,10 @@ impl Page {
             ("result", "tidegate_dns_lookups_total", schema_of::<Lookup>()),
             ("outcome", "tidegate_xdp_packets_total", schema_of::<XdpOutcome>()),
             ("result", "tidegate_xdp_events_total", schema_of::<XdpEvent>()),
+            ("result", "tidegate_xdp_flow_packets_total", schema_of::<XdpFlowPackets>()),
+            ("reason", "tidegate_xdp_flow_refusals_total", schema_of::<XdpFlowRefusal>()),
+            ("result", "tidegate_xdp_sampled_packets_total", schema_of::<XdpSampled>()),
+            ("result", "tidegate_xdp_denied_packets_total", schema_of::<XdpDenied>()),
         ];
         for (label, metric, schema) in labels {
             self.text(&format!("\n### `{label}` of `{metric}`\n\n| word | meaning |\n|---|---|"));

@@ -7,8 +7,11 @@ use super::{
     family::Facts,
     inputs::{Wire, Wiring},
 };
-use crate::component::{Port, PortSpec, Role};
-use crate::document::{report::Diagnostic, suggest::nearest, tree::Node};
+use crate::{
+    component::{Carries, Evidence, Port, PortSpec, Role},
+    document::{report::Diagnostic, suggest::nearest, tree::Node},
+    record::Kind,
+};
 
 /// Sources and transforms whose records go nowhere.
 pub(super) fn unused(drafts: &[Draft<'_>], wiring: &Wiring, problems: &mut Vec<Diagnostic>) {
@@ -133,7 +136,10 @@ pub(super) fn late_evidence(drafts: &[Draft<'_>], wiring: &Wiring, problems: &mu
             let Some(gate) = drafts.iter().find(enforces) else { continue };
             let origins = origins(at, drafts, wiring);
             let [first, ..] = origins[..] else { continue };
-            if !origins.iter().all(|at| facts(*at).is_some_and(|facts| facts.is_late)) {
+            if !origins
+                .iter()
+                .all(|at| facts(*at).is_some_and(|facts| facts.evidence == Evidence::Late))
+            {
                 continue;
             }
             let message = format!(
@@ -148,6 +154,44 @@ pub(super) fn late_evidence(drafts: &[Draft<'_>], wiring: &Wiring, problems: &mu
                     "capture with `mode: pipe`, or let the firewall observe: `mode: observe`",
                 ),
             );
+        }
+    }
+}
+
+/// A try whose answer was not chosen would count as one that failed.
+pub(super) fn sampled_evidence(
+    drafts: &[Draft<'_>],
+    wiring: &Wiring,
+    problems: &mut Vec<Diagnostic>,
+) {
+    let facts = |at: usize| drafts[at].facts.as_ref();
+    for (reader, wires) in drafts.iter().zip(&wiring.edges) {
+        for wire in wires {
+            let from = &drafts[wire.from];
+            let spec = facts(wire.from)
+                .zip(wire.port)
+                .and_then(|(facts, port)| facts.signature.ports.get(port.0));
+            let carries_contacts =
+                spec.is_some_and(|spec| spec.carries == Carries::Only(Kind::Contact));
+            if !carries_contacts || (reader.role, from.role) != (Role::Transform, Role::Transform) {
+                continue;
+            }
+            let is_sampled =
+                |at: &usize| facts(*at).is_some_and(|facts| facts.evidence == Evidence::Sampled);
+            let Some(sampled) = origins(wire.from, drafts, wiring).into_iter().find(is_sampled)
+            else {
+                continue;
+            };
+            let source = &drafts[sampled];
+            let message = format!(
+                "{}: `{}` makes contacts of what `{}` samples: a try whose answer was not chosen would be one that failed",
+                reader.name("inputs"),
+                from.id,
+                source.id,
+            );
+            let hint = format!("take `{}.contacts`, which is never sampled", source.id);
+            let problem = Diagnostic::error(wire.span, message);
+            problems.push(problem.note(source.span, "it is this one").hint(hint));
         }
     }
 }

@@ -49,7 +49,8 @@ pub(crate) fn read<T: DeserializeOwned>(mut node: Node, floor: usize) -> Reading
             .and_then(Node::scalar)
             .is_some_and(|scalar| scalar.origin == Origin::Unset);
         let pruned = steps.len() > floor && node.prune(&steps);
-        if !unset {
+        // What an unset variable stands in has been said; a key that nobody knows has not.
+        if !unset || matches!(error.fault, Fault::UnknownKey(..)) {
             errors.push(error);
         }
         if !pruned || errors.len() >= MAX_ERRORS {

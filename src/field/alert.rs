@@ -153,6 +153,17 @@ const FIELDS: &[Field<Alert>] = &[
         alert.details.destination.map_or(Value::Absent, |to| cim_transport(to.transport))
     })
     .cim(&["transport"]),
+    F::new(
+        Keywords,
+        "Community IDs of the flows that were held against the source last, 20 at most",
+        |alert, _| match alert.details.community_ids.as_slice() {
+            [] => Value::Absent,
+            ids => Value::CommunityIds(ids),
+        },
+    )
+    .ecs(&["tidegate.alert.community_ids"])
+    .cim(&["community_ids"])
+    .of_form(Form::CommunityId),
     F::new(Keyword, "the rule: that of the heaviest signal", |alert, _| {
         Value::plain(alert.rule().map(Signal::rule_id))
     })

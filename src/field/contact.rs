@@ -47,6 +47,11 @@ const FIELDS: &[Field<Contact>] = &[
     .simple(&["port"])
     .ecs(&["destination.port"])
     .cim(&["dest_port"]),
+    F::new(Long, "the source's port, where it is about one flow", |contact, _| {
+        Value::number((contact.source_port > 0).then_some(contact.source_port))
+    })
+    .ecs(&["source.port"])
+    .cim(&["src_port"]),
     F::new(Keyword, "the transport's IANA keyword", |contact, _| transport(contact.transport))
         .ecs(&["network.transport"])
         .one_of(keywords),

@@ -11,7 +11,7 @@ use super::{
     },
     texts::Form,
 };
-use crate::record::{ConnState, Direction, EndReason, Flow, Transport};
+use crate::record::{ConnState, Direction, EndReason, Flow, Record, Transport};
 
 type F = Field<Flow>;
 
@@ -105,10 +105,12 @@ const FIELDS: &[Field<Flow>] = &[
     .ecs(&["tidegate.flow.parent_id"])
     .cim(&["parent_flow_id"])
     .of_form(Form::Id),
-    F::new(Keyword, "Community ID, version 1", |flow, _| Value::CommunityId(flow.community_id))
-        .ecs(&["network.community_id"])
-        .cim(&["community_id"])
-        .of_form(Form::CommunityId),
+    F::new(Keyword, "Community ID, version 1; none where the ports are several", |flow, _| {
+        flow.community_id().map_or(Value::Absent, Value::CommunityId)
+    })
+    .ecs(&["network.community_id"])
+    .cim(&["community_id"])
+    .of_form(Form::CommunityId),
     F::new(
         Keyword,
         "the Community ID of the flow that an ICMP error quotes; a list where errors of one flow \
@@ -126,17 +128,41 @@ const FIELDS: &[Field<Flow>] = &[
     F::of_run(Keyword, "what the document is", |_, _| Value::Plain("event")).ecs(&["event.kind"]),
     F::of_run(Keywords, "what it is about", |_, _| Value::Words(&["network"]))
         .ecs(&["event.category"]),
-    F::of_run(Keyword, "what happened", |_, _| Value::Plain("network_flow")).ecs(&["event.action"]),
-    F::new(Keywords, "`connection`, `start` on the first report, `end` on the last", |flow, _| {
-        Value::Words(types(flow))
+    F::new(Keyword, "what happened: `dropped` where a verdict dropped it", |flow, _| {
+        Value::Plain(if flow.denied.is_some() { "dropped" } else { "network_flow" })
     })
+    .ecs(&["event.action"])
+    .one_of(|| vec!["network_flow", "dropped"]),
+    F::new(Keyword, "`success` where it was dropped, as it was to be", |flow, _| {
+        Value::plain(flow.denied.map(|_| "success"))
+    })
+    .ecs(&["event.outcome"])
+    .one_of(|| vec!["success"]),
+    F::new(
+        Keywords,
+        "`connection`, `start` on the first report, `end` on the last; `connection` and `denied` of \
+         what was dropped",
+        |flow, _| Value::Words(types(flow)),
+    )
     .ecs(&["event.type"])
-    .one_of(|| vec!["connection", "start", "end"]),
-    F::new(Keyword, "`allowed`, or `flow` for an attempt that came to nothing", |flow, _| {
-        Value::Plain(action(flow))
-    })
+    .one_of(|| vec!["connection", "start", "end", "denied"]),
+    F::new(
+        Keyword,
+        "`allowed`, `flow` for an attempt that came to nothing, `blocked` for what was dropped",
+        |flow, _| Value::Plain(action(flow)),
+    )
     .cim(&["action"])
-    .one_of(|| vec!["allowed", "flow"]),
+    .one_of(|| vec!["allowed", "flow", "blocked"]),
+    F::new(Boolean, "true where it was dropped", |flow, _| {
+        flow.denied.map_or(Value::Absent, |_| Value::Bool(true))
+    })
+    .simple(&["denied"]),
+    F::new(Keyword, "the verdict that dropped it; none where the guard did without one", |flow, _| {
+        flow.denied.and_then(|denied| denied.verdict).map_or(Value::Absent, Value::Id)
+    })
+    .ecs(&["tidegate.verdict.id"])
+    .cim(&["verdict_id"])
+    .of_form(Form::Id),
     F::new(Keyword, "the transport's IANA keyword", |flow, _| transport(flow.transport))
         .ecs(&["network.transport"])
         .one_of(keywords),
@@ -299,6 +325,9 @@ impl Fields for Flow {
 
 /// What the report is in the flow's life.
 fn types(flow: &Flow) -> &'static [&'static str] {
+    if flow.denied.is_some() {
+        return &["connection", "denied"];
+    }
     match (flow.sequence == 0, flow.is_final()) {
         (true, true) => &["connection", "start", "end"],
         (true, false) => &["connection", "start"],
@@ -318,9 +347,12 @@ fn cim_direction(flow: &Flow) -> Value<'static> {
     }
 }
 
-/// Nobody has blocked it as far as can be seen; but what was refused, or never answered, was not allowed
-/// either: the CIM's `flow` says no more than that it was seen.
+/// Unless it was dropped, nobody has blocked it as far as can be seen; but what was refused, or never answered, was
+/// not allowed either: the CIM's `flow` says no more than that it was seen.
 fn action(flow: &Flow) -> &'static str {
+    if flow.denied.is_some() {
+        return "blocked";
+    }
     match flow.conn_state {
         ConnState::S0 | ConnState::Rej | ConnState::Sh | ConnState::Rstos0
             if flow.transport == Transport::TCP =>

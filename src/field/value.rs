@@ -90,7 +90,7 @@ const FLAGS: [(u16, &str); 8] = [
 ];
 
 /// Bytes at most of a text that is written for a comparison: a flow in one line.
-const LONGEST: usize = 176;
+const LONGEST: usize = 192;
 
 /// Where a text is written to.
 trait Bytes {
@@ -389,6 +389,9 @@ fn append_flow(flow: &Flow, out: &mut impl Bytes) {
     out.extend_from_slice(b" > ");
     append_end(flow.responder.address, flow.responder.port, out);
     append_amount(flow.packets(), flow.bytes(), out);
+    if flow.denied.is_some() {
+        out.extend_from_slice(b", dropped");
+    }
 }
 
 fn append_packet(packet: &Packet, out: &mut impl Bytes) {

@@ -138,6 +138,7 @@ pub(super) fn of_packet(packet: &Packet, header: &Header, port: u16, outcome: Ou
         source: header.source,
         destination: header.destination,
         port,
+        source_port: header.layer4.ports().map_or(0, |ports| ports.source),
         transport: header.transport,
         outcome,
         path_proven: false,
@@ -151,7 +152,7 @@ pub(super) fn of_flow(
     path_proven: bool,
     time: Timestamp,
 ) -> Contact {
-    let (source, _) = entry.key.end(entry.low_initiates);
+    let (source, source_port) = entry.key.end(entry.low_initiates);
     let (destination, port) = entry.key.end(!entry.low_initiates);
     Contact {
         time,
@@ -159,6 +160,7 @@ pub(super) fn of_flow(
         source,
         destination,
         port: port.unwrap_or(0),
+        source_port: source_port.unwrap_or(0),
         transport: entry.key.transport(),
         outcome,
         path_proven,

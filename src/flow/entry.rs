@@ -431,6 +431,7 @@ impl Entry {
             parent: rare.and_then(|rare| rare.parent),
             tags,
             risk: None,
+            denied: None,
             names: Names::default(),
         };
         self.sequence += 1;

@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 use super::{key::Place, server_ports::ServerPorts};
 use crate::{
     networks::NetworkSet,
-    record::{Direction, MacAddress, Packet, Vlans},
+    record::{Direction, IcmpPorts, Layer4, MacAddress, Packet, Ports, TcpFlags, Transport, Vlans},
 };
 use ipnet::IpNet;
 
@@ -89,6 +89,41 @@ impl Policy {
             return Place { vlans, ..Place::default() };
         }
         Place { vlans, origin: packet.origin, tunnel: None }
+    }
+
+    /// Whether ports or types say that a flow's first packet is the responder's.
+    pub(super) fn sender_is_responder(
+        &self,
+        transport: Transport,
+        layer4: &Layer4,
+        ports: Ports,
+    ) -> bool {
+        let Ports { source, destination } = ports;
+        let serves = |port| self.server_ports.contains(transport, port);
+        match *layer4 {
+            Layer4::Tcp(tcp) => {
+                let syn = tcp.flags.has(TcpFlags::SYN);
+                if syn && !tcp.flags.has(TcpFlags::ACK) {
+                    return false;
+                }
+                match (serves(source), serves(destination)) {
+                    // Both may be servers: the lower port is the likelier one.
+                    (true, true) => !syn && source < destination,
+                    (from, to) if from != to => from,
+                    // The system ports (RFC 6335 section 6).
+                    _ => !self.as_zeek && source < 1024 && destination >= 1024,
+                }
+            }
+            Layer4::Icmp(message) => {
+                // Router and neighbour advertisements come unasked, too.
+                let asked = !matches!(
+                    (transport, message.kind),
+                    (Transport::ICMP, 9) | (Transport::ICMPV6, 131 | 134 | 136)
+                );
+                asked && !self.as_zeek && IcmpPorts::of(transport, message).reply
+            }
+            _ => serves(source) && !serves(destination),
+        }
     }
 
     /// Whether an address is that of a group or a broadcast, as far as can be told: of an IPv4 network

@@ -115,65 +115,33 @@ impl Tally {
         let Some(second) = self.second.take() else { return };
         let Some(time) = Timestamp::from_parts(second.saturating_add(1), 0) else { return };
         let moment = Moment { now: time, number: 0, late: false };
+        let mut contact = |(origin, hosts, transport, port), outcome| {
+            let [source, destination]: [IpAddr; 2] = hosts;
+            let contact = Contact {
+                time,
+                origin,
+                source,
+                destination,
+                port,
+                source_port: 0,
+                transport,
+                outcome,
+                path_proven: false,
+            };
+            out.contact(moment, contact);
+        };
         for ((origin, source), Sent { packets, syns }) in self.sources.drain() {
             let outcome = Outcome::Counts { packets, syns, completed: 0 };
-            let destination = nobody(source);
-            let transport = Transport(0);
-            let path_proven = false;
-            out.contact(
-                moment,
-                Contact {
-                    time,
-                    origin,
-                    source,
-                    destination,
-                    port: 0,
-                    transport,
-                    outcome,
-                    path_proven,
-                },
-            );
+            contact((origin, [source, nobody(source)], Transport(0), 0), outcome);
         }
-        for ((origin, [source, destination], transport, port), Repeated { packets, .. }) in
-            self.repeated.drain()
-        {
-            if packets < MANY {
-                continue;
+        for (key, Repeated { packets, .. }) in self.repeated.drain() {
+            if packets >= MANY {
+                contact(key, Outcome::Counts { packets, syns: 0, completed: 0 });
             }
-            let outcome = Outcome::Counts { packets, syns: 0, completed: 0 };
-            let path_proven = false;
-            out.contact(
-                moment,
-                Contact {
-                    time,
-                    origin,
-                    source,
-                    destination,
-                    port,
-                    transport,
-                    outcome,
-                    path_proven,
-                },
-            );
         }
         for ((origin, destination, port), Aimed { syns, completed }) in self.targets.drain() {
             let outcome = Outcome::Counts { packets: 0, syns, completed };
-            let source = nobody(destination);
-            let transport = Transport::TCP;
-            let path_proven = false;
-            out.contact(
-                moment,
-                Contact {
-                    time,
-                    origin,
-                    source,
-                    destination,
-                    port,
-                    transport,
-                    outcome,
-                    path_proven,
-                },
-            );
+            contact((origin, [nobody(destination), destination], Transport::TCP, port), outcome);
         }
     }
 }

@@ -7,8 +7,8 @@
 mod machine;
 
 pub(super) use self::machine::{
-    Opening, conn_state, establish, is_over, is_reversal, opening, opening_as_zeek, pass_by,
-    resume, take,
+    Opening, are_over, conn_state, establish, is_over, is_reversal, of_states, opening,
+    opening_as_zeek, pass_by, resume, take,
 };
 use crate::record::{History, Letter, MacAddress, Tcp, TcpFlags};
 

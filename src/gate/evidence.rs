@@ -4,7 +4,7 @@
 //! an attempt that nothing answered within 3 s has timed out, if the program still knows of no answer; and every
 //! 10 s how many connections are open to web servers. A `SYN` that met no socket is no failure by itself, for a
 //! rule may send it on to another namespace: only a reply decides, or, where the program sees no replies, the
-//! socket, if nothing rewrites addresses here.
+//! socket, if nothing rewrites addresses here. Holds of the guard are no contacts: they go to its [`Desk`].
 
 #[cfg(test)]
 mod tests;
@@ -18,8 +18,10 @@ use std::{
 use tidegate_ebpf::{
     Error, Evidence,
     evidence::{Event, Place, Socket, Tally, Told},
+    guard::Suspect,
 };
 
+use super::guard::Desk;
 use crate::record::{Contact, ObservationPoint, Outcome, TcpFlags, Timestamp, Transport};
 
 /// How long an answer may take: by then a SYN was sent a second and a third time (RFC 6298).
@@ -49,6 +51,18 @@ pub trait Ring: fmt::Debug + Send {
     /// # Errors
     /// If it can't be read.
     fn tally(&mut self) -> Result<Tally, Error>;
+
+    /// What the guard knows of the source at this place.
+    ///
+    /// # Errors
+    /// If it can't be read.
+    fn suspect(&mut self, index: u32) -> Result<Suspect, Error>;
+
+    /// Ends the guard's hold of the source at this place, if it is that of this mark.
+    ///
+    /// # Errors
+    /// If it can't be written.
+    fn release(&mut self, index: u32, mark: u64) -> Result<(), Error>;
 }
 
 /// What is known of this host, and decides whether its sockets are witnesses.
@@ -61,7 +75,7 @@ pub struct View {
 }
 
 /// A moment on both clocks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Moment {
     /// `CLOCK_MONOTONIC`, ns: the program's.
     pub monotonic_ns: u64,
@@ -79,6 +93,7 @@ pub struct Teller {
     /// Connections to web servers, by their places.
     open: BTreeMap<u32, Open>,
     survey_at_ns: u64,
+    guard: Option<Desk>,
 }
 
 /// A connection that is open.
@@ -105,16 +120,41 @@ impl Ring for Evidence {
     fn tally(&mut self) -> Result<Tally, Error> {
         Self::tally(self)
     }
+
+    fn suspect(&mut self, index: u32) -> Result<Suspect, Error> {
+        Self::suspect(self, index)
+    }
+
+    fn release(&mut self, index: u32, mark: u64) -> Result<(), Error> {
+        Self::release(self, index, mark)
+    }
 }
 
 // === impl Moment ===
 
 impl Moment {
-    /// When something was by the wall clock, that the program saw at `monotonic_ns`.
-    fn of(self, monotonic_ns: u64) -> Timestamp {
-        let ago = self.monotonic_ns.saturating_sub(monotonic_ns);
-        let ago = i64::try_from(ago).unwrap_or(i64::MAX);
-        Timestamp::from_nanos(self.wall.nanos().saturating_sub(ago))
+    /// Both clocks at one moment. A thread may have to wait between one and the other: of three tries it is the one
+    /// that took least.
+    pub fn read(
+        mut monotonic_ns: impl FnMut() -> u64,
+        mut wall: impl FnMut() -> Timestamp,
+    ) -> Self {
+        let mut least = (u64::MAX, Self::default());
+        for _ in 0..3 {
+            let (before, wall, after) = (monotonic_ns(), wall(), monotonic_ns());
+            let took = after.saturating_sub(before);
+            if took < least.0 {
+                least = (took, Self { monotonic_ns: before + took / 2, wall });
+            }
+        }
+        least.1
+    }
+
+    /// When something is by the wall clock, that the program saw at `monotonic_ns`.
+    pub fn of(self, monotonic_ns: u64) -> Timestamp {
+        let ago = i128::from(self.monotonic_ns) - i128::from(monotonic_ns);
+        let then = (i128::from(self.wall.nanos()) - ago).clamp(i64::MIN.into(), i64::MAX.into());
+        Timestamp::from_nanos(i64::try_from(then).unwrap_or_default())
     }
 }
 
@@ -137,7 +177,14 @@ impl Teller {
             unanswered: VecDeque::new(),
             open: BTreeMap::new(),
             survey_at_ns: 0,
+            guard: None,
         }
+    }
+
+    /// The same, and holds of the guard are decided about at this desk.
+    #[must_use]
+    pub fn guarded(self, guard: Option<Desk>) -> Self {
+        Self { guard, ..self }
     }
 
     /// Takes `most` events off the ring, and what has become due by `now`. Gives how many events there were.
@@ -149,10 +196,14 @@ impl Teller {
         most: usize,
         out: &mut Vec<Contact>,
     ) -> usize {
-        let mut ended = Vec::new();
-        let received = ring.drain(most, &mut |event| self.take(&event, view, now, out, &mut ended));
-        for event in ended {
-            self.end(&event, ring, now, out);
+        let mut later = Vec::new();
+        let received = ring.drain(most, &mut |event| self.take(&event, view, now, out, &mut later));
+        for event in later {
+            match (event.told, &self.guard) {
+                (Told::End, _) => self.end(&event, ring, now, out),
+                (_, Some(guard)) => guard.decide(&event, ring, now.wall),
+                (_, None) => {}
+            }
         }
         self.time_out(ring, now, out);
         if now.monotonic_ns >= self.survey_at_ns {
@@ -168,7 +219,7 @@ impl Teller {
         view: &View,
         now: Moment,
         out: &mut Vec<Contact>,
-        ended: &mut Vec<Event>,
+        later: &mut Vec<Event>,
     ) {
         let outcome = match event.told {
             Told::Attempt => {
@@ -189,8 +240,9 @@ impl Teller {
             Told::AckProbe if view.sockets_decide => return,
             Told::StrayAck | Told::AckProbe => Outcome::AckProbe,
             Told::Echo => Outcome::Echo,
-            Told::End => {
-                ended.push(*event);
+            // These need what the ring is borrowed for.
+            Told::End | Told::Held | Told::Limited => {
+                later.push(*event);
                 return;
             }
         };
@@ -204,6 +256,7 @@ impl Teller {
             source: event.source,
             destination: event.destination,
             port: event.destination_port,
+            source_port: event.source_port,
             transport: Transport(event.transport),
             outcome,
             path_proven: event.proven,
@@ -299,6 +352,7 @@ impl Teller {
                 source,
                 destination,
                 port,
+                source_port: 0,
                 transport: Transport::TCP,
                 outcome: Outcome::Open { count, bytes },
                 path_proven: true,

@@ -142,6 +142,12 @@ impl Held {
         }
     }
 
+    /// When it ends by itself; `None`: never.
+    pub(super) fn deadline(&self) -> Option<Timestamp> {
+        let nanos = |ttl: Duration| u64::try_from(ttl.as_nanos()).unwrap_or(u64::MAX);
+        self.ttl.map(|ttl| self.since.saturating_add(nanos(ttl)))
+    }
+
     /// The entry of it, with these reasons.
     pub(super) fn entry(&self, network: IpNet, reasons: Vec<Box<str>>) -> Entry {
         let verdict = Verdict {

@@ -35,7 +35,8 @@ impl Kernel for Pinned {
             hits: 0,
             packets: held.packets,
             bytes: held.bytes,
-            bucket_ns: 0,
+            // What the guard limits has used up what it may draw ahead.
+            bucket_ns: if held.by == By::Guard { u64::MAX >> 1 } else { 0 },
             since_ns: u64::try_from(held.since.nanos()).unwrap_or(0),
             ttl_ns: held.ttl.map_or(0, |ttl| nanos(ttl).max(1)),
             id: *held.id.bytes(),
@@ -52,7 +53,7 @@ impl Kernel for Pinned {
             enforce: u8::from(held.mode == Mode::Enforce),
             by: match held.by {
                 By::Score => 0,
-                By::Guard => 1,
+                By::Guard => abi::GUARD,
                 By::Cli => 2,
                 By::List => 3,
             },
@@ -109,7 +110,7 @@ fn held(block: &Block) -> Held {
         mode: if block.enforce == 0 { Mode::Observe } else { Mode::Enforce },
         by: match block.by {
             0 => By::Score,
-            1 => By::Guard,
+            abi::GUARD => By::Guard,
             2 => By::Cli,
             _ => By::List,
         },
@@ -132,6 +133,7 @@ fn name(outcome: Outcome) -> XdpOutcome {
         Outcome::DropAddress => XdpOutcome::DropAddress,
         Outcome::DropNetwork => XdpOutcome::DropNetwork,
         Outcome::DropRate => XdpOutcome::DropRate,
+        Outcome::DropGuard => XdpOutcome::DropGuard,
         Outcome::WouldDrop => XdpOutcome::WouldDrop,
         Outcome::WithinRate => XdpOutcome::WithinRate,
         Outcome::OutOfScope => XdpOutcome::OutOfScope,

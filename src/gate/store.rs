@@ -18,7 +18,9 @@ use crate::{
     metrics::XdpOutcome,
     networks::Networks,
     record::Timestamp,
-    verdict::{Answer, By, Entries, Entry, Mode, Refusal, Store, Verdict, Why, networks_of},
+    verdict::{
+        Action, Answer, By, Entries, Entry, Mode, Refusal, Store, Verdict, Why, networks_of,
+    },
 };
 
 /// Lines of the log that may wait to be written; further ones are counted as missing.
@@ -169,6 +171,28 @@ impl GateStore {
         self.locked().kernel.beat()
     }
 
+    /// Puts a verdict of the guard in force, that has met `packets` and `bytes` already. One of anybody else about
+    /// the same network stays, and so does one of the guard that is no milder: then there is no answer.
+    pub fn hold(
+        &self,
+        verdict: Verdict,
+        (packets, bytes): (u64, u64),
+        now: Timestamp,
+    ) -> Option<Answer> {
+        let mut state = self.locked();
+        self.expire(&mut state, now);
+        // The command line's are not among the entries before the next beat.
+        if let Ok(Some(other)) = state.kernel.get(verdict.network.trunc()) {
+            let is_over = other.deadline().is_some_and(|end| end <= now);
+            let is_milder = other.by == By::Guard
+                && (other.action, verdict.action) == (Action::RateLimit, Action::Drop);
+            if !is_over && !is_milder {
+                return None;
+            }
+        }
+        Some(self.put(&mut state, verdict, (packets, bytes), now))
+    }
+
     /// How often verdicts were changed beside the daemon.
     ///
     /// # Errors
@@ -213,6 +237,10 @@ impl GateStore {
         if self.policy.mode == Mode::Observe || told || self.policy.percent >= 100 {
             return self.policy.mode;
         }
+        // The program can't tell who has a share in it.
+        if verdict.by == By::Guard {
+            return Mode::Observe;
+        }
         let hash = blake3::hash(verdict.network.addr().to_string().as_bytes());
         let place = u16::from_le_bytes([hash.as_bytes()[0], hash.as_bytes()[1]]) % 100;
         if place < self.policy.percent.into() { Mode::Enforce } else { Mode::Observe }
@@ -255,6 +283,37 @@ impl GateStore {
         Some(entry)
     }
 
+    /// Puts a verdict in force that has `met` packets and bytes already, beside those of the one in whose place it
+    /// comes.
+    fn put(&self, state: &mut State, verdict: Verdict, met: (u64, u64), now: Timestamp) -> Answer {
+        let network = verdict.network.trunc();
+        if let Some(refusal) = state.refusal(network) {
+            return Answer::Refused(refusal);
+        }
+        state.recount(network);
+        let before = state.entries.get(network);
+        // A person's command may find one that is over, and that the daemon has yet to end.
+        let before = before.filter(|entry| entry.deadline().is_none_or(|end| end > now));
+        let before = before.map(|entry| (entry.packets, entry.bytes));
+        if before.is_none() && state.entries.len() >= self.policy.max {
+            return Answer::Refused(Refusal::Full { max: self.policy.max });
+        }
+        let mode = self.mode(&verdict);
+        let ends_in = verdict.ttl;
+        let mut entry = Entry::new(Verdict { network, ..verdict }, mode, now);
+        let (packets, bytes) = before.unwrap_or_default();
+        (entry.packets, entry.bytes) = (met.0 + packets, met.1 + bytes);
+        if let Err(error) = state.put_in_kernel(network, &Held::of(&entry), ends_in) {
+            return Answer::Refused(match error {
+                MapError::Full => Refusal::Full { max: state.entries.len() },
+                error => Refusal::Failed(error.to_string()),
+            });
+        }
+        self.write(state, Change::Applied, &entry, now);
+        state.entries.put(entry);
+        Answer::Applied(mode)
+    }
+
     fn write(&self, state: &mut State, change: Change, entry: &Entry, now: Timestamp) {
         if self.user.is_some() {
             // Without it the daemon sees the change when it looks through its maps.
@@ -274,31 +333,7 @@ impl Store for GateStore {
     fn apply(&self, verdict: Verdict, now: Timestamp) -> Answer {
         let mut state = self.locked();
         self.expire(&mut state, now);
-        let network = verdict.network.trunc();
-        if let Some(refusal) = state.refusal(network) {
-            return Answer::Refused(refusal);
-        }
-        state.recount(network);
-        let before = state.entries.get(network);
-        // A person's command may find one that is over, and that the daemon has yet to end.
-        let before = before.filter(|entry| entry.deadline().is_none_or(|end| end > now));
-        let before = before.map(|entry| (entry.packets, entry.bytes));
-        if before.is_none() && state.entries.len() >= self.policy.max {
-            return Answer::Refused(Refusal::Full { max: self.policy.max });
-        }
-        let mode = self.mode(&verdict);
-        let ends_in = verdict.ttl;
-        let mut entry = Entry::new(Verdict { network, ..verdict }, mode, now);
-        (entry.packets, entry.bytes) = before.unwrap_or_default();
-        if let Err(error) = state.put_in_kernel(network, &Held::of(&entry), ends_in) {
-            return Answer::Refused(match error {
-                MapError::Full => Refusal::Full { max: state.entries.len() },
-                error => Refusal::Failed(error.to_string()),
-            });
-        }
-        self.write(&mut state, Change::Applied, &entry, now);
-        state.entries.put(entry);
-        Answer::Applied(mode)
+        self.put(&mut state, verdict, (0, 0), now)
     }
 
     fn remove(&self, network: IpNet, now: Timestamp) -> Option<Entry> {

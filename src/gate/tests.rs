@@ -512,3 +512,162 @@ fn a_record_tells_of_what_the_judge_does_not() {
     assert_eq!(told(Change::Allowed, By::List).unwrap().action, Told::Unblock);
     assert_ne!(set.id("here"), ended.id("here"));
 }
+
+/// Holds of the program's guard.
+#[cfg(feature = "xdp")]
+mod holds {
+    use tidegate_ebpf::{
+        Error,
+        evidence::{Event, Place, Tally, Told},
+        guard::Suspect,
+    };
+
+    use super::*;
+    use crate::gate::{
+        evidence::Ring,
+        guard::{Desk, Terms},
+    };
+
+    const TERMS: Terms =
+        Terms { distinct_ports: 32, hold: Duration::from_secs(10), syn_rate: Some(500) };
+    const MARK: u64 = 9;
+
+    /// Each source met five packets; who was let go.
+    #[derive(Debug, Default)]
+    struct Made {
+        released: Vec<u32>,
+        is_anothers: bool,
+    }
+
+    impl Ring for Made {
+        fn drain(&mut self, _: usize, _: &mut dyn FnMut(Event)) -> usize {
+            0
+        }
+
+        fn place(&mut self, _: u32) -> Result<Place, Error> {
+            Ok(Place::default())
+        }
+
+        fn tally(&mut self) -> Result<Tally, Error> {
+            Ok(Tally::default())
+        }
+
+        fn suspect(&mut self, _: u32) -> Result<Suspect, Error> {
+            let mark = if self.is_anothers { MARK + 2 } else { MARK };
+            Ok(Suspect { mark, packets: 5, bytes: 300, ..Suspect::default() })
+        }
+
+        fn release(&mut self, index: u32, mark: u64) -> Result<(), Error> {
+            assert_eq!(mark, MARK);
+            self.released.push(index);
+            Ok(())
+        }
+    }
+
+    fn event(source: &str, told: Told) -> Event {
+        let source = address(source);
+        let IpAddr::V4(octets) = source else { panic!("it is IPv4") };
+        Event {
+            time_ns: 0,
+            mark: MARK,
+            source,
+            destination: address("192.0.2.1"),
+            // So that they are told apart.
+            place: octets.octets()[3].into(),
+            source_port: 40_000,
+            destination_port: 32,
+            tcp_flags: 2,
+            told,
+            transport: 6,
+            proven: false,
+            socket: None,
+            outward: false,
+        }
+    }
+
+    fn bench(policy: Policy) -> (Maps, Arc<GateStore>, Desk) {
+        let Bench { maps, store, .. } = Bench::new(policy);
+        let store = Arc::new(store);
+        (maps, Arc::clone(&store), Desk::new(store, TERMS))
+    }
+
+    #[test]
+    fn a_hold_becomes_a_verdict_and_ends_where_there_may_be_none() {
+        let (_maps, store, desk) = bench(ENFORCE);
+        let mut ring = Made::default();
+        for source in ["203.0.113.7", "192.0.2.254", "198.51.100.9"] {
+            desk.decide(&event(source, Told::Held), &mut ring, at(1));
+        }
+        desk.decide(&event("203.0.113.8", Told::Attempt), &mut ring, at(1));
+        assert_eq!(ring.released, [7, 254, 9], "the verdict is in its place, or nothing is");
+        let listed = store.list(at(10));
+        let [entry] = &listed[..] else { panic!("{listed:?}") };
+        let verdict = &entry.verdict;
+        assert_eq!((verdict.network, verdict.by), (net("203.0.113.7/32"), By::Guard));
+        assert_eq!((verdict.action, verdict.scope), (Action::Drop, Scope::New));
+        assert_eq!((entry.mode, entry.packets, entry.bytes), (Mode::Enforce, 5, 300));
+        assert!(verdict.reasons[0].contains("it tried 32 ports within 10 s"));
+        assert!(store.list(at(11)).is_empty());
+        let (lines, _) = store.take_lines();
+        assert_eq!(lines.len(), 2, "{lines:?}");
+    }
+
+    #[test]
+    fn a_hold_leaves_the_verdict_of_somebody_else_in_force() {
+        let (maps, store, desk) = bench(ENFORCE);
+        let mut ring = Made::default();
+        let port = Verdict { port: Some(22), ..verdict("203.0.113.7/32", Some(60), By::Cli) };
+        assert_eq!(store.apply(port, at(0)), Answer::Applied(Mode::Enforce));
+        // The command line's, which the daemon has not seen yet.
+        let command = Bench::over(maps, ENFORCE, Some("alice"));
+        let theirs = verdict("203.0.113.8/32", Some(60), By::Cli);
+        assert_eq!(command.store.apply(theirs, at(0)), Answer::Applied(Mode::Enforce));
+        for source in ["203.0.113.7", "203.0.113.8"] {
+            desk.decide(&event(source, Told::Held), &mut ring, at(1));
+        }
+        assert!(ring.released.is_empty(), "the program's own hold goes on");
+        assert!(store.list(at(2)).iter().all(|entry| entry.verdict.by == By::Cli));
+        // Once it is over there is room for the guard's.
+        desk.decide(&event("203.0.113.8", Told::Held), &mut ring, at(60));
+        assert_eq!(ring.released, [8]);
+    }
+
+    #[test]
+    fn a_limit_gives_way_to_a_hold_and_not_the_other_way_round() {
+        let (_maps, store, desk) = bench(ENFORCE);
+        let mut ring = Made::default();
+        for (told, action, packets) in [
+            (Told::Limited, Action::RateLimit, 5),
+            (Told::Held, Action::Drop, 10),
+            (Told::Limited, Action::Drop, 10),
+        ] {
+            desk.decide(&event("203.0.113.7", told), &mut ring, at(1));
+            let entry = &store.list(at(2))[0];
+            assert_eq!((entry.verdict.action, entry.packets), (action, packets), "{told:?}");
+        }
+    }
+
+    #[test]
+    fn what_another_met_in_the_same_place_is_not_its_own() {
+        let (_maps, store, desk) = bench(ENFORCE);
+        let mut ring = Made { is_anothers: true, ..Made::default() };
+        desk.decide(&event("203.0.113.7", Told::Held), &mut ring, at(1));
+        assert_eq!(store.list(at(2))[0].packets, 0);
+    }
+
+    #[test]
+    fn a_gate_that_enforces_for_a_share_only_observes_what_its_guard_holds() {
+        let (_maps, store, desk) = bench(Policy { percent: 99, ..ENFORCE });
+        desk.decide(&event("203.0.113.7", Told::Held), &mut Made::default(), at(1));
+        assert_eq!(store.list(at(2))[0].mode, Mode::Observe);
+    }
+
+    #[test]
+    fn a_hold_goes_on_where_there_is_no_room_for_its_verdict() {
+        let (_maps, store, desk) = bench(Policy { max: 1, ..ENFORCE });
+        assert_eq!(store.apply(block("203.0.113.1/32"), at(0)), Answer::Applied(Mode::Enforce));
+        let mut ring = Made::default();
+        desk.decide(&event("203.0.113.7", Told::Held), &mut ring, at(1));
+        assert!(ring.released.is_empty());
+    }
+}

@@ -30,7 +30,10 @@ pub struct Figures {
     pub dropped: u64,
     /// Records that wait in the buffers before components.
     pub waiting_events: u64,
-    /// Bytes of memory that they take.
+    /// Records that components have taken in and that have not ended yet: in a sink, what its destination has
+    /// not confirmed.
+    pub held: u64,
+    /// Bytes of memory that the waiting ones take.
     pub waiting_bytes: u64,
     /// Flows that have not ended.
     pub flows_open: u64,
@@ -61,6 +64,7 @@ impl Books {
         for meter in self.sources.iter().chain(self.others.iter()) {
             figures.add(meter);
         }
+        figures.held = self.others.iter().map(|meter| meter.balance().held).sum();
         figures
     }
 }
@@ -68,6 +72,11 @@ impl Books {
 // === impl Figures ===
 
 impl Figures {
+    /// Records that are on their way: in a buffer, or with a component.
+    pub fn under_way(&self) -> u64 {
+        self.waiting_events + self.held
+    }
+
     fn add(&mut self, meter: &Meter) {
         let balance = meter.balance();
         let (events, bytes) = meter.level().waiting();

@@ -2,8 +2,11 @@
 //!
 //! Each is listed here and nowhere else; their names and docs are printed in docs/reference.md.
 
+mod gate;
+
 use schemars::JsonSchema;
 
+pub use self::gate::{XdpDenied, XdpEvent, XdpFlowPackets, XdpFlowRefusal, XdpOutcome, XdpSampled};
 use crate::record::{Action, EndReason};
 
 /// What can stand in the label of a metric: one of few words.
@@ -107,6 +110,8 @@ pub enum LossCause {
     PreviousRun,
     /// Messages that their topic of Kafka no longer had when they were to be read.
     OffsetGap,
+    /// The gate's ring of packets (`report: packets`) was full.
+    GateRing,
 }
 
 /// Why records that were in a disk buffer can't be read back.
@@ -157,58 +162,6 @@ pub enum Lookup {
     Suspended,
     /// Not asked: too many addresses wait to be asked for.
     QueueFull,
-}
-
-/// What the gate's program did with packets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema)]
-#[cfg_attr(test, derive(serde::Deserialize))]
-#[schemars(rename_all = "snake_case")]
-#[cfg_attr(test, serde(rename_all = "snake_case"))]
-pub enum XdpOutcome {
-    /// Nothing is said about their source: passed.
-    Pass,
-    /// Dropped, by a verdict on their address.
-    DropAddress,
-    /// Dropped, by a verdict on a network their address is in.
-    DropNetwork,
-    /// Dropped, above the rate that a verdict leaves their source.
-    DropRate,
-    /// They would have been dropped, but the gate or the verdict only observes.
-    WouldDrop,
-    /// A verdict limits their source, and they are below that: passed.
-    WithinRate,
-    /// A verdict on their source is about other packets: passed.
-    OutOfScope,
-    /// The allow list covers their source, which has a verdict: passed.
-    Allowed,
-    /// Of a kind that always passes (neighbour discovery, path MTU, DHCP, VRRP), from a source with a verdict.
-    Exempt,
-    /// Of a session that this host began, with a source that has a verdict: passed.
-    OwnSession,
-    /// From a source with a verdict, passed because the daemon was silent.
-    FailOpen,
-    /// Neither IPv4 nor IPv6: passed.
-    NotIp,
-    /// Their headers contradict themselves or the frame: passed.
-    Malformed,
-    /// Parts of packets; counted beside what became of them.
-    Fragment,
-}
-
-/// What became of what the gate's program saw of contacts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema)]
-#[cfg_attr(test, derive(serde::Deserialize))]
-#[schemars(rename_all = "snake_case")]
-#[cfg_attr(test, serde(rename_all = "snake_case"))]
-pub enum XdpEvent {
-    /// An event came through the ring.
-    Received,
-    /// Not told: its source had told more than its share.
-    SourceLimit,
-    /// Not told: the processor had told as much as it may.
-    CpuLimit,
-    /// What came of an attempt is not known: another connection took its place.
-    Displaced,
 }
 
 // === impl () ===
@@ -281,7 +234,7 @@ impl Label for Reason {
 
 impl LossCause {
     /// All, in their order.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::KernelBuffer,
         Self::DumpcapBuffer,
         Self::DumpcapFlushed,
@@ -293,6 +246,7 @@ impl LossCause {
         Self::Unaccounted,
         Self::PreviousRun,
         Self::OffsetGap,
+        Self::GateRing,
     ];
 }
 
@@ -310,6 +264,7 @@ impl Label for LossCause {
             Self::Unaccounted => "unaccounted",
             Self::PreviousRun => "previous_run",
             Self::OffsetGap => "offset_gap",
+            Self::GateRing => "gate_ring",
         }
     }
 }
@@ -384,42 +339,6 @@ impl Label for Lookup {
     }
 }
 
-// === impl XdpOutcome ===
-
-impl Label for XdpOutcome {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Pass => "pass",
-            Self::DropAddress => "drop_address",
-            Self::DropNetwork => "drop_network",
-            Self::DropRate => "drop_rate",
-            Self::WouldDrop => "would_drop",
-            Self::WithinRate => "within_rate",
-            Self::OutOfScope => "out_of_scope",
-            Self::Allowed => "allowed",
-            Self::Exempt => "exempt",
-            Self::OwnSession => "own_session",
-            Self::FailOpen => "fail_open",
-            Self::NotIp => "not_ip",
-            Self::Malformed => "malformed",
-            Self::Fragment => "fragment",
-        }
-    }
-}
-
-// === impl XdpEvent ===
-
-impl Label for XdpEvent {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Received => "received",
-            Self::SourceLimit => "source_limit",
-            Self::CpuLimit => "cpu_limit",
-            Self::Displaced => "displaced",
-        }
-    }
-}
-
 // === impl Action ===
 
 impl Label for Action {
@@ -463,6 +382,10 @@ mod tests {
             names::<Lookup>(),
             names::<XdpOutcome>(),
             names::<XdpEvent>(),
+            names::<XdpFlowPackets>(),
+            names::<XdpSampled>(),
+            names::<XdpFlowRefusal>(),
+            names::<XdpDenied>(),
             names::<ErrorType>(),
             names::<BufferLoss>(),
         ];

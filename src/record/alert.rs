@@ -3,7 +3,8 @@
 use std::{net::IpAddr, sync::Arc};
 
 use super::{
-    Id, Kind, Names, ObservationPoint, Parties, Record, Records, Signal, Timestamp, Transport,
+    CommunityId, Id, Kind, Names, ObservationPoint, Parties, Record, Records, Signal, Timestamp,
+    Transport,
 };
 
 /// Of a verdict that others than the judge made, and of one that has ended.
@@ -60,6 +61,8 @@ pub struct Details {
     pub host: Option<Box<str>>,
     /// The hash of the config by which it was decided.
     pub config_hash: Arc<str>,
+    /// The flows that were held against the source last, the latest first; 20 at most.
+    pub community_ids: Vec<CommunityId>,
 }
 
 /// What a source contacted.
@@ -198,6 +201,7 @@ impl Record for Alert {
         size_of::<Self>()
             + size_of::<Details>()
             + signals
+            + self.details.community_ids.capacity() * size_of::<CommunityId>()
             + host
             + reasons.map(|r| size_of::<Box<str>>() + r.len()).sum::<usize>()
     }

@@ -2,7 +2,9 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use super::{Kind, ObservationPoint, Record, Records, TcpFlags, Timestamp, Transport};
+use super::{
+    CommunityId, Icmp, Kind, ObservationPoint, Record, Records, TcpFlags, Timestamp, Transport,
+};
 
 /// A source's contact with a (destination, port), or news of it: every connection to a port where
 /// people log in or that web servers use, of others the first one. What is about a source alone has
@@ -19,6 +21,9 @@ pub struct Contact {
     pub destination: IpAddr,
     /// The destination's port; 0 where the transport has none.
     pub port: u16,
+    /// The source's port; 0 where the transport has none, where it is about more than one flow, and where
+    /// whoever told it did not say.
+    pub source_port: u16,
     /// The transport; 0 of counts over all.
     pub transport: Transport,
     /// What came of it.
@@ -26,6 +31,21 @@ pub struct Contact {
     /// Whether the source is proven to be at its address: a handshake it completed, or its RST met
     /// our half-open connection.
     pub path_proven: bool,
+}
+
+/// Between whom a contact was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Conversation {
+    /// Who made it.
+    pub source: IpAddr,
+    /// Whom it met.
+    pub destination: IpAddr,
+    /// The source's port, or 0.
+    pub source_port: u16,
+    /// The destination's port, or 0.
+    pub port: u16,
+    /// The transport.
+    pub transport: Transport,
 }
 
 /// What came of a contact. The order is that in which one packet's are told.
@@ -81,6 +101,43 @@ pub enum Outcome {
 
 // === impl Contact ===
 
+impl Contact {
+    /// Between whom it was.
+    pub const fn conversation(&self) -> Conversation {
+        let Self { source, destination, source_port, port, transport, .. } = *self;
+        Conversation { source, destination, source_port, port, transport }
+    }
+}
+
+// === impl Conversation ===
+
+impl Conversation {
+    /// Whether it says of which flow it is a part: of ICMP contacts are made of echo requests alone.
+    pub fn is_one_flow(&self) -> bool {
+        match self.transport {
+            Transport::ICMP | Transport::ICMPV6 => {
+                !self.destination.is_unspecified() && !self.source.is_unspecified()
+            }
+            _ => self.source_port != 0 && self.port != 0,
+        }
+    }
+
+    /// The Community ID of its flow, if it is that of one.
+    pub fn community_id(&self) -> Option<CommunityId> {
+        let Self { source, destination, source_port, port, transport } = *self;
+        let echo = match transport {
+            _ if !self.is_one_flow() => return None,
+            Transport::ICMP => Icmp { kind: 8, code: 0 },
+            Transport::ICMPV6 => Icmp { kind: 128, code: 0 },
+            _ => {
+                let (from, to) = ((source, Some(source_port)), (destination, Some(port)));
+                return Some(CommunityId::of_ports(transport, from, to));
+            }
+        };
+        Some(CommunityId::of_icmp(transport, source, destination, echo))
+    }
+}
+
 impl Record for Contact {
     const KIND: Kind = Kind::Contact;
 
@@ -106,5 +163,43 @@ impl Record for Contact {
 
     fn memory_bytes(&self) -> usize {
         size_of::<Self>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The first example of the specification's README.
+    #[test]
+    fn a_contact_has_the_id_of_its_flow_and_counts_have_none() {
+        let contact = Contact {
+            time: Timestamp::default(),
+            origin: ObservationPoint::default(),
+            source: [128, 232, 110, 120].into(),
+            destination: [66, 35, 250, 204].into(),
+            port: 80,
+            source_port: 34_855,
+            transport: Transport::TCP,
+            outcome: Outcome::Refused,
+            path_proven: false,
+        };
+        let id = |contact: &Contact| contact.conversation().community_id().map(|id| id.to_string());
+        assert_eq!(id(&contact).as_deref(), Some("1:LQU9qZlK+B5F3KDmev6m5PMibrg="));
+        assert_eq!(id(&Contact { source_port: 0, ..contact.clone() }), None);
+        let echo = Contact {
+            transport: Transport::ICMP,
+            outcome: Outcome::Echo,
+            port: 0,
+            source_port: 0,
+            ..contact
+        };
+        let flow = CommunityId::of_icmp(
+            Transport::ICMP,
+            echo.destination,
+            echo.source,
+            Icmp { kind: 0, code: 0 },
+        );
+        assert_eq!(id(&echo), Some(flow.to_string()));
     }
 }

@@ -51,7 +51,8 @@ pub struct Flow {
     pub host: Option<Arc<str>>,
     /// From where to where, as far as the config says what is inside.
     pub direction: Option<Direction>,
-    /// The Community ID of its addresses and ports; the same in other tools' records of it.
+    /// The Community ID of its addresses and ports; the same in other tools' records of it. It means nothing where
+    /// the ports are several ([`Record::community_id`]).
     pub community_id: CommunityId,
     /// The Community IDs of the flows whose packets ICMP errors quote, in the order in which they
     /// came: 8 at most.
@@ -62,6 +63,8 @@ pub struct Flow {
     pub tags: FlowTags,
     /// The initiator's risk score, 0 to 100, once somebody has judged it.
     pub risk: Option<u8>,
+    /// Who decided that nothing of it comes in: then it is what the initiator sent, and all of it was dropped.
+    pub denied: Option<Denied>,
     /// The names of the initiator's and the responder's address.
     pub names: Names,
 }
@@ -83,6 +86,13 @@ pub struct Endpoint {
     pub tcp_flags: TcpFlags,
 }
 
+/// What dropped a flow's packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Denied {
+    /// The verdict on its initiator; `None` if the gate's guard did, before there was one.
+    pub verdict: Option<Id>,
+}
+
 /// Why a flow was reported (IPFIX information element 136, flowEndReason).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema)]
 #[schemars(rename_all = "snake_case")]
@@ -93,7 +103,7 @@ pub enum EndReason {
     Active,
     /// FIN or RST.
     EndDetected,
-    /// Shutdown, end of file, a clock that was set back, or port reuse.
+    /// Shutdown, end of file, a clock that was set back, or port reuse; and what was dropped.
     Forced,
     /// The table was full.
     LackOfResources,
@@ -154,6 +164,7 @@ impl Flow {
             parent: None,
             tags: FlowTags::default(),
             risk: None,
+            denied: None,
             names: Names::default(),
         }
     }
@@ -205,7 +216,8 @@ impl Record for Flow {
     }
 
     fn community_id(&self) -> Option<CommunityId> {
-        Some(self.community_id)
+        let has_both = self.initiator.port.is_some() == self.responder.port.is_some();
+        (has_both && !self.tags.contains(FlowTags::OTHER_PORTS)).then_some(self.community_id)
     }
 
     fn memory_bytes(&self) -> usize {
@@ -304,12 +316,15 @@ impl FlowTags {
     pub const BAD_CHECKSUM: Self = Self(4);
     /// Packets the dissector found malformed or cut short.
     pub const DAMAGED: Self = Self(8);
+    /// All ports of the responder beyond those that its initiator has reports of.
+    pub const OTHER_PORTS: Self = Self(16);
 
-    const NAMES: [(Self, &'static str); 4] = [
+    const NAMES: [(Self, &'static str); 5] = [
         (Self::ONE_WAY, "one_way"),
         (Self::PORTLESS_FRAGMENTS, "portless_fragments"),
         (Self::BAD_CHECKSUM, "bad_checksum"),
         (Self::DAMAGED, "damaged"),
+        (Self::OTHER_PORTS, "other_ports"),
     ];
 
     /// Adds the tags of `other`.

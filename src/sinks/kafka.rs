@@ -21,7 +21,7 @@ use serde::Deserialize;
 use self::{
     client::State,
     message::{Message, Messages},
-    producer::{Producers, Sending},
+    producer::{Generation, Lane, Producers, Sending},
     report::Verdict,
     topic::Topics,
 };
@@ -220,33 +220,64 @@ impl Sink for Kafka {
 
     async fn send(&self, items: &Items<'_, Message>) -> Result<SendOutcome<()>, SendError> {
         let producer = self.producers.current();
-        let sending = Sending::new(items.len());
-        for (index, (payload, message)) in items.iter().enumerate() {
-            let topic = self.topics.of(message.kind);
-            let record = self.messages.record(topic, payload, message, sending.ticket(index));
-            producer.enqueue(record, &sending).await;
+        let (mut reports, mut refusal) = self.pass(&producer, Lane::Shared, items, |_| true).await;
+        let suspects: Vec<_> = reports.iter().map(Verdict::is_suspect).collect();
+        if refusal.is_none() && suspects.contains(&true) {
+            let is_suspect = |at: usize| suspects.get(at).copied().unwrap_or(false);
+            let (alone, refused) = self.pass(&producer, Lane::Alone, items, is_suspect).await;
+            let places = reports.iter_mut().filter(|report| report.is_suspect());
+            let (mut mixed, mut large) = (false, false);
+            for (place, verdict) in places.zip(alone) {
+                mixed |= verdict == Verdict::Delivered;
+                large |= place.is_too_large();
+                *place = verdict.alone();
+            }
+            if mixed && large {
+                self.halve_batches(&producer);
+            }
+            refusal = refused;
         }
-        let reports = self.reported(&sending).await?;
-        self.ended(&producer, reports)
+        self.ended(&producer, reports, refusal)
     }
 }
 
 impl Kafka {
-    /// Waits for all delivery reports. Says so when none comes, and gives up only if the brokers refuse us.
-    async fn reported(&self, sending: &Sending) -> Result<Vec<Verdict>, SendError> {
+    /// Hands the items over that `which` chooses, and waits for their reports.
+    async fn pass(
+        &self,
+        producer: &Generation,
+        lane: Lane,
+        items: &Items<'_, Message>,
+        which: impl Fn(usize) -> bool + Send + Sync,
+    ) -> (Vec<Verdict>, Option<String>) {
+        let chosen = || items.iter().enumerate().filter(|(at, _)| which(*at));
+        let sending = Sending::new(chosen().count());
+        for (at, (_, (payload, message))) in chosen().enumerate() {
+            let topic = self.topics.of(message.kind);
+            let record = self.messages.record(topic, payload, message, sending.ticket(at));
+            producer.enqueue(lane, record, &sending).await;
+        }
+        let refusal = self.reported(producer, &sending).await;
+        (sending.take(), refusal)
+    }
+
+    /// Waits for all delivery reports. Says so when none comes, and gives up only if the brokers refuse us:
+    /// gives why.
+    async fn reported(&self, producer: &Generation, sending: &Sending) -> Option<String> {
         let mut holding = None;
         loop {
             let before = sending.left();
             tokio::select! {
                 biased;
-                () = sending.done() => return Ok(sending.take()),
+                () = sending.done() => return None,
                 () = tokio::time::sleep(PATIENCE) => {}
             }
             if let Some(reason) = self.state.refusal() {
                 // What waits in the producer comes back as purged, and is sent again.
                 self.recreate(&reason);
+                producer.purge();
                 sending.done().await;
-                return Err(self.held(&sending.take(), reason));
+                return Some(reason);
             }
             if sending.left() == before {
                 holding.get_or_insert_with(|| self.meter.holding());
@@ -255,11 +286,12 @@ impl Kafka {
         }
     }
 
-    /// What all of a request's reports come to.
+    /// What all of a request's reports come to; `refusal` is why the brokers refuse us.
     fn ended(
         &self,
-        producer: &producer::Generation,
+        producer: &Generation,
         reports: Vec<Verdict>,
+        refusal: Option<String>,
     ) -> Result<SendOutcome<()>, SendError> {
         if reports.iter().all(|report| matches!(report, Verdict::Delivered)) {
             self.state.delivered();
@@ -267,21 +299,27 @@ impl Kafka {
         }
         let unclear = reports.iter().filter(|report| report.may_be_there()).count();
         self.meter.duplicated(unclear as u64);
-        if let Some(reason) = reports.iter().find_map(Verdict::wants_new_producer) {
+        if refusal.is_none()
+            && let Some(reason) = reports.iter().find_map(Verdict::wants_new_producer)
+        {
             self.recreate_from(producer, &reason);
         }
         let delivered = reports.iter().any(|report| matches!(report, Verdict::Delivered));
-        let refusal = reports.iter().find_map(Verdict::refusal);
-        match refusal {
+        match refusal.or_else(|| reports.iter().find_map(Verdict::refusal)) {
             Some(reason) if !delivered => Err(SendError::Hold { reason }),
             _ => Ok(SendOutcome::Items(reports.into_iter().map(Verdict::end).collect())),
         }
     }
 
-    fn held(&self, reports: &[Verdict], reason: String) -> SendError {
-        let unclear = reports.iter().filter(|report| report.may_be_there()).count();
-        self.meter.duplicated(unclear as u64);
-        SendError::Hold { reason }
+    /// Batches are larger than a topic takes, while their messages are not.
+    fn halve_batches(&self, producer: &Generation) {
+        match self.producers.halve_batches(producer) {
+            Ok(None) => {}
+            Ok(Some(bytes)) => {
+                tracing::warn!("a topic takes no batches of this size: {bytes} bytes from now on");
+            }
+            Err(error) => tracing::error!("the producer can't be made anew: {error}"),
+        }
     }
 
     fn recreate(&self, reason: &str) {
@@ -290,7 +328,7 @@ impl Kafka {
     }
 
     /// Has another producer than this one from now on.
-    fn recreate_from(&self, producer: &producer::Generation, reason: &str) {
+    fn recreate_from(&self, producer: &Generation, reason: &str) {
         let done = self.producers.replace(producer);
         if matches!(done, Ok(false)) {
             return;

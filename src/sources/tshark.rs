@@ -39,7 +39,9 @@ use self::{
     replay::{file, frames},
 };
 use crate::{
-    component::{Claim, Component, Configure, Context, Error, Outputs, Problem, Signature, Source},
+    component::{
+        Claim, Component, Configure, Context, Error, Evidence, Outputs, Problem, Signature, Source,
+    },
     decode, dns,
     record::Kind,
 };
@@ -289,8 +291,8 @@ impl Configure for Config {
             .collect()
     }
 
-    fn is_late(&self) -> bool {
-        self.mode == Mode::Segments
+    fn evidence(&self) -> Evidence {
+        if self.mode == Mode::Segments { Evidence::Late } else { Evidence::Sound }
     }
 
     fn keeps_state(&self) -> bool {

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use crate::{
     component::{Decoding, Port},
-    config::{Components, Config, Edge, SourceConfig},
+    config::{Components, Config, Declared, Edge, SourceConfig},
     decode, dns,
 };
 
@@ -54,6 +54,10 @@ impl Config<Components> {
                 SourceConfig::Kafka(_) => None,
             })
             .collect();
+        let looks = match self.sources.iter().find(|source| source.id == id) {
+            Some(Declared { config: SourceConfig::Xdp(gate), .. }) => gate.reports_packets(),
+            _ => tsharks.iter().any(|tshark| tshark.looks_behind_ports()),
+        };
         let workers = tsharks.iter().filter_map(|tshark| tshark.decoders());
         let below = self.below(id);
         let users = self.transforms.iter().filter(|transform| below.contains(&*transform.id));
@@ -64,8 +68,7 @@ impl Config<Components> {
             dns: dns::ALL_FIELDS
                 .iter()
                 .any(|field| used.contains(*field) && !decode::NAMES.contains(field)),
-            names: tsharks.iter().any(|tshark| tshark.looks_behind_ports())
-                && decode::NAMES.iter().any(|field| used.contains(*field)),
+            names: looks && decode::NAMES.iter().any(|field| used.contains(*field)),
         }
     }
 
@@ -165,6 +168,33 @@ sinks:
         assert_eq!(config.read("flows"), [Port(0), Port(1)]);
         assert_eq!(config.read("scored"), [Port(1)]);
         assert!(config.read("all").is_empty());
+    }
+
+    #[test]
+    fn a_gate_that_reports_packets_decodes_as_those_below_need_it() {
+        for (report, reader, expected) in [
+            ("packets", "flow, inputs: [gate]", (false, true)),
+            (
+                "packets",
+                "filter, inputs: [gate], condition: { field: source.ip, exists: true }",
+                (false, false),
+            ),
+            ("packets", "reverse_dns, inputs: [gate]", (true, true)),
+            ("flows", "reverse_dns, inputs: [gate]", (true, false)),
+        ] {
+            let text = format!(
+                "sources:\n  gate: {{ type: xdp, interface: eth0, report: {report} }}\ntransforms:\n  \
+                 reader: {{ type: {reader} }}\nsinks:\n  out: {{ type: blackhole, inputs: [reader] }}\n"
+            );
+            let surroundings = Surroundings {
+                variable: &|_| None,
+                directory: Path::new("/nonexistent"),
+                lenient: false,
+            };
+            let loaded = load::<Components>("t", text.as_bytes(), surroundings);
+            let decoding = loaded.expect("it loads").config.decoding("gate", &[]);
+            assert_eq!((decoding.dns, decoding.names), expected, "{report}: {reader}");
+        }
     }
 
     #[test]

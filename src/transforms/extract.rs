@@ -11,10 +11,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use self::{
-    frames::{Decoded, Decoder},
-    parallel::Parallel,
-};
+use self::{frames::Decoder, parallel::Parallel};
 use crate::{
     ack::End,
     batch::{Batch, Watermark},
@@ -22,7 +19,7 @@ use crate::{
         Carries, Component, Configure, Context, Error, Need, Outbox, Port, PortSpec, Problem,
         Signature, Transform,
     },
-    decode::Skipped,
+    decode::{Decoded, Skipped},
     ek::{Line, Parser, fields},
     log_limit::LogLimit,
     metrics::{DISCARDED, ERRORS, ErrorType, Label, Meter, Reason},
@@ -305,7 +302,7 @@ impl Extract {
         }
         let (mut places, mut reasons) = (Vec::new(), Vec::new());
         for (at, skipped) in decoded.skipped {
-            let (reason, error_type) = frames::reason(skipped);
+            let (reason, error_type) = skipped.reason();
             let (Some(error_type), Some(place)) = (error_type, frames.places.get(at)) else {
                 self.meter.count(DISCARDED, reason, 1);
                 continue;

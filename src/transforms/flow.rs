@@ -16,7 +16,7 @@ use crate::{
         Signature, Transform,
     },
     decode,
-    flow::{Output, Policy, ServerPorts, Shards, Timeouts, server_ports},
+    flow::{Output, Policy, ServerPorts, Shards, TimeoutSecs, Timeouts, server_ports},
     metrics::{FLOW_ACTIVE, FLOW_ENDED, Meter, Reason},
     networks::{self, NetworkSet},
     record::{EndReason, Kind, Records, Timestamp},
@@ -32,8 +32,6 @@ const MAX_DRAINED: usize = 8 * MAX_BATCH;
 /// back), how long that has to last before the wall clock ends flows: longer than a segment waits for its
 /// end, so that packets still on their way find theirs.
 const QUIET_NANOS: u64 = 30_000_000_000;
-/// Seconds that a time-out may last, about 136 years.
-const MAX_SECS: u64 = u32::MAX as u64;
 /// Flows that slot numbers can tell apart.
 const MAX_FLOWS: usize = 1 << 31;
 const MAX_WORKERS: usize = 256;
@@ -101,34 +99,6 @@ pub enum Tunnels {
     Outer,
     /// Those inside as well, each with the id of the flow that carries it.
     Inner,
-}
-
-/// Times in whole seconds; what is not given is the profile's.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct TimeoutSecs {
-    /// A TCP connection without packets ends (300).
-    #[schemars(range(min = 1, max = MAX_SECS))]
-    pub tcp_established_secs: Option<u64>,
-    /// A TCP attempt without an answer ends, counted from its SYN (60; 5 in the profile `zeek`).
-    #[schemars(range(min = 1, max = MAX_SECS))]
-    pub tcp_attempt_secs: Option<u64>,
-    /// A TCP connection that is over is reported: so long its stragglers are waited for (5). Live, the record
-    /// comes at most a second after that, with `mode: segments` a segment's length and a second.
-    #[schemars(range(min = 1, max = MAX_SECS))]
-    pub tcp_closed_secs: Option<u64>,
-    /// A UDP flow without packets ends (60).
-    #[schemars(range(min = 1, max = MAX_SECS))]
-    pub udp_secs: Option<u64>,
-    /// An ICMP flow without packets ends (60).
-    #[schemars(range(min = 1, max = MAX_SECS))]
-    pub icmp_secs: Option<u64>,
-    /// Any other flow without packets ends (60).
-    #[schemars(range(min = 1, max = MAX_SECS))]
-    pub other_secs: Option<u64>,
-    /// How often a flow that goes on is reported (300; 0 and the profile `zeek`: only at its end).
-    #[schemars(range(max = MAX_SECS))]
-    pub active_secs: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -229,35 +199,6 @@ impl Configure for Config {
             watermark: None,
             heard: Timestamp::default(),
         }))
-    }
-}
-
-// === impl TimeoutSecs ===
-
-impl TimeoutSecs {
-    /// These, and where one is not given, that of `defaults`.
-    fn over(&self, defaults: Timeouts) -> Timeouts {
-        let nanos = |secs: u64| secs.saturating_mul(1_000_000_000);
-        let or = |secs: Option<u64>, default| secs.map_or(default, nanos);
-        Timeouts {
-            tcp_established: or(self.tcp_established_secs, defaults.tcp_established),
-            tcp_attempt: or(self.tcp_attempt_secs, defaults.tcp_attempt),
-            tcp_closed: or(self.tcp_closed_secs, defaults.tcp_closed),
-            // Where a RST lingers as a FIN does, one option is for both.
-            tcp_reset: if defaults.tcp_reset == defaults.tcp_closed {
-                or(self.tcp_closed_secs, defaults.tcp_reset)
-            } else {
-                defaults.tcp_reset
-            },
-            udp: or(self.udp_secs, defaults.udp),
-            icmp: or(self.icmp_secs, defaults.icmp),
-            other: or(self.other_secs, defaults.other),
-            active: match self.active_secs {
-                Some(0) => None,
-                Some(secs) => Some(nanos(secs)),
-                None => defaults.active,
-            },
-        }
     }
 }
 

@@ -22,24 +22,27 @@ pub(super) fn json(entries: &[(&str, Entry)], now: Timestamp) -> String {
     entries.iter().map(line).collect()
 }
 
-/// A table whose columns are as wide as what stands in them.
-pub(super) fn text(entries: &[(&str, Entry)], now: Timestamp) -> String {
+/// A table whose columns are as wide as what stands in them. `with_id`: also what records name a verdict by.
+pub(super) fn text(entries: &[(&str, Entry)], now: Timestamp, with_id: bool) -> String {
     let head = [
         "ADDRESS", "ACTION", "SCOPE", "MODE", "LEFT", "PACKETS", "BYTES", "SCORE", "BY", "SOURCE",
-        "REASONS",
+        "ID", "REASONS",
     ];
     let mut rows = vec![head.map(str::to_owned)];
     rows.extend(entries.iter().map(|(source, entry)| row(source, entry, now)));
+    let shown = |column: &usize| with_id || head[*column] != "ID";
+    let columns: Vec<_> = (0..head.len()).filter(shown).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
-    let widths: Vec<_> = (0..head.len()).map(|column| width(column).unwrap_or(0)).collect();
-    let line = |row: &[String; 11]| {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+    let widths = head.iter().enumerate().map(|(column, _)| width(column).unwrap_or(0));
+    let widths: Vec<_> = widths.collect();
+    let line = |row: &[String; 12]| {
+        let cells = columns.iter().map(|at| format!("{:<width$}", row[*at], width = widths[*at]));
         format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
     };
     rows.iter().map(line).collect()
 }
 
-fn row(source: &str, entry: &Entry, now: Timestamp) -> [String; 11] {
+fn row(source: &str, entry: &Entry, now: Timestamp) -> [String; 12] {
     let verdict = &entry.verdict;
     let network = verdict.network;
     let is_address = network.prefix_len() == network.max_prefix_len();
@@ -79,6 +82,7 @@ fn row(source: &str, entry: &Entry, now: Timestamp) -> [String; 11] {
         }
         .to_owned(),
         source.to_owned(),
+        verdict.id.to_string(),
         // A reason may come from a list that somebody else writes.
         verdict.reasons.join("; ").replace(char::is_control, " "),
     ]
@@ -123,13 +127,19 @@ mod tests {
         };
         let start = Timestamp::from_nanos(0);
         let entry = Entry { packets: 12, bytes: 720, ..Entry::new(verdict, Mode::Enforce, start) };
-        let table = text(&[("gate", entry)], Timestamp::from_nanos(55_500_000_000));
+        let listed = [("gate", entry)];
+        let now = Timestamp::from_nanos(55_500_000_000);
+        let table = text(&listed, now, false);
         let lines: Vec<_> = table.lines().collect();
         assert_eq!(
             lines[1].split_whitespace().collect::<Vec<_>>().join(" "),
             "203.0.113.7 drop new:22 enforce 4 min 5 s 12 720 85 score gate a scan [31m; odd flags"
         );
         assert_eq!(lines[0].find("PACKETS"), lines[1].find("12 "));
+        let explained = text(&listed, now, true);
+        let id = listed[0].1.verdict.id.to_string();
+        let places = explained.lines().map(|line| line.find("ID").or_else(|| line.find(&id)));
+        assert!(places.clone().all(|place| place == explained.find("ID")), "{explained}");
         for (seconds, said) in [(1, "1 s"), (60, "1 min 0 s"), (3_660, "1 h 1 min")] {
             assert_eq!(left(Duration::from_secs(seconds)), said);
         }

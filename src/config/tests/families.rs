@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     component::{
-        Carries, Claim, Component, Configure, Context, Error, Need, PortSpec, Problem, Reference,
-        Signature,
+        Carries, Claim, Component, Configure, Context, Error, Evidence, Need, PortSpec, Problem,
+        Reference, Signature,
     },
     config::{Facts, Families, Family, NoKeys},
     record::{Kind, Kinds},
@@ -215,7 +215,7 @@ impl Family for Sink {
             asks: Vec::new(),
             takes_verdicts: false,
             enforces: false,
-            is_late: false,
+            evidence: Evidence::default(),
             references: Vec::new(),
         }
     }

@@ -306,6 +306,71 @@ fn a_gate_does_not_enforce_by_evidence_that_comes_late() {
 }
 
 #[test]
+fn nobody_is_judged_by_contacts_made_of_sampled_packets() {
+    let expected = "makes contacts of what `gate` samples";
+    for (sample, inputs, refused) in [
+        ("", "flows, flows.contacts", false),
+        (", sample: 10", "flows, flows.contacts", true),
+        (", sample: 10", "flows, gate.contacts", false),
+        (", sample: 10", "kept", true),
+    ] {
+        let filter = "  kept: { type: filter, inputs: [flows.contacts], condition: { field: source.ip, exists: true } }\n";
+        let text = format!(
+            "sources:\n  gate: {{ type: xdp, interface: eth0, report: packets{sample} }}\ntransforms:\n  \
+             flows: {{ type: flow, inputs: [gate] }}\n{}  scored: {{ type: score, inputs: [{inputs}] }}\nsinks:\n  \
+             out: {{ type: blackhole, inputs: [flows, scored, scored.alerts] }}\n",
+            if inputs == "kept" { filter } else { "" },
+        );
+        let loaded = load::<Components>("t", text.as_bytes(), surroundings(false));
+        let said = loaded.err().map(|report| report.to_string()).unwrap_or_default();
+        assert_eq!(said.contains(expected), refused, "{sample} {inputs}: {said}");
+        assert_eq!(said.is_empty(), !refused, "{said}");
+    }
+}
+
+#[test]
+fn only_packets_of_a_gate_are_sampled() {
+    for (keys, says) in [
+        ("report: packets, sample: 1000000", ""),
+        ("report: packets", ""),
+        ("sample: 1", ""),
+        ("sample: 2", "`sample` is about packets, and none are reported"),
+        ("report: none, sample: 2", "`sample` is about packets, and none are reported"),
+        ("report: packets, sample: 0", "sample"),
+        ("report: packets, sample: 1000001", "sample"),
+    ] {
+        let text = format!(
+            "sources:\n  gate: {{ type: xdp, interface: eth0, {keys} }}\nsinks:\n  out: {{ type: blackhole, \
+             inputs: [gate.alerts] }}\n"
+        );
+        let loaded = load::<Components>("t", text.as_bytes(), surroundings(false));
+        let said = loaded.err().map(|report| report.to_string()).unwrap_or_default();
+        assert_eq!(said.is_empty(), says.is_empty(), "{keys}: {said}");
+        assert!(said.contains(says), "{keys}: {said}");
+    }
+}
+
+#[test]
+fn two_sources_that_report_on_one_interface_are_a_mistake() {
+    for (report, is_refused) in [
+        ("", true),
+        ("report: flows, ", true),
+        ("report: packets, ", true),
+        ("report: none, ", false),
+    ] {
+        let text = format!(
+            "sources:\n  wire: {{ type: tshark, interface: eth0, mode: pipe }}\n  gate: {{ type: xdp, {report}\
+             interface: eth0 }}\nsinks:\n  out: {{ type: blackhole, inputs: [wire, gate{port}] }}\n",
+            port = if is_refused { "" } else { ".contacts" },
+        );
+        let loaded = load::<Components>("t", text.as_bytes(), surroundings(false));
+        let said = loaded.err().map(|report| report.to_string()).unwrap_or_default();
+        let claimed = said.contains("has the reports on interface eth0 already");
+        assert_eq!(claimed, is_refused, "{report}: {said}");
+    }
+}
+
+#[test]
 fn what_is_written_as_in_another_language_gets_its_hint() {
     for (text, says, hint) in [
         ("[sources]\nwire = 1\n", "not YAML", "this looks like TOML"),
@@ -313,6 +378,11 @@ fn what_is_written_as_in_another_language_gets_its_hint() {
             "sources:\n  wire: { type capture, interface: a }\n",
             "`type` is missing",
             "write `type: capture`",
+        ),
+        (
+            "sources: { wire: { typ: capture, interface: a } }",
+            "`type` is missing",
+            "did you mean `type` by `typ`?",
         ),
         (
             "sources: { wire: { type: capture, interface: ${IF}, x: 1 } }",

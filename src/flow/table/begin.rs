@@ -14,8 +14,7 @@ use crate::{
         tcp::{self, Opening},
     },
     record::{
-        EndReason, FlowTags, Header, Icmp, IcmpPorts, Layer4, Outcome, Packet, Ports, Tcp,
-        TcpFlags, Transport,
+        EndReason, FlowTags, Header, Icmp, Layer4, Outcome, Packet, Ports, Tcp, TcpFlags, Transport,
     },
 };
 
@@ -228,7 +227,7 @@ impl Table {
         let &Arrival { packet, header, .. } = arrival;
         let flipped = match role {
             Some(low_initiates) => low_initiates != oriented.from_low,
-            None => self.sender_is_responder(oriented, first),
+            None => self.policy.sender_is_responder(first.transport, first.layer4, oriented.ports),
         };
         if oriented.key.is_directed() {
             return false;
@@ -242,36 +241,6 @@ impl Table {
             !self.policy.is_group(header.destination, mac)
         } else {
             is_certain_group(header.source) && !is_certain_group(header.destination)
-        }
-    }
-
-    /// Whether ports or types say that a flow's first packet is the responder's.
-    fn sender_is_responder(&self, oriented: &Oriented, first: &First<'_>) -> bool {
-        let Ports { source, destination } = oriented.ports;
-        let serves = |port| self.policy.server_ports.contains(first.transport, port);
-        match *first.layer4 {
-            Layer4::Tcp(tcp) => {
-                let syn = tcp.flags.has(TcpFlags::SYN);
-                if syn && !tcp.flags.has(TcpFlags::ACK) {
-                    return false;
-                }
-                match (serves(source), serves(destination)) {
-                    // Both may be servers: the lower port is the likelier one.
-                    (true, true) => !syn && source < destination,
-                    (from, to) if from != to => from,
-                    // The system ports (RFC 6335 section 6).
-                    _ => !self.policy.as_zeek && source < 1024 && destination >= 1024,
-                }
-            }
-            Layer4::Icmp(message) => {
-                // Router and neighbour advertisements come unasked, too.
-                let asked = !matches!(
-                    (first.transport, message.kind),
-                    (Transport::ICMP, 9) | (Transport::ICMPV6, 131 | 134 | 136)
-                );
-                asked && !self.policy.as_zeek && IcmpPorts::of(first.transport, message).reply
-            }
-            _ => serves(source) && !serves(destination),
         }
     }
 }

@@ -92,6 +92,7 @@ impl Table {
                 source,
                 destination: nobody(source),
                 port,
+                source_port: 0,
                 transport: Transport::TCP,
                 outcome: Outcome::Open { count, bytes },
                 path_proven: true,

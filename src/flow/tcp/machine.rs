@@ -190,10 +190,14 @@ fn transition(tcp: &Tcp, by_initiator: bool, own: &mut Side, peer: &mut Side) {
 /// Whether the connection is over: one side reset it, or closed and the other has closed too or
 /// never spoke.
 pub(in crate::flow) fn is_over(one: &Side, other: &Side) -> bool {
-    let closed = |side: &Side, peer: &Side| {
-        side.state == State::Reset
-            || (side.state == State::Closed
-                && matches!(peer.state, State::Closed | State::Inactive))
+    are_over([one.state, other.state])
+}
+
+/// The same by the states alone.
+pub(in crate::flow) fn are_over([one, other]: [State; 2]) -> bool {
+    let closed = |state, peer| {
+        state == State::Reset
+            || (state == State::Closed && matches!(peer, State::Closed | State::Inactive))
     };
     closed(one, other) || closed(other, one)
 }
@@ -255,15 +259,25 @@ pub(in crate::flow) fn establish(side: &mut Side) {
 
 /// What became of the connection; first match.
 pub(in crate::flow) fn conn_state(o: &Side, r: &Side, history: History) -> ConnState {
-    use State::{Closed, Established, Inactive, Partial, Reset, SynAckSent, SynSent};
-    let silent = |side: &Side| matches!(side.state, Inactive | Partial);
     let no_payload = !o.has(PAYLOAD) && !r.has(PAYLOAD);
-    match (o.state, r.state) {
+    of_states([o.state, r.state], no_payload, || reset_unanswered(history))
+}
+
+/// The same by the states alone: of both sides, whether neither sent payload, and whether the initiator sent a
+/// SYN and then a RST, with nothing between.
+pub(in crate::flow) fn of_states(
+    [o, r]: [State; 2],
+    no_payload: bool,
+    reset_unanswered: impl Fn() -> bool,
+) -> ConnState {
+    use State::{Closed, Established, Inactive, Partial, Reset, SynAckSent, SynSent};
+    let silent = |state| matches!(state, Inactive | Partial);
+    match (o, r) {
         (SynSent | SynAckSent, Reset) => ConnState::Rej,
         (Reset, Reset) if no_payload => ConnState::Rej,
         (_, Reset) if silent(o) => ConnState::Rstrh,
         (_, Reset) => ConnState::Rstr,
-        (Reset, _) if silent(r) && reset_unanswered(history) => ConnState::Rstos0,
+        (Reset, _) if silent(r) && reset_unanswered() => ConnState::Rstos0,
         (Reset, _) if silent(r) => ConnState::Oth,
         (Reset, _) => ConnState::Rsto,
         (Closed, Closed) => ConnState::Sf,

@@ -13,6 +13,8 @@ struct Made {
     places: BTreeMap<u32, Place>,
     /// Places can't be read.
     fails: bool,
+    suspect: Suspect,
+    released: Vec<(u32, u64)>,
 }
 
 impl Ring for Made {
@@ -31,6 +33,15 @@ impl Ring for Made {
 
     fn tally(&mut self) -> Result<Tally, Error> {
         Ok(Tally::default())
+    }
+
+    fn suspect(&mut self, _: u32) -> Result<Suspect, Error> {
+        Ok(self.suspect)
+    }
+
+    fn release(&mut self, index: u32, mark: u64) -> Result<(), Error> {
+        self.released.push((index, mark));
+        Ok(())
     }
 }
 
@@ -54,6 +65,20 @@ fn event(told: Told, port: u16, time_ns: u64) -> Event {
 
 fn place(port: u16, progress: u8) -> Place {
     Place { mark: u64::from(port) | 1 << 32, progress, ..Place::default() }
+}
+
+#[test]
+fn a_moment_is_that_of_the_try_that_took_least() {
+    // The second try waits for nothing.
+    let mut ticks = [0, 900, 1_000, 1_010, 2_000, 2_700].into_iter();
+    let mut walls = [5, 7, 9].into_iter();
+    let moment = Moment::read(
+        || ticks.next().unwrap(),
+        || Timestamp::from_nanos(1_000_000 * walls.next().unwrap()),
+    );
+    assert_eq!(moment, Moment { monotonic_ns: 1_005, wall: Timestamp::from_nanos(7_000_000) });
+    let shown = [0, 1_005, 2_005, u64::MAX].map(|ns| moment.of(ns).nanos());
+    assert_eq!(shown, [6_998_995, 7_000_000, 7_001_000, i64::MAX]);
 }
 
 fn at(seconds: u64) -> Moment {

@@ -1,7 +1,7 @@
 //! Producers, one at a time, and messages on their way through them.
 
 use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
+    Arc, Mutex, MutexGuard, OnceLock, PoisonError,
     atomic::{AtomicUsize, Ordering},
 };
 
@@ -18,6 +18,13 @@ use super::{
 };
 use crate::task;
 
+/// What a batch of librdkafka's holds at most, where the user does not say otherwise.
+const BATCH_BYTES: u32 = 1_000_000;
+/// Batches are made no smaller than this, whatever a topic refuses.
+const MIN_BATCH_BYTES: u32 = 16 << 10;
+
+type Producer = ThreadedProducer<Reports>;
+
 /// The producer that is in use.
 pub(super) struct Producers {
     config: ClientConfig,
@@ -28,9 +35,23 @@ pub(super) struct Producers {
 /// One producer, and which one it is.
 pub(super) struct Generation {
     number: u64,
+    /// What its batches hold at most.
+    batch_bytes: u32,
     /// Taken out to be dropped where waiting is allowed.
-    producer: Option<ThreadedProducer<Reports>>,
+    producer: Option<Producer>,
+    /// Another one, whose batches are one message each; made when it is needed.
+    single: OnceLock<Result<Producer, KafkaError>>,
+    single_config: ClientConfig,
     state: Arc<State>,
+}
+
+/// How messages travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lane {
+    /// Many in a batch.
+    Shared,
+    /// Each in a batch of its own, so that what is said of the batch is said of the message.
+    Alone,
 }
 
 /// A request's messages on their way: what became of each.
@@ -58,7 +79,8 @@ pub(super) type Record<'a> = BaseRecord<'a, [u8], [u8], Box<Ticket>>;
 impl Producers {
     /// Makes the first producer. Nothing is connected yet.
     pub(super) fn start(config: ClientConfig, state: Arc<State>) -> Result<Self, KafkaError> {
-        let first = Generation::new(0, &config, &state)?;
+        let batch_bytes = config.get("batch.size").and_then(|bytes| bytes.parse().ok());
+        let first = Generation::new(0, batch_bytes.unwrap_or(BATCH_BYTES), &config, &state)?;
         Ok(Self { config, state, current: Mutex::new(Arc::new(first)) })
     }
 
@@ -69,15 +91,29 @@ impl Producers {
     /// Makes another producer unless `old` is no longer the current one. What waits in the old one comes
     /// back as purged. False if there is another one already.
     pub(super) fn replace(&self, old: &Generation) -> Result<bool, KafkaError> {
+        let replaced = self.replace_by(old, old.batch_bytes)?;
+        if replaced {
+            old.purge();
+        }
+        Ok(replaced)
+    }
+
+    /// The same with batches of half the size; what waits in the old one still goes its way. Gives the size,
+    /// `None` if they can't be smaller or there is another one already.
+    pub(super) fn halve_batches(&self, old: &Generation) -> Result<Option<u32>, KafkaError> {
+        let bytes = old.batch_bytes / 2;
+        let halved = bytes >= MIN_BATCH_BYTES && self.replace_by(old, bytes)?;
+        Ok(halved.then_some(bytes))
+    }
+
+    fn replace_by(&self, old: &Generation, batch_bytes: u32) -> Result<bool, KafkaError> {
         let mut current = self.lock();
         if current.number != old.number {
             return Ok(false);
         }
         self.state.forget();
-        let next = Generation::new(old.number + 1, &self.config, &self.state)?;
-        let old = std::mem::replace(&mut *current, Arc::new(next));
-        drop(current);
-        old.purge();
+        let next = Generation::new(old.number + 1, batch_bytes, &self.config, &self.state)?;
+        *current = Arc::new(next);
         Ok(true)
     }
 
@@ -89,19 +125,43 @@ impl Producers {
 // === impl Generation ===
 
 impl Generation {
-    fn new(number: u64, config: &ClientConfig, state: &Arc<State>) -> Result<Self, KafkaError> {
-        let producer = config.create_with_context(Reports(Arc::clone(state)))?;
-        Ok(Self { number, producer: Some(producer), state: Arc::clone(state) })
+    fn new(
+        number: u64,
+        batch_bytes: u32,
+        config: &ClientConfig,
+        state: &Arc<State>,
+    ) -> Result<Self, KafkaError> {
+        let (mut shared, mut single_config) = (config.clone(), config.clone());
+        shared.set("batch.size", batch_bytes.to_string());
+        single_config.set("batch.num.messages", "1").set("statistics.interval.ms", "0");
+        Ok(Self {
+            number,
+            batch_bytes,
+            producer: Some(shared.create_with_context(Reports(Arc::clone(state)))?),
+            single: OnceLock::new(),
+            single_config,
+            state: Arc::clone(state),
+        })
     }
 
     /// Hands a message over, waiting for room in the queue; or notes what is wrong with it.
-    pub(super) async fn enqueue(&self, mut record: Record<'_>, sending: &Sending) {
-        let Some(producer) = &self.producer else { return };
+    pub(super) async fn enqueue(&self, lane: Lane, mut record: Record<'_>, sending: &Sending) {
+        let producer = match (lane, &self.producer) {
+            (Lane::Shared, Some(producer)) => producer,
+            (Lane::Alone, _) => match self.single() {
+                Ok(single) => single,
+                Err(error) => {
+                    let verdict = Verdict::of(error, record.topic);
+                    return sending.note(record.delivery_opaque.index, verdict);
+                }
+            },
+            (Lane::Shared, None) => return,
+        };
         loop {
             let room = self.state.room();
             let Err((error, back)) = producer.send(record) else { return };
             if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
-                let verdict = Verdict::of(&error, back.topic);
+                let verdict = Verdict::of(&error, back.topic).alone();
                 return sending.note(back.delivery_opaque.index, verdict);
             }
             record = back;
@@ -109,8 +169,15 @@ impl Generation {
         }
     }
 
-    fn purge(&self) {
-        if let Some(producer) = &self.producer {
+    fn single(&self) -> Result<&Producer, &KafkaError> {
+        let make = || self.single_config.create_with_context(Reports(Arc::clone(&self.state)));
+        self.single.get_or_init(make).as_ref()
+    }
+
+    /// What waits comes back, unsent or of unknown fate.
+    pub(super) fn purge(&self) {
+        let single = self.single.get().and_then(|single| single.as_ref().ok());
+        for producer in self.producer.iter().chain(single) {
             producer.purge(PurgeConfig::default().queue().inflight());
         }
     }
@@ -119,9 +186,9 @@ impl Generation {
 impl Drop for Generation {
     /// It waits for the end of a thread and of what was sent, for half a second at most.
     fn drop(&mut self) {
-        let Some(producer) = self.producer.take() else { return };
+        let producers = (self.producer.take(), self.single.take());
         if tokio::runtime::Handle::try_current().is_ok() {
-            drop(task::blocking(move || drop(producer)));
+            drop(task::blocking(move || drop(producers)));
         }
     }
 }

@@ -10,8 +10,10 @@ use crate::component::ItemEnd;
 pub(super) enum Verdict {
     /// The broker has it.
     Delivered,
-    /// It is too large, or not what the topic takes: it will never be taken.
+    /// It will never be taken.
     Refused(String),
+    /// Its batch was too large, or held what the topic does not take; perhaps it was another message.
+    Suspect(Code, String),
     /// We may not write there: nothing is wrong with the message.
     Forbidden(Code, String),
     /// It was not taken.
@@ -32,7 +34,7 @@ impl Verdict {
             | Code::InvalidMessageSize
             | Code::MessageBatchTooLarge
             | Code::InvalidRecord
-            | Code::InvalidTimestamp => Self::Refused(reason),
+            | Code::InvalidTimestamp => Self::Suspect(code, reason),
             Code::TopicAuthorizationFailed
             | Code::ClusterAuthorizationFailed
             | Code::SaslAuthenticationFailed
@@ -47,9 +49,28 @@ impl Verdict {
             | Code::NotEnoughReplicas
             | Code::InvalidRequiredAcks
             | Code::UnsupportedCompressionType
+            | Code::InvalidDifferentRecord
             | Code::MessageTimedOut => Self::NotTaken(code, reason),
             _ => Self::Unclear(code, reason),
         }
+    }
+
+    /// The same of a message that was alone, or did not get as far as a batch: what was said is about it.
+    pub(super) fn alone(self) -> Self {
+        match self {
+            Self::Suspect(_, reason) => Self::Refused(reason),
+            other => other,
+        }
+    }
+
+    /// Whether it has to be sent alone to know what becomes of it.
+    pub(super) fn is_suspect(&self) -> bool {
+        matches!(self, Self::Suspect(..))
+    }
+
+    /// Whether its batch was larger than the topic takes.
+    pub(super) fn is_too_large(&self) -> bool {
+        matches!(self, Self::Suspect(Code::MessageSizeTooLarge | Code::MessageBatchTooLarge, _))
     }
 
     /// Whether the message may be there although it is sent again.
@@ -84,9 +105,10 @@ impl Verdict {
         match self {
             Self::Delivered => ItemEnd::Delivered,
             Self::Refused(reason) => ItemEnd::Refused(reason),
-            Self::Forbidden(_, reason) | Self::NotTaken(_, reason) | Self::Unclear(_, reason) => {
-                again(reason)
-            }
+            Self::Suspect(_, reason)
+            | Self::Forbidden(_, reason)
+            | Self::NotTaken(_, reason)
+            | Self::Unclear(_, reason) => again(reason),
         }
     }
 }

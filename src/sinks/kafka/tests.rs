@@ -159,6 +159,7 @@ fn contacts_are_kept_together_by_their_source_and_health_by_its_sensor() {
         source: "192.0.2.9".parse().unwrap(),
         destination: "192.0.2.2".parse().unwrap(),
         port: 22,
+        source_port: 40_000,
         transport: Transport::TCP,
         outcome: Outcome::Attempt,
         path_proven: false,
@@ -181,9 +182,13 @@ fn contacts_are_kept_together_by_their_source_and_health_by_its_sensor() {
 #[test]
 fn each_report_has_its_meaning() {
     let of = |code| Verdict::of(&KafkaError::MessageProduction(code), "flows");
+    // Of a batch nobody knows which message it was; of one that was alone it is this one.
     for code in [RDKafkaErrorCode::MessageSizeTooLarge, RDKafkaErrorCode::InvalidRecord] {
-        assert!(matches!(of(code).end(), ItemEnd::Refused(_)), "{code:?}");
+        assert!(of(code).is_suspect() && matches!(of(code).end(), ItemEnd::Retry(_)), "{code:?}");
+        assert!(matches!(of(code).alone().end(), ItemEnd::Refused(_)), "{code:?}");
     }
+    let beside = of(RDKafkaErrorCode::InvalidDifferentRecord);
+    assert!(!beside.is_suspect() && !beside.may_be_there(), "{beside:?}");
     let not_taken = of(RDKafkaErrorCode::PurgeQueue);
     assert!(!not_taken.may_be_there() && not_taken.wants_new_producer().is_some());
     let unclear = of(RDKafkaErrorCode::PurgeInflight);

@@ -38,6 +38,8 @@ const ONE_MORE: Duration = Duration::from_millis(5);
 const NO_ROOM: Duration = Duration::from_secs(1);
 /// Nanoseconds between two commits.
 const COMMIT_NANOS: u64 = 1_000_000_000;
+/// So many times what was acknowledged is committed at the end while partitions move.
+const LAST_COMMITS: u32 = 100;
 /// Brokers that refuse us for so many nanoseconds: the consumer is made anew, as files may have been mended.
 const REFUSED_NANOS: u64 = 5_000_000_000;
 /// Delays before a consumer is made anew.
@@ -137,7 +139,7 @@ impl Polling<'_> {
             let now = Clock::Wall.now(None);
             let phase = self.shared.phase();
             if phase == Phase::Over || self.chunks.is_closed() && phase == Phase::Reading {
-                self.commit(CommitMode::Sync);
+                self.commit_at_last();
                 return Done::Over;
             }
             if now.since(self.committed) >= COMMIT_NANOS {
@@ -161,9 +163,20 @@ impl Polling<'_> {
         }
     }
 
-    fn commit(&self, mode: CommitMode) {
+    fn commit(&self, mode: CommitMode) -> bool {
         let parts = self.shared.ledger().parts();
-        self.shared.commit(&self.consumer, &parts, mode);
+        self.shared.commit(&self.consumer, &parts, mode)
+    }
+
+    /// Commits before it goes. While partitions move that is not taken, and they move only while it polls.
+    fn commit_at_last(&self) {
+        for _ in 0..LAST_COMMITS {
+            if self.commit(CommitMode::Sync) {
+                return;
+            }
+            drop(self.consumer.poll(FIRST));
+        }
+        warn!("stops before the partitions have moved: what was not committed is read again");
     }
 
     fn poll(&mut self, phase: Phase) -> Option<Done> {
@@ -243,6 +256,7 @@ impl Polling<'_> {
             if let Err(error) = self.consumer.resume(&list(&paused)) {
                 warn!("partitions can't be resumed: {error}");
             }
+            self.shared.paused(0);
         }
     }
 
@@ -253,6 +267,7 @@ impl Polling<'_> {
             if let Err(error) = self.consumer.pause(&list(&ours)) {
                 warn!("partitions can't be paused: {error}");
             }
+            self.shared.paused(ours.len());
             self.paused = ours;
         }
     }

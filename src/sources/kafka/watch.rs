@@ -6,7 +6,7 @@
 use std::{
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicU8, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -42,6 +42,8 @@ pub(super) struct Shared {
     /// A batch has ended, or the phase has changed.
     settled: Condvar,
     phase: AtomicU8,
+    /// Partitions that are paused, as there is no room for what was read.
+    paused: AtomicUsize,
     trouble: Mutex<Option<Trouble>>,
     pub(super) refused: LogLimit,
     errors: LogLimit,
@@ -104,6 +106,7 @@ impl Shared {
             ledger: Mutex::default(),
             settled: Condvar::new(),
             phase: AtomicU8::new(Phase::Reading as u8),
+            paused: AtomicUsize::new(0),
             trouble: Mutex::default(),
             refused: LogLimit::series(),
             errors: LogLimit::series(),
@@ -134,6 +137,11 @@ impl Shared {
         // Whoever waits has looked at the phase under this lock.
         drop(self.ledger());
         self.settled.notify_all();
+    }
+
+    /// So many partitions are paused.
+    pub(super) fn paused(&self, partitions: usize) {
+        self.paused.store(partitions, Ordering::Relaxed);
     }
 
     /// Something is wrong at the other end; the source holds until it is well again.
@@ -186,11 +194,17 @@ impl Shared {
         since.map_or(0, |since| now.since(since))
     }
 
-    /// Commits what of these is acknowledged.
-    pub(super) fn commit(&self, consumer: &BaseConsumer<Watch>, parts: &[Part], mode: CommitMode) {
+    /// Commits what of these is acknowledged. False if that is not taken while partitions move: it is, once
+    /// they have.
+    pub(super) fn commit(
+        &self,
+        consumer: &BaseConsumer<Watch>,
+        parts: &[Part],
+        mode: CommitMode,
+    ) -> bool {
         let positions = self.ledger().to_commit(parts);
         if positions.is_empty() {
-            return;
+            return true;
         }
         let mut list = TopicPartitionList::with_capacity(positions.len());
         for (part, offset) in &positions {
@@ -209,12 +223,14 @@ impl Shared {
             }
             // Its result comes later.
             (Ok(()), CommitMode::Async) => {}
-            (Err(error), _) => self.commit_failed(&error),
+            (Err(error), _) => return !self.commit_failed(&error),
         }
+        true
     }
 
-    /// What was not committed is tried again, or read again by whoever has the partition then.
-    fn commit_failed(&self, error: &KafkaError) {
+    /// What was not committed is tried again, or read again by whoever has the partition then. Gives whether
+    /// it is because partitions move.
+    fn commit_failed(&self, error: &KafkaError) -> bool {
         let moved = [
             Code::IllegalGeneration,
             Code::RebalanceInProgress,
@@ -224,12 +240,13 @@ impl Shared {
         ];
         if error.rdkafka_error_code().is_some_and(|code| moved.contains(&code)) {
             debug!("not committed, as the partitions are about to move: {error}");
-            return;
+            return true;
         }
         self.meter.count(ERRORS, ErrorType::CommitFailed, 1);
         if let Some(suppressed) = self.errors.admit(1, Clock::Wall.now(None)) {
             warn!(suppressed, "what was acknowledged is not committed yet: {error}");
         }
+        false
     }
 
     /// Partitions become ours.
@@ -327,7 +344,8 @@ impl ClientContext for Watch {
             statistics.brokers.values().filter_map(|broker| Some(broker.rtt.as_ref()?.p99));
         let number = |n: i64| usize::try_from(n).unwrap_or(0);
         shared.meter.set(KAFKA_ROUND_TRIP, number(slowest.max().unwrap_or(0)));
-        let ledger = shared.ledger();
+        let mut ledger = shared.ledger();
+        let event_time = ledger.watermark(Clock::Wall.now(None)).map(|time| time.to_string());
         let held = ledger.parts();
         let behind = |part: &Part| {
             let topic = statistics.topics.get(&*part.topic)?;
@@ -337,7 +355,10 @@ impl ClientContext for Watch {
         let lag = held.iter().filter_map(behind).fold(0, i64::saturating_add);
         drop(ledger);
         shared.meter.set(KAFKA_LAG, number(lag));
-        shared.meter.say(json!({"partitions": held.len(), "lag": lag}));
+        let paused = shared.paused.load(Ordering::Relaxed);
+        shared.meter.say(json!({
+            "partitions": held.len(), "paused": paused, "lag": lag, "event_time": event_time,
+        }));
     }
 }
 
@@ -354,14 +375,17 @@ impl ConsumerContext for Watch {
 
     fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
         if let Err(error) = &result {
-            return self.0.commit_failed(error);
+            self.0.commit_failed(error);
+            return;
         }
         for element in offsets.elements() {
             let part = Part { topic: element.topic().into(), number: element.partition() };
             match (element.error(), element.offset()) {
                 (Ok(()), Offset::Offset(offset)) => self.0.ledger().committed(&part, offset),
                 (Ok(()), _) => {}
-                (Err(error), _) => self.0.commit_failed(&error),
+                (Err(error), _) => {
+                    self.0.commit_failed(&error);
+                }
             }
         }
     }

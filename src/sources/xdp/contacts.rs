@@ -7,20 +7,17 @@
 use std::{sync::Arc, thread, time::Duration};
 
 use tidegate_ebpf::{evidence::Tally, now_ns};
-use tokio::{
-    sync::{mpsc, watch},
-    task::JoinHandle,
-};
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use super::reports::Report;
 use crate::{
     batch::Watermark,
-    component::{Closed, Context, Error, Outputs, Port},
+    component::{Closed, Context, Outputs, Port},
     gate::evidence::{Moment, Ring, Teller, View},
     metrics::{ERRORS, ErrorType, XDP_EVENTS, XDP_RING_LOST, XdpEvent},
     record::{Contact, Records},
-    task,
 };
 
 /// From one look into the ring to the next.
@@ -31,14 +28,6 @@ const MAX_EVENTS: usize = 8_192;
 const MAX_BATCHES: usize = 16;
 /// Looks from one reading of the program's account to the next.
 const SELDOM: u64 = 200;
-
-/// The thread and the task, until they are stopped.
-#[derive(Debug)]
-pub(super) struct Contacts {
-    drain: JoinHandle<()>,
-    pass: JoinHandle<Result<(), Closed>>,
-    stop: DropGuard,
-}
 
 /// What runs in the thread.
 struct Drain {
@@ -51,44 +40,18 @@ struct Drain {
     fails: bool,
 }
 
-// === impl Contacts ===
-
-impl Contacts {
-    /// Begins to tell, on `port` of `out`.
-    pub(super) fn begin(
-        ring: Box<dyn Ring>,
-        teller: Teller,
-        view: watch::Receiver<View>,
-        context: Context,
-        (out, port): (Arc<Outputs>, Port),
-    ) -> Self {
-        let (batches, waiting) = mpsc::channel(MAX_BATCHES);
-        let stop = CancellationToken::new();
-        let drain =
-            Drain { ring, teller, view, batches, context, counted: Tally::default(), fails: false };
-        let stopped = stop.clone();
-        Self {
-            drain: task::blocking(move || drain.run(&stopped)),
-            pass: task::spawn(pass(waiting, out, port)),
-            stop: stop.drop_guard(),
-        }
-    }
-
-    /// Waits until nobody takes contacts any more.
-    pub(super) async fn closed(&mut self) -> Result<(), Error> {
-        match (&mut self.pass).await {
-            Ok(passed) => Ok(passed?),
-            Err(join) => Err(Error::failure("the task of contacts ended").because(join)),
-        }
-    }
-
-    /// Tells what is left, and ends.
-    pub(super) async fn finish(self) -> Result<(), Error> {
-        drop(self.stop);
-        let ended = |join| Error::failure("the thread of contacts ended").because(join);
-        self.drain.await.map_err(ended)?;
-        Ok(self.pass.await.map_err(ended)??)
-    }
+/// Begins to tell, on `port` of `out`.
+pub(super) fn report(
+    ring: Box<dyn Ring>,
+    teller: Teller,
+    view: watch::Receiver<View>,
+    context: Context,
+    (out, port): (Arc<Outputs>, Port),
+) -> Report {
+    let (batches, waiting) = mpsc::channel(MAX_BATCHES);
+    let drain =
+        Drain { ring, teller, view, batches, context, counted: Tally::default(), fails: false };
+    Report::begin("contacts", move |stop| drain.run(stop), pass(waiting, out, port))
 }
 
 /// Hands batches on until there is nobody who makes any.
@@ -149,6 +112,8 @@ impl Drain {
                     (XdpEvent::SourceLimit, tally.by_source - before.by_source),
                     (XdpEvent::CpuLimit, tally.by_cpu - before.by_cpu),
                     (XdpEvent::Displaced, tally.displaced - before.displaced),
+                    (XdpEvent::Evicted, tally.evicted - before.evicted),
+                    (XdpEvent::HoldLimit, tally.unheld - before.unheld),
                 ] {
                     meter.count(XDP_EVENTS, result, count);
                 }

@@ -6,12 +6,18 @@ use std::{
 };
 
 use rustix::net::{AddressFamily, SocketType, netdevice::name_to_index, socket};
-use tidegate_ebpf::{Error as Refused, Gate, Wanted, Watch, layout::Settings, pins::Pins};
+use tidegate_ebpf::{
+    Accounting, Duties, Error as Refused, Gate, Guard, Promiscuous, Sampling, Wanted, Watch,
+    flows::mtu, layout::Settings, pins::Pins, promiscuous::is_set,
+};
 use tracing::info;
 
-use super::{Attach, Config, FirewallMode, OnDaemonDeath, Role, lists, runner::Runner};
+use super::{
+    Attach, CONTACTS, Config, DENIED, FirewallMode, OnDaemonDeath, Report, Role, denied::denying,
+    lists, runner::Runner,
+};
 use crate::{
-    component::{Component, Context, Error, Problem, with_causes},
+    component::{Component, Configure, Context, Error, Port, Problem, with_causes},
     gate::{GateStore, Pinned, Policy, Protected, log::VerdictLog},
     host::Facts,
     verdict::Store,
@@ -28,6 +34,14 @@ const PLACES: u32 = 131_072;
 const SOURCE_PER_SEC: u64 = 200;
 const SOURCE_BURST: u64 = 512;
 const CPU_PER_SEC: u64 = 100_000;
+/// Bytes of the ring for connections whose ends another one uses, which is emptied each second or so: 7,000 of them.
+const PAST_BYTES: u32 = 1 << 20;
+/// Sources that the guard watches, each 208 bytes, and how many a processor may hold off in a minute.
+const SUSPECTS: u32 = 65_536;
+const HOLDS_PER_MINUTE: u64 = 200;
+/// How long the guard goes on without a sign of life: the program at egress ends with the daemon, and the guard
+/// would take everybody for one who completes nothing.
+const GUARD_ALIVE_SECS: u64 = 5;
 
 /// What this machine lacks.
 pub(super) fn environment(config: &Config) -> Vec<Problem> {
@@ -49,30 +63,44 @@ pub(super) fn interface(name: &str) -> Option<u32> {
 pub(super) fn build(config: &Config, context: &Context) -> Result<Component, Error> {
     let firewall = &config.firewall;
     let networks = context.networks.borrow().clone();
-    if firewall.mode == FirewallMode::Enforce
-        && networks.allow.is_empty()
-        && !firewall.allow_empty_allowlist
-    {
-        let message = "the firewall enforces, and nobody is on the allow list";
-        return Err(Error::configuration(message).hint(
-            "name those who must get in whatever happens in `networks.allow`, or say \
-             `firewall.allow_empty_allowlist: true`",
-        ));
-    }
+    config.allows_somebody(&networks)?;
     let Some(interface) = interface(&config.interface) else {
         return Err(Error::configuration(format!("there is no interface `{}`", config.interface)));
     };
     let pins = Pins::of(context.meter.id());
+    let mut lock = pins.lock().map_err(|error| explained(error, config))?;
     if !config.persist {
         pins.detach().map_err(|error| explained(error, config))?;
+        lock = pins.lock().map_err(|error| explained(error, config))?;
     }
-    let watch = watch(config, !context.read.is_empty());
-    let loaded = Gate::load_watching(&settings(config), &watch, Some(pins.clone()));
+    let is_read = |port: Option<Port>| port.is_some_and(|port| context.read.contains(&port));
+    let watch = watch(config, is_read(config.signature().port(Some(CONTACTS))));
+    let accounting =
+        accounting(config, config.report == Report::Flows && is_read(Some(Port::MAIN)));
+    let sampling = sampling(config, is_read(Some(Port::MAIN)));
+    let denying = denying(config, is_read(config.signature().port(Some(DENIED))));
+    let duties = Duties { watch, accounting, sampling, denying };
+    let loaded = Gate::load_for(&settings(config), &duties, Some(pins.clone()));
     let mut gate = loaded.map_err(|error| explained(error, config))?;
     let maps = gate.take_maps().map_err(|error| explained(error, config))?;
     // Nobody closes its maps before the program is loaded, and that is when it is attached.
     let evidence = if watch.contacts {
         Some(gate.take_evidence().map_err(|error| explained(error, config))?)
+    } else {
+        None
+    };
+    let flows = if accounting.flows {
+        Some(gate.take_flows().map_err(|error| explained(error, config))?)
+    } else {
+        None
+    };
+    let packets = if sampling.packets {
+        Some(gate.take_packets().map_err(|error| explained(error, config))?)
+    } else {
+        None
+    };
+    let denials = if denying.counts {
+        Some(gate.take_denials().map_err(|error| explained(error, config))?)
     } else {
         None
     };
@@ -101,7 +129,11 @@ pub(super) fn build(config: &Config, context: &Context) -> Result<Component, Err
         interface,
         gate,
         evidence,
+        flows,
+        packets,
+        denials,
         pins,
+        _lock: lock,
         store: Arc::clone(&store),
         log,
         facts,
@@ -131,9 +163,9 @@ fn settings(config: &Config) -> Settings {
     }
 }
 
-/// What the program is to tell; nothing, where nobody reads it.
+/// What the program is to tell; nothing, where nobody reads it, and no guard needs to know who completed what.
 fn watch(config: &Config, is_read: bool) -> Watch {
-    if !is_read {
+    if !is_read && !config.firewall.guard.enabled {
         return Watch::default();
     }
     let is_mirror = config.role == Role::Mirror;
@@ -149,6 +181,54 @@ fn watch(config: &Config, is_read: bool) -> Watch {
         source_burst_ns: SECOND_NS / SOURCE_PER_SEC * SOURCE_BURST,
         cpu_interval_ns: SECOND_NS / CPU_PER_SEC,
         cpu_burst_ns: SECOND_NS,
+        guard: guard(config),
+    }
+}
+
+/// Whom the program holds off by itself.
+fn guard(config: &Config) -> Guard {
+    let firewall = &config.firewall;
+    let wanted = &firewall.guard;
+    if !wanted.enabled {
+        return Guard::OFF;
+    }
+    let syn_interval_ns = wanted.syn_rate.map_or(0, |rate| SECOND_NS / u64::from(rate));
+    Guard {
+        distinct_ports: wanted.distinct_ports.into(),
+        enforce: firewall.mode == FirewallMode::Enforce && firewall.percent >= 100,
+        hold_ns: wanted.hold_secs * SECOND_NS,
+        alive_ns: SECOND_NS * config.fail_open_secs.min(GUARD_ALIVE_SECS),
+        syn_interval_ns,
+        syn_burst_ns: BURST_SECS * SECOND_NS,
+        hold_interval_ns: 60 * SECOND_NS / HOLDS_PER_MINUTE,
+        hold_burst_ns: 60 * SECOND_NS,
+        sources: SUSPECTS,
+    }
+}
+
+/// What the program is to count; nothing, where nobody reads it.
+fn accounting(config: &Config, is_read: bool) -> Accounting {
+    let unaccounted = Accounting::default();
+    if !is_read {
+        return unaccounted;
+    }
+    // Without it no frame counts as one that several packets were joined to.
+    let longest = mtu(&config.interface).unwrap_or(u32::MAX);
+    Accounting {
+        flows: true,
+        max_flows: config.max_flows,
+        longest,
+        past_bytes: PAST_BYTES,
+        ..unaccounted
+    }
+}
+
+/// Which packets the program is to report; none, where nobody reads them.
+fn sampling(config: &Config, is_read: bool) -> Sampling {
+    Sampling {
+        packets: config.reports_packets() && is_read,
+        sample: config.sample,
+        ring_bytes: config.ring_bytes,
     }
 }
 
@@ -158,6 +238,28 @@ pub(super) fn wanted(attach: Attach) -> Wanted {
         Attach::Auto => Wanted::Auto,
         Attach::Native => Wanted::Native,
         Attach::Skb => Wanted::Skb,
+    }
+}
+
+/// A mirror's interface takes in frames that are for others, as long as what this returns lives.
+pub(super) fn promiscuous(config: &Config, index: u32) -> Result<Option<Promiscuous>, Error> {
+    if config.role != Role::Mirror {
+        return Ok(None);
+    }
+    let interface = &config.interface;
+    match Promiscuous::hold(index) {
+        Ok(held) => Ok(Some(held)),
+        Err(_) if is_set(interface).unwrap_or(false) => Ok(None),
+        Err(error) => {
+            let message = format!(
+                "`role: mirror`: frames for other hosts would not be seen, as {interface} can't be made \
+                 promiscuous: {error}"
+            );
+            Err(Error::configuration(message).hint(format!(
+                "run as root or with CAP_NET_RAW (`AmbientCapabilities=CAP_NET_RAW`), or let the system do \
+                 it: `ip link set dev {interface} promisc on`"
+            )))
+        }
     }
 }
 
@@ -172,6 +274,9 @@ pub(super) fn explained(error: Refused, config: &Config) -> Error {
             "`ip link show dev {interface}` names it by its id, `bpftool prog show id ID` by its \
              name: Cilium, xdp-filter, or another Tidegate, which `tidegate gate status` lists"
         ),
+        Refused::InUse(_) => "what is pinned goes by the source's id: give this source another one, or stop the \
+             other Tidegate"
+            .to_owned(),
         Refused::NotNative => "write `attach: skb`, or `auto`".to_owned(),
         Refused::MtuTooLarge => format!(
             "frames in several pieces need Linux 5.18 and a driver that can: lower the MTU (`ip \
@@ -185,7 +290,7 @@ pub(super) fn explained(error: Refused, config: &Config) -> Error {
              CAP_PERFMON"
             .to_owned(),
         Refused::Egress(_) => {
-            "write `egress: false`: contacts then come of this host's sockets alone".to_owned()
+            "write `egress: false`: contacts then come of this host's sockets alone, and flows have what comes in".to_owned()
         }
         Refused::Pin { .. } => "give the user that runs tidegate the folder /sys/fs/bpf/tidegate \
              (config/systemd/tidegate.service does)"

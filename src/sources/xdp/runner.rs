@@ -1,9 +1,12 @@
 //! The gate while it runs.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fs::File, path::PathBuf, sync::Arc, time::Duration};
 
 use serde_json::json;
-use tidegate_ebpf::{Attached, Evidence, Gate, Mode as Attachment, pins::Pins};
+use tidegate_ebpf::{
+    Attached, Denials, Evidence, Flows as Maps, Gate, Mode as Attachment, Packets as Frames,
+    pins::Pins,
+};
 use tokio::{
     sync::watch,
     time::{MissedTickBehavior, interval},
@@ -12,17 +15,20 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::{
-    ALERTS, CONTACTS, Config, FirewallMode, Role,
-    contacts::Contacts,
-    gate::{explained, wanted},
+    ALERTS, CONTACTS, Config, DENIED, FirewallMode, Role, contacts, denied, flows,
+    gate::{explained, promiscuous, wanted},
     lists,
+    packets::{self, Reader},
     records::{Desk, LogReader},
+    reports::{Report, Reports},
 };
 use crate::{
     component::{Configure, Context, Error, Outputs, Source},
+    flow::{Policy, Timeouts, counted::Ledger, denied::Reporter},
     gate::{
         GateStore, MapError, Protected,
         evidence::{Teller, View},
+        guard::{Desk as GuardDesk, Terms},
         log::VerdictLog,
     },
     host::{Changes, Facts, Sessions, has_nat},
@@ -34,7 +40,7 @@ use crate::{
 
 /// How often the daemon says that it lives, and looks after everything else.
 const BEAT: Duration = Duration::from_secs(1);
-/// Beats from look to look at sessions, and at whether the program is still attached.
+/// Beats from look to look at sessions.
 const SELDOM: u64 = 10;
 
 /// The source of one config.
@@ -45,7 +51,15 @@ pub(super) struct Runner {
     pub(super) gate: Gate,
     /// What it tells, if anybody reads it.
     pub(super) evidence: Option<Evidence>,
+    /// What it counts of flows, if anybody reads it.
+    pub(super) flows: Option<Maps>,
+    /// The packets that it reports, if anybody reads them.
+    pub(super) packets: Option<Frames>,
+    /// What it counts of what it drops, if anybody reads it.
+    pub(super) denials: Option<Denials>,
     pub(super) pins: Pins,
+    /// Of what is pinned, against another process.
+    pub(super) _lock: File,
     pub(super) store: Arc<GateStore>,
     pub(super) log: VerdictLog,
     pub(super) facts: Facts,
@@ -81,15 +95,18 @@ struct Keeper {
 
 impl Source for Runner {
     async fn run(mut self, out: Outputs, stop: CancellationToken) -> Result<(), Error> {
+        // Until the end of the run, however it ends.
+        let mut promiscuous = promiscuous(&self.config, self.interface)?;
         let wanted = wanted(self.config.attach);
         let attached = self.gate.attach(self.interface, wanted, self.config.persist);
         let attached = attached.map_err(|error| explained(error, &self.config))?;
         let out = Arc::new(out);
-        let mut contacts = None;
-        let mut keeper = self.keeper();
-        if let Some(evidence) = self.evidence.take() {
-            contacts = Some(self.tell(evidence, keeper.view.subscribe(), Arc::clone(&out))?);
+        if self.config.sees_egress() && self.has_witness() {
+            let attached = self.gate.attach_egress(&self.config.interface);
+            attached.map_err(|error| explained(error, &self.config))?;
         }
+        let mut keeper = self.keeper();
+        let mut reports = self.reports(&keeper.view, &out)?;
         self.announce(attached);
         let mut reload = self.context.reload.clone();
         let port = self.config.signature().port(Some(ALERTS)).expect("the signature has it");
@@ -104,7 +121,7 @@ impl Source for Runner {
                 () = stop.cancelled() => break,
                 Ok(()) = reload.changed() => lists = true,
                 () = desk.room(&out) => desk.hand_over(&out).await?,
-                ended = closed(&mut contacts) => ended?,
+                ended = reports.closed() => ended?,
                 _ = beats.tick() => {}
             }
             let now = self.context.clock.now(None);
@@ -117,44 +134,111 @@ impl Source for Runner {
                 .await
                 .map_err(|join| Error::failure("the gate's keeper ended").because(join))?;
             desk.take(&mut keeper.reader);
-            if keeper.beats.is_multiple_of(SELDOM) {
-                detached = self.look(detached);
+            detached = self.look(detached);
+            if detached.is_some() {
+                drop(promiscuous.take());
             }
             self.say(attached, detached.is_some());
         }
         keeper.finish();
-        if let Some(contacts) = contacts {
-            contacts.finish().await?;
-        }
+        reports.finish().await?;
         if self.config.persist {
             info!(
                 "the gate stays on {}: `tidegate gate detach` takes it off",
                 self.config.interface
             );
+        } else if let Err(error) = self.pins.detach() {
+            // The next start does it.
+            warn!("what was pinned in {} stays: {error}", self.pins.folder().display());
         }
         Ok(())
     }
 }
 
 impl Runner {
+    /// Begins to report all that somebody reads.
+    fn reports(
+        &mut self,
+        view: &watch::Sender<View>,
+        out: &Arc<Outputs>,
+    ) -> Result<Reports, Error> {
+        let flows = self.flows.take().map(|maps| self.report(maps, Arc::clone(out)));
+        let packets = self.packets.take().map(|ring| self.pass_on(ring, Arc::clone(out)));
+        let denials = self.denials.take();
+        let denied = denials.map(|maps| self.report_denied(maps, Arc::clone(out))).transpose()?;
+        let evidence = self.evidence.take();
+        let tell = |evidence| self.tell(evidence, view.subscribe(), Arc::clone(out));
+        let contacts = evidence.map(tell).transpose()?;
+        Ok(Reports::new([contacts, flows, packets, denied].into_iter().flatten()))
+    }
+
     /// Begins to tell of contacts.
     fn tell(
-        &mut self,
+        &self,
         evidence: Evidence,
         view: watch::Receiver<View>,
         out: Arc<Outputs>,
-    ) -> Result<Contacts, Error> {
-        if self.config.sees_egress() {
-            let attached = self.gate.attach_egress(&self.config.interface);
-            attached.map_err(|error| explained(error, &self.config))?;
-        }
-        let interface = Interface::Named(self.config.interface.as_str().into());
-        let origin = ObservationPoint::of(self.context.meter.id(), Some(interface));
-        let sees_replies = self.config.sees_egress() || self.config.role == Role::Mirror;
+    ) -> Result<Report, Error> {
+        let (origin, sees_replies) = (self.origin(), self.sees_replies());
         let port = self.config.signature().port(Some(CONTACTS));
         let port = port.ok_or_else(|| Error::failure("there is no port for contacts"))?;
-        let teller = Teller::new(origin, sees_replies);
-        Ok(Contacts::begin(Box::new(evidence), teller, view, self.context.clone(), (out, port)))
+        let teller = Teller::new(origin, sees_replies).guarded(self.guard());
+        Ok(contacts::report(Box::new(evidence), teller, view, self.context.clone(), (out, port)))
+    }
+
+    /// Who decides about the guard's holds, if it is on.
+    fn guard(&self) -> Option<GuardDesk> {
+        let guard = &self.config.firewall.guard;
+        let terms = Terms {
+            distinct_ports: guard.distinct_ports,
+            hold: Duration::from_secs(guard.hold_secs),
+            syn_rate: guard.syn_rate,
+        };
+        guard.enabled.then(|| GuardDesk::new(Arc::clone(&self.store), terms))
+    }
+
+    /// Begins to report flows.
+    fn report(&self, maps: Maps, out: Arc<Outputs>) -> Report {
+        let ledger = Ledger::new(self.policy(), self.origin(), self.sees_replies());
+        flows::report(maps, ledger, self.context.clone(), out)
+    }
+
+    /// Begins to report what is dropped.
+    fn report_denied(&self, maps: Denials, out: Arc<Outputs>) -> Result<Report, Error> {
+        let port = self.config.signature().port(Some(DENIED));
+        let port = port.ok_or_else(|| Error::failure("there is no port for what is dropped"))?;
+        let reporter = Reporter::new(self.policy(), self.origin());
+        Ok(denied::report(maps, reporter, self.context.clone(), (out, port)))
+    }
+
+    /// The rules of flows.
+    fn policy(&self) -> Policy {
+        Policy {
+            observer: Arc::clone(&self.context.observer),
+            timeouts: self.config.timeouts.over(Timeouts::USUAL),
+            internal_networks: self.context.networks.borrow().internal.clone(),
+            ..Policy::default()
+        }
+    }
+
+    /// Begins to hand on packets.
+    fn pass_on(&self, ring: Frames, out: Arc<Outputs>) -> Report {
+        let reader = Reader::new(Box::new(ring), self.origin(), self.context.clone());
+        packets::report(reader, out)
+    }
+
+    /// Whether anything is made of packets beside verdicts.
+    fn has_witness(&self) -> bool {
+        self.evidence.is_some() || self.flows.is_some() || self.packets.is_some()
+    }
+
+    fn origin(&self) -> ObservationPoint {
+        let interface = Interface::Named(self.config.interface.as_str().into());
+        ObservationPoint::of(self.context.meter.id(), Some(interface))
+    }
+
+    fn sees_replies(&self) -> bool {
+        self.config.sees_egress() || self.config.role == Role::Mirror
     }
 
     fn keeper(&self) -> Keeper {
@@ -208,23 +292,39 @@ impl Runner {
             destinations = networks.destinations.len(),
             "the gate never blocks"
         );
+        let guard = &self.config.firewall.guard;
+        if guard.enabled {
+            info!(
+                distinct_ports = guard.distinct_ports,
+                hold_secs = guard.hold_secs,
+                syn_rate = guard.syn_rate,
+                "the gate's guard is on"
+            );
+        }
+        if self.config.reports_packets() {
+            info!("the gate reports 1 of {} packets", self.config.sample);
+        }
         if self.config.role == Role::Mirror {
             info!("the gate is on a mirror: it counts, and drops nothing");
         }
     }
 
-    /// Whether the program is still where it was put.
-    fn look(&self, before: Option<Holding>) -> Option<Holding> {
+    /// Whether the program is still where it was put. If somebody took it off, nothing of it stays.
+    fn look(&mut self, before: Option<Holding>) -> Option<Holding> {
         match self.gate.is_attached(self.interface) {
             Ok(true) => None,
             other => {
+                if other.is_ok() {
+                    self.gate.let_go();
+                }
                 if before.is_none() {
                     self.context.meter.count(ERRORS, ErrorType::GateDetached, 1);
-                    let pinned = self.pins.folder().display();
+                    let why = other.map_or_else(|error| format!(" ({error})"), |_| String::new());
                     error!(
-                        "the gate is no longer on {} ({other:?}; {pinned}): somebody took it off, or \
-                         the interface is gone; start tidegate again to put it back",
-                        self.config.interface
+                        "the gate is no longer on {}{why}, with what was pinned in {}: somebody took it off, \
+                         or the interface is gone; start tidegate again to put it back",
+                        self.config.interface,
+                        self.pins.folder().display(),
                     );
                 }
                 before.or_else(|| Some(self.context.meter.holding()))
@@ -245,15 +345,8 @@ impl Runner {
             "program": if attached.frags { "tidegate_frags" } else { "tidegate" },
             "verdicts": self.store.len(),
             "capacity": self.config.firewall.max_blocks,
+            "guard": self.config.firewall.guard.enabled,
         }}));
-    }
-}
-
-/// Waits until nobody takes contacts any more; for ever if none are told.
-async fn closed(contacts: &mut Option<Contacts>) -> Result<(), Error> {
-    match contacts {
-        Some(contacts) => contacts.closed().await,
-        None => std::future::pending().await,
     }
 }
 

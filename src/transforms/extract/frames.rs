@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use crate::{
     component::Decoding,
-    decode::{self, LinkType, Skipped},
+    decode::{self, Decoded},
     ek::fields::printed,
-    metrics::{ErrorType, Reason},
-    record::{Extra, FramePlace, Frames, ObservationPoint, Packet},
+    record::{Extra, Frames},
 };
 
 /// Reads frames.
@@ -18,18 +17,6 @@ pub(super) struct Decoder {
     /// What is used downstream: of DNS answers, if they are learnt from, all there is is kept, and so
     /// are the names that flows are given.
     used: Decoding,
-}
-
-/// What became of a batch of frames.
-#[derive(Debug)]
-pub(super) struct Decoded {
-    pub(super) packets: Vec<Packet>,
-    /// How many of them are further ones of a frame that gave one already.
-    pub(super) further: u64,
-    /// Where its frames were seen, by the number of their interface.
-    pub(super) points: Vec<ObservationPoint>,
-    /// Those that are no packets, by their place in the batch.
-    pub(super) skipped: Vec<(usize, Skipped)>,
 }
 
 // === impl Decoder ===
@@ -46,26 +33,7 @@ impl Decoder {
             dns: self.used.dns || !self.fields.is_empty(),
             names: self.used.names || !self.fields.is_empty(),
         };
-        let mut decoded = Decoded {
-            packets: Vec::with_capacity(frames.len()),
-            further: 0,
-            points: frames.points(),
-            skipped: Vec::new(),
-        };
-        for (at, place) in frames.places.iter().enumerate() {
-            let frame = frame(frames, place, &decoded.points);
-            match decode::decode(&frame, &options) {
-                Ok(packet) => decoded.packets.push(packet),
-                Err(Skipped::SeveralPackets) => match decode::each(&frame, &options) {
-                    Ok(packets) => {
-                        decoded.further += (packets.len() as u64).saturating_sub(1);
-                        decoded.packets.extend(packets);
-                    }
-                    Err(reason) => decoded.skipped.push((at, reason)),
-                },
-                Err(reason) => decoded.skipped.push((at, reason)),
-            }
-        }
+        let mut decoded = Decoded::of(frames, &options);
         if !self.fields.is_empty() {
             let extras = decoded.packets.iter_mut().map(|packet| &mut packet.extra);
             extras.filter(|extra| !extra.is_empty()).for_each(|extra| self.choose(extra));
@@ -88,40 +56,13 @@ impl Decoder {
     }
 }
 
-fn frame<'a>(
-    frames: &'a Frames,
-    place: &FramePlace,
-    points: &[ObservationPoint],
-) -> decode::Frame<'a> {
-    decode::Frame {
-        time: place.time,
-        origin: points.get(usize::from(place.interface)).copied().unwrap_or(frames.source),
-        epoch: frames.epoch,
-        number: place.number,
-        link: LinkType(place.link),
-        length: place.length,
-        bytes: frames.of(place),
-    }
-}
-
-/// Why a frame went no further, and the error that it counts as if it is a loss: if it could have been
-/// read otherwise. Others have no packet to be read.
-pub(super) fn reason(skipped: Skipped) -> (Reason, Option<ErrorType>) {
-    match skipped {
-        Skipped::UnknownLink => (Reason::UnknownLinkType, Some(ErrorType::UnknownLinkType)),
-        Skipped::SeveralPackets => (Reason::SeveralPackets, Some(ErrorType::SeveralPackets)),
-        Skipped::TooDeep => (Reason::TooManyHeaders, Some(ErrorType::TooManyHeaders)),
-        Skipped::NotIp => (Reason::NotIp, None),
-        Skipped::CutShort => (Reason::CutShort, None),
-        Skipped::Malformed => (Reason::Malformed, None),
-        Skipped::Encrypted => (Reason::Encrypted, None),
-    }
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::record::Timestamp;
+    use crate::{
+        decode::Skipped,
+        record::{FramePlace, Packet, Timestamp},
+    };
 
     /// An Ethernet frame with an IPv4 header and a UDP datagram.
     pub(in crate::transforms::extract) fn udp(ports: [u16; 2], payload: &[u8]) -> Vec<u8> {

@@ -4,13 +4,11 @@ use std::{collections::VecDeque, sync::Arc};
 
 use tokio::task::{JoinError, JoinHandle};
 
-use super::{
-    Extract, Part,
-    frames::{Decoded, Decoder},
-};
+use super::{Extract, Part, frames::Decoder};
 use crate::{
     batch::Batch,
     component::{Clock, Error, Input, Outputs, Stage},
+    decode::Decoded,
     record::{Records, Timestamp},
     task,
 };

@@ -16,6 +16,9 @@ pub(in crate::codec::wire) struct ContactForm<'a> {
     transport: u8,
     outcome: OutcomeForm,
     path_proven: bool,
+    /// Since version 2.
+    #[serde(default)]
+    source_port: u16,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -41,8 +44,17 @@ enum OutcomeForm {
 
 impl From<&Contact> for ContactForm<'_> {
     fn from(contact: &Contact) -> Self {
-        let Contact { time, origin, source, destination, port, transport, outcome, path_proven } =
-            *contact;
+        let Contact {
+            time,
+            origin,
+            source,
+            destination,
+            port,
+            source_port,
+            transport,
+            outcome,
+            path_proven,
+        } = *contact;
         Self {
             time: time.nanos(),
             origin: origin.into(),
@@ -52,6 +64,7 @@ impl From<&Contact> for ContactForm<'_> {
             transport: transport.0,
             outcome: outcome.into(),
             path_proven,
+            source_port,
         }
     }
 }
@@ -64,6 +77,7 @@ impl From<ContactForm<'_>> for Contact {
             source: form.source.0,
             destination: form.destination.0,
             port: form.port,
+            source_port: form.source_port,
             transport: Transport(form.transport),
             outcome: form.outcome.into(),
             path_proven: form.path_proven,

@@ -8,7 +8,9 @@ use super::{
     super::values::{Address, Octets, Word},
     text,
 };
-use crate::record::{Destination, Details, Id, Signal, Transport, VerdictDetails, Weight};
+use crate::record::{
+    CommunityId, Destination, Details, Id, Signal, Transport, VerdictDetails, Weight,
+};
 
 /// What there is to know of an alert beyond the decision.
 #[derive(Serialize, Deserialize)]
@@ -28,6 +30,9 @@ pub(super) struct DetailsForm<'a> {
     asset: Option<Address>,
     host: Option<Cow<'a, str>>,
     config_hash: Cow<'a, str>,
+    /// Since version 2.
+    #[serde(default)]
+    community_ids: Vec<Octets<20>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -54,6 +59,7 @@ impl<'a> From<&'a Details> for DetailsForm<'a> {
             asset,
             host,
             config_hash,
+            community_ids,
         } = details;
         let met = |Destination { address, port, transport }| (Address(address), port, transport.0);
         let weight = |Weight { signal, value, threshold, points }: &Weight| {
@@ -72,6 +78,7 @@ impl<'a> From<&'a Details> for DetailsForm<'a> {
             asset: asset.map(Address),
             host: host.as_deref().map(text),
             config_hash: text(config_hash),
+            community_ids: community_ids.iter().map(|id| Octets(*id.bytes())).collect(),
         }
     }
 }
@@ -89,6 +96,7 @@ impl From<DetailsForm<'_>> for Details {
             threshold,
             points,
         };
+        let ids = form.community_ids.into_iter();
         Self {
             rule: form.rule.0,
             is_alert: form.is_alert,
@@ -102,6 +110,7 @@ impl From<DetailsForm<'_>> for Details {
             asset: form.asset.map(|address| address.0),
             host: form.host.map(Into::into),
             config_hash: form.config_hash.into(),
+            community_ids: ids.map(|id| CommunityId::from_bytes(id.0)).collect(),
         }
     }
 }

@@ -9,8 +9,8 @@ use super::{
     shared, text,
 };
 use crate::record::{
-    CommunityId, ConnState, Direction, EndReason, Endpoint, Flow, FlowTags, Icmp, Id, MacAddress,
-    TcpFlags, Timestamp, Transport, Vlans,
+    CommunityId, ConnState, Denied, Direction, EndReason, Endpoint, Flow, FlowTags, Icmp, Id,
+    MacAddress, TcpFlags, Timestamp, Transport, Vlans,
 };
 
 /// A flow.
@@ -41,6 +41,14 @@ pub(in crate::codec::wire) struct FlowForm<'a> {
     tags: u8,
     risk: Option<u8>,
     names: NamesForm<'a>,
+    /// Since version 3.
+    #[serde(default)]
+    denied: Option<DeniedForm>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct DeniedForm {
+    verdict: Option<Octets<16>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -83,6 +91,7 @@ impl<'a> From<&'a Flow> for FlowForm<'a> {
             tags,
             risk,
             names,
+            denied,
         } = flow;
         let related = related_community_ids.iter().map(|id| Octets(*id.bytes()));
         Self {
@@ -111,6 +120,7 @@ impl<'a> From<&'a Flow> for FlowForm<'a> {
             tags: tags.0,
             risk: *risk,
             names: names.into(),
+            denied: denied.as_ref().map(DeniedForm::from),
         }
     }
 }
@@ -144,6 +154,7 @@ impl From<FlowForm<'_>> for Flow {
             tags: FlowTags(form.tags),
             risk: form.risk,
             names: form.names.into(),
+            denied: form.denied.map(Denied::from),
         }
     }
 }
@@ -161,5 +172,18 @@ impl From<EndpointForm> for Endpoint {
         let EndpointForm { address, port, mac, packets, bytes, tcp_flags } = form;
         let (mac, tcp_flags) = (mac.map(|mac| MacAddress(mac.0)), TcpFlags(tcp_flags));
         Self { address: address.0, port, mac, packets, bytes, tcp_flags }
+    }
+}
+
+impl From<&Denied> for DeniedForm {
+    fn from(denied: &Denied) -> Self {
+        let Denied { verdict } = denied;
+        Self { verdict: verdict.map(|id| Octets(*id.bytes())) }
+    }
+}
+
+impl From<DeniedForm> for Denied {
+    fn from(form: DeniedForm) -> Self {
+        Self { verdict: form.verdict.map(|id| Id::from_bytes(id.0)) }
     }
 }

@@ -5,7 +5,7 @@ use crate::metrics::{CAPTURE_LOST, LossCause, Meter};
 /// dumpcap's last words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(in crate::sources::tshark) struct Statistics {
-    /// Packets it wrote; `None` if it did not come to say so.
+    /// Packets it wrote, or had in hand to write when it was stopped; `None` if it did not come to say so.
     pub(in crate::sources::tshark) captured: Option<u64>,
     /// Packets it did not, by cause.
     drops: [u64; CAUSES.len()],
@@ -27,6 +27,8 @@ impl Statistics {
     pub(in crate::sources::tshark) fn read(words: &str) -> Self {
         let mut statistics = Self::default();
         for line in words.lines() {
+            // Where there is no terminal the first line begins with the return that would overwrite a count.
+            let line = line.trim_start_matches('\r');
             if let Some(count) = line.strip_prefix("Packets captured: ") {
                 statistics.captured = count.trim().parse().ok();
             } else if line.starts_with("Packets received/dropped on interface ")
@@ -56,7 +58,7 @@ mod tests {
 
     #[test]
     fn each_cause_is_counted_apart() {
-        let words = "Packets captured: 47\nPackets received/dropped on interface 'a (pcap:9': \
+        let words = "\rPackets captured: 47\nPackets received/dropped on interface 'a (pcap:9': \
                      47/10 (pcap:1/dumpcap:2/flushed:3/ps_ifdrop:4) (82.5%)";
         let statistics = Statistics::read(words);
         assert_eq!(statistics.captured, Some(47));
