@@ -46,6 +46,7 @@ test:
 # The slow matrix too: long captures, more rounds; and the image, which only root can build.
 test-full:
 	scripts/install-deps test
+	scripts/install-deps test-full
 	TIDEGATE_PHASES=$(TIDEGATE_PHASES) TIDEGATE_TESTS=full PROPTEST_CASES=2560 scripts/test
 	if [ "$$(id -u)" -eq 0 ]; then $(MAKE) image check-deb; \
 		else echo "left out: make image and make check-deb need root" >&2; fi
@@ -85,7 +86,8 @@ fuzz:
 	command -v cargo-fuzz >/dev/null || $(CARGO) install --locked cargo-fuzz --version 0.13.2
 	cd fuzz && set -e && for target in $$($(CARGO) +nightly fuzz list); do \
 		mkdir -p corpus/$$target; \
-		$(CARGO) +nightly fuzz run $$target corpus/$$target seeds/$$target -- \
+		seeds=seeds/$$target; [ -d $$seeds ] || seeds=../tests/data/$$target; \
+		$(CARGO) +nightly fuzz run $$target corpus/$$target $$seeds -- \
 			-max_total_time=$(FUZZ_SECS) -max_len=100000 -timeout=10 \
 			-rss_limit_mb=1024 -malloc_limit_mb=64 -print_final_stats=1; \
 	done

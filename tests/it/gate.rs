@@ -1,35 +1,59 @@
 //! The gate: its program by single packets (`BPF_PROG_TEST_RUN`), against the reference decoder; on a wire; over
-//! restarts; and as the unit's user.
+//! restarts; as the unit's user; and as a part of the whole.
 
+mod clsact;
 mod contacts;
+mod counted;
+mod denied;
+mod dropped;
 mod evidence;
+mod flows;
+mod followed;
 mod forwarded;
+mod guard;
+mod guarded;
 mod judged;
-mod live;
+pub(crate) mod live;
 mod made;
+mod mirror;
+mod packets;
 mod records;
 mod reference;
+mod sampled;
 mod steady;
 mod traffic;
 mod unit;
 mod verdicts;
+mod whole;
 
 use crate::harness::Case;
 
 /// The gate's cases.
 pub(crate) fn cases() -> Vec<Case> {
     let cases = [
+        clsact::cases(),
         contacts::cases(),
+        counted::cases(),
+        denied::cases(),
+        dropped::cases(),
         evidence::cases(),
+        flows::cases(),
+        followed::cases(),
         forwarded::cases(),
+        guard::cases(),
+        guarded::cases(),
         judged::cases(),
         live::cases(),
+        mirror::cases(),
+        packets::cases(),
         records::cases(),
         reference::cases(),
+        sampled::cases(),
         steady::cases(),
         traffic::cases(),
         unit::cases(),
         verdicts::cases(),
+        whole::cases(),
     ];
     cases.into_iter().flatten().collect()
 }

@@ -1,12 +1,22 @@
 //! The sensor's reports on itself, from the built program.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{Ipv4Addr, TcpListener, TcpStream},
+    path::PathBuf,
+    time::Duration,
+};
 
 use libtest_mimic::Failed;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::harness::{Case, Outcome, Scene, captures, poll, tidegate::Tidegate};
+use crate::harness::{
+    Case, Outcome, Scene, captures,
+    poll::{self, SOON},
+    tidegate::Tidegate,
+};
 
 /// How long the program may take to begin and to end.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -17,6 +27,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new(a_sensor_reports_each_interval_and_once_more_when_it_is_stopped),
         Case::new(a_run_over_files_ends_with_a_report_of_its_packets),
         Case::new(a_replay_has_no_reports),
+        Case::new(who_only_connects_to_the_api_keeps_nobody_out_for_long),
     ]
 }
 
@@ -62,6 +73,36 @@ fn a_replay_has_no_reports(scene: &Scene) -> Outcome {
         .expect(0)?;
     ended.says(&["blackhole: in 1000 =", "file: in 0 = "])?;
     assert!(!scene.path("reports.ndjson").exists());
+    Ok(())
+}
+
+fn who_only_connects_to_the_api_keeps_nobody_out_for_long(scene: &Scene) -> Outcome {
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+    let text = format!(
+        "\
+data_dir: state
+api: {{ address: \"127.0.0.1:{port}\" }}
+sources: {{ self: {{ type: health, interval_secs: 1 }} }}
+sinks: {{ out: {{ type: blackhole, inputs: [self] }} }}
+"
+    );
+    let config = scene.write("api.yaml", text);
+    let running = Tidegate::new(scene, ["run", "-c"]).arg(&config).start()?;
+    let connect = || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok();
+    poll::until("the API to listen", PATIENCE, connect)?;
+    // More than it serves at once; none of them ever says what it wants.
+    let silent: Vec<_> = (0..100).filter_map(|_| connect()).collect();
+    assert_eq!(silent.len(), 100);
+    let sockets = fs::read_dir(format!("/proc/{}/fd", running.pid()))?.count();
+    assert!(sockets < 100, "{sockets} files are open: each connection has one");
+    let mut asking = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    asking.set_read_timeout(Some(SOON))?;
+    asking.write_all(b"GET /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    asking.read_to_string(&mut answer)?;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    running.signal(Signal::TERM);
+    running.wait(PATIENCE)?.expect(0)?;
     Ok(())
 }
 

@@ -245,7 +245,7 @@ fn syn(number: u32) -> Packet {
 }
 
 /// The resident set of this process.
-fn resident_bytes() -> u64 {
+pub(crate) fn resident_bytes() -> u64 {
     let kilobytes = process::status(std::process::id(), "VmRSS");
     let kilobytes = kilobytes.and_then(|text| text.trim_end_matches(" kB").parse::<u64>().ok());
     kilobytes.expect("a process has a resident set") * 1_024

@@ -1,5 +1,9 @@
 //! The judge as a process: what it takes of a config that changes, what it leaves for its next run.
 
+mod at_speed;
+#[cfg(feature = "xdp")]
+mod documented;
+
 use std::{
     fs,
     net::{SocketAddr, TcpStream},
@@ -24,10 +28,17 @@ const NEAR: &str = "10.78.0.1";
 const FAR: &str = "10.78.0.2";
 
 pub(crate) fn cases() -> Vec<Case> {
-    vec![
-        Case::new(what_it_judges_by_is_read_again_on_sighup_and_a_bad_config_changes_nothing)
-            .live(),
+    let again =
+        Case::new(what_it_judges_by_is_read_again_on_sighup_and_a_bad_config_changes_nothing);
+    [
+        vec![again.live()],
+        at_speed::cases(),
+        #[cfg(feature = "xdp")]
+        documented::cases(),
     ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn what_it_judges_by_is_read_again_on_sighup_and_a_bad_config_changes_nothing(

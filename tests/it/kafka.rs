@@ -2,6 +2,9 @@
 
 mod consumers;
 mod faults;
+mod group;
+mod judged;
+mod moved;
 mod real;
 mod together;
 
@@ -9,8 +12,6 @@ use crate::harness::Case;
 
 /// The cases.
 pub(crate) fn cases() -> Vec<Case> {
-    [real::cases(), faults::cases(), together::cases(), consumers::cases()]
-        .into_iter()
-        .flatten()
-        .collect()
+    let sides = [real::cases(), faults::cases(), together::cases(), consumers::cases()];
+    sides.into_iter().chain([group::cases(), judged::cases(), moved::cases()]).flatten().collect()
 }

@@ -30,6 +30,7 @@ mod latency;
 mod live;
 mod locks;
 mod logs;
+mod moved;
 mod names;
 mod network;
 mod nfdump;
@@ -86,6 +87,7 @@ fn main() {
         live::cases(),
         locks::cases(),
         logs::cases(),
+        moved::cases(),
         names::cases(),
         network::cases(),
         nfdump::cases(),

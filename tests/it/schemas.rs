@@ -14,8 +14,9 @@ use tidegate::{
     component::Clock,
     field,
     record::{
-        Action, Alert, ClockState, Destination, Details, Health, Id, Kind, MapFill, Names, Records,
-        Signal, Timestamp, Transport, VerdictDetails, Weight,
+        Action, Alert, ClockState, CommunityId, Denied, Destination, Details, Endpoint, Flow,
+        FlowTags, Health, Icmp, Id, Kind, MapFill, Names, Records, Signal, Timestamp, Transport,
+        VerdictDetails, Weight,
     },
 };
 
@@ -76,6 +77,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new(every_document_of_every_capture_is_valid).needs_data().busy(),
         Case::new(every_field_of_ours_is_in_the_schema_with_its_type).needs_data(),
         Case::new(alerts_and_health_records_are_valid).needs_data(),
+        Case::new(records_of_what_was_dropped_are_valid).needs_data(),
     ];
     cases.extend(add_on::cases());
     cases
@@ -196,6 +198,47 @@ fn alerts_and_health_records_are_valid(scene: &Scene) -> Outcome {
     Ok(())
 }
 
+fn records_of_what_was_dropped_are_valid(scene: &Scene) -> Outcome {
+    let ecs = ecs(scene)?;
+    let model = Model::read(&scene.data.join("cim/Network_Traffic.json"))?;
+    let denied = |transport, ports: [Option<u16>; 2]| {
+        let [source, destination] = ["203.0.113.7", "10.0.0.1"].map(str::parse);
+        let initiator = Endpoint::new(source.expect("an address"), ports[0]).sent(3, 180);
+        let responder = Endpoint::new(destination.expect("an address"), ports[1]);
+        let mut flow =
+            Flow::new(Id::of("denied", "test").finish(), transport, initiator, responder);
+        flow.start = Timestamp::from_nanos(1_700_000_000_000_000_000);
+        flow.end = Timestamp::from_nanos(1_700_000_007_000_000_000);
+        flow.denied = Some(Denied { verdict: Some(Id::of("verdict", "test").finish()) });
+        flow.tags.insert(FlowTags::ONE_WAY);
+        flow
+    };
+    let mut rest = denied(Transport::UDP, [None, None]);
+    rest.tags.insert(FlowTags::OTHER_PORTS);
+    let mut ping = denied(Transport::ICMP, [None, None]);
+    ping.icmp = Some(Icmp { kind: 8, code: 0 });
+    // The model takes it that all of it is from one port, to one, and that something came back.
+    let several = &["bytes_in: not valid", "src_port: missing"][..];
+    for (flow, excepted) in [
+        (denied(Transport::TCP, [Some(40_000), Some(22)]), &several[..1]),
+        (denied(Transport::TCP, [None, Some(22)]), several),
+        (rest, &["bytes_in: not valid", "dest_port: missing", "src_port: missing"]),
+        (ping, &["bytes_in: not valid"]),
+    ] {
+        let records = Records::Flows(Arc::new(vec![flow]));
+        let document = written(Schema::Ecs, &records, 0)?;
+        let wrong = ecs.check(&document);
+        assert!(wrong.is_empty(), "{wrong:?} in {document}");
+        assert_eq!(document["event"]["type"], serde_json::json!(["connection", "denied"]));
+        let event = written(Schema::Cim, &records, 0)?;
+        let wrong: Vec<_> = model.check(&event).into_iter().collect();
+        assert_eq!(wrong, excepted, "{event}");
+        assert_eq!(event["action"], "blocked");
+        assert!(event["verdict_id"].is_string(), "{event}");
+    }
+    Ok(())
+}
+
 /// Details with all there can be.
 fn details(number: u32, action: Action) -> Details {
     let verdict = VerdictDetails {
@@ -223,6 +266,7 @@ fn details(number: u32, action: Action) -> Details {
         asset: Some("2001:db8::1".parse().expect("an address")),
         host: Some("web-1".into()),
         config_hash: "0123".into(),
+        community_ids: vec![CommunityId::from_bytes([7; 20]); 2],
     }
 }
 

@@ -237,7 +237,7 @@ fn a_second_sigterm_ends_a_drain_that_hangs(scene: &Scene) -> Outcome {
     live.running.still_runs()?;
     live.running.signal(Signal::TERM);
     let at = poll::now();
-    let (ended, _) = live.ended()?;
+    let ended = live.cut_off()?;
     let waited = at.elapsed();
     assert!(waited < GOES_ON_WITHIN, "the second signal took {waited:?}");
     assert!(matches!(ended.code, Some(1 | 3)), "exit {:?}\n{}", ended.code, ended.stderr);

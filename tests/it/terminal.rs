@@ -3,13 +3,17 @@
 use std::{
     fs,
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
 use libtest_mimic::Failed;
 use rustix::process::Signal;
+use serde_json::json;
+use tokio::runtime::Runtime;
 
 use crate::harness::{
     Case, Outcome, Scene,
+    faults::{FaultServer, Reply, Request},
     poll::{self, SOON},
     process,
     tidegate::{self, Tidegate},
@@ -30,6 +34,7 @@ pub(crate) fn cases() -> Vec<Case> {
     vec![
         Case::new(a_terminal_has_one_line_that_changes_and_stays_in_its_row),
         Case::new(a_terminal_that_can_not_change_a_line_has_none),
+        Case::new(what_a_destination_has_not_confirmed_is_waiting),
         Case::new(a_sighup_is_said_to_do_what_it_does_and_not_more),
     ]
 }
@@ -43,8 +48,13 @@ struct OnTerminal<'a> {
 // === impl OnTerminal ===
 
 impl<'a> OnTerminal<'a> {
-    fn start(scene: &'a Scene, columns: u32, variables: &[(&str, &str)]) -> Result<Self, Failed> {
-        let config = scene.write("tidegate.yaml", CONFIG);
+    fn start(
+        scene: &'a Scene,
+        config: &str,
+        columns: u32,
+        variables: &[(&str, &str)],
+    ) -> Result<Self, Failed> {
+        let config = scene.write("tidegate.yaml", config);
         let command = format!(
             "stty rows 24 cols {columns}; exec {} run -c {}",
             tidegate::program(),
@@ -95,7 +105,7 @@ fn lines(shown: &str) -> usize {
 
 fn a_terminal_has_one_line_that_changes_and_stays_in_its_row(scene: &Scene) -> Outcome {
     for (columns, colour) in [(120, "NO_COLOR"), (20, "COLORTERM")] {
-        let run = OnTerminal::start(scene, columns, &[(colour, "1")])?;
+        let run = OnTerminal::start(scene, CONFIG, columns, &[(colour, "1")])?;
         let shown = run.until("a line that has changed", |shown| lines(shown) >= 2)?;
         let columns = usize::try_from(columns)?;
         // One that comes below a line of the log has no clearance of its own.
@@ -113,13 +123,33 @@ fn a_terminal_has_one_line_that_changes_and_stays_in_its_row(scene: &Scene) -> O
 }
 
 fn a_terminal_that_can_not_change_a_line_has_none(scene: &Scene) -> Outcome {
-    let run = OnTerminal::start(scene, 80, &[("TERM", "dumb")])?;
+    let run = OnTerminal::start(scene, CONFIG, 80, &[("TERM", "dumb")])?;
     // Its reports come once a second, as the line would.
     let reports = scene.path("reports.ndjson");
     let shown = run.until("three reports", |_| {
         fs::read_to_string(&reports).is_ok_and(|reports| reports.lines().count() >= 3)
     })?;
     assert!(lines(&shown) == 0 && !shown.contains(CLEAR), "{shown:?}");
+    Ok(())
+}
+
+fn what_a_destination_has_not_confirmed_is_waiting(scene: &Scene) -> Outcome {
+    let runtime = Runtime::new()?;
+    let slow = |_: &Request| {
+        let answer = json!({"errors": false, "items": [{"create": {"status": 201}}]});
+        Reply::Slow(Duration::from_secs(3), 200, answer.to_string())
+    };
+    let server = runtime.block_on(FaultServer::start(None, slow))?;
+    let sink = format!("type: elasticsearch, endpoints: ['{}']", server.url());
+    let config = CONFIG.replace("type: file", &sink).replace("path: reports.ndjson, ", "");
+    let config = config.replace("timeout_secs: 1", "timeout_secs: 1, max_events: 1");
+    let run = OnTerminal::start(scene, &config, 120, &[])?;
+    run.until("a record that waits", |shown| {
+        // "0 delivered, 1 waiting, 0 lost"
+        let before: Vec<_> = shown.split(" waiting").collect();
+        let mut counts = before.iter().rev().skip(1).filter_map(|text| text.rsplit(' ').next());
+        counts.any(|count| count != "0")
+    })?;
     Ok(())
 }
 

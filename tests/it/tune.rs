@@ -1,17 +1,24 @@
 //! `tidegate tune`: the bars that the judge is held to, on captures and logs with known answers.
 
-use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
+mod page;
+
+use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path, sync::Arc};
 
 use ipnet::IpNet;
 use libtest_mimic::Failed;
 use serde_json::Value;
 use tidegate::{
     networks::Networks,
+    record::{self, Action, Contact, ObservationPoint, Timestamp, Transport},
+    score::{Judge, Seat},
     transforms::{flow, score},
     tune::{self, Labels},
 };
 
-use crate::harness::{Case, Outcome, Scene, tidegate::Tidegate};
+use crate::{
+    harness::{Case, Outcome, Scene, tidegate::Tidegate},
+    hostile::resident_bytes,
+};
 
 /// What a scenario of the lab must come to: packets or seconds before the block, or the least verdict.
 enum Bar {
@@ -60,7 +67,7 @@ sinks:
 
 /// The cases.
 pub(crate) fn cases() -> Vec<Case> {
-    vec![
+    let cases = vec![
         Case::new(every_bar_of_the_lab_is_met).needs_data().busy(),
         Case::new(a_replay_and_a_tuning_run_judge_alike_in_few_words).needs_data().busy(),
         Case::new(backscatter_blocks_nobody).needs_data(),
@@ -68,7 +75,11 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new(outsiders_that_probe_make_events_and_no_alert).needs_data(),
         Case::new(rows_that_can_not_be_read_are_counted_with_their_lines),
         Case::new(a_report_needs_nothing_from_anywhere),
-    ]
+        Case::new(an_hour_of_background_scanning_makes_events_and_no_alert).needs_data(),
+        Case::new(a_million_spoofed_sources_take_no_more_memory_than_the_cap).alone(),
+        Case::new(labels_of_sources_that_no_input_has_are_named_and_count_nowhere),
+    ];
+    [cases, page::cases()].into_iter().flatten().collect()
 }
 
 fn every_bar_of_the_lab_is_met(scene: &Scene) -> Outcome {
@@ -190,6 +201,91 @@ fn outsiders_that_probe_make_events_and_no_alert(scene: &Scene) -> Outcome {
     Ok(())
 }
 
+/// The sources outside that a host on the internet met in a day, all within an hour.
+fn an_hour_of_background_scanning_makes_events_and_no_alert(scene: &Scene) -> Outcome {
+    const HOST: &str = "147.32.81.167";
+    const HOUR: f64 = 3_600.0;
+    let log = fs::read_to_string(scene.data.join("logs/008-workstation.conn.log"))?;
+    let outside = |line: &&str| line.split('\t').nth(2).is_some_and(|source| source != HOST);
+    let rows: Vec<_> = log.lines().filter(|line| !line.starts_with('#')).filter(outside).collect();
+    let time = |row: &str| row.split('\t').next().and_then(|time| time.parse::<f64>().ok());
+    let times: Vec<f64> = rows.iter().filter_map(|row| time(row)).collect();
+    let first = times.iter().copied().fold(f64::INFINITY, f64::min);
+    let last = times.iter().copied().fold(0.0, f64::max);
+    assert!(times.len() == rows.len() && rows.len() > 1_000, "{} rows", rows.len());
+    let headings = log.lines().take_while(|line| line.starts_with('#'));
+    let mut hour: String = headings.flat_map(|line| [line, "\n"]).collect();
+    for (row, time) in rows.iter().zip(times) {
+        let (_, values) = row.split_once('\t').ok_or("no time")?;
+        let time = first + (time - first) * HOUR / (last - first);
+        writeln!(hour, "{time:.6}\t{values}")?;
+    }
+    let path = scene.write("hour.conn.log", hour);
+    let internal: IpNet = format!("{HOST}/32").parse()?;
+    let networks =
+        Arc::new(Networks { internal: [internal].into_iter().collect(), ..Networks::default() });
+    let policy = flow::Config::default().policy(&"sensor".into(), &networks.internal)?;
+    let settings = score::Config::default().settings();
+    let labels = &mut Labels::default();
+    let read = tune::read(&path, &settings, &networks, &policy, labels, &mut |_| {})?;
+    assert_eq!((read.units, read.bad_rows), (rows.len() as u64, 0));
+    let told = &read.judged.alerts;
+    let blocked = told.iter().filter(|alert| alert.action == Action::WouldBlock);
+    assert!(blocked.count() > 5, "{told:?}");
+    let alerts: Vec<_> = told.iter().filter(|alert| alert.details.is_alert).collect();
+    assert!(alerts.is_empty(), "{alerts:?}");
+    Ok(())
+}
+
+fn a_million_spoofed_sources_take_no_more_memory_than_the_cap(_: &Scene) -> Outcome {
+    const CAP: usize = 20_000;
+    let settings = score::Config { max_sources: CAP, ..score::Config::default() };
+    let mut judge =
+        Judge::new(settings.settings().at_once(), Arc::new(Networks::default()), Seat::default());
+    let mut out = Vec::new();
+    let mut tell = |judge: &mut Judge, numbers: std::ops::Range<u32>| {
+        for number in numbers {
+            let contact = Contact {
+                time: Timestamp::from_nanos(1_700_000_000_000_000_000 + i64::from(number) * 1_000),
+                origin: ObservationPoint::default(),
+                source: std::net::Ipv4Addr::from_bits(0x1400_0000 + number).into(),
+                destination: [192, 0, 2, 1].into(),
+                port: 443,
+                source_port: 40_000,
+                transport: Transport::TCP,
+                outcome: record::Outcome::TimedOut,
+                path_proven: false,
+            };
+            judge.take(&contact, false, contact.time, &mut out);
+        }
+    };
+    // At the cap, and with all else that is bounded by it full.
+    tell(&mut judge, 0..200_000);
+    let before = resident_bytes();
+    tell(&mut judge, 200_000..1_200_000);
+    assert_eq!(judge.len(), CAP);
+    let grown = resident_bytes().saturating_sub(before);
+    if grown < 8 << 20 { Ok(()) } else { Err(format!("{grown} bytes more").into()) }
+}
+
+fn labels_of_sources_that_no_input_has_are_named_and_count_nowhere(scene: &Scene) -> Outcome {
+    let row = r#"{"ts":1.5,"id.orig_h":"10.0.0.1","id.resp_h":"10.0.0.2","id.resp_p":445,"proto":"tcp","conn_state":"SF"}"#;
+    let log = scene.write("conn.log", row);
+    let tune = |labels: &str| {
+        let labels =
+            scene.write("labels.csv", format!("src,label,scenario\n10.0.0.1,benign,\n{labels}"));
+        let tidegate = Tidegate::new(scene, ["tune", "--json", "--labels"]).arg(labels);
+        tidegate.arg(&log).run()?.expect(0)
+    };
+    let known = tune("")?;
+    assert!(known.stderr.is_empty(), "{}", known.stderr);
+    let more = tune("10.0.0.7,benign,\n10.0.0.6,scan,nmap\n")?;
+    assert_eq!(more.stdout, known.stdout);
+    more.says(&["labels.csv", "2 labels", "10.0.0.6, 10.0.0.7", "no input"])?;
+    let many: Vec<_> = (0..30).map(|number| format!("10.0.1.{number},scan,")).collect();
+    tune(&many.join("\n"))?.says(&["30 labels", "10.0.1.9 and 20 more"])
+}
+
 /// The malicious sources of a log with twelve failed contacts or more.
 fn failing(log: &str) -> Vec<String> {
     let mut contacts: BTreeMap<&str, std::collections::BTreeSet<(&str, &str)>> = BTreeMap::new();
@@ -239,7 +335,7 @@ fn a_report_needs_nothing_from_anywhere(scene: &Scene) -> Outcome {
         ended.stdout
     );
     let html = fs::read_to_string(page)?;
-    assert!(html.contains("1 sources would have been blocked") && html.ends_with("</html>\n"));
+    assert!(html.contains("1 source would have been blocked") && html.ends_with("</html>\n"));
     for foreign in ["http://", "https://", "<script", "src=", "@import"] {
         assert!(!html.contains(foreign), "{foreign}");
     }

@@ -14,7 +14,7 @@ use tidegate::{
     host::has_nat,
     record::{Contact, ObservationPoint, Outcome as Came, Timestamp},
 };
-use tidegate_ebpf::{Evidence, Gate, Wanted, Watch, now_ns};
+use tidegate_ebpf::{Duties, Evidence, Gate, Wanted, Watch, now_ns};
 
 use super::{live::bpf_file_system, made::ENFORCE};
 use crate::harness::{
@@ -63,12 +63,13 @@ impl Site {
             sees_replies,
             seed: 7,
             ring_bytes: 1 << 20,
-            places: 1 << 16,
+            places: 1 << 19,
             sources: 1 << 10,
             ..Watch::default()
         };
         let (gate, evidence) = wire.near.inside(|| -> Result<_, tidegate_ebpf::Error> {
-            let mut gate = Gate::load_watching(&ENFORCE, &watch, None)?;
+            let duties = Duties { watch, ..Duties::default() };
+            let mut gate = Gate::load_for(&ENFORCE, &duties, None)?;
             let evidence = gate.take_evidence()?;
             gate.attach(index, Wanted::Auto, false)?;
             if sees_replies {

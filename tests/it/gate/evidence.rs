@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 
 use libtest_mimic::Failed;
 use tidegate_ebpf::{
-    Evidence, Gate, Maps, Watch,
+    Duties, Evidence, Gate, Guard, Maps, Watch,
     abi::{ALL, Block, DROP},
     evidence::{Event, Socket, Told},
 };
@@ -33,6 +33,7 @@ const WATCH: Watch = Watch {
     source_burst_ns: 1,
     cpu_interval_ns: 0,
     cpu_burst_ns: 1,
+    guard: Guard::OFF,
 };
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -60,7 +61,8 @@ use Frame::{In, Out};
 type Row = (&'static str, Vec<Frame>, &'static [&'static str]);
 
 fn watching(watch: &Watch) -> Result<(Gate, Maps, Evidence), Failed> {
-    let mut gate = Gate::load_watching(&ENFORCE, watch, None)?;
+    let duties = Duties { watch: *watch, ..Duties::default() };
+    let mut gate = Gate::load_for(&ENFORCE, &duties, None)?;
     let maps = gate.take_maps()?;
     let evidence = gate.take_evidence()?;
     Ok((gate, maps, evidence))
@@ -84,6 +86,8 @@ fn words(event: &Event) -> String {
         Told::AckProbe => "probe",
         Told::Echo => "echo",
         Told::End => "end",
+        Told::Held => "held",
+        Told::Limited => "limited",
     };
     let is_own = event.source == IpAddr::from([198, 51, 100, 20]);
     let (proven, own) =

@@ -29,7 +29,7 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 /// A gate that enforces, judged by its own contacts; a first block lasts for `ttl_secs`.
-fn site(scene: &Scene, ttl_secs: u32) -> Result<Site<'_>, Failed> {
+pub(super) fn site(scene: &Scene, ttl_secs: u32) -> Result<Site<'_>, Failed> {
     Site::configured(scene, |id| {
         format!(
             "data_dir: {data}\napi: {{ address: \"127.0.0.1:{api}\" }}\n\
@@ -38,7 +38,7 @@ fn site(scene: &Scene, ttl_secs: u32) -> Result<Site<'_>, Failed> {
              allow_empty_allowlist: true }} }}\ntransforms:\n  \
              scored: {{ type: score, inputs: [{id}.contacts], warmup_secs: 0, block: {{ via: {id}, \
              ttl_secs: {ttl_secs}, unproven_ttl_secs: {ttl_secs} }} }}\n\
-             sinks:\n  out: {{ type: file, inputs: [scored.alerts], path: {out} }}\n",
+             sinks:\n  out: {{ type: file, inputs: [scored.alerts, {id}.alerts], path: {out} }}\n",
             data = scene.path("data").display(),
             api = config::API_PORT,
             out = scene.path("alerts.ndjson").display(),
@@ -47,7 +47,7 @@ fn site(scene: &Scene, ttl_secs: u32) -> Result<Site<'_>, Failed> {
 }
 
 /// How many packets a capture has.
-fn packets(capture: &[u8]) -> usize {
+pub(super) fn packets(capture: &[u8]) -> usize {
     let mut rest = capture.get(24..).unwrap_or_default();
     let mut count = 0;
     while let Some((header, behind)) = rest.split_first_chunk::<16>() {

@@ -26,9 +26,9 @@ use crate::harness::{
     tidegate::{Ended, Running, Tidegate},
 };
 
-pub(super) const NEAR: &str = "10.77.0.1";
-pub(super) const BAD: &str = "10.77.0.2";
-pub(super) const GOOD: &str = "10.77.0.3";
+pub(crate) const NEAR: &str = "10.77.0.1";
+pub(crate) const BAD: &str = "10.77.0.2";
+pub(crate) const GOOD: &str = "10.77.0.3";
 pub(super) const PORT: u16 = 7000;
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -42,6 +42,18 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new(a_restart_takes_program_and_verdicts_over).needs_root(),
         Case::new(a_start_without_persist_leaves_nothing_behind).needs_root(),
         Case::new(detach_leaves_no_program_no_map_and_no_pin).needs_root(),
+        Case::with(
+            detach_beside_a_living_daemon_ends_all_that_is_on_the_interface,
+            "persist",
+            "persist: true",
+        )
+        .needs_root(),
+        Case::with(
+            detach_beside_a_living_daemon_ends_all_that_is_on_the_interface,
+            "no persist",
+            "persist: false",
+        )
+        .needs_root(),
         Case::new(what_must_not_be_blocked_is_refused_on_the_command_line).needs_root(),
         Case::new(a_gate_that_can_t_start_says_why).needs_root(),
         Case::new(lists_are_followed_on_sighup_and_health_tells_of_the_gate).needs_root(),
@@ -61,11 +73,11 @@ pub(crate) fn cases() -> Vec<Case> {
 }
 
 /// A wire with a gate on its near side.
-pub(super) struct Site<'a> {
+pub(crate) struct Site<'a> {
     scene: &'a Scene,
-    pub(super) wire: Wire,
-    pub(super) id: String,
-    pub(super) config: PathBuf,
+    pub(crate) wire: Wire,
+    pub(crate) id: String,
+    pub(crate) config: PathBuf,
 }
 
 // === impl Site ===
@@ -93,7 +105,7 @@ impl<'a> Site<'a> {
     }
 
     /// Lays the wire and writes the config, which is made for a gate of this id.
-    pub(super) fn configured(
+    pub(crate) fn configured(
         scene: &'a Scene,
         text: impl FnOnce(&str) -> String,
     ) -> Result<Self, Failed> {
@@ -118,12 +130,12 @@ impl<'a> Site<'a> {
         Self::new(scene, keys, "mode: enforce, allow_empty_allowlist: true", "")
     }
 
-    pub(super) fn command(&self, arguments: &[&str]) -> Tidegate {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Tidegate {
         Tidegate::entered(self.scene, &self.wire.near, arguments)
     }
 
     /// Starts the daemon, and waits until the gate is attached.
-    pub(super) fn start(&self) -> Result<Running, Failed> {
+    pub(crate) fn start(&self) -> Result<Running, Failed> {
         let config = self.config.display().to_string();
         let mut running = self.command(&["run", "-c", &config]).start()?;
         poll::until_true("the gate to be attached", SOON, || {
@@ -483,6 +495,53 @@ fn detach_leaves_no_program_no_map_and_no_pin(scene: &Scene) -> Outcome {
     Ok(())
 }
 
+/// The program at egress too, which a link of the daemon's holds: what is sent then is in no flow.
+fn detach_beside_a_living_daemon_ends_all_that_is_on_the_interface(
+    scene: &Scene,
+    persist: &str,
+) -> Outcome {
+    let site = Site::configured(scene, |id| {
+        format!(
+            "data_dir: {data}\napi: {{ address: \"127.0.0.1:{api}\" }}\nsources:\n  {id}: {{ type: xdp, \
+             interface: {INTERFACE}, {persist} }}\nsinks:\n  out: {{ type: file, inputs: [{id}], path: \
+             {out} }}\n",
+            data = scene.path("data").display(),
+            api = config::API_PORT,
+            out = scene.path("flows.ndjson").display(),
+        )
+    })?;
+    let running = site.start()?;
+    let sender = site.wire.near.inside(|| UdpSocket::bind((NEAR, 0)))??;
+    let [before, after] = [7001, 7002];
+    let hears = |port: u16| -> Result<UdpSocket, Failed> {
+        let socket = site.wire.far.inside(|| UdpSocket::bind((BAD, port)))??;
+        socket.set_read_timeout(Some(SOON))?;
+        Ok(socket)
+    };
+    let send = |port: u16| -> Outcome {
+        let receiver = hears(port)?;
+        sender.send_to(b"out", (BAD, port))?;
+        receiver.recv(&mut [0; 8])?;
+        Ok(())
+    };
+    send(before)?;
+    let said = site.command(&["gate", "detach", "--source", &site.id]).run()?.expect(0)?;
+    said.says(&["its daemon runs on"])?;
+    poll::until_true("the daemon to see it", SOON, || {
+        running.stderr().contains("the gate is no longer on")
+    })?;
+    assert!(!site.has_program()?);
+    send(after)?;
+    running.signal(Signal::TERM);
+    // It did not do all that it was told to.
+    running.wait(SOON)?.expect(3)?;
+    let flows = fs::read_to_string(scene.path("flows.ndjson"))?;
+    let has = |port: u16| flows.contains(&format!(r#""port":{port}"#));
+    assert!(has(before), "{flows}");
+    assert!(!has(after), "{flows}");
+    Ok(())
+}
+
 fn what_must_not_be_blocked_is_refused_on_the_command_line(scene: &Scene) -> Outcome {
     let site = Site::new(
         scene,
@@ -538,6 +597,7 @@ fn a_gate_that_can_t_start_says_why(scene: &Scene) -> Outcome {
         let path = scene.write("refused.yaml", text).display().to_string();
         site.command(&["run", "-c", &path]).run()?.expect(code)?.says(words)
     };
+    refused(&|text| text, 78, &["another Tidegate runs", "give this source another one"])?;
     let other = format!("{}-b", site.id);
     refused(&|text| text.replace(&site.id, &other), 78, &["another XDP program", "bpftool"])?;
     let detached = site.command(&["gate", "detach", "--source", &other]).run()?;
@@ -552,7 +612,11 @@ fn a_gate_that_can_t_start_says_why(scene: &Scene) -> Outcome {
         78,
         &["nobody is on the allow list", "allow_empty_allowlist"],
     )?;
-    refused(&|text| text.replace("report: none", "report: flows"), 78, &["report: none"])?;
+    refused(
+        &|text| text.replace("report: none", "report: none\n    sample: 10"),
+        78,
+        &["`sample` is about packets", "report: packets"],
+    )?;
     refused(
         &|text| text.replace("report: none", "report: none\n    role: mirror"),
         78,

@@ -8,7 +8,7 @@ use proptest::prelude::Rng;
 use proptest::test_runner::{RngAlgorithm, TestRng};
 use tidegate::{
     decode::{Frame, LinkType, Options, Skipped, decode},
-    record::{Layer4, ObservationPoint, Packet, Timestamp},
+    record::{Layer4, ObservationPoint, Packet, Timestamp, Vlans},
 };
 use tidegate_ebpf::abi::{self, Parsed, Parsing, Part};
 
@@ -51,7 +51,7 @@ fn random_and_changed_frames_are_read_as_the_reference_reads_them(scene: &Scene)
 }
 
 /// A frame of each kind.
-fn kinds() -> Vec<Vec<u8>> {
+pub(super) fn kinds() -> Vec<Vec<u8>> {
     let parts = frames::udp6_fragments([7, 9]);
     let mut kinds = vec![
         ip4(TCP, &tcp(22, SYN)),
@@ -84,7 +84,7 @@ fn kinds() -> Vec<Vec<u8>> {
 
 /// One of the kinds: some bytes changed, perhaps cut or with something behind it; now and then all of it
 /// random.
-fn changed(kinds: &[Vec<u8>], random: &mut TestRng) -> Vec<u8> {
+pub(super) fn changed(kinds: &[Vec<u8>], random: &mut TestRng) -> Vec<u8> {
     let mut below = |limit: usize| random.next_u32() as usize % limit;
     let mut frame = kinds[below(kinds.len())].clone();
     match below(8) {
@@ -180,6 +180,11 @@ fn same(frame: &[u8], at: usize, ours: &Parsed, packet: &Packet) -> Result<(), S
     differ("source", ours.source.to_string(), theirs.source.to_string());
     if !routed {
         differ("destination", ours.destination.to_string(), theirs.destination.to_string());
+    }
+    // The reference looks further than two tags.
+    if announced(frame).1 <= 2 {
+        let tags = Vlans::from_words(ours.vlans);
+        differ("VLANs", format!("{tags:?}"), format!("{:?}", packet.vlans));
     }
     differ("ip_bytes", ours.ip_bytes.to_string(), theirs.ip_bytes.to_string());
     // Within an extension header that is cut the gate has nothing to say, nor behind 64 of them; the

@@ -12,7 +12,10 @@ use libtest_mimic::Failed;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::live::{BAD, Site, gets_through, running_says};
+use super::{
+    live::{BAD, Site, gets_through, running_says},
+    mirror::promiscuity,
+};
 use crate::harness::{
     Case, Outcome, Scene,
     netns::INTERFACE,
@@ -29,6 +32,7 @@ const NOBODY: u32 = 65_534;
 pub(crate) fn cases() -> Vec<Case> {
     vec![
         Case::new(the_unit_s_user_runs_the_gate_and_takes_it_off).needs_root(),
+        Case::new(the_unit_s_user_runs_a_mirror_or_is_told_what_that_takes).needs_root(),
         Case::new(the_unit_may_do_what_the_gate_needs),
     ]
 }
@@ -123,9 +127,11 @@ fn the_unit_may_do_what_the_gate_needs(_scene: &Scene) -> Outcome {
     for needed in ["CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON"] {
         assert!(both[0].split(' ').any(|one| one == needed), "{needed} is not in {}", both[0]);
     }
-    // `@system-service` has no bpf(2).
+    // `@system-service` has no bpf(2), and not everywhere membarrier(2), by which flows are taken out at once.
     let calls = unit("SystemCallFilter")?.join(" ");
-    assert!(calls.split(' ').any(|one| one == "bpf"), "{calls}");
+    for needed in ["bpf", "membarrier"] {
+        assert!(calls.split(' ').any(|one| one == needed), "no {needed} in {calls}");
+    }
     assert!(unit("ReadWritePaths")?.contains(&"/sys/fs/bpf/tidegate".to_owned()));
     Ok(())
 }
@@ -177,6 +183,38 @@ fn the_unit_s_user_runs_the_gate_and_takes_it_off(scene: &Scene) -> Outcome {
         })?;
     }
     Ok(())
+}
+
+fn the_unit_s_user_runs_a_mirror_or_is_told_what_that_takes(scene: &Scene) -> Outcome {
+    let site = Site::new(scene, "role: mirror", "mode: observe", "")?;
+    let mounted = Mounted::prepare(&site)?;
+    let near = &site.wire.near;
+    let data = scene.path("data");
+    fs::create_dir_all(&data)?;
+    chown(&data, Some(NOBODY), Some(NOBODY))?;
+    let text = fs::read_to_string(&site.config)?.replace("/health.ndjson", "/data/health.ndjson");
+    fs::write(&site.config, text)?;
+    let config = site.config.display().to_string();
+    let all = capabilities()?;
+    let fewer: Vec<_> = all.iter().filter(|one| *one != "net_raw").cloned().collect();
+    let tidegate = |capabilities: &[String]| {
+        Tidegate::behind(scene, mounted.command(&site, capabilities), ["run", "-c", &config])
+    };
+    let refused = tidegate(&fewer).run()?.expect(78)?;
+    refused.says(&["role: mirror", "frames for other hosts", "CAP_NET_RAW", "promisc on"])?;
+    let runs = |capabilities: &[String]| -> Outcome {
+        let mut running = tidegate(capabilities).start()?;
+        attached(&mut running)?;
+        assert_eq!(promiscuity(near, INTERFACE)?, 1);
+        running.signal(Signal::TERM);
+        running.wait(SOON)?.expect(0)?;
+        Ok(())
+    };
+    runs(&all)?;
+    assert_eq!(promiscuity(near, INTERFACE)?, 0);
+    // Where the system has done it, the capability is not needed.
+    near.run("ip", &["link", "set", INTERFACE, "promisc", "on"])?;
+    runs(&fewer)
 }
 
 fn attached(running: &mut Running) -> Outcome {

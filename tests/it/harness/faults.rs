@@ -83,7 +83,16 @@ impl FaultServer {
         certificates: Option<&Certificates>,
         respond: impl Fn(&Request) -> Reply + Send + Sync + 'static,
     ) -> std::io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        Self::start_at((Ipv4Addr::LOCALHOST, 0).into(), certificates, respond).await
+    }
+
+    /// The same at an address of loopback that the case chooses.
+    pub(crate) async fn start_at(
+        address: SocketAddr,
+        certificates: Option<&Certificates>,
+        respond: impl Fn(&Request) -> Reply + Send + Sync + 'static,
+    ) -> std::io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let configs = certificates.map(Certificates::configs);
         let respond: Arc<Respond> = Arc::new(respond);

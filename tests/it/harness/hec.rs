@@ -108,21 +108,42 @@ impl HecReceiver {
     ///
     /// # Errors
     /// When its file can't be read.
-    pub(crate) fn events(mut self) -> Result<BTreeMap<String, u64>, Failed> {
+    pub(crate) fn events(self) -> Result<BTreeMap<String, u64>, Failed> {
+        let mut copies = BTreeMap::new();
+        self.each(|record| {
+            let time = record["timeUnixNano"].as_str().ok_or("an event without a time")?;
+            *copies.entry(time.to_owned()).or_default() += 1;
+            Ok(())
+        })?;
+        Ok(copies)
+    }
+
+    /// Ends it, and gives what it wrote, as OTLP has it.
+    ///
+    /// # Errors
+    /// As for [`Self::events`].
+    pub(crate) fn records(self) -> Result<Vec<Value>, Failed> {
+        let mut records = Vec::new();
+        self.each(|record| {
+            records.push(record.clone());
+            Ok(())
+        })?;
+        Ok(records)
+    }
+
+    fn each(mut self, mut take: impl FnMut(&Value) -> Result<(), Failed>) -> Result<(), Failed> {
         // Terminated, it writes out what it still has.
         process::signal(self.child.id(), Signal::TERM);
         self.child.wait()?;
         server::ended(self.child.id());
-        let mut copies = BTreeMap::new();
         for line in BufReader::new(File::open(&self.written)?).lines() {
             // One that was cut off by a kill was never acknowledged.
             let Ok(request) = serde_json::from_str::<Value>(&line?) else { continue };
             for record in log_records(&request) {
-                let time = record["timeUnixNano"].as_str().ok_or("an event without a time")?;
-                *copies.entry(time.to_owned()).or_default() += 1;
+                take(record)?;
             }
         }
-        Ok(copies)
+        Ok(())
     }
 }
 

@@ -1,83 +1,45 @@
 //! A real broker of Apache Kafka, started once a run on free ports: a plain listener, one with TLS, one with
 //! TLS and a login, one that asks each client for its certificate.
 
+mod client;
+mod cluster;
+mod node;
+mod sink;
+
 use std::{
-    collections::BTreeMap,
     fs,
     ops::{Deref, DerefMut},
-    path::PathBuf,
-    process::{Child, Command},
+    process::Command,
     sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use libtest_mimic::Failed;
-use rdkafka::{
-    ClientConfig, Message as _, Offset, TopicPartitionList,
-    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
-    client::DefaultClientContext,
-    consumer::{BaseConsumer, Consumer as _},
-    message::{BorrowedMessage, Headers as _},
-    metadata::{MetadataPartition, MetadataTopic},
-    producer::{BaseProducer, BaseRecord, Producer as _},
-};
 use serde_json::json;
 
-use super::{
-    certificates::Authority,
-    poll::{self, SOON},
-    process, server,
+use self::node::Node;
+pub(crate) use self::{
+    client::{Client, Content},
+    cluster::Cluster,
+    sink::{send, sink, write},
 };
+use super::{certificates::Authority, process, server};
 
 /// Its name in `scripts/test-backends`, and in the table of faults.
 pub(crate) const NAME: &str = "kafka-4.3.1";
 /// A login that is there from the beginning.
 pub(crate) const USER: &str = "scram";
 pub(crate) const PASSWORD: &str = "scram-secret";
-/// From nothing to a broker that answers, on a busy machine.
-const START: Duration = Duration::from_mins(3);
-const ASK: Duration = Duration::from_secs(10);
-/// Compiled once, quickly, as it lives for minutes only; less heap is too little.
-const JAVA_OPTIONS: &[&str] = &[
-    "-Xmx256m",
-    "-Xms64m",
-    "-XX:+UseSerialGC",
-    "-XX:TieredStopAtLevel=1",
-    "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
-];
-
 /// The broker.
 pub(crate) struct Broker {
-    java: PathBuf,
-    libraries: PathBuf,
-    folder: PathBuf,
+    node: Node,
+    client: Client,
     ports: [u16; 5],
-    child: Option<Child>,
     /// Who vouches for it and for its clients.
     pub(crate) authority: Authority,
 }
 
 /// The broker in the hands of one case.
 pub(crate) struct Held(MutexGuard<'static, Option<Broker>>);
-
-/// What a topic holds.
-#[derive(Debug, Default)]
-pub(crate) struct Content {
-    /// How often each record is there, by its id.
-    pub(crate) copies: BTreeMap<String, u64>,
-    /// The messages, in the order of their partitions.
-    pub(crate) messages: Vec<Seen>,
-}
-
-/// A message as a consumer sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Seen {
-    pub(crate) partition: i32,
-    pub(crate) key: Option<String>,
-    pub(crate) payload: Vec<u8>,
-    pub(crate) millis: Option<i64>,
-    pub(crate) headers: BTreeMap<String, String>,
-}
 
 static BROKER: Mutex<Option<Broker>> = Mutex::new(None);
 
@@ -91,7 +53,7 @@ pub(crate) fn broker() -> Result<Held, Failed> {
         *broker = Some(Broker::prepare()?);
     }
     let mut held = Held(broker);
-    if held.child.is_none() {
+    if !held.node.runs() {
         held.start()?;
     }
     Ok(held)
@@ -115,37 +77,36 @@ impl DerefMut for Held {
 
 // === impl Broker ===
 
+impl Deref for Broker {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
 impl Broker {
     fn prepare() -> Result<Self, Failed> {
-        let libraries = server::bring(NAME)?;
-        let java = server::bring("jdk-17")?.join("bin/java");
-        let folder = server::folder(NAME)?;
-        for name in ["config", "tmp"] {
-            fs::create_dir_all(folder.join(name))?;
-        }
+        let node = Node::new(NAME)?;
         let mut ports = [0; 5];
         for port in &mut ports {
             *port = server::free_port()?;
         }
         let authority = Authority::new();
         let [certificate, key] = authority.server("localhost");
-        fs::write(folder.join("bundle.pem"), [key, certificate, authority.pem.clone()].concat())?;
-        fs::write(folder.join("ca.pem"), &authority.pem)?;
-        let broker = Self { java, libraries, folder, ports, child: None, authority };
-        fs::write(broker.config(), broker.properties())?;
+        let bundle = [key, certificate, authority.pem.clone()].concat();
+        fs::write(node.folder.join("bundle.pem"), bundle)?;
+        fs::write(node.folder.join("ca.pem"), &authority.pem)?;
+        let client = Client { servers: format!("127.0.0.1:{}", ports[0]), replicas: 1 };
+        let broker = Self { node, client, ports, authority };
         let scram = format!("SCRAM-SHA-512=[name={USER},password={PASSWORD}]");
-        process::output(
-            broker
-                .java("kafka.tools.StorageTool")
-                .args(["format", "-t", "MkU3OEVBNTcwNTJENDM2Qg", "-S", &scram, "-c"])
-                .arg(broker.config()),
-        )?;
+        broker.node.format(&broker.properties(), &["-S", &scram])?;
         Ok(broker)
     }
 
     fn properties(&self) -> String {
         let [plain, controller, tls, login, mutual] = self.ports;
-        let folder = self.folder.display();
+        let folder = self.node.folder.display();
         format!(
             "process.roles=broker,controller
 node.id=1
@@ -184,15 +145,8 @@ listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.se
         )
     }
 
-    fn config(&self) -> PathBuf {
-        self.folder.join("config/server.properties")
-    }
-
     fn java(&self, class: &str) -> Command {
-        let mut command = Command::new(&self.java);
-        command.args(JAVA_OPTIONS).arg("-cp").arg(self.libraries.join("*")).arg(class);
-        command.current_dir(&self.folder);
-        command
+        self.node.java(class)
     }
 
     /// Starts it, on the same ports and data as before, and waits until it answers.
@@ -200,17 +154,9 @@ listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.se
     /// # Errors
     /// When it doesn't: with the end of its log.
     pub(crate) fn start(&mut self) -> Result<(), Failed> {
-        let log = self.folder.join("console.log");
-        let mut command = self.java("kafka.Kafka");
-        command.arg(self.config());
-        let mut child = server::start(&mut command, &log)?;
-        fs::write(server::pid_file(&self.folder), child.id().to_string())?;
-        let asks: BaseConsumer = self.client().create()?;
-        let ready = server::ready(NAME, &mut child, &log, START, || {
-            asks.fetch_metadata(None, ASK).is_ok_and(|found| !found.brokers().is_empty())
-        });
-        self.child = Some(child);
-        ready
+        self.node.launch()?;
+        let client = &self.client;
+        self.node.ready(|| client.brokers() > 0)
     }
 
     /// Kills it with -9 and waits until it has gone.
@@ -218,17 +164,12 @@ listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.se
     /// # Errors
     /// When it can't be waited for.
     pub(crate) fn kill(&mut self) -> Result<(), Failed> {
-        if let Some(mut child) = self.child.take() {
-            server::kill(child.id());
-            child.wait()?;
-            server::ended(child.id());
-        }
-        Ok(())
+        self.node.kill()
     }
 
     /// Where it listens in the clear.
     pub(crate) fn plain(&self) -> String {
-        format!("127.0.0.1:{}", self.ports[0])
+        self.client.servers.clone()
     }
 
     /// Where it listens with TLS.
@@ -246,60 +187,6 @@ listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.se
         format!("localhost:{}", self.ports[4])
     }
 
-    fn client(&self) -> ClientConfig {
-        let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", self.plain());
-        config
-    }
-
-    /// Makes a topic, with further settings.
-    ///
-    /// # Errors
-    /// When the broker refuses, or does not show it soon.
-    pub(crate) async fn create(
-        &self,
-        topic: &str,
-        partitions: i32,
-        settings: &[(&str, &str)],
-    ) -> Result<(), Failed> {
-        let admin: AdminClient<DefaultClientContext> = self.client().create()?;
-        let new = NewTopic {
-            name: topic,
-            num_partitions: partitions,
-            replication: TopicReplication::Fixed(1),
-            config: settings.to_vec(),
-        };
-        let options = AdminOptions::new().request_timeout(Some(SOON)).operation_timeout(Some(SOON));
-        for made in admin.create_topics([&new], &options).await? {
-            made.map_err(|(topic, code)| format!("{topic}: {code}"))?;
-        }
-        Ok(())
-    }
-
-    /// Deletes a topic with all that is in it.
-    ///
-    /// # Errors
-    /// When the broker refuses.
-    pub(crate) async fn delete(&self, topic: &str) -> Result<(), Failed> {
-        let admin: AdminClient<DefaultClientContext> = self.client().create()?;
-        let options = AdminOptions::new().request_timeout(Some(SOON)).operation_timeout(Some(SOON));
-        for deleted in admin.delete_topics(&[topic], &options).await? {
-            deleted.map_err(|(topic, code)| format!("{topic}: {code}"))?;
-        }
-        Ok(())
-    }
-
-    /// Writes a message as it is, without a key.
-    ///
-    /// # Errors
-    /// When the broker does not take it.
-    pub(crate) fn produce(&self, topic: &str, payload: &[u8]) -> Result<(), Failed> {
-        let producer: BaseProducer = self.client().create()?;
-        let record = BaseRecord::<(), [u8]>::to(topic).payload(payload);
-        producer.send(record).map_err(|(error, _)| error)?;
-        Ok(producer.flush(SOON)?)
-    }
-
     /// Deletes what is below an offset, as a topic's retention does.
     ///
     /// # Errors
@@ -314,7 +201,7 @@ listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.se
             "partitions": [{"topic": topic, "partition": partition, "offset": offset}],
             "version": 1,
         });
-        let file = self.folder.join("tmp/delete.json");
+        let file = self.node.folder.join("tmp/delete.json");
         fs::write(&file, wanted.to_string())?;
         let mut tool = self.java("org.apache.kafka.tools.DeleteRecordsCommand");
         tool.args(["--bootstrap-server", &self.plain(), "--offset-json-file"]).arg(file);
@@ -348,94 +235,5 @@ listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.se
         tool.args(["--bootstrap-server", &self.plain()]).args(change);
         tool.args(["--deny-principal", &format!("User:{user}"), "--operation", operation]);
         process::output(tool.args(["--topic", topic])).map(drop)
-    }
-
-    /// How many messages a topic holds, all partitions together.
-    ///
-    /// # Errors
-    /// When the broker can't be asked.
-    pub(crate) fn ends(&self, topic: &str) -> Result<u64, Failed> {
-        let consumer: BaseConsumer = self.client().create()?;
-        let metadata = consumer.fetch_metadata(Some(topic), ASK)?;
-        let partitions = metadata.topics().iter().flat_map(MetadataTopic::partitions);
-        let mut sum = 0;
-        for partition in partitions {
-            let (_, end) = consumer.fetch_watermarks(topic, partition.id(), ASK)?;
-            sum += u64::try_from(end)?;
-        }
-        Ok(sum)
-    }
-
-    /// All that a topic holds now. To be called off the runtime's own threads.
-    ///
-    /// # Errors
-    /// When it can't be read to its end.
-    pub(crate) fn read(&self, topic: &str) -> Result<Content, Failed> {
-        let consumer: BaseConsumer = self
-            .client()
-            .set("group.id", "reader")
-            .set("enable.auto.commit", "false")
-            .set("check.crcs", "true")
-            .create()?;
-        let metadata = consumer.fetch_metadata(Some(topic), ASK)?;
-        let partitions = metadata.topics().iter().flat_map(MetadataTopic::partitions);
-        let mut from = TopicPartitionList::new();
-        let mut ends = BTreeMap::new();
-        for partition in partitions.map(MetadataPartition::id) {
-            let (_, end) = consumer.fetch_watermarks(topic, partition, ASK)?;
-            from.add_partition_offset(topic, partition, Offset::Beginning)?;
-            ends.insert(partition, end);
-        }
-        ends.retain(|_, end| *end > 0);
-        consumer.assign(&from)?;
-        let mut held = Content::default();
-        while !ends.is_empty() {
-            let read =
-                poll::until("a message", SOON, || consumer.poll(Duration::from_millis(100)))?;
-            let message = read?;
-            if ends.get(&message.partition()).is_some_and(|end| message.offset() + 1 >= *end) {
-                ends.remove(&message.partition());
-            }
-            held.add(&message);
-        }
-        held.messages.sort_by_key(|message| message.partition);
-        Ok(held)
-    }
-}
-
-// === impl Content ===
-
-impl Content {
-    fn add(&mut self, message: &BorrowedMessage<'_>) {
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let headers: BTreeMap<String, String> = message
-            .headers()
-            .into_iter()
-            .flat_map(|headers| headers.iter())
-            .map(|header| (header.key.to_owned(), text(header.value.unwrap_or_default())))
-            .collect();
-        let name = |key: &str| headers.get(key).cloned().unwrap_or_default();
-        *self.copies.entry(format!("{} {}", name("id"), name("sequence"))).or_default() += 1;
-        self.messages.push(Seen {
-            partition: message.partition(),
-            key: message.key().map(text),
-            payload: message.payload().unwrap_or_default().to_vec(),
-            millis: message.timestamp().to_millis(),
-            headers,
-        });
-    }
-
-    /// Distinct records, and copies beyond the first.
-    pub(crate) fn distinct(&self) -> (u64, u64) {
-        let distinct = self.copies.len() as u64;
-        (distinct, self.copies.values().sum::<u64>() - distinct)
-    }
-
-    /// Adds what another topic, or the same one earlier, held.
-    pub(crate) fn and(&mut self, other: Self) {
-        for (id, copies) in other.copies {
-            *self.copies.entry(id).or_default() += copies;
-        }
-        self.messages.extend(other.messages);
     }
 }

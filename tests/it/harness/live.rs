@@ -116,6 +116,20 @@ impl<'a> Live<'a> {
         self.ended()
     }
 
+    /// Waits for its end and its children's, which it kills and does not wait for when it is told to end now.
+    ///
+    /// # Errors
+    /// As of [`Self::stop`].
+    pub(crate) fn cut_off(self) -> Result<Ended, Failed> {
+        let Self { scene, running, wire } = self;
+        let ended = running.wait(SOON)?;
+        poll::until_true("its children to end", SOON, || {
+            wire.near.processes().is_ok_and(|left| left.is_empty())
+        })?;
+        nothing_left(scene, &wire, &ended)?;
+        Ok(ended)
+    }
+
     /// Waits for its end, with the same demands as [`Self::stop`].
     pub(crate) fn ended(self) -> Result<(Ended, u64), Failed> {
         let Self { scene, running, wire } = self;

@@ -28,13 +28,28 @@ impl Unbound {
     /// When it can't be started.
     pub(crate) fn start(scene: &Scene, zones: &str, broken: &str) -> Result<Self, Failed> {
         let address = UdpSocket::bind("127.0.0.1:0")?.local_addr()?;
+        Self::start_at(scene, address, zones, broken)
+    }
+
+    /// The same at an address of loopback that the case chooses.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub(crate) fn start_at(
+        scene: &Scene,
+        address: SocketAddr,
+        zones: &str,
+        broken: &str,
+    ) -> Result<Self, Failed> {
         let nobody = UdpSocket::bind("127.0.0.1:0")?.local_addr()?.port();
         let log = scene.path("unbound.log");
+        // An earlier one's says that it has started.
+        fs::write(&log, "")?;
         let config = scene.write(
             "unbound.conf",
             format!(
                 "server:
-  interface: 127.0.0.1@{port}
+  interface: {ip}@{port}
   directory: \"{folder}\"
   logfile: \"{log}\"
   chroot: \"\"
@@ -55,6 +70,7 @@ forward-zone:
 remote-control:
   control-enable: no
 ",
+                ip = address.ip(),
                 port = address.port(),
                 folder = scene.folder.display(),
                 log = log.display(),

@@ -9,20 +9,19 @@ use std::{
 
 use libtest_mimic::Failed;
 use rustix::process::Signal;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::{faults::send, real::config, together::conversations};
+use super::together::conversations;
 use crate::harness::{
     Case, Outcome, Scene,
-    delivery::{self, Delivery},
-    kafka::{self, Broker, NAME, PASSWORD, USER},
+    kafka::{self, Broker, NAME, PASSWORD, USER, write},
     poll::{self, SOON},
     search::{self, Flavor},
     table::Row,
     tidegate::{Running, Tidegate},
 };
 
-const LIMIT: Duration = Duration::from_mins(3);
+pub(super) const LIMIT: Duration = Duration::from_mins(3);
 const SENT: u32 = 20_000;
 
 /// The cases.
@@ -38,15 +37,21 @@ pub(crate) fn cases() -> Vec<Case> {
     ]
 }
 
-/// A consumer of `topic`, with further lines of its source, into a sink.
-fn consumer(scene: &Scene, name: &str, broker: &Broker, topic: &str, sink: &str) -> PathBuf {
+/// A consumer of `topic`, one of those that share it, into a sink.
+pub(super) fn consumer(
+    scene: &Scene,
+    name: &str,
+    servers: &str,
+    topic: &str,
+    sink: &str,
+) -> PathBuf {
     let text = format!(
         "data_dir: {state}
 api: {{ address: \"127.0.0.1:0\" }}
 sources:
   bus:
     type: kafka
-    bootstrap_servers: [\"{server}\"]
+    bootstrap_servers: [{servers}]
     group: {topic}-readers
     topics: [{topic}]
     librdkafka:
@@ -61,22 +66,21 @@ sinks:
 {sink}
 ",
         state = scene.path(&format!("{name}.state")).display(),
-        server = broker.plain(),
     );
     scene.write(&format!("{name}.yaml"), text)
 }
 
-fn to_file(out: &Path) -> String {
+pub(super) fn to_file(out: &Path) -> String {
     let out = out.display();
     format!("    type: file\n    path: {out}\n    encoding: {{ schema: simple }}")
 }
 
-fn start(scene: &Scene, config: &Path) -> Result<Running, Failed> {
+pub(super) fn start(scene: &Scene, config: &Path) -> Result<Running, Failed> {
     Tidegate::new(scene, ["run", "-c"]).arg(config).start()
 }
 
 /// How often each flow is in a file, by its id.
-fn copies(out: &Path) -> BTreeMap<String, u64> {
+pub(super) fn copies(out: &Path) -> BTreeMap<String, u64> {
     let mut copies = BTreeMap::new();
     for line in fs::read_to_string(out).unwrap_or_default().lines() {
         let flow = serde_json::from_str(line).unwrap_or(Value::Null);
@@ -87,14 +91,14 @@ fn copies(out: &Path) -> BTreeMap<String, u64> {
     copies
 }
 
-fn until_there(out: &Path, count: u32, running: &mut Running) -> Outcome {
+pub(super) fn until_there(out: &Path, count: u32, running: &mut Running) -> Outcome {
     poll::until_true(&format!("{count} flows"), LIMIT, || {
         copies(out).len() as u64 >= u64::from(count)
     })
     .or_else(|late| running.still_runs().and(Err(late)))
 }
 
-fn enter(fault: &str, sent: u32, copies: &BTreeMap<String, u64>) -> Outcome {
+pub(super) fn enter(fault: &str, sent: u32, copies: &BTreeMap<String, u64>) -> Outcome {
     let delivered = copies.len() as u64;
     let row = Row {
         sink: "kafka source",
@@ -108,19 +112,12 @@ fn enter(fault: &str, sent: u32, copies: &BTreeMap<String, u64>) -> Outcome {
     row.enter()
 }
 
-/// Writes flows of these numbers to a topic in the wire form.
-fn write(scene: &Scene, broker: &Broker, topic: &str, numbers: std::ops::Range<u32>) -> Outcome {
-    let config = config(&broker.plain(), topic, json!({"compression": "zstd"}))?;
-    let mut options = delivery::hasty(scene, &format!("{topic}-{}", numbers.start));
-    options["encoding"] = json!({"codec": "wire"});
-    tokio::runtime::Runtime::new()?.block_on(async {
-        let sink = Delivery::start(&config, options)?;
-        send(&sink, numbers).await?;
-        sink.finish(LIMIT).await.map(drop)
-    })
-}
-
-fn create(broker: &Broker, topic: &str, partitions: i32, settings: &[(&str, &str)]) -> Outcome {
+pub(super) fn create(
+    broker: &Broker,
+    topic: &str,
+    partitions: i32,
+    settings: &[(&str, &str)],
+) -> Outcome {
     tokio::runtime::Runtime::new()?.block_on(broker.create(topic, partitions, settings))
 }
 
@@ -134,7 +131,7 @@ fn what_was_acknowledged_is_read_once_and_what_is_no_record_is_left_out(scene: &
     }
     write(scene, &broker, "read", 1_000..2_000)?;
     let out = scene.path("read.out");
-    let config = consumer(scene, "read", &broker, "read", &to_file(&out));
+    let config = consumer(scene, "read", &broker.plain(), "read", &to_file(&out));
     let mut running = start(scene, &config)?;
     until_there(&out, 2_000, &mut running)?;
     running.signal(Signal::TERM);
@@ -157,7 +154,8 @@ fn a_broker_that_is_killed_while_it_is_read_loses_nothing(scene: &Scene) -> Outc
     write(scene, &broker, "read-killed", 0..SENT)?;
     let out = scene.path("killed.out");
     let sink = to_file(&out) + "\n    batch: { max_events: 200 }";
-    let mut running = start(scene, &consumer(scene, "killed", &broker, "read-killed", &sink))?;
+    let mut running =
+        start(scene, &consumer(scene, "killed", &broker.plain(), "read-killed", &sink))?;
     until_there(&out, SENT / 10, &mut running)?;
     broker.kill()?;
     broker.start()?;
@@ -172,7 +170,7 @@ fn a_topic_that_is_missing_is_waited_for(scene: &Scene) -> Outcome {
     let broker = kafka::broker()?;
     let out = scene.path("missing.out");
     let mut running =
-        start(scene, &consumer(scene, "missing", &broker, "read-late", &to_file(&out)))?;
+        start(scene, &consumer(scene, "missing", &broker.plain(), "read-late", &to_file(&out)))?;
     poll::until_true("the missing topic to be named", SOON, || {
         running.stderr().to_lowercase().contains("unknown topic")
     })?;
@@ -190,7 +188,7 @@ fn messages_that_are_gone_before_they_are_read_are_counted(scene: &Scene) -> Out
     create(&broker, "read-gone", 1, &[])?;
     write(scene, &broker, "read-gone", 0..500)?;
     let out = scene.path("gone.out");
-    let config = consumer(scene, "gone", &broker, "read-gone", &to_file(&out));
+    let config = consumer(scene, "gone", &broker.plain(), "read-gone", &to_file(&out));
     let mut running = start(scene, &config)?;
     until_there(&out, 500, &mut running)?;
     running.signal(Signal::TERM);
@@ -240,7 +238,7 @@ sinks:
     );
     let runtime = tokio::runtime::Runtime::new()?;
     let count = || runtime.block_on(server.count("logs-tidegate.flow-fleet")).unwrap_or(0);
-    let start = |name| start(scene, &consumer(scene, name, &broker, "fleet", &sink));
+    let start = |name| start(scene, &consumer(scene, name, &broker.plain(), "fleet", &sink));
     let (first, mut second) = (start("first")?, start("second")?);
     poll::until_true("a part of them to be indexed", LIMIT, || count() > u64::from(SENT) / 10)?;
     first.signal(Signal::KILL);
@@ -273,7 +271,7 @@ fn a_broker_that_nobody_vouches_for_is_not_read_until_that_is_mended(scene: &Sce
     let other = crate::harness::certificates::Authority::new();
     let ca = scene.write("ca.pem", &other.pem);
     let out = scene.path("vouched.out");
-    let config = consumer(scene, "vouched", &broker, "read-vouched", &to_file(&out));
+    let config = consumer(scene, "vouched", &broker.plain(), "read-vouched", &to_file(&out));
     let text = fs::read_to_string(&config)?.replace(&broker.plain(), &broker.tls());
     let tls = format!("    tls: {{ ca: {} }}\n    librdkafka:", ca.display());
     fs::write(&config, text.replace("    librdkafka:", &tls))?;
@@ -297,7 +295,7 @@ fn a_right_to_read_that_is_withdrawn_is_waited_for(scene: &Scene) -> Outcome {
     write(scene, &broker, "read-rights", 0..100)?;
     let ca = scene.write("ca.pem", &broker.authority.pem);
     let out = scene.path("rights.out");
-    let config = consumer(scene, "rights", &broker, "read-rights", &to_file(&out));
+    let config = consumer(scene, "rights", &broker.plain(), "read-rights", &to_file(&out));
     let text = fs::read_to_string(&config)?.replace(&broker.plain(), &broker.login());
     let login = format!(
         "    tls: {{ ca: {} }}\n    sasl: {{ user: {USER}, password: {PASSWORD} }}\n    librdkafka:",

@@ -4,14 +4,13 @@ use std::time::Duration;
 
 use libtest_mimic::Failed;
 use serde_json::{Value, json};
-use tidegate::{metrics::Balance, sinks::kafka::Config};
+use tidegate::metrics::Balance;
 use tokio::runtime::Runtime;
 
-use super::real::config;
 use crate::harness::{
     Case, Outcome, Scene,
     delivery::{self, Delivery},
-    kafka::{self, Broker, Content, NAME, PASSWORD, USER},
+    kafka::{self, Content, NAME, PASSWORD, USER, send},
     poll::{self, SOON},
     table::Row,
 };
@@ -26,6 +25,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new(a_broker_that_is_away_is_waited_for),
         Case::new(a_topic_that_is_deleted_and_made_anew_gets_the_rest),
         Case::new(what_is_too_large_for_the_topic_is_dead_lettered),
+        Case::new(messages_that_are_too_large_only_together_are_all_delivered),
         Case::new(a_login_that_is_refused_is_held_until_it_is_taken),
         Case::new(a_broker_that_nobody_vouches_for_gets_nothing),
         Case::new(a_right_that_is_withdrawn_is_waited_for),
@@ -52,8 +52,8 @@ fn enter(fault: &str, balance: &Balance, content: &Content, dead_lettered: u64) 
     Ok(())
 }
 
-fn start(scene: &Scene, config: &Config, name: &str) -> Result<Delivery, Failed> {
-    Delivery::start(config, delivery::hasty(scene, name))
+fn start(scene: &Scene, server: &str, topic: &str, more: Value) -> Result<Delivery, Failed> {
+    kafka::sink(scene, server, topic, more, json!({}))
 }
 
 /// Waits until the sink holds no more than so many.
@@ -61,35 +61,12 @@ fn until_held(sink: &Delivery, most: u64) -> Outcome {
     poll::until_true(&format!("{most} held"), LIMIT, || sink.held() <= most)
 }
 
-/// A sink to a topic of its own that gives up on missing topics soon.
-fn of(broker: &Broker, topic: &str, more: Value) -> Result<Config, Failed> {
-    let mut keys = json!({
-        "librdkafka": {
-            "topic.metadata.propagation.max.ms": "1000",
-            "topic.metadata.refresh.interval.ms": "1000",
-            "reconnect.backoff.max.ms": "500",
-        },
-    });
-    if let (Value::Object(keys), Value::Object(more)) = (&mut keys, more) {
-        keys.extend(more);
-    }
-    config(&broker.plain(), topic, keys)
-}
-
-/// Sends flows of these numbers, in batches.
-pub(super) async fn send(sink: &Delivery, numbers: std::ops::Range<u32>) -> Outcome {
-    for from in numbers.clone().step_by(500) {
-        sink.send_records(delivery::flows(from..(from + 500).min(numbers.end))).await?;
-    }
-    Ok(())
-}
-
 fn a_broker_that_is_killed_and_comes_back_loses_nothing(scene: &Scene) -> Outcome {
     let mut broker = kafka::broker()?;
     let runtime = Runtime::new()?;
     runtime.block_on(broker.create("killed", 3, &[]))?;
-    let config = of(&broker, "killed", json!({}))?;
-    let sink = runtime.block_on(async { start(scene, &config, "killed") })?;
+    let server = broker.plain();
+    let sink = runtime.block_on(async { start(scene, &server, "killed", json!({})) })?;
     runtime.block_on(send(&sink, 0..SENT / 2))?;
     // Under way, and neither at the beginning nor done.
     until_held(&sink, u64::from(SENT) / 4)?;
@@ -105,8 +82,8 @@ fn a_broker_that_is_away_is_waited_for(scene: &Scene) -> Outcome {
     let runtime = Runtime::new()?;
     runtime.block_on(broker.create("away", 1, &[]))?;
     broker.kill()?;
-    let config = of(&broker, "away", json!({}))?;
-    let sink = runtime.block_on(async { start(scene, &config, "away") })?;
+    let server = broker.plain();
+    let sink = runtime.block_on(async { start(scene, &server, "away", json!({})) })?;
     runtime.block_on(send(&sink, 0..SENT / 4))?;
     sink.keeps(SENT / 4, "not_delivered_yet")?;
     sink.keeps(SENT / 4, "broker_unreachable")?;
@@ -120,8 +97,8 @@ fn a_topic_that_is_deleted_and_made_anew_gets_the_rest(scene: &Scene) -> Outcome
     let broker = kafka::broker()?;
     let runtime = Runtime::new()?;
     runtime.block_on(broker.create("deleted", 2, &[]))?;
-    let config = of(&broker, "deleted", json!({}))?;
-    let sink = runtime.block_on(async { start(scene, &config, "deleted") })?;
+    let server = broker.plain();
+    let sink = runtime.block_on(async { start(scene, &server, "deleted", json!({})) })?;
     runtime.block_on(send(&sink, 0..SENT / 2))?;
     until_held(&sink, 0)?;
     let mut content = broker.read("deleted")?;
@@ -138,17 +115,16 @@ fn a_topic_that_is_deleted_and_made_anew_gets_the_rest(scene: &Scene) -> Outcome
 fn what_is_too_large_for_the_topic_is_dead_lettered(scene: &Scene) -> Outcome {
     let broker = kafka::broker()?;
     let runtime = Runtime::new()?;
-    // Batches of one message each, so that only what is too large is refused.
+    // All batches are too large, whether one of their messages is or not.
     runtime.block_on(broker.create("small", 1, &[("max.message.bytes", "1000")]))?;
-    let more = json!({"compression": "none", "librdkafka": {"batch.num.messages": "1"}});
-    let config = of(&broker, "small", more)?;
+    let more = json!({"compression": "none"});
     let mut alerts = delivery::alerts(SENT / 10, &[]);
     for alert in alerts.iter_mut().step_by(100) {
         alert.reasons.push("x".repeat(2_000).into());
     }
     let large = alerts.len().div_ceil(100) as u64;
     let (sent, balance) = runtime.block_on(async {
-        let sink = start(scene, &config, "small")?;
+        let sink = start(scene, &broker.plain(), "small", more)?;
         sink.send(alerts).await?;
         Ok::<_, Failed>((u64::from(SENT / 10), sink.finish(LIMIT).await?))
     })?;
@@ -165,6 +141,20 @@ fn what_is_too_large_for_the_topic_is_dead_lettered(scene: &Scene) -> Outcome {
     Ok(())
 }
 
+fn messages_that_are_too_large_only_together_are_all_delivered(scene: &Scene) -> Outcome {
+    let broker = kafka::broker()?;
+    let runtime = Runtime::new()?;
+    runtime.block_on(broker.create("narrow", 2, &[("max.message.bytes", "60000")]))?;
+    let (balance, errors) = runtime.block_on(async {
+        let sink = start(scene, &broker.plain(), "narrow", json!({"compression": "none"}))?;
+        send(&sink, 0..SENT).await?;
+        let errors = sink.errors();
+        Ok::<_, Failed>((sink.finish(LIMIT).await?, errors))
+    })?;
+    assert_eq!((balance.dead_lettered, balance.duplicated), (0, 0), "{balance:?} {errors:?}");
+    enter("batches larger than the topic takes", &balance, &broker.read("narrow")?, 0)
+}
+
 fn a_login_that_is_refused_is_held_until_it_is_taken(scene: &Scene) -> Outcome {
     let broker = kafka::broker()?;
     let runtime = Runtime::new()?;
@@ -174,8 +164,8 @@ fn a_login_that_is_refused_is_held_until_it_is_taken(scene: &Scene) -> Outcome {
         "tls": {"ca": ca},
         "sasl": {"mechanism": "scram-sha-512", "user": "late", "password": "late-secret"},
     });
-    let config = config(&broker.login(), "login", more)?;
-    let sink = runtime.block_on(async { start(scene, &config, "login") })?;
+    let server = broker.login();
+    let sink = runtime.block_on(async { start(scene, &server, "login", more) })?;
     runtime.block_on(send(&sink, 0..1_000))?;
     sink.keeps(1_000, "destination_refuses_us")?;
     broker.add_user("late", "late-secret")?;
@@ -190,8 +180,8 @@ fn a_broker_that_nobody_vouches_for_gets_nothing(scene: &Scene) -> Outcome {
     runtime.block_on(broker.create("vouched", 1, &[]))?;
     let other = crate::harness::certificates::Authority::new();
     let ca = scene.write("ca.pem", &other.pem);
-    let config = config(&broker.tls(), "vouched", json!({"tls": {"ca": ca}}))?;
-    let sink = runtime.block_on(async { start(scene, &config, "vouched") })?;
+    let (server, more) = (broker.tls(), json!({"tls": {"ca": ca}}));
+    let sink = runtime.block_on(async { start(scene, &server, "vouched", more) })?;
     runtime.block_on(send(&sink, 0..1_000))?;
     sink.keeps(1_000, "destination_refuses_us")?;
     assert_eq!(broker.read("vouched")?.distinct(), (0, 0));
@@ -208,8 +198,8 @@ fn a_right_that_is_withdrawn_is_waited_for(scene: &Scene) -> Outcome {
     runtime.block_on(broker.create("rights", 1, &[]))?;
     let ca = scene.write("ca.pem", &broker.authority.pem);
     let login = json!({"mechanism": "scram-sha-512", "user": USER, "password": PASSWORD});
-    let config = config(&broker.login(), "rights", json!({"tls": {"ca": ca}, "sasl": login}))?;
-    let sink = runtime.block_on(async { start(scene, &config, "rights") })?;
+    let (server, more) = (broker.login(), json!({"tls": {"ca": ca}, "sasl": login}));
+    let sink = runtime.block_on(async { start(scene, &server, "rights", more) })?;
     runtime.block_on(send(&sink, 0..SENT / 2))?;
     until_held(&sink, 0)?;
     broker.deny(USER, "Write", "rights", true)?;
@@ -224,8 +214,8 @@ fn a_right_that_is_withdrawn_is_waited_for(scene: &Scene) -> Outcome {
 fn a_topic_that_is_missing_is_waited_for(scene: &Scene) -> Outcome {
     let broker = kafka::broker()?;
     let runtime = Runtime::new()?;
-    let config = of(&broker, "late", json!({}))?;
-    let sink = runtime.block_on(async { start(scene, &config, "late") })?;
+    let server = broker.plain();
+    let sink = runtime.block_on(async { start(scene, &server, "late", json!({})) })?;
     runtime.block_on(send(&sink, 0..1_000))?;
     sink.keeps(1_000, "producer_recreated")?;
     runtime.block_on(broker.create("late", 1, &[]))?;

@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 
 use libtest_mimic::Failed;
 use serde_json::{Value, json};
-use tidegate::{codec::wire::Reader, record::Records, sinks::kafka::Config};
+use tidegate::{codec::wire::Reader, record::Records};
 
 use crate::harness::{
-    Case, Outcome, Scene,
-    delivery::{self, Delivery},
+    Case, Outcome, Scene, delivery,
     kafka::{self, PASSWORD, USER},
     poll::{self, SOON},
 };
@@ -22,33 +21,18 @@ pub(crate) fn cases() -> Vec<Case> {
     ]
 }
 
-/// A sink's config for this broker and topic, with further keys.
-pub(super) fn config(server: &str, topic: &str, more: Value) -> Result<Config, Failed> {
-    let mut config = json!({"bootstrap_servers": [server], "topic": topic});
-    if let (Value::Object(config), Value::Object(more)) = (&mut config, more) {
-        config.extend(more);
-    }
-    Ok(serde_json::from_value(config)?)
-}
-
 fn a_message_has_the_key_the_time_and_the_headers_of_its_record(scene: &Scene) -> Outcome {
     let broker = kafka::broker()?;
     let runtime = tokio::runtime::Runtime::new()?;
     let flows = delivery::flows(0..500);
     for compression in ["none", "gzip", "snappy", "lz4", "zstd"] {
         let topic = format!("seen-flow-{compression}");
-        let config = config(
-            &broker.plain(),
-            "seen-{kind}-{namespace}",
-            json!({
-                "namespace": compression, "compression": compression,
-            }),
-        )?;
+        let keys = json!({"namespace": compression, "compression": compression});
         runtime.block_on(async {
             broker.create(&topic, 3, &[]).await?;
-            let mut options = delivery::hasty(scene, compression);
-            options["encoding"] = json!({"schema": "ecs"});
-            let sink = Delivery::start(&config, options)?;
+            let options = json!({"encoding": {"schema": "ecs"}});
+            let template = "seen-{kind}-{namespace}";
+            let sink = kafka::sink(scene, &broker.plain(), template, keys, options)?;
             sink.send_records(flows.clone()).await?;
             let balance = sink.finish(SOON).await?;
             assert_eq!((balance.delivered, balance.duplicated), (500, 0), "{balance:?}");
@@ -79,13 +63,11 @@ fn the_wire_form_comes_back_as_the_records_that_went(scene: &Scene) -> Outcome {
     let broker = kafka::broker()?;
     let runtime = tokio::runtime::Runtime::new()?;
     let flows = delivery::flows(0..1_000);
-    let config = config(&broker.plain(), "wire", json!({"compression": "zstd"}))?;
     runtime.block_on(async {
         broker.create("wire", 1, &[]).await?;
-        let mut options = delivery::hasty(scene, "wire");
-        options["encoding"] = json!({"codec": "wire"});
-        options["request"]["concurrency"] = json!(1);
-        let sink = Delivery::start(&config, options)?;
+        let keys = json!({"compression": "zstd"});
+        let options = json!({"encoding": {"codec": "wire"}, "request": {"concurrency": 1}});
+        let sink = kafka::sink(scene, &broker.plain(), "wire", keys, options)?;
         sink.send_records(flows.clone()).await?;
         sink.finish(SOON).await.map(drop)
     })?;
@@ -118,9 +100,8 @@ fn tls_logins_and_certificates_are_taken(scene: &Scene) -> Outcome {
     ];
     let mut sent = 0;
     for (at, (server, more)) in (0..).zip(ways) {
-        let config = config(&server, "secured", more)?;
         let balance = runtime.block_on(async {
-            let sink = Delivery::start(&config, delivery::hasty(scene, &format!("way-{at}")))?;
+            let sink = kafka::sink(scene, &server, "secured", more, json!({}))?;
             sink.send_records(delivery::flows(at * 10..(at + 1) * 10)).await?;
             sink.finish(SOON).await
         })?;

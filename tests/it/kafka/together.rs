@@ -149,7 +149,7 @@ sinks:
     type: elasticsearch
     inputs: [flows]
     endpoints: [\"{server}\"]
-    data_stream: {{ namespace: million }}
+    data_stream: {{ namespace: halved }}
     setup: install
     buffer: {{ type: disk, path: {buffer}, max_bytes: 10737418240 }}
 ",
@@ -169,7 +169,7 @@ sinks:
     running.still_runs()?;
     server.start()?;
     running.wait(LIMIT)?;
-    let stream = "logs-tidegate.flow-million";
+    let stream = "logs-tidegate.flow-halved";
     let count = runtime.block_on(server.count(stream))?;
     let fault = "down for the first half of a million flows, through a disk buffer".to_owned();
     let (server, sent) = (Flavor::Elasticsearch8.name(), FLOWS.into());
