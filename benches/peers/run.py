@@ -5,7 +5,7 @@
 
 Peers are taken from PATH: nfpcapd and nfdump, softflowd with nfcapd (Debian packages nfdump and softflowd), packetbeat
 (7.17.28: `go build ./packetbeat` in a copy of the module github.com/elastic/beats/v7). What is missing is named.
-`live` and `limit` need root, tcpreplay and ethtool; the traffic stays in network namespaces made for it.
+`live` and `limit` need root, ethtool, and tcpreplay or (`limit`) trafgen of Debian's netsniff-ng; the traffic stays in network namespaces made for it.
 """
 
 import argparse
@@ -26,6 +26,8 @@ from wire import Wire  # noqa: E402
 
 # Packets of the capture that is sent again and again, with other addresses each time.
 SENT = 200_000
+# Those that trafgen sends again and again.
+FLOOD = 20_000
 # Packets that those tools are given who take long.
 FEW = 200_000
 
@@ -69,14 +71,14 @@ def files(arguments, found, folder):
     table([*titles, "packets in them", "remarks"], rows)
 
 
-def once(tool, capture, rate, seconds, folder, number):
+def once(tool, send, folder, number):
     own = tempfile.mkdtemp(dir=folder)
     outcome = tools.Outcome()
     with Wire(f"{os.getpid()}-{number}") as wire:
         processes = tool.on_wire(wire.near, own, None)
         try:
             wire.wait_for_a_listener(processes[0])
-            sent, reached = wire.send(capture, rate, rate * seconds, SENT)
+            sent, reached = send(wire)
             stopped = time.monotonic()
             tool.stop(processes, own, outcome)
             drained = time.monotonic() - stopped
@@ -88,10 +90,11 @@ def once(tool, capture, rate, seconds, folder, number):
     return outcome, sent, reached, drained
 
 
-def live_rows(found, capture, rates, seconds, folder):
+def live_rows(found, send, rates, folder):
+    """What comes of each rate with each tool; `send(wire, rate)` answers how many went out, and at what rate."""
     for number, (rate, tool) in enumerate((rate, tool) for rate in rates for tool in found):
         try:
-            outcome, sent, reached, drained = once(tool, capture, rate, seconds, folder, number)
+            outcome, sent, reached, drained = once(tool, lambda wire: send(wire, rate), folder, number)
         except (RuntimeError, subprocess.CalledProcessError) as error:
             yield [tool.name, f"{rate:,}", *["–"] * 6, str(error).replace("\n", " ")[-200:]], None
             continue
@@ -117,18 +120,26 @@ def live(arguments, found, folder):
     """The same packets over a wire, to each tool in turn."""
     capture = f"{folder}/sent.pcap"
     load.write(capture, SENT)
-    rows = live_rows(found, capture, arguments.rates, arguments.seconds, folder)
+
+    def send(wire, rate):
+        return wire.send(capture, rate, rate * arguments.seconds, SENT)
+
+    rows = live_rows(found, send, arguments.rates, folder)
     table(TITLES, (row for row, _ in rows))
 
 
 def limit(arguments, found, folder):
     """Tidegate by headers at rising rates, up to the first that loses packets, or the sender's last."""
-    capture = f"{folder}/sent.pcap"
-    load.write(capture, SENT)
+    capture, packets = f"{folder}/sent.pcap", f"{folder}/sent.cfg"
+    load.write(capture, FLOOD)
+    subprocess.run(["netsniff-ng", "--silent", "--in", capture, "--out", packets], check=True, stdout=subprocess.DEVNULL)
+
+    def send(wire, rate):
+        return wire.flood(packets, rate, rate * arguments.seconds)
 
     def rows():
         for rate in range(arguments.rates[0], 2_000_001, 40_000):
-            for row, lost in live_rows(found[:1], capture, [rate], arguments.seconds, folder):
+            for row, lost in live_rows(found[:1], send, [rate], folder):
                 yield row
             if lost is None or lost > 0 or float(row[1].replace(",", "")) < rate * 0.95:
                 return
