@@ -201,6 +201,7 @@ impl Case {
         if let Err(failed) = outcome {
             let reason = failed.message().unwrap_or("failed without a word");
             let kept = scene.folder.display();
+            times::failed(&self.name, reason);
             return Err(format!("{reason}\nits files and logs are kept in {kept}").into());
         }
         fs::remove_dir_all(&scene.folder)?;

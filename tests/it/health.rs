@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{Read, Write},
-    net::{Ipv4Addr, TcpListener, TcpStream},
+    net::{Ipv4Addr, TcpStream},
     path::PathBuf,
     time::Duration,
 };
@@ -15,6 +15,7 @@ use serde_json::Value;
 use crate::harness::{
     Case, Outcome, Scene, captures,
     poll::{self, SOON},
+    server,
     tidegate::Tidegate,
 };
 
@@ -77,7 +78,7 @@ fn a_replay_has_no_reports(scene: &Scene) -> Outcome {
 }
 
 fn who_only_connects_to_the_api_keeps_nobody_out_for_long(scene: &Scene) -> Outcome {
-    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+    let port = server::free_port()?;
     let text = format!(
         "\
 data_dir: state

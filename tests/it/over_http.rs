@@ -1,7 +1,6 @@
 //! What the network sinks have in common: the cookies they keep, and the health they report.
 
 use std::{
-    net::{Ipv4Addr, TcpListener},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -16,7 +15,7 @@ use crate::harness::{
     Case, Outcome, Scene, captures,
     delivery::{Delivery, alerts},
     faults::{FaultServer, Reply, Request},
-    http, poll,
+    http, poll, server,
     tidegate::Tidegate,
 };
 
@@ -78,7 +77,7 @@ fn a_collector_gets_the_cookies_of_its_load_balancer_back(_scene: &Scene) -> Out
 fn a_sink_whose_server_is_down_is_not_healthy_until_it_delivers(scene: &Scene) -> Outcome {
     let capture = scene.path("packets.pcap");
     captures::numbered(10).write(&capture);
-    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+    let port = server::free_port()?;
     let runtime = tokio::runtime::Runtime::new()?;
     let mended = Arc::new(AtomicBool::new(false));
     let (server, _) = runtime.block_on(recording({
@@ -125,7 +124,7 @@ sinks:
 }
 
 fn a_wrong_password_shows_before_the_first_record(scene: &Scene) -> Outcome {
-    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+    let port = server::free_port()?;
     let runtime = tokio::runtime::Runtime::new()?;
     let mended = Arc::new(AtomicBool::new(false));
     let (server, requests) = runtime.block_on(recording({

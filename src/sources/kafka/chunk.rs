@@ -21,9 +21,9 @@ const MAX_BYTES: usize = 512 << 10;
 const MAX_OBSERVER_BYTES: usize = 255;
 /// Chunks between the thread that reads and the task that hands them on.
 pub(super) const WAITING: usize = 4;
-/// What all of them take, with the one that is gathered and the one that is handed on: a record takes up to
-/// twice the memory that its message had.
-pub(super) const MEMORY_BYTES: u64 = 2 * (WAITING as u64 + 2) * MAX_BYTES as u64;
+/// What all of them take, with the one that is gathered, one there is no room for, and the one that is handed
+/// on: a record takes up to twice the memory that its message had.
+pub(super) const MEMORY_BYTES: u64 = 2 * (WAITING as u64 + 3) * MAX_BYTES as u64;
 
 /// Messages of a partition, as records.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 //! It polls whatever happens downstream, for a member of a group that does not is taken for dead. While there
 //! is no room for what it has read, the partitions are paused.
 
-use std::{mem, sync::Arc, time::Duration};
+use std::{collections::VecDeque, mem, sync::Arc, time::Duration};
 
 use rdkafka::{
     ClientConfig, Message as _,
@@ -60,8 +60,8 @@ struct Polling<'a> {
     chunks: &'a Sender<Chunk>,
     connected: &'a [bool],
     gathering: Option<Gathering>,
-    /// What there was no room for.
-    blocked: Option<Chunk>,
+    /// What there was no room for, in its order: one chunk, and more only where partitions were assigned since.
+    blocked: VecDeque<Chunk>,
     /// The partitions that are paused.
     paused: Vec<Part>,
     committed: Timestamp,
@@ -96,7 +96,7 @@ impl Reader {
                         chunks,
                         connected,
                         gathering: None,
-                        blocked: None,
+                        blocked: VecDeque::new(),
                         paused: Vec::new(),
                         committed: Clock::Wall.now(None),
                     };
@@ -152,7 +152,8 @@ impl Polling<'_> {
             match phase {
                 // What was not handed on is read again, by whoever comes.
                 Phase::Draining | Phase::Over => {
-                    (self.gathering, self.blocked) = (None, None);
+                    self.gathering = None;
+                    self.blocked.clear();
                     self.hold();
                 }
                 Phase::Reading => self.make_room(),
@@ -180,10 +181,10 @@ impl Polling<'_> {
     }
 
     fn poll(&mut self, phase: Phase) -> Option<Done> {
-        let wait = match (&self.gathering, &self.blocked) {
-            (_, Some(_)) => Duration::ZERO,
-            (Some(_), None) => ONE_MORE,
-            (None, None) => FIRST,
+        let wait = match (self.blocked.is_empty(), &self.gathering) {
+            (false, _) => Duration::ZERO,
+            (true, Some(_)) => ONE_MORE,
+            (true, None) => FIRST,
         };
         // The message borrows the consumer, and taking it changes the rest.
         let Self { consumer, shared, gathering, .. } = self;
@@ -202,6 +203,8 @@ impl Polling<'_> {
                 }
             }
             Some(Err(error)) => return failed(&error, shared),
+            // There may be more of it once there is room again.
+            None if !self.blocked.is_empty() => {}
             None => self.flush(),
         }
         None
@@ -216,40 +219,34 @@ impl Polling<'_> {
     /// Hands a chunk over, waiting for room for a while.
     fn hand_over(&mut self, gathered: Gathering) {
         let chunk = self.shared.chunk(gathered, self.connected);
-        if let Some(waiting) = self.blocked.take() {
-            // Read although its partition is paused: without room for it there is no going on.
-            self.offer(waiting, None);
+        if self.blocked.is_empty() {
+            self.offer(chunk, NO_ROOM);
+        } else {
+            self.blocked.push_back(chunk);
         }
-        self.offer(chunk, Some(NO_ROOM));
     }
 
-    /// Gives the chunk away, or keeps it if there is no room in time.
-    fn offer(&mut self, chunk: Chunk, limit: Option<Duration>) {
+    /// Gives the chunk away, or keeps it as the next one if there is no room in time.
+    fn offer(&mut self, chunk: Chunk, limit: Duration) {
         let chunk = match self.chunks.try_send(chunk) {
             Ok(()) | Err(TrySendError::Closed(_)) => return,
             Err(TrySendError::Full(chunk)) => chunk,
         };
         let reserve = self.chunks.reserve();
-        let room = Handle::current().block_on(async {
-            match limit {
-                Some(limit) => timeout(limit, reserve).await.ok(),
-                None => Some(reserve.await),
-            }
-        });
-        match room {
-            Some(Ok(room)) => room.send(chunk),
-            Some(Err(_)) => {}
-            None => self.blocked = Some(chunk),
+        match Handle::current().block_on(async { timeout(limit, reserve).await }) {
+            Ok(Ok(room)) => room.send(chunk),
+            Ok(Err(_)) => {}
+            Err(_) => self.blocked.push_front(chunk),
         }
     }
 
     /// Gets rid of what there was no room for; the partitions are paused until there is.
     fn make_room(&mut self) {
-        if let Some(chunk) = self.blocked.take() {
+        if let Some(chunk) = self.blocked.pop_front() {
             self.hold();
-            self.offer(chunk, Some(FIRST));
+            self.offer(chunk, FIRST);
         }
-        if self.blocked.is_none() && !self.paused.is_empty() {
+        if self.blocked.is_empty() && !self.paused.is_empty() {
             let paused = mem::take(&mut self.paused);
             let ours = self.shared.ledger().parts();
             let paused: Vec<_> = paused.into_iter().filter(|part| ours.contains(part)).collect();

@@ -16,6 +16,7 @@ use crate::harness::{
     frames::{
         Segment, Way, flags, ipv4_part, on_ethernet, ping, ping6, port_unreachable, tcp, tcp6, udp,
     },
+    server,
 };
 
 const RST: u8 = 0x04;
@@ -339,10 +340,7 @@ fn without_replies_the_sockets_of_this_host_tell(_: &Scene) -> Shown {
     let (mut gate, _maps, mut evidence) = watching(&Watch { sees_replies: false, ..WATCH })?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let open = listener.local_addr()?.port();
-    let closed = {
-        let gone = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        gone.local_addr()?.port()
-    };
+    let closed = server::free_port()?;
     let mut told = |frame: &[u8]| -> Result<Vec<Event>, Failed> {
         gate.run(frame, 1)?;
         Ok(events(&mut evidence))
@@ -364,7 +362,8 @@ fn without_replies_the_sockets_of_this_host_tell(_: &Scene) -> Shown {
     let other = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let port = other.local_addr()?.port();
     let second = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-    let from = second.local_addr()?.port();
+    // On a busy machine the kernel may not have its ACK yet when `connect` returns.
+    let (_other_server, from) = other.accept().map(|(server, peer)| (server, peer.port()))?;
     assert_eq!(told(&local(from, port, flags::SYN))?.len(), 1);
     let proof = told(&local(from, port, flags::ACK))?;
     assert_eq!(proof.iter().map(words).collect::<Vec<_>>(), [format!("success {port} proven")]);
@@ -373,7 +372,7 @@ fn without_replies_the_sockets_of_this_host_tell(_: &Scene) -> Shown {
         let stray = told(&local(3, port, flags::ACK))?;
         assert_eq!(stray.iter().map(words).collect::<Vec<_>>(), [format!("stray {port}")]);
     }
-    drop(client);
+    drop((client, second));
     Ok(())
 }
 
