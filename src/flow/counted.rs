@@ -10,19 +10,22 @@
 //! control bits tell: there is no history, and its state is made of the control bits of both ends.
 
 mod judged;
+mod rates;
 #[cfg(test)]
 mod tests;
+mod totals;
 
-use std::{collections::HashMap, error::Error, fmt, hash::Hash, net::IpAddr};
+use std::{collections::HashMap, error::Error, fmt, hash::Hash};
 
-use self::judged::Judged;
+pub use self::totals::{Marks, Now, Sent, Totals};
+use self::{judged::Judged, rates::Rates};
 use super::{
     key::{self, Oriented, Place},
     policy::Policy,
 };
 use crate::record::{
-    Checksums, CommunityId, EndReason, Endpoint, Flow, FlowTags, Header, Icmp, IcmpPorts, Layer4,
-    ObservationPoint, TcpFlags, Timestamp, Transport, Vlans,
+    CommunityId, Contact, EndReason, Endpoint, Flow, FlowTags, Icmp, IcmpPorts, Layer4,
+    ObservationPoint, Timestamp, Vlans,
 };
 
 /// What counts packets by flow.
@@ -66,53 +69,6 @@ pub trait Counters: fmt::Debug + Send {
     fn take(&mut self, key: &Self::Key) -> Result<Option<Totals>, Self::Error>;
 }
 
-/// What was counted of a flow since it began.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Totals {
-    /// The sender and the receiver of its first packet.
-    pub ends: [IpAddr; 2],
-    /// The transport.
-    pub transport: Transport,
-    /// Ports, or type and code, of its first packet; of TCP nothing but the ports counts.
-    pub layer4: Layer4,
-    /// Its VLANs.
-    pub vlans: Vlans,
-    /// Time of the first packet, by a clock that is never set, ns.
-    pub first_ns: u64,
-    /// Time of the last.
-    pub last_ns: u64,
-    /// What the first packet's sender and its receiver have sent.
-    pub sent: [Sent; 2],
-    /// Whether it is marked, to be taken out.
-    pub is_ending: bool,
-}
-
-/// What one end of a flow has sent since it began.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Sent {
-    /// Packets.
-    pub packets: u64,
-    /// IP bytes.
-    pub bytes: u64,
-    /// All TCP control bits.
-    pub flags: TcpFlags,
-    /// What they came together as.
-    pub marks: Marks,
-}
-
-/// What was among the packets of one end, as a set of bits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Marks(pub u8);
-
-/// A moment by the clock of the counts, and by the wall's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Now {
-    /// By the clock of [`Totals::first_ns`].
-    pub counted_ns: u64,
-    /// By the wall's.
-    pub wall: Timestamp,
-}
-
 /// What was reported of flows.
 #[derive(Debug)]
 pub struct Ledger<K> {
@@ -127,6 +83,8 @@ pub struct Ledger<K> {
     ending: HashMap<K, (u64, EndReason)>,
     active: u64,
     sums: Sums,
+    /// What is told of sources and ports, if anybody reads it.
+    rates: Option<Rates<K>>,
 }
 
 /// What all reports together say.
@@ -148,70 +106,6 @@ struct Reported {
     at_ns: u64,
 }
 
-// === impl Marks ===
-
-impl Marks {
-    /// A SYN without ACK.
-    pub const SYN: Self = Self(1);
-    /// A SYN with ACK.
-    pub const SYN_ACK: Self = Self(1 << 1);
-    /// A segment with neither SYN nor RST.
-    pub const MORE: Self = Self(1 << 2);
-    /// TCP payload.
-    pub const PAYLOAD: Self = Self(1 << 3);
-    /// A RST before both ends had sent a FIN.
-    pub const RESET: Self = Self(1 << 4);
-    /// A packet whose headers contradict themselves or the frame.
-    pub const DAMAGED: Self = Self(1 << 5);
-    /// A later fragment.
-    pub const LATER: Self = Self(1 << 6);
-
-    /// Whether one of `others` is there.
-    pub const fn has(self, others: Self) -> bool {
-        self.0 & others.0 != 0
-    }
-}
-
-// === impl Now ===
-
-impl Now {
-    /// When by the wall clock something was.
-    pub(super) fn at(self, counted_ns: u64) -> Timestamp {
-        let ago = self.counted_ns.saturating_sub(counted_ns);
-        let ago = i64::try_from(ago).unwrap_or(i64::MAX);
-        Timestamp::from_nanos(self.wall.nanos().saturating_sub(ago))
-    }
-}
-
-// === impl Totals ===
-
-impl Totals {
-    fn is_empty(&self) -> bool {
-        self.sent.iter().all(|sent| sent.packets == 0)
-    }
-
-    /// Whether `later` has all that was counted here.
-    fn is_within(&self, later: &Self) -> bool {
-        let mut sides = self.sent.iter().zip(&later.sent);
-        sides.all(|(sent, later)| sent.packets <= later.packets && sent.bytes <= later.bytes)
-    }
-
-    /// A header as the first packet had it, as far as it matters to the key.
-    fn header(&self) -> Header {
-        let [source, destination] = self.ends;
-        Header {
-            source,
-            destination,
-            tunnel: None,
-            transport: self.transport,
-            ip_bytes: 0,
-            checksums: Checksums::default(),
-            fragment: None,
-            layer4: self.layer4,
-        }
-    }
-}
-
 // === impl Ledger ===
 
 impl<K: Copy + Eq + Hash + fmt::Debug + Send> Ledger<K> {
@@ -225,6 +119,22 @@ impl<K: Copy + Eq + Hash + fmt::Debug + Send> Ledger<K> {
             ending: HashMap::new(),
             active: 0,
             sums: Sums::default(),
+            rates: None,
+        }
+    }
+
+    /// The same, which also counts what sources send, of so many flows at most.
+    #[must_use]
+    pub fn with_rates(self, max_flows: usize) -> Self {
+        Self { rates: Some(Rates::new(max_flows)), ..self }
+    }
+
+    /// What each source sent since this was last asked, and how often each port was tried: contacts of
+    /// [`Outcome::Counts`](crate::record::Outcome::Counts), each as of one second. None without
+    /// [`with_rates`](Self::with_rates).
+    pub fn tell_rates(&mut self, now: Now, out: &mut dyn FnMut(Contact)) {
+        if let Some(rates) = &mut self.rates {
+            rates.tell(self.origin, now, out);
         }
     }
 
@@ -245,6 +155,9 @@ impl<K: Copy + Eq + Hash + fmt::Debug + Send> Ledger<K> {
             self.look(key, &totals, now, out);
         })?;
         self.active = active;
+        if let Some(rates) = &mut self.rates {
+            rates.swept(now);
+        }
         self.take_out(counters, now, out)
     }
 
@@ -319,6 +232,9 @@ impl<K: Copy + Eq + Hash + fmt::Debug + Send> Ledger<K> {
             return;
         }
         let judged = Judged::of(totals, &self.policy, self.sees_replies);
+        if let Some(rates) = &mut self.rates {
+            rates.note(key, totals, judged, self.sees_replies);
+        }
         let (since_ns, timeout) = judged.deadline(totals, &self.policy.timeouts);
         if now.counted_ns.saturating_sub(since_ns) >= timeout {
             let reason = if judged.is_over() { EndReason::EndDetected } else { EndReason::Idle };
@@ -362,6 +278,8 @@ impl<K: Copy + Eq + Hash + fmt::Debug + Send> Ledger<K> {
                     let last = self.reported.get(&(key, first_ns)).map(|last| last.totals);
                     if let Some(totals) = last {
                         self.report(key, &totals, reason, now, out);
+                    } else if let Some(rates) = &mut self.rates {
+                        rates.forget(key, first_ns);
                     }
                 }
             }
@@ -379,6 +297,13 @@ impl<K: Copy + Eq + Hash + fmt::Debug + Send> Ledger<K> {
         out: &mut dyn FnMut(Flow),
     ) {
         let last = self.reported.remove(&(key, totals.first_ns));
+        if reason != EndReason::Active
+            && let Some(rates) = &mut self.rates
+        {
+            let judged = Judged::of(totals, &self.policy, self.sees_replies);
+            rates.note(key, totals, judged, self.sees_replies);
+            rates.forget(key, totals.first_ns);
+        }
         // A flow that was begun is one when its first packet is counted.
         if last.is_none() && totals.is_empty() {
             return;

@@ -3,6 +3,7 @@
 
 use std::{
     collections::HashMap,
+    hash::Hash,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
@@ -147,7 +148,7 @@ impl Tally {
 }
 
 /// The counts of a key, if there is room for it.
-fn slot<K: Eq + std::hash::Hash, V: Default>(map: &mut HashMap<K, V>, key: K) -> Option<&mut V> {
+pub(super) fn slot<K: Eq + Hash, V: Default>(map: &mut HashMap<K, V>, key: K) -> Option<&mut V> {
     if map.len() >= CAPACITY && !map.contains_key(&key) {
         return None;
     }

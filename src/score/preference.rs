@@ -7,8 +7,8 @@ use crate::record::{Contact, Interface, ObservationPoint, Outcome, Timestamp};
 
 /// How long the preferred source must have been silent about an outcome for another to be heard.
 const SILENCE_NANOS: u64 = 60_000_000_000;
-/// Kinds of outcomes.
-const KINDS: usize = 11;
+/// Kinds of outcomes, counts of a source, of a destination and of what one sends the other being three.
+const KINDS: usize = 13;
 
 /// Who told of what, where.
 #[derive(Debug, Default)]
@@ -41,7 +41,7 @@ impl Preference {
             return (true, false);
         }
         let point = self.point(contact.origin);
-        let told = &mut self.told[point.interface].1[kind(contact.outcome)];
+        let told = &mut self.told[point.interface].1[kind(contact)];
         if point.is_preferred {
             *told = Some(contact.time);
             return (true, true);
@@ -72,8 +72,8 @@ impl Preference {
 }
 
 /// A number for each outcome.
-const fn kind(outcome: Outcome) -> usize {
-    match outcome {
+fn kind(contact: &Contact) -> usize {
+    match contact.outcome {
         Outcome::Attempt => 0,
         Outcome::Success => 1,
         Outcome::Refused => 2,
@@ -84,6 +84,8 @@ const fn kind(outcome: Outcome) -> usize {
         Outcome::Echo => 7,
         Outcome::Ended { .. } => 8,
         Outcome::Open { .. } => 9,
-        Outcome::Counts { .. } => 10,
+        Outcome::Counts { .. } if contact.destination.is_unspecified() => 10,
+        Outcome::Counts { .. } if contact.source.is_unspecified() => 11,
+        Outcome::Counts { .. } => 12,
     }
 }

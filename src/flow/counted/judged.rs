@@ -43,6 +43,11 @@ impl Judged {
         self.is_flipped
     }
 
+    /// Whether it is a TCP connection of which there are SYNs and nothing else.
+    pub(super) fn is_attempt(self) -> bool {
+        self.is_attempt
+    }
+
     /// Whether a TCP connection is over.
     pub(super) fn is_over(self) -> bool {
         self.transport == Transport::TCP && tcp::are_over(self.states)

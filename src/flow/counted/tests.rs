@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     io::{self, ErrorKind},
+    net::IpAddr,
 };
 
 use proptest::prelude::*;
@@ -10,7 +11,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     flow::{Output, Shards, Timeouts},
-    record::{ConnState, Id, Interface, Ports},
+    record::{ConnState, Header, Id, Interface, Outcome, Ports, TcpFlags, Transport},
 };
 
 const SECOND: u64 = 1_000_000_000;
@@ -492,6 +493,89 @@ fn a_flow_has_the_id_that_packets_would_give_it() {
     assert_eq!((ours[0].conn_state, ours[0].tags), (theirs.conn_state, theirs.tags));
 }
 
+/// What is told of sources and ports: the source, the destination with its port, and packets, SYNs, handshakes.
+fn rates(ledger: &mut Ledger<u16>, seconds: u64) -> Vec<(IpAddr, IpAddr, u16, [u64; 3])> {
+    let mut told = Vec::new();
+    ledger.tell_rates(at(seconds), &mut |contact| {
+        let Outcome::Counts { packets, syns, completed } = contact.outcome else {
+            panic!("{contact:?}")
+        };
+        assert_eq!(contact.time, at(seconds).wall);
+        told.push((contact.source, contact.destination, contact.port, [packets, syns, completed]));
+    });
+    told.sort();
+    told
+}
+
+#[test]
+fn what_sources_send_and_how_often_ports_are_tried_is_told_of_each_second() {
+    let (client, server, nobody) = (CLIENT.into(), SERVER.into(), IpAddr::from([0; 4]));
+    let (mut ledger, mut fake) = (ledger().with_rates(100), Fake::default());
+    let syn = sent(0, TcpFlags::SYN, &[Marks::SYN]);
+    let answer = sent(0, TcpFlags::SYN | TcpFlags::ACK, &[Marks::SYN_ACK]);
+    let more = sent(0, TcpFlags::ACK, &[Marks::MORE]);
+    // One that is answered, one that is tried three times, and a datagram.
+    fake.packet(1, connection(40_000, 443), true, syn, 0);
+    fake.packet(1, connection(40_000, 443), false, answer, 0);
+    for _ in 0..3 {
+        fake.packet(2, connection(40_001, 443), true, syn, 0);
+    }
+    fake.packet(3, datagrams(), true, Sent::default(), 0);
+    assert_eq!(turn(&mut ledger, &mut fake, 1), []);
+    assert_eq!(
+        rates(&mut ledger, 1),
+        [
+            (nobody, server, 443, [0, 4, 0]),
+            (server, nobody, 0, [1, 0, 0]),
+            (client, nobody, 0, [5, 4, 0]),
+        ]
+    );
+    assert_eq!(
+        (turn(&mut ledger, &mut fake, 2), rates(&mut ledger, 2)),
+        (vec![], vec![]),
+        "no news"
+    );
+    fake.packet(1, connection(40_000, 443), true, more, 2 * SECOND);
+    // Its first packet was the other's, before the SYN was seen.
+    fake.packet(4, connection(443, 40_002), true, answer, 2 * SECOND);
+    fake.packet(4, connection(443, 40_002), false, syn, 2 * SECOND);
+    turn(&mut ledger, &mut fake, 3);
+    assert_eq!(
+        rates(&mut ledger, 3),
+        [
+            (nobody, server, 443, [0, 0, 1]),
+            (nobody, client, 443, [0, 1, 0]),
+            (server, nobody, 0, [1, 1, 0]),
+            (client, nobody, 0, [2, 0, 0]),
+        ]
+    );
+    finish(&mut ledger, &mut fake, 4);
+    assert_eq!(rates(&mut ledger, 4), []);
+}
+
+#[test]
+fn where_replies_are_not_seen_whoever_goes_on_has_completed_its_handshake() {
+    let went_on = sent(2, TcpFlags::SYN | TcpFlags::ACK, &[Marks::SYN, Marks::MORE]);
+    for (sees_replies, completed) in [(true, 0), (false, 1)] {
+        let mut ledger = Ledger::new(policy(), origin(), sees_replies).with_rates(100);
+        let mut fake = Fake::default();
+        fake.packet(1, connection(40_000, 443), true, went_on, 0);
+        turn(&mut ledger, &mut fake, 1);
+        let told = rates(&mut ledger, 1);
+        assert!(told.iter().any(|(.., counts)| *counts == [0, 1, completed]), "{told:?}");
+    }
+}
+
+#[test]
+fn of_more_flows_than_there_may_be_no_rates_are_told() {
+    let (mut ledger, mut fake) = (ledger().with_rates(3), Fake::default());
+    for key in 0..5 {
+        fake.packet(key, datagrams(), true, Sent::default(), 0);
+    }
+    turn(&mut ledger, &mut fake, 1);
+    assert_eq!(rates(&mut ledger, 1), [(CLIENT.into(), IpAddr::from([0; 4]), 0, [3, 0, 0])]);
+}
+
 proptest! {
     #[test]
     fn reports_and_the_unattributed_are_all_packets(
@@ -499,8 +583,13 @@ proptest! {
     ) {
         let timeouts = Timeouts { active: Some(30 * SECOND), ..Timeouts::USUAL };
         let policy = Policy { timeouts, ..policy() };
-        let (mut ledger, mut fake) = (Ledger::new(policy, origin(), true), Fake::default());
-        let (mut seconds, mut flows) = (0, Vec::new());
+        let mut ledger = Ledger::new(policy, origin(), true).with_rates(100);
+        let mut fake = Fake::default();
+        let (mut seconds, mut flows, mut rated) = (0, Vec::new(), 0);
+        let mut rate = |contact: Contact| {
+            let Outcome::Counts { packets, .. } = contact.outcome else { panic!("{contact:?}") };
+            rated += packets;
+        };
         for (key, pause, of_first, fault) in steps {
             let fresh = Totals {
                 ends: [CLIENT.into(), [10, 0, 1, u8::try_from(key).unwrap()].into()],
@@ -511,6 +600,8 @@ proptest! {
             } else {
                 fake.packet(key, fresh, of_first, Sent::default(), seconds * SECOND);
             }
+            // Of a time between two looks no more than a minute is told.
+            ledger.tell_rates(at(seconds + pause / 2), &mut rate);
             seconds += pause;
             fake.fails = match fault {
                 0 => vec!["sweep"],
@@ -521,12 +612,15 @@ proptest! {
             };
             fake.comes = (fault == 3).then_some(key).filter(|key| fake.flows.contains_key(key));
             ledger.turn(&mut fake, at(seconds), &mut |flow| flows.push(flow)).unwrap_or_default();
+            ledger.tell_rates(at(seconds), &mut rate);
         }
         fake.fails.clear();
         ledger.finish(&mut fake, at(seconds), &mut |flow| flows.push(flow)).unwrap();
+        ledger.tell_rates(at(seconds), &mut rate);
         let reported: u64 = flows.iter().map(Flow::packets).sum();
         prop_assert_eq!(reported + fake.unattributed, fake.packets);
         prop_assert_eq!(ledger.sums().packets, reported);
+        prop_assert_eq!(rated, reported);
         let mut last: BTreeMap<Id, (u32, bool)> = BTreeMap::new();
         for flow in &flows {
             let expected = last.get(&flow.id).map_or(0, |(sequence, _)| sequence + 1);

@@ -161,6 +161,27 @@ fn what_the_store_blocks_with_is_preferred_for_what_it_tells_and_for_nothing_els
 }
 
 #[test]
+fn counts_of_a_source_do_not_hide_those_of_what_it_sends_to_one_host() {
+    let mut settings = settings();
+    settings.block.via = Some("gate".into());
+    let mut court = Court::with(settings, networks(), Mode::Observe);
+    let on = |source: &str| {
+        let interface = crate::record::Interface::Named("eth0".into());
+        ObservationPoint::of(source, Some(interface))
+    };
+    let sends = |packets| Outcome::Counts { packets, syns: 0, completed: 0 };
+    let of_source = contact(OUTSIDE, ("0.0.0.0", 0), sends(1_000), at(court.secs));
+    court.tell(&Contact { origin: on("gate"), ..of_source.clone() });
+    let flood = contact(OUTSIDE, ("0.0.0.0", 0), sends(500_000), at(court.secs));
+    court.tell(&Contact { origin: on("wire"), ..flood });
+    assert_eq!(court.score(OUTSIDE), 0, "the gate has told of the source");
+    let mut echoes = contact(OUTSIDE, (HOST, 0), sends(1_000), at(court.secs));
+    echoes.transport = Transport::ICMP;
+    court.tell(&Contact { origin: on("wire"), ..echoes });
+    assert!(court.score(OUTSIDE) > 0, "of echo requests it tells nothing");
+}
+
+#[test]
 fn a_gate_and_a_capture_that_contradict_each_other_make_no_scanner() {
     for (gate, wire) in [
         (Outcome::Success, Outcome::TimedOut),

@@ -55,7 +55,7 @@ pub(super) fn report(
 }
 
 /// Hands batches on until there is nobody who makes any.
-async fn pass(
+pub(super) async fn pass(
     mut waiting: mpsc::Receiver<Vec<Contact>>,
     out: Arc<Outputs>,
     port: Port,

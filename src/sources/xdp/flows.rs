@@ -1,7 +1,7 @@
-//! The program's counts of flows → reports → the main port.
+//! The program's counts of flows → reports → the main port; and what each source sent → the port `contacts`.
 //!
 //! A thread of its own looks through the map, as long as a sink has room: while it waits, the program goes on
-//! counting. A task hands the reports on.
+//! counting. A task hands on what it made.
 
 use std::{sync::Arc, thread, time::Duration};
 
@@ -14,7 +14,10 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::reports::{Report, pass_flows};
+use super::{
+    contacts,
+    reports::{Report, pass_flows},
+};
 use crate::{
     component::{Context, Outputs, Port},
     flow::counted::{Counters, Ledger, Marks, Now, Sent, Totals},
@@ -22,7 +25,7 @@ use crate::{
         ERRORS, ErrorType, FLOW_ACTIVE, FLOW_ENDED, XDP_FLOW_PACKETS, XDP_FLOW_REFUSALS,
         XDP_FLOW_UNATTRIBUTED_BYTES, XdpFlowPackets, XdpFlowRefusal,
     },
-    record::{EndReason, Flow, Icmp, Layer4, Ports, TcpFlags, Transport, Vlans},
+    record::{Contact, EndReason, Flow, Icmp, Layer4, Ports, TcpFlags, Transport, Vlans},
 };
 
 /// From one look through the map to the next, at least.
@@ -45,21 +48,30 @@ struct Sweep {
     maps: Maps,
     ledger: Ledger<FlowKey>,
     batches: mpsc::Sender<Vec<Flow>>,
+    rates: mpsc::Sender<Vec<Contact>>,
     context: Context,
     counted: Account,
     fails: bool,
 }
 
-/// Begins to report, on the main port of `out`.
+/// Begins to report: flows on the main port of `out`, what sources sent on `contacts`.
 pub(super) fn report(
     maps: Maps,
     ledger: Ledger<FlowKey>,
     context: Context,
     out: Arc<Outputs>,
+    contacts: Port,
 ) -> Report {
     let (batches, waiting) = mpsc::channel(MAX_BATCHES);
-    let sweep = Sweep { maps, ledger, batches, context, counted: Account::default(), fails: false };
-    Report::begin("flows", move |stop| sweep.run(stop), pass_flows(waiting, out, Port::MAIN))
+    let (rates, told) = mpsc::channel(MAX_BATCHES);
+    let counted = Account::default();
+    let sweep = Sweep { maps, ledger, batches, rates, context, counted, fails: false };
+    let pass = async move {
+        let flows = pass_flows(waiting, Arc::clone(&out), Port::MAIN);
+        let rates = contacts::pass(told, out, contacts);
+        tokio::try_join!(flows, rates).map(drop)
+    };
+    Report::begin("flows", move |stop| sweep.run(stop), pass)
 }
 
 // === impl Sweep ===
@@ -105,6 +117,11 @@ impl Sweep {
         };
         if !batch.is_empty() {
             batches.blocking_send(batch).unwrap_or_default();
+        }
+        let mut rates = Vec::new();
+        self.ledger.tell_rates(now, &mut |contact| rates.push(contact));
+        if !rates.is_empty() {
+            self.rates.blocking_send(rates).unwrap_or_default();
         }
         let meter = &self.context.meter;
         for (reason, count) in ended.into_iter().filter(|(reason, _)| *reason != EndReason::Active)

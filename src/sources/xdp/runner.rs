@@ -23,7 +23,7 @@ use super::{
     reports::{Report, Reports},
 };
 use crate::{
-    component::{Configure, Context, Error, Outputs, Source},
+    component::{Configure, Context, Error, Outputs, Port, Source},
     flow::{Policy, Timeouts, counted::Ledger, denied::Reporter},
     gate::{
         GateStore, MapError, Protected,
@@ -162,7 +162,8 @@ impl Runner {
         view: &watch::Sender<View>,
         out: &Arc<Outputs>,
     ) -> Result<Reports, Error> {
-        let flows = self.flows.take().map(|maps| self.report(maps, Arc::clone(out)));
+        let flows = self.flows.take();
+        let flows = flows.map(|maps| self.report(maps, Arc::clone(out))).transpose()?;
         let packets = self.packets.take().map(|ring| self.pass_on(ring, Arc::clone(out)));
         let denials = self.denials.take();
         let denied = denials.map(|maps| self.report_denied(maps, Arc::clone(out))).transpose()?;
@@ -180,8 +181,7 @@ impl Runner {
         out: Arc<Outputs>,
     ) -> Result<Report, Error> {
         let (origin, sees_replies) = (self.origin(), self.sees_replies());
-        let port = self.config.signature().port(Some(CONTACTS));
-        let port = port.ok_or_else(|| Error::failure("there is no port for contacts"))?;
+        let port = self.contacts()?;
         let teller = Teller::new(origin, sees_replies).guarded(self.guard());
         Ok(contacts::report(Box::new(evidence), teller, view, self.context.clone(), (out, port)))
     }
@@ -197,10 +197,20 @@ impl Runner {
         guard.enabled.then(|| GuardDesk::new(Arc::clone(&self.store), terms))
     }
 
+    /// Where contacts are told.
+    fn contacts(&self) -> Result<Port, Error> {
+        let port = self.config.signature().port(Some(CONTACTS));
+        port.ok_or_else(|| Error::failure("there is no port for contacts"))
+    }
+
     /// Begins to report flows.
-    fn report(&self, maps: Maps, out: Arc<Outputs>) -> Report {
-        let ledger = Ledger::new(self.policy(), self.origin(), self.sees_replies());
-        flows::report(maps, ledger, self.context.clone(), out)
+    fn report(&self, maps: Maps, out: Arc<Outputs>) -> Result<Report, Error> {
+        let port = self.contacts()?;
+        let mut ledger = Ledger::new(self.policy(), self.origin(), self.sees_replies());
+        if self.context.read.contains(&port) {
+            ledger = ledger.with_rates(self.config.max_flows as usize);
+        }
+        Ok(flows::report(maps, ledger, self.context.clone(), out, port))
     }
 
     /// Begins to report what is dropped.

@@ -25,6 +25,7 @@ pub(super) fn cases() -> Vec<Case> {
     vec![
         Case::new(nmap_is_cut_off_within_twenty_packets_and_may_come_back).needs_root(),
         Case::new(a_client_in_whose_name_somebody_scans_keeps_its_session).needs_root(),
+        Case::new(a_flood_shows_in_what_the_gate_counts_of_flows).needs_root(),
     ]
 }
 
@@ -120,6 +121,37 @@ fn a_client_in_whose_name_somebody_scans_keeps_its_session(scene: &Scene) -> Out
     assert!(
         output(curl.args(["--silent", "--max-time", "2", "--interface", GOOD, &page])).is_err()
     );
+    running.signal(Signal::TERM);
+    running.wait(SOON)?.expect(0)?;
+    Ok(())
+}
+
+fn a_flood_shows_in_what_the_gate_counts_of_flows(scene: &Scene) -> Outcome {
+    let site = Site::configured(scene, |id| {
+        format!(
+            "data_dir: {data}\napi: {{ address: \"127.0.0.1:{api}\" }}\n\
+             networks: {{ internal: [10.77.0.0/24] }}\nsources:\n  \
+             {id}: {{ type: xdp, interface: {INTERFACE} }}\ntransforms:\n  \
+             scored: {{ type: score, inputs: [{id}.contacts], warmup_secs: 0, block: {{ via: {id} }}, \
+             signals: {{ rate: {{ syn_burst: 500 }} }} }}\n\
+             sinks:\n  flows: {{ type: blackhole, inputs: [{id}] }}\n  \
+             out: {{ type: file, inputs: [scored.alerts], path: {out} }}\n",
+            data = scene.path("data").display(),
+            api = config::API_PORT,
+            out = scene.path("alerts.ndjson").display(),
+        )
+    })?;
+    let running = site.start()?;
+    // One port, closed and of no service: of single contacts nothing is told beyond the first.
+    let mut flood = site.wire.far.command("hping3");
+    flood.args(["--quiet", "--syn", "-p", "7777", "-i", "u100", "-c", "4000", "-a", BAD, NEAR]);
+    flood.output()?;
+    let alerts = || fs::read_to_string(scene.path("alerts.ndjson")).unwrap_or_default();
+    poll::until_true("an alert about the flood", SOON, || {
+        let alerts = alerts();
+        alerts.contains("destination_flood") && alerts.contains("rate_limit")
+    })
+    .map_err(|late| format!("{late:?}: {}", alerts()))?;
     running.signal(Signal::TERM);
     running.wait(SOON)?.expect(0)?;
     Ok(())
