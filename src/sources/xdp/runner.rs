@@ -1,6 +1,6 @@
 //! The gate while it runs.
 
-use std::{collections::BTreeMap, fs::File, path::PathBuf, sync::Arc, time::Duration};
+use std::{fs::File, sync::Arc, time::Duration};
 
 use serde_json::json;
 use tidegate_ebpf::{
@@ -17,31 +17,29 @@ use tracing::{error, info, warn};
 use super::{
     ALERTS, CONTACTS, Config, DENIED, FirewallMode, Role, contacts, denied, flows,
     gate::{explained, promiscuous, wanted},
-    lists,
+    keeper::Keeper,
     packets::{self, Reader},
-    records::{Desk, LogReader},
+    records::Desk,
     reports::{Report, Reports},
 };
 use crate::{
     component::{Configure, Context, Error, Outputs, Port, Source},
     flow::{Policy, Timeouts, counted::Ledger, denied::Reporter},
     gate::{
-        GateStore, MapError, Protected,
+        GateStore,
         evidence::{Teller, View},
         guard::{Desk as GuardDesk, Terms},
         log::VerdictLog,
     },
-    host::{Changes, Facts, Sessions, has_nat},
-    metrics::{ERRORS, ErrorType, Holding, Label, Meter, XDP_PACKETS, XDP_VERDICTS},
-    record::{Interface, ObservationPoint, Timestamp},
+    host::Facts,
+    metrics::{ERRORS, ErrorType, Holding},
+    record::{Interface, ObservationPoint},
     task,
     verdict::Mode,
 };
 
 /// How often the daemon says that it lives, and looks after everything else.
 const BEAT: Duration = Duration::from_secs(1);
-/// Beats from look to look at sessions.
-const SELDOM: u64 = 10;
 
 /// The source of one config.
 #[derive(Debug)]
@@ -66,31 +64,6 @@ pub(super) struct Runner {
     pub(super) context: Context,
 }
 
-/// What is looked after at each beat; it goes to a thread that may wait, and comes back.
-#[derive(Debug)]
-struct Keeper {
-    store: Arc<GateStore>,
-    log: VerdictLog,
-    meter: Arc<Meter>,
-    source: String,
-    facts: Facts,
-    changes: Option<Changes>,
-    sessions: Sessions,
-    admin_ports: Vec<u16>,
-    counted: BTreeMap<&'static str, u64>,
-    changed: u64,
-    block_files: Vec<PathBuf>,
-    /// Lines that the disk did not take.
-    lines: Vec<String>,
-    reader: LogReader,
-    beats: u64,
-    /// What is known of this host to whoever reads the program's events.
-    view: watch::Sender<View>,
-    is_mirror: bool,
-    /// While the maps can't be used.
-    failing: bool,
-}
-
 // === impl Runner ===
 
 impl Source for Runner {
@@ -105,7 +78,8 @@ impl Source for Runner {
             let attached = self.gate.attach_egress(&self.config.interface);
             attached.map_err(|error| explained(error, &self.config))?;
         }
-        let mut keeper = self.keeper();
+        let mut keeper =
+            Keeper::new(&self.config, &self.context, &self.store, &self.log, self.facts.clone());
         let mut reports = self.reports(&keeper.view, &out)?;
         self.announce(attached);
         let mut reload = self.context.reload.clone();
@@ -251,32 +225,6 @@ impl Runner {
         self.config.sees_egress() || self.config.role == Role::Mirror
     }
 
-    fn keeper(&self) -> Keeper {
-        let changes = Changes::listen();
-        let changes = changes.inspect_err(|error| {
-            warn!(%error, "changes of addresses and routes are not followed");
-        });
-        Keeper {
-            store: Arc::clone(&self.store),
-            log: self.log.clone(),
-            meter: Arc::clone(&self.context.meter),
-            source: self.context.meter.id().to_owned(),
-            facts: self.facts.clone(),
-            changes: changes.ok(),
-            sessions: Sessions::default(),
-            admin_ports: self.context.networks.borrow().admin_ports.clone(),
-            counted: BTreeMap::new(),
-            changed: self.store.changes().unwrap_or(0),
-            block_files: self.config.firewall.block_files.clone(),
-            lines: Vec::new(),
-            reader: LogReader::new(&self.context, &self.log, &self.config.interface),
-            beats: 0,
-            view: watch::channel(View::default()).0,
-            is_mirror: self.config.role == Role::Mirror,
-            failing: false,
-        }
-    }
-
     /// Says what the gate does, and whom it will never block.
     fn announce(&self, attached: Attached) {
         let list = |addresses: &[std::net::IpAddr]| {
@@ -366,107 +314,3 @@ fn attachment(mode: Attachment) -> &'static str {
         Attachment::Skb => "skb",
     }
 }
-
-// === impl Keeper ===
-
-impl Keeper {
-    /// One beat. Waits for the disk.
-    fn beat(&mut self, now: Timestamp, lists: bool) {
-        if let Err(error) = self.tend(now, lists) {
-            self.meter.count(ERRORS, ErrorType::GateMap, 1);
-            if !std::mem::replace(&mut self.failing, true) {
-                error!(%error, "the gate's maps can't be used; tried again each second");
-            }
-        } else if std::mem::take(&mut self.failing) {
-            warn!("the gate's maps can be used again");
-        }
-        self.write();
-        self.beats += 1;
-    }
-
-    fn tend(&mut self, now: Timestamp, lists: bool) -> Result<(), MapError> {
-        self.store.beat()?;
-        self.count()?;
-        let changed = self.store.changes()?;
-        if changed != self.changed {
-            self.changed = changed;
-            let (verdicts, _) = self.store.adopt(self.log.read(&self.source), false, now)?;
-            info!(verdicts, "verdicts were changed by the command line");
-        }
-        if lists {
-            lists::follow(&self.store, &self.block_files, now);
-        }
-        let moved = self.changes.as_ref().is_some_and(Changes::any);
-        let mut facts = if moved {
-            Facts { administrators: self.facts.administrators.clone(), ..Facts::read() }
-        } else {
-            self.facts.clone()
-        };
-        if self.beats.is_multiple_of(SELDOM) {
-            facts.administrators = self.sessions.look(&self.admin_ports, now);
-        }
-        if self.beats.is_multiple_of(SELDOM) || facts.addresses != self.facts.addresses {
-            self.look_at_host(&facts);
-        }
-        if facts != self.facts {
-            self.store.protect(Protected::of(&facts), now)?;
-            self.facts = facts;
-        }
-        self.store.tend(now)
-    }
-
-    /// Tells whoever reads the program's events what is known of this host. Where it can't be known whether
-    /// addresses are rewritten, they may be.
-    fn look_at_host(&self, facts: &Facts) {
-        let sockets_decide = !self.is_mirror && has_nat().is_ok_and(|has| !has);
-        let view = View { addresses: facts.addresses.clone(), sockets_decide };
-        self.view.send_if_modified(|before| {
-            let is_new = *before != view;
-            *before = view;
-            is_new
-        });
-    }
-
-    /// What became of packets since the last beat.
-    fn count(&mut self) -> Result<(), MapError> {
-        for (outcome, packets) in self.store.counts()? {
-            let before = self.counted.insert(outcome.name(), packets).unwrap_or(packets);
-            self.meter.count(XDP_PACKETS, outcome, packets.saturating_sub(before));
-        }
-        self.meter.set(XDP_VERDICTS, self.store.len());
-        Ok(())
-    }
-
-    /// Writes what the log has yet to get.
-    fn write(&mut self) {
-        let (lines, missing) = self.store.take_lines();
-        self.lines.extend(lines);
-        let failed = match self.log.append(&self.lines) {
-            Ok(()) => {
-                self.lines.clear();
-                None
-            }
-            Err(error) => Some(error),
-        };
-        if let Some(error) = failed {
-            self.meter.count(ERRORS, ErrorType::VerdictLog, 1);
-            warn!(%error, path = %self.log.path().display(), "the verdict log can't be written");
-            // They are tried again, as many as there is room for.
-            let excess = self.lines.len().saturating_sub(MAX_WAITING);
-            self.lines.drain(..excess);
-            self.meter.count(ERRORS, ErrorType::VerdictLog, excess as u64);
-        }
-        self.meter.count(ERRORS, ErrorType::VerdictLog, missing);
-    }
-
-    /// The last lines, and the last counts.
-    fn finish(&mut self) {
-        if let Err(error) = self.count() {
-            warn!(%error, "the last packets were not counted");
-        }
-        self.write();
-    }
-}
-
-/// Lines that wait for a disk that takes none.
-const MAX_WAITING: usize = 65_536;

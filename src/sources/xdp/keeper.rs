@@ -1,0 +1,180 @@
+//! What the gate looks after each second beside its program: verdicts that end, the host's addresses, lists, counts and
+//! the verdict log.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+
+use super::{Config, Role, lists, records::LogReader};
+use crate::{
+    component::Context,
+    gate::{GateStore, MapError, Protected, evidence::View, log::VerdictLog},
+    host::{Changes, Facts, Sessions, has_nat},
+    metrics::{ERRORS, ErrorType, Label, Meter, XDP_PACKETS, XDP_VERDICTS},
+    record::Timestamp,
+};
+
+/// Beats from look to look at sessions.
+const SELDOM: u64 = 10;
+/// Lines that wait for a disk that takes none.
+const MAX_WAITING: usize = 65_536;
+
+/// What is looked after at each beat; it goes to a thread that may wait, and comes back.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    store: Arc<GateStore>,
+    log: VerdictLog,
+    pub(super) meter: Arc<Meter>,
+    source: String,
+    facts: Facts,
+    changes: Option<Changes>,
+    sessions: Sessions,
+    admin_ports: Vec<u16>,
+    counted: BTreeMap<&'static str, u64>,
+    changed: u64,
+    block_files: Vec<PathBuf>,
+    /// Lines that the disk did not take.
+    lines: Vec<String>,
+    pub(super) reader: LogReader,
+    beats: u64,
+    /// What is known of this host to whoever reads the program's events.
+    pub(super) view: watch::Sender<View>,
+    is_mirror: bool,
+    /// While the maps can't be used.
+    failing: bool,
+}
+
+// === impl Keeper ===
+
+impl Keeper {
+    /// Before the first beat; what of this host is known already is `facts`.
+    pub(super) fn new(
+        config: &Config,
+        context: &Context,
+        store: &Arc<GateStore>,
+        log: &VerdictLog,
+        facts: Facts,
+    ) -> Self {
+        let changes = Changes::listen();
+        let changes = changes.inspect_err(|error| {
+            warn!(%error, "changes of addresses and routes are not followed");
+        });
+        Self {
+            store: Arc::clone(store),
+            log: log.clone(),
+            meter: Arc::clone(&context.meter),
+            source: context.meter.id().to_owned(),
+            facts,
+            changes: changes.ok(),
+            sessions: Sessions::default(),
+            admin_ports: context.networks.borrow().admin_ports.clone(),
+            counted: BTreeMap::new(),
+            changed: store.changes().unwrap_or(0),
+            block_files: config.firewall.block_files.clone(),
+            lines: Vec::new(),
+            reader: LogReader::new(context, log, &config.interface),
+            beats: 0,
+            view: watch::channel(View::default()).0,
+            is_mirror: config.role == Role::Mirror,
+            failing: false,
+        }
+    }
+
+    /// One beat. Waits for the disk.
+    pub(super) fn beat(&mut self, now: Timestamp, lists: bool) {
+        if let Err(error) = self.tend(now, lists) {
+            self.meter.count(ERRORS, ErrorType::GateMap, 1);
+            if !std::mem::replace(&mut self.failing, true) {
+                error!(%error, "the gate's maps can't be used; tried again each second");
+            }
+        } else if std::mem::take(&mut self.failing) {
+            warn!("the gate's maps can be used again");
+        }
+        self.write();
+        self.beats += 1;
+    }
+
+    fn tend(&mut self, now: Timestamp, lists: bool) -> Result<(), MapError> {
+        self.store.beat()?;
+        self.count()?;
+        let changed = self.store.changes()?;
+        if changed != self.changed {
+            self.changed = changed;
+            let (verdicts, _) = self.store.adopt(self.log.read(&self.source), false, now)?;
+            info!(verdicts, "verdicts were changed by the command line");
+        }
+        if lists {
+            lists::follow(&self.store, &self.block_files, now);
+        }
+        let moved = self.changes.as_ref().is_some_and(Changes::any);
+        let mut facts = if moved {
+            Facts { administrators: self.facts.administrators.clone(), ..Facts::read() }
+        } else {
+            self.facts.clone()
+        };
+        if self.beats.is_multiple_of(SELDOM) {
+            facts.administrators = self.sessions.look(&self.admin_ports, now);
+        }
+        if self.beats.is_multiple_of(SELDOM) || facts.addresses != self.facts.addresses {
+            self.look_at_host(&facts);
+        }
+        if facts != self.facts {
+            self.store.protect(Protected::of(&facts), now)?;
+            self.facts = facts;
+        }
+        self.store.tend(now)
+    }
+
+    /// Tells whoever reads the program's events what is known of this host. Where it can't be known whether
+    /// addresses are rewritten, they may be.
+    fn look_at_host(&self, facts: &Facts) {
+        let sockets_decide = !self.is_mirror && has_nat().is_ok_and(|has| !has);
+        let view = View { addresses: facts.addresses.clone(), sockets_decide };
+        self.view.send_if_modified(|before| {
+            let is_new = *before != view;
+            *before = view;
+            is_new
+        });
+    }
+
+    /// What became of packets since the last beat.
+    fn count(&mut self) -> Result<(), MapError> {
+        for (outcome, packets) in self.store.counts()? {
+            let before = self.counted.insert(outcome.name(), packets).unwrap_or(packets);
+            self.meter.count(XDP_PACKETS, outcome, packets.saturating_sub(before));
+        }
+        self.meter.set(XDP_VERDICTS, self.store.len());
+        Ok(())
+    }
+
+    /// Writes what the log has yet to get.
+    fn write(&mut self) {
+        let (lines, missing) = self.store.take_lines();
+        self.lines.extend(lines);
+        let failed = match self.log.append(&self.lines) {
+            Ok(()) => {
+                self.lines.clear();
+                None
+            }
+            Err(error) => Some(error),
+        };
+        if let Some(error) = failed {
+            self.meter.count(ERRORS, ErrorType::VerdictLog, 1);
+            warn!(%error, path = %self.log.path().display(), "the verdict log can't be written");
+            // They are tried again, as many as there is room for.
+            let excess = self.lines.len().saturating_sub(MAX_WAITING);
+            self.lines.drain(..excess);
+            self.meter.count(ERRORS, ErrorType::VerdictLog, excess as u64);
+        }
+        self.meter.count(ERRORS, ErrorType::VerdictLog, missing);
+    }
+
+    /// The last lines, and the last counts.
+    pub(super) fn finish(&mut self) {
+        if let Err(error) = self.count() {
+            warn!(%error, "the last packets were not counted");
+        }
+        self.write();
+    }
+}
