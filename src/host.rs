@@ -52,6 +52,14 @@ impl Facts {
     }
 }
 
+/// The interfaces of our network namespace, sorted, as far as they can be seen.
+pub fn interfaces() -> Vec<String> {
+    let table = fs::read_to_string("/proc/self/net/dev").unwrap_or_default();
+    let mut names: Vec<_> = files::interfaces(&table).map(str::to_owned).collect();
+    names.sort_unstable();
+    names
+}
+
 fn sorted(mut addresses: Vec<IpAddr>) -> Vec<IpAddr> {
     addresses.sort_unstable();
     addresses.dedup();

@@ -34,7 +34,7 @@ pub use self::{
     evidence::{Evidence, Watch},
     flows::{Accounting, Flows},
     guard::Guard,
-    loader::{Attached, Duties, Gate, Mode, Ran, Wanted},
+    loader::{Attached, Duties, Gate, Mode, Ran, Standing, Wanted},
     maps::{Maps, now_ns, tick_ns},
     packets::{Packets, Sampling},
     promiscuous::Promiscuous,

@@ -99,6 +99,17 @@ pub struct Attached {
     pub frags: bool,
 }
 
+/// What became of an attachment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It is where it was put.
+    Attached,
+    /// Somebody took it off.
+    TakenOff,
+    /// Its interface is gone, and it went with it.
+    InterfaceGone,
+}
+
 // === impl Gate ===
 
 impl Gate {
@@ -365,17 +376,44 @@ impl Gate {
         Ok(())
     }
 
-    /// Whether it is still to be on this interface: somebody may have taken it off.
+    /// Where the interface is not there yet: the kernel takes the program as it is, the folder of its maps is the one in
+    /// use, and what an earlier run attached elsewhere is taken off.
+    ///
+    /// # Errors
+    /// If the kernel refuses the program, or something in the BPF file system can't be used.
+    pub fn wait(&mut self) -> Result<(), Error> {
+        self.program(GATE)?;
+        let (Some(pins), Some(folder)) = (&self.pins, &self.folder) else { return Ok(()) };
+        pins.detach_link()?;
+        Maps::open(folder)?.set(Word::Mode, if self.enforce { 2 } else { 1 })?;
+        pins.switch(folder)
+    }
+
+    /// What became of it since it was attached to this interface.
     ///
     /// # Errors
     /// If what is pinned can't be read.
-    pub fn is_attached(&self, interface: u32) -> Result<bool, Error> {
-        match &self.pins {
-            Some(pins) if self.persist => Ok(pins.attached_to()? == Some(interface)),
-            // Who takes it off unpins its maps, and can do no more.
-            Some(pins) => Ok(self.link.is_some() && pins.current() == self.folder),
-            None => Ok(self.link.is_some()),
-        }
+    pub fn standing(&self, interface: u32) -> Result<Standing, Error> {
+        let is_attached = match &self.pins {
+            Some(pins) if self.persist => match pins.attached_to()? {
+                // Who takes it off takes the pin, too.
+                None => return Ok(Standing::TakenOff),
+                Some(found) => found == interface,
+            },
+            _ if !self.is_kept() => return Ok(Standing::TakenOff),
+            // Nothing tells of a link that is not pinned.
+            _ => self.link.is_some() && sys::name(interface).is_some(),
+        };
+        Ok(match (is_attached, sys::name(interface)) {
+            (true, _) => Standing::Attached,
+            (false, None) => Standing::InterfaceGone,
+            (false, Some(_)) => Standing::TakenOff,
+        })
+    }
+
+    /// Whether the folder of its maps is still the one in use: not where somebody took the gate off.
+    pub fn is_kept(&self) -> bool {
+        self.pins.as_ref().is_none_or(|pins| pins.current() == self.folder)
     }
 
     /// The folder of the pinned maps.

@@ -24,6 +24,11 @@ pub(super) fn local6(text: &str) -> Vec<IpAddr> {
     text.lines().filter_map(|line| hex6(line.split_whitespace().next()?)).collect()
 }
 
+/// What stands before the colon in `dev`.
+pub(super) fn interfaces(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().skip(2).filter_map(|line| Some(line.split_once(':')?.0.trim()))
+}
+
 /// Gateways of routes to 0.0.0.0/0 in `route`, whose numbers are in the machine's order.
 pub(super) fn gateways4(text: &str) -> Vec<IpAddr> {
     let gateway = |line: &str| {
@@ -93,6 +98,13 @@ mod tests {
             }
             assert!(super::super::sessions::connections(&text, &[22]).len() <= lines);
         }
+    }
+
+    #[test]
+    fn interfaces_are_those_that_have_counts() {
+        let table = "Inter-|   Receive                |  Transmit\n face |bytes    packets errs|bytes\n    \
+                     lo:     840       10    0\nbond0.100: 0 0\nnonsense\n";
+        assert_eq!(interfaces(table).collect::<Vec<_>>(), ["lo", "bond0.100"]);
     }
 
     #[test]

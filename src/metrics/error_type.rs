@@ -46,7 +46,7 @@ pub enum ErrorType {
     SeveralPackets,
     /// More headers precede a frame's IP header than `dissect: headers` reads.
     TooManyHeaders,
-    /// dumpcap ended because its interface went away.
+    /// The interface of a capture, or of the gate, went away; it is waited for.
     InterfaceGone,
     /// dumpcap could not start or ended with an error.
     DumpcapFailed,
@@ -125,7 +125,7 @@ pub enum ErrorType {
     AcknowledgementLate,
     /// The token has indexer acknowledgement off.
     AcknowledgementsOff,
-    /// The gate's program was taken off its interface, or the interface is gone.
+    /// The gate's program was taken off its interface, or can't be put back on it.
     GateDetached,
     /// The gate's maps could not be read or written.
     GateMap,

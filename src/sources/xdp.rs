@@ -20,6 +20,8 @@ mod keeper;
 #[cfg(feature = "xdp")]
 mod lists;
 #[cfg(feature = "xdp")]
+mod notice;
+#[cfg(feature = "xdp")]
 mod packets;
 #[cfg(feature = "xdp")]
 mod records;
@@ -27,6 +29,8 @@ mod records;
 mod reports;
 #[cfg(feature = "xdp")]
 mod runner;
+#[cfg(feature = "xdp")]
+mod stand;
 
 use std::path::PathBuf;
 

@@ -1,6 +1,7 @@
 //! The gate: its program by single packets (`BPF_PROG_TEST_RUN`), against the reference decoder; on a wire; over
 //! restarts; as the unit's user; and as a part of the whole.
 
+mod awaited;
 mod clsact;
 mod contacts;
 mod counted;
@@ -31,6 +32,7 @@ use crate::harness::Case;
 /// The gate's cases.
 pub(crate) fn cases() -> Vec<Case> {
     let cases = [
+        awaited::cases(),
         clsact::cases(),
         contacts::cases(),
         counted::cases(),

@@ -7,11 +7,12 @@ use super::process::{
     child::Exit,
     programs::{self, Privilege},
     question::Question,
-    refusal::{interfaces, is_about_the_interface, refused},
+    refusal::{is_about_the_interface, refused},
 };
 use super::{Config, Dissect, Mode, Restart, Segment, is_of_headers};
 use crate::{
     component::{Error, Problem, with_causes},
+    host::interfaces,
     storage::directory::unmakable,
 };
 

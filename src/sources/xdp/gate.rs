@@ -5,7 +5,6 @@ use std::{
     sync::Arc,
 };
 
-use rustix::net::{AddressFamily, SocketType, netdevice::name_to_index, socket};
 use tidegate_ebpf::{
     Accounting, Duties, Error as Refused, Gate, Guard, Promiscuous, Sampling, Wanted, Watch,
     flows::mtu, layout::Settings, pins::Pins, promiscuous::is_set,
@@ -13,13 +12,16 @@ use tidegate_ebpf::{
 use tracing::info;
 
 use super::{
-    Attach, CONTACTS, Config, DENIED, FirewallMode, OnDaemonDeath, Report, Role, denied::denying,
-    lists, runner::Runner,
+    Attach, CONTACTS, Config, DENIED, FirewallMode, OnDaemonDeath, Report, Role,
+    denied::denying,
+    lists,
+    runner::Runner,
+    stand::{Stand, index},
 };
 use crate::{
     component::{Component, Configure, Context, Error, Port, Problem, with_causes},
     gate::{GateStore, Pinned, Policy, Protected, log::VerdictLog},
-    host::Facts,
+    host::{Facts, interfaces},
     verdict::Store,
 };
 
@@ -45,18 +47,12 @@ const GUARD_ALIVE_SECS: u64 = 5;
 
 /// What this machine lacks.
 pub(super) fn environment(config: &Config) -> Vec<Problem> {
-    match interface(&config.interface) {
-        Some(_) => Vec::new(),
-        None => {
-            vec![Problem::new("interface", format!("there is no interface `{}`", config.interface))]
-        }
+    if index(&config.interface).is_some() {
+        return Vec::new();
     }
-}
-
-/// The interface's index in our network namespace.
-pub(super) fn interface(name: &str) -> Option<u32> {
-    let socket = socket(AddressFamily::INET, SocketType::DGRAM, None).ok()?;
-    name_to_index(&socket, name).ok()
+    let message = format!("there is no interface `{}`: `run` waits for it", config.interface);
+    let hint = format!("there are: {}", interfaces().join(", "));
+    vec![Problem::new("interface", message).hint(hint).warning()]
 }
 
 /// Loads the program with its maps, takes over the verdicts in them, and makes the store.
@@ -64,9 +60,6 @@ pub(super) fn build(config: &Config, context: &Context) -> Result<Component, Err
     let firewall = &config.firewall;
     let networks = context.networks.borrow().clone();
     config.allows_somebody(&networks)?;
-    let Some(interface) = interface(&config.interface) else {
-        return Err(Error::configuration(format!("there is no interface `{}`", config.interface)));
-    };
     let pins = Pins::of(context.meter.id());
     let mut lock = pins.lock().map_err(|error| explained(error, config))?;
     if !config.persist {
@@ -126,8 +119,7 @@ pub(super) fn build(config: &Config, context: &Context) -> Result<Component, Err
     let store = Arc::new(store);
     let runner = Runner {
         config: config.clone(),
-        interface,
-        gate,
+        stand: Stand::new(config, gate, pins.clone(), Arc::clone(&context.meter)),
         evidence,
         flows,
         packets,

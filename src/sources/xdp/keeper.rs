@@ -27,7 +27,7 @@ pub(super) struct Keeper {
     log: VerdictLog,
     pub(super) meter: Arc<Meter>,
     source: String,
-    facts: Facts,
+    pub(super) facts: Facts,
     changes: Option<Changes>,
     sessions: Sessions,
     admin_ports: Vec<u16>,

@@ -2,25 +2,22 @@
 
 use std::{fs::File, sync::Arc, time::Duration};
 
-use serde_json::json;
-use tidegate_ebpf::{
-    Attached, Denials, Evidence, Flows as Maps, Gate, Mode as Attachment, Packets as Frames,
-    pins::Pins,
-};
+use tidegate_ebpf::{Denials, Evidence, Flows as Maps, Packets as Frames, pins::Pins};
 use tokio::{
     sync::watch,
     time::{MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use super::{
-    ALERTS, CONTACTS, Config, DENIED, FirewallMode, Role, contacts, denied, flows,
-    gate::{explained, promiscuous, wanted},
+    ALERTS, CONTACTS, Config, DENIED, Role, contacts, denied, flows,
     keeper::Keeper,
+    notice::Notice,
     packets::{self, Reader},
     records::Desk,
     reports::{Report, Reports},
+    stand::Stand,
 };
 use crate::{
     component::{Configure, Context, Error, Outputs, Port, Source},
@@ -32,10 +29,8 @@ use crate::{
         log::VerdictLog,
     },
     host::Facts,
-    metrics::{ERRORS, ErrorType, Holding},
     record::{Interface, ObservationPoint},
     task,
-    verdict::Mode,
 };
 
 /// How often the daemon says that it lives, and looks after everything else.
@@ -45,8 +40,7 @@ const BEAT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Runner {
     pub(super) config: Config,
-    pub(super) interface: u32,
-    pub(super) gate: Gate,
+    pub(super) stand: Stand,
     /// What it tells, if anybody reads it.
     pub(super) evidence: Option<Evidence>,
     /// What it counts of flows, if anybody reads it.
@@ -68,26 +62,22 @@ pub(super) struct Runner {
 
 impl Source for Runner {
     async fn run(mut self, out: Outputs, stop: CancellationToken) -> Result<(), Error> {
-        // Until the end of the run, however it ends.
-        let mut promiscuous = promiscuous(&self.config, self.interface)?;
-        let wanted = wanted(self.config.attach);
-        let attached = self.gate.attach(self.interface, wanted, self.config.persist);
-        let attached = attached.map_err(|error| explained(error, &self.config))?;
+        let sees_egress = self.config.sees_egress() && self.has_witness();
+        let attached = self.stand.begin(sees_egress)?;
         let out = Arc::new(out);
-        if self.config.sees_egress() && self.has_witness() {
-            let attached = self.gate.attach_egress(&self.config.interface);
-            attached.map_err(|error| explained(error, &self.config))?;
-        }
         let mut keeper =
             Keeper::new(&self.config, &self.context, &self.store, &self.log, self.facts.clone());
         let mut reports = self.reports(&keeper.view, &out)?;
-        self.announce(attached);
-        let mut reload = self.context.reload.clone();
-        let port = self.config.signature().port(Some(ALERTS)).expect("the signature has it");
+        let Self { config, mut stand, pins, _lock, store, context, .. } = self;
+        let mut notice = Notice::new(&config, &store, &context);
+        if let Some(attached) = attached {
+            notice.attached(attached, &keeper.facts);
+        }
+        let mut reload = context.reload.clone();
+        let port = config.signature().port(Some(ALERTS)).expect("the signature has it");
         let mut desk = Desk::new(port, &out);
         let mut beats = interval(BEAT);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut detached: Option<Holding> = None;
         loop {
             let mut lists = false;
             tokio::select! {
@@ -96,34 +86,35 @@ impl Source for Runner {
                 Ok(()) = reload.changed() => lists = true,
                 () = desk.room(&out) => desk.hand_over(&out).await?,
                 ended = reports.closed() => ended?,
+                () = stand.comes() => {}
                 _ = beats.tick() => {}
             }
-            let now = self.context.clock.now(None);
+            let now = context.clock.now(None);
             let kept = task::blocking(move || {
+                let attached = stand.look();
                 keeper.beat(now, lists);
                 keeper.reader.look(&desk, &keeper.meter);
-                (keeper, desk)
+                (stand, attached, keeper, desk)
             });
-            (keeper, desk) = kept
+            let attached;
+            (stand, attached, keeper, desk) = kept
                 .await
                 .map_err(|join| Error::failure("the gate's keeper ended").because(join))?;
             desk.take(&mut keeper.reader);
-            detached = self.look(detached);
-            if detached.is_some() {
-                drop(promiscuous.take());
+            if let Some(attached) = attached? {
+                notice.attached(attached, &keeper.facts);
             }
-            self.say(attached, detached.is_some());
+            notice.health(&stand);
         }
         keeper.finish();
         reports.finish().await?;
-        if self.config.persist {
-            info!(
-                "the gate stays on {}: `tidegate gate detach` takes it off",
-                self.config.interface
-            );
-        } else if let Err(error) = self.pins.detach() {
-            // The next start does it.
-            warn!("what was pinned in {} stays: {error}", self.pins.folder().display());
+        if !config.persist {
+            if let Err(error) = pins.detach() {
+                // The next start does it.
+                warn!("what was pinned in {} stays: {error}", pins.folder().display());
+            }
+        } else if stand.is_attached() {
+            info!("the gate stays on {}: `tidegate gate detach` takes it off", config.interface);
         }
         Ok(())
     }
@@ -223,94 +214,5 @@ impl Runner {
 
     fn sees_replies(&self) -> bool {
         self.config.sees_egress() || self.config.role == Role::Mirror
-    }
-
-    /// Says what the gate does, and whom it will never block.
-    fn announce(&self, attached: Attached) {
-        let list = |addresses: &[std::net::IpAddr]| {
-            addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
-        };
-        let networks = self.context.networks.borrow();
-        let says = match self.config.firewall.mode {
-            FirewallMode::Observe => "OBSERVES: nothing is dropped, what would be is counted",
-            FirewallMode::Enforce => "ENFORCES: packets of blocked sources are dropped",
-        };
-        info!(
-            interface = self.config.interface,
-            attached = attachment(attached.mode),
-            adopted = attached.adopted,
-            verdicts = self.store.len(),
-            "the gate {says}"
-        );
-        info!(
-            addresses = list(&self.facts.addresses),
-            gateways = list(&self.facts.gateways),
-            resolvers = list(&self.facts.resolvers),
-            allow_list = networks.allow.len(),
-            destinations = networks.destinations.len(),
-            "the gate never blocks"
-        );
-        let guard = &self.config.firewall.guard;
-        if guard.enabled {
-            info!(
-                distinct_ports = guard.distinct_ports,
-                hold_secs = guard.hold_secs,
-                syn_rate = guard.syn_rate,
-                "the gate's guard is on"
-            );
-        }
-        if self.config.reports_packets() {
-            info!("the gate reports 1 of {} packets", self.config.sample);
-        }
-        if self.config.role == Role::Mirror {
-            info!("the gate is on a mirror: it counts, and drops nothing");
-        }
-    }
-
-    /// Whether the program is still where it was put. If somebody took it off, nothing of it stays.
-    fn look(&mut self, before: Option<Holding>) -> Option<Holding> {
-        match self.gate.is_attached(self.interface) {
-            Ok(true) => None,
-            other => {
-                if other.is_ok() {
-                    self.gate.let_go();
-                }
-                if before.is_none() {
-                    self.context.meter.count(ERRORS, ErrorType::GateDetached, 1);
-                    let why = other.map_or_else(|error| format!(" ({error})"), |_| String::new());
-                    error!(
-                        "the gate is no longer on {}{why}, with what was pinned in {}: somebody took it off, \
-                         or the interface is gone; start tidegate again to put it back",
-                        self.config.interface,
-                        self.pins.folder().display(),
-                    );
-                }
-                before.or_else(|| Some(self.context.meter.holding()))
-            }
-        }
-    }
-
-    /// Tells `/health` of the gate.
-    fn say(&self, attached: Attached, detached: bool) {
-        let mode = match self.config.firewall.mode.mode() {
-            Mode::Observe => "observe",
-            Mode::Enforce => "enforce",
-        };
-        self.context.meter.say(json!({"gate": {
-            "interface": self.config.interface,
-            "mode": mode,
-            "attached": if detached { "no" } else { attachment(attached.mode) },
-            "program": if attached.frags { "tidegate_frags" } else { "tidegate" },
-            "verdicts": self.store.len(),
-            "capacity": self.config.firewall.max_blocks,
-            "guard": self.config.firewall.guard.enabled,
-        }}));
-    }
-}
-
-fn attachment(mode: Attachment) -> &'static str {
-    match mode {
-        Attachment::Native => "native",
-        Attachment::Skb => "skb",
     }
 }

@@ -9,11 +9,12 @@ use tokio_util::sync::CancellationToken;
 use super::super::Config;
 use super::super::process::{
     child::{Ended, Exit},
-    refusal::{interfaces, is_about_the_interface, refused},
+    refusal::{is_about_the_interface, refused},
     statistics::Statistics,
 };
 use crate::{
     component::Error,
+    host::interfaces,
     metrics::{CAPTURE_UNKNOWN_LOSS, ERRORS, ErrorType, Label, Meter, State},
     retry::Delays,
 };

@@ -1,8 +1,6 @@
 //! Why a child refused its command line, in words for the person who wrote the config.
 
-use std::fs;
-
-use crate::component::Error;
+use crate::{component::Error, host::interfaces};
 
 /// What a child's words mean, and how to mend it.
 const REMEDIES: &[(&str, &str)] = &[
@@ -44,18 +42,6 @@ fn remedy(words: &str) -> Option<String> {
         return Some(format!("there are: {}", interfaces().join(", ")));
     }
     REMEDIES.iter().find(|(says, _)| words.contains(says)).map(|(_, remedy)| (*remedy).to_owned())
-}
-
-/// The machine's interfaces, sorted, as far as they can be seen.
-pub(in crate::sources::tshark) fn interfaces() -> Vec<String> {
-    let mut names: Vec<_> = fs::read_dir("/sys/class/net")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .collect();
-    names.sort();
-    names
 }
 
 #[cfg(test)]
