@@ -73,7 +73,7 @@ struct tg_daemon {
 	__u64 heartbeat_ns;	/* CLOCK_MONOTONIC: when it last said that it lives */
 	__u64 clock_ns;		/* CLOCK_MONOTONIC at tick 0, modulo 2^64 */
 	__u32 allow_generation; /* counted up when the allow list has changed; never 0 */
-	__u32 reserved;
+	__u32 fail_open_ms;	/* silence after which everything passes, for whoever asks; 0: never */
 };
 
 /* tg_block.hits: packets from this bit on, bytes below; it is carried over when the highest bit of either is set. */

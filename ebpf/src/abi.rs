@@ -86,8 +86,9 @@ pub struct Daemon {
     pub clock_ns: u64,
     /// Counted up when the allow list has changed; 0 before it was written first.
     pub allow_generation: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// After how many milliseconds of silence everything passes; 0: verdicts hold until their deadline. For whoever asks:
+    /// the program has it as a constant.
+    pub fail_open_ms: u32,
 }
 
 /// A verdict in force.
@@ -217,7 +218,7 @@ pub const PACKET_BYTES: usize = 56;
 
 // SAFETY: all fields are integers, in the order of `struct tg_count`, without padding.
 unsafe impl aya::Pod for Count {}
-// SAFETY: all fields are integers, in the order of `struct tg_daemon`; `reserved` fills what would be padding.
+// SAFETY: all fields are integers, in the order of `struct tg_daemon`; the two last ones fill what would be padding.
 unsafe impl aya::Pod for Daemon {}
 // SAFETY: all fields are integers or arrays of bytes, in the order of `struct tg_block`, without padding, as the
 // assertion below shows.
@@ -250,6 +251,18 @@ impl Outcome {
         Self::Malformed,
         Self::Fragment,
     ];
+}
+
+// === impl Daemon ===
+
+impl Daemon {
+    /// For how long everything passes already, ns, as the daemon is silent; `None` if it is not, or verdicts hold all the
+    /// same.
+    pub fn open_ns(&self, now_ns: u64) -> Option<u64> {
+        let after = u64::from(self.fail_open_ms) * 1_000_000;
+        let open = now_ns.checked_sub(self.heartbeat_ns.saturating_add(after));
+        open.filter(|open| after > 0 && *open > 0)
+    }
 }
 
 // === impl Block ===
@@ -353,7 +366,7 @@ mod tests {
             ("heartbeat_ns", offset_of!(Daemon, heartbeat_ns)),
             ("clock_ns", offset_of!(Daemon, clock_ns)),
             ("allow_generation", offset_of!(Daemon, allow_generation)),
-            ("reserved", offset_of!(Daemon, reserved)),
+            ("fail_open_ms", offset_of!(Daemon, fail_open_ms)),
         ];
         types.assert("tg_daemon", size_of::<Daemon>(), &daemon);
         let count = [("packets", offset_of!(Count, packets)), ("bytes", offset_of!(Count, bytes))];
@@ -380,6 +393,19 @@ mod tests {
         types.assert("tg_packet", PACKET_BYTES, &packet);
         types.assert("tg_net4_key", 8, &[("prefix", 0), ("address", 4)]);
         types.assert("tg_net6_key", 20, &[("prefix", 0), ("address", 4)]);
+    }
+
+    #[test]
+    fn a_silent_daemon_s_gate_stands_open() {
+        let second = 1_000_000_000;
+        let daemon =
+            Daemon { heartbeat_ns: 100 * second, fail_open_ms: 5_000, ..Daemon::default() };
+        for (now, open) in [(99, None), (105, None), (106, Some(second)), (200, Some(95 * second))]
+        {
+            assert_eq!(daemon.open_ns(now * second), open, "at {now}");
+        }
+        let keeps = Daemon { fail_open_ms: 0, ..daemon };
+        assert_eq!(keeps.open_ns(200 * second), None);
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub use self::{
     flows::{Accounting, Flows},
     guard::Guard,
     loader::{Attached, Duties, Gate, Mode, Ran, Standing, Wanted},
-    maps::{Maps, now_ns, tick_ns},
+    maps::{Heart, LetThrough, Maps, now_ns, tick_ns},
     packets::{Packets, Sampling},
     promiscuous::Promiscuous,
 };

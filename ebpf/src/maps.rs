@@ -4,6 +4,7 @@ use std::{
     fmt, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use aya::maps::{
@@ -26,10 +27,18 @@ pub struct Maps {
     net6: LpmTrie<MapData, [u8; 16], Block>,
     allow4: LpmTrie<MapData, [u8; 4], u32>,
     allow6: LpmTrie<MapData, [u8; 16], u32>,
-    daemon: Array<MapData, Daemon>,
+    heart: Heart,
     state: Array<MapData, u64>,
-    stats: PerCpuArray<MapData, Count>,
+    stats: Arc<PerCpuArray<MapData, Count>>,
 }
+
+/// What the daemon alone writes. It takes no more than its own lock, which is held for two calls of the kernel.
+#[derive(Clone)]
+pub struct Heart(Arc<Mutex<Array<MapData, Daemon>>>);
+
+/// How many packets passed because the daemon was silent.
+#[derive(Clone)]
+pub struct LetThrough(Arc<PerCpuArray<MapData, Count>>);
 
 /// A map of this name by its type, of whatever finds maps by their names.
 pub(crate) fn typed<T: TryFrom<Map, Error = MapError>>(
@@ -60,9 +69,9 @@ impl Maps {
             net6: typed(&mut find, "tg_net6")?,
             allow4: typed(&mut find, "tg_allow4")?,
             allow6: typed(&mut find, "tg_allow6")?,
-            daemon: typed(&mut find, "tg_daemon")?,
+            heart: Heart::new(typed(&mut find, "tg_daemon")?),
             state: typed(&mut find, "tg_state")?,
-            stats: typed(&mut find, "tg_stats")?,
+            stats: Arc::new(typed(&mut find, "tg_stats")?),
         })
     }
 
@@ -219,9 +228,11 @@ impl Maps {
             removed(map, done)?;
         }
         // After it is written: what the program finds by the new number is the new list.
-        let daemon = self.daemon()?;
-        let allow_generation = daemon.allow_generation.wrapping_add(1).max(1);
-        self.set_daemon(Daemon { allow_generation, ..daemon })
+        let counted = |daemon: Daemon| Daemon {
+            allow_generation: daemon.allow_generation.wrapping_add(1).max(1),
+            ..daemon
+        };
+        self.heart.change(counted).map(drop)
     }
 
     /// The allow list.
@@ -260,11 +271,17 @@ impl Maps {
     /// # Errors
     /// If it can't be read.
     pub fn daemon(&self) -> Result<Daemon, Error> {
-        self.daemon.get(&0, 0).map_err(|error| Error::of_map("tg_daemon", error))
+        self.heart.daemon()
     }
 
-    fn set_daemon(&mut self, daemon: Daemon) -> Result<(), Error> {
-        self.daemon.set(0, daemon, 0).map_err(|error| Error::of_map("tg_daemon", error))
+    /// The daemon's sign of life, for whoever gives it beside all else that is done with the maps.
+    pub fn heart(&self) -> Heart {
+        self.heart.clone()
+    }
+
+    /// Packets that a verdict would have dropped, and that passed because the daemon was silent; for the same.
+    pub fn let_through(&self) -> LetThrough {
+        LetThrough(Arc::clone(&self.stats))
     }
 
     /// Says that the daemon lives.
@@ -280,8 +297,7 @@ impl Maps {
     /// # Errors
     /// If it can't be written.
     pub fn beat_at(&mut self, heartbeat_ns: u64) -> Result<(), Error> {
-        let daemon = self.daemon()?;
-        self.set_daemon(Daemon { heartbeat_ns, ..daemon })
+        self.heart.change(|daemon| Daemon { heartbeat_ns, ..daemon }).map(drop)
     }
 
     /// How long ago the daemon last said that it lives; `None` if it never did.
@@ -324,11 +340,7 @@ impl Maps {
     pub fn counts(&self) -> Result<[(Outcome, Count); Outcome::ALL.len()], Error> {
         let mut counts = Outcome::ALL.map(|outcome| (outcome, Count::default()));
         for (outcome, sum) in &mut counts {
-            let values = self.stats.get(&(*outcome as u32), 0);
-            for count in values.map_err(|error| Error::of_map("tg_stats", error))?.iter() {
-                sum.packets += count.packets;
-                sum.bytes += count.bytes;
-            }
+            *sum = counted(&self.stats, *outcome)?;
         }
         Ok(counts)
     }
@@ -343,6 +355,82 @@ impl Maps {
         }
         self.allow(&before.allowed()?)
     }
+}
+
+// === impl Heart ===
+
+impl Heart {
+    fn new(map: Array<MapData, Daemon>) -> Self {
+        Self(Arc::new(Mutex::new(map)))
+    }
+
+    /// Says that the daemon lives. What it had written before.
+    ///
+    /// # Errors
+    /// If it can't be written.
+    pub fn beat(&self) -> Result<Daemon, Error> {
+        self.change(|daemon| Daemon { heartbeat_ns: now_ns(), ..daemon })
+    }
+
+    /// What the daemon wrote last.
+    ///
+    /// # Errors
+    /// If it can't be read.
+    pub fn daemon(&self) -> Result<Daemon, Error> {
+        read(&self.locked())
+    }
+
+    /// Writes what becomes of it, and gives what it was. Nobody comes in between.
+    fn change(&self, to: impl FnOnce(Daemon) -> Daemon) -> Result<Daemon, Error> {
+        let mut map = self.locked();
+        let before = read(&map)?;
+        let done = map.set(0, to(before), 0);
+        done.map_err(|error| Error::of_map("tg_daemon", error))?;
+        Ok(before)
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Array<MapData, Daemon>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Heart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Heart").finish_non_exhaustive()
+    }
+}
+
+// === impl LetThrough ===
+
+impl LetThrough {
+    /// How many there were since the maps were made.
+    ///
+    /// # Errors
+    /// If the statistics can't be read.
+    pub fn packets(&self) -> Result<u64, Error> {
+        Ok(counted(&self.0, Outcome::FailOpen)?.packets)
+    }
+}
+
+impl fmt::Debug for LetThrough {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LetThrough").finish_non_exhaustive()
+    }
+}
+
+fn read(map: &Array<MapData, Daemon>) -> Result<Daemon, Error> {
+    map.get(&0, 0).map_err(|error| Error::of_map("tg_daemon", error))
+}
+
+/// Over all processors.
+fn counted(stats: &PerCpuArray<MapData, Count>, outcome: Outcome) -> Result<Count, Error> {
+    let mut sum = Count::default();
+    let values = stats.get(&(outcome as u32), 0);
+    for count in values.map_err(|error| Error::of_map("tg_stats", error))?.iter() {
+        sum.packets += count.packets;
+        sum.bytes += count.bytes;
+    }
+    Ok(sum)
 }
 
 /// Length of a tick of the kernel, ns.

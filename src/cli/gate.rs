@@ -4,7 +4,7 @@
 #[cfg(feature = "xdp")]
 use rustix::net::{AddressFamily, SocketType, netdevice::index_to_name, socket};
 #[cfg(feature = "xdp")]
-use tidegate_ebpf::{Error as Refused, Maps, Mode, pins, pins::Pins};
+use tidegate_ebpf::{Error as Refused, Maps, Mode, now_ns, pins, pins::Pins};
 
 use super::{exit::Exit, output};
 use crate::component::Error;
@@ -18,7 +18,7 @@ pub(super) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Where each gate is attached, whether it enforces, and whether its daemon lives.
+    /// Where each gate is attached, whether it enforces, and whether its daemon lives; if not, whether everything passes.
     Status(Which),
     /// Take the program off its interface, and remove all that is pinned: verdicts end.
     Detach(Which),
@@ -89,7 +89,11 @@ fn status(which: &Which) -> Result<Exit, Error> {
         };
         let beat = match maps.silent_ns().map_err(unusable)? {
             Some(silent) if is_recent(silent) => "its daemon lives".to_owned(),
-            Some(silent) => format!("its daemon is silent for {} s", silent / 1_000_000_000),
+            Some(silent) => {
+                let open = maps.daemon().map_err(unusable)?.open_ns(now_ns());
+                let and = if open.is_some() { ": everything passes" } else { "" };
+                format!("its daemon is silent for {} s{and}", silent / 1_000_000_000)
+            }
             None => "its daemon never ran".to_owned(),
         };
         let verdicts = maps.blocks().map_err(unusable)?.len();

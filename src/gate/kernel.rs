@@ -95,12 +95,6 @@ pub trait Kernel: fmt::Debug + Send {
     /// If it is not written.
     fn allow(&mut self, networks: &[IpNet]) -> Result<(), MapError>;
 
-    /// Says that the daemon lives.
-    ///
-    /// # Errors
-    /// If it is not written.
-    fn beat(&mut self) -> Result<(), MapError>;
-
     /// How often verdicts were changed beside the daemon.
     ///
     /// # Errors

@@ -82,10 +82,6 @@ impl Kernel for Pinned {
         Ok(self.0.allow(networks)?)
     }
 
-    fn beat(&mut self) -> Result<(), MapError> {
-        Ok(self.0.beat()?)
-    }
-
     fn changes(&mut self) -> Result<u64, MapError> {
         Ok(self.0.word(Word::Changes)?)
     }

@@ -53,6 +53,8 @@ struct State {
     networks: watch::Receiver<Arc<Networks>>,
     protected: Protected,
     entries: Entries,
+    /// What the verdict that was put in force last is about.
+    newest: Option<IpNet>,
     lines: Vec<String>,
     lines_missing: u64,
 }
@@ -74,6 +76,7 @@ impl GateStore {
             networks,
             protected: Protected::default(),
             entries: Entries::default(),
+            newest: None,
             lines: Vec::new(),
             lines_missing: 0,
         };
@@ -120,6 +123,8 @@ impl GateStore {
                 back += 1;
             }
         }
+        let newest = state.entries.live().max_by_key(|entry| entry.since);
+        state.newest = newest.map(|entry| entry.verdict.network).or(state.newest);
         Ok((found, back))
     }
 
@@ -163,12 +168,12 @@ impl GateStore {
         Ok(())
     }
 
-    /// Says to the kernel that the daemon lives.
-    ///
-    /// # Errors
-    /// If it is not written.
-    pub fn beat(&self) -> Result<(), MapError> {
-        self.locked().kernel.beat()
+    /// The verdict that was put in force last, also if it has ended since; `None` if it is not remembered.
+    pub fn newest(&self) -> Option<Entry> {
+        let mut state = self.locked();
+        let network = state.newest?;
+        state.recount(network);
+        state.entries.about(network).cloned()
     }
 
     /// Puts a verdict of the guard in force, that has met `packets` and `bytes` already. One of anybody else about
@@ -310,6 +315,7 @@ impl GateStore {
             });
         }
         self.write(state, Change::Applied, &entry, now);
+        state.newest = Some(network);
         state.entries.put(entry);
         Answer::Applied(mode)
     }

@@ -70,10 +70,6 @@ impl Kernel for Maps {
         Ok(())
     }
 
-    fn beat(&mut self) -> Result<(), MapError> {
-        Ok(())
-    }
-
     fn changes(&mut self) -> Result<u64, MapError> {
         Ok(self.0.lock().unwrap().changes)
     }

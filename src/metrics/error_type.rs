@@ -127,6 +127,9 @@ pub enum ErrorType {
     AcknowledgementsOff,
     /// The gate's program was taken off its interface, or can't be put back on it.
     GateDetached,
+    /// The gate stood open: no sign of life had come for `fail_open_secs`, as this process was stopped or could not give
+    /// it.
+    GateStoodOpen,
     /// The gate's maps could not be read or written.
     GateMap,
     /// A line of the verdict log could not be written.
@@ -198,6 +201,7 @@ impl Label for ErrorType {
             Self::AcknowledgementLate => "acknowledgement_late",
             Self::AcknowledgementsOff => "acknowledgements_off",
             Self::GateDetached => "gate_detached",
+            Self::GateStoodOpen => "gate_stood_open",
             Self::GateMap => "gate_map",
             Self::VerdictLog => "verdict_log",
             Self::Snapshot => "snapshot",

@@ -16,6 +16,8 @@ mod flows;
 #[cfg(feature = "xdp")]
 mod gate;
 #[cfg(feature = "xdp")]
+mod heart;
+#[cfg(feature = "xdp")]
 mod keeper;
 #[cfg(feature = "xdp")]
 mod lists;

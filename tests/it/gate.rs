@@ -21,6 +21,7 @@ mod packets;
 mod records;
 mod reference;
 mod sampled;
+mod stalled;
 mod steady;
 mod traffic;
 mod unit;
@@ -51,6 +52,7 @@ pub(crate) fn cases() -> Vec<Case> {
         records::cases(),
         reference::cases(),
         sampled::cases(),
+        stalled::cases(),
         steady::cases(),
         traffic::cases(),
         unit::cases(),

@@ -14,6 +14,7 @@ use tracing::info;
 use super::{
     Attach, CONTACTS, Config, DENIED, FirewallMode, OnDaemonDeath, Report, Role,
     denied::denying,
+    heart::Pulse,
     lists,
     runner::Runner,
     stand::{Stand, index},
@@ -102,6 +103,7 @@ pub(super) fn build(config: &Config, context: &Context) -> Result<Component, Err
         percent: firewall.percent,
         max: firewall.max_blocks as usize,
     };
+    let pulse = Pulse::begin(&maps).map_err(|error| explained(error, config))?;
     let kernel = Box::new(Pinned(maps));
     let store = GateStore::new(context.meter.id(), kernel, policy, context.networks.clone(), None);
     let log = VerdictLog::new(&context.data_dir);
@@ -115,7 +117,6 @@ pub(super) fn build(config: &Config, context: &Context) -> Result<Component, Err
         info!(found, put_back = back, "verdicts of an earlier run hold on");
     }
     lists::follow(&store, &firewall.block_files, now);
-    store.beat().map_err(failed)?;
     let store = Arc::new(store);
     let runner = Runner {
         config: config.clone(),
@@ -124,6 +125,7 @@ pub(super) fn build(config: &Config, context: &Context) -> Result<Component, Err
         flows,
         packets,
         denials,
+        pulse,
         pins,
         _lock: lock,
         store: Arc::clone(&store),

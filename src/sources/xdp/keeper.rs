@@ -96,7 +96,6 @@ impl Keeper {
     }
 
     fn tend(&mut self, now: Timestamp, lists: bool) -> Result<(), MapError> {
-        self.store.beat()?;
         self.count()?;
         let changed = self.store.changes()?;
         if changed != self.changed {

@@ -12,6 +12,7 @@ use tracing::{info, warn};
 
 use super::{
     ALERTS, CONTACTS, Config, DENIED, Role, contacts, denied, flows,
+    heart::{Heart, Pulse},
     keeper::Keeper,
     notice::Notice,
     packets::{self, Reader},
@@ -33,7 +34,7 @@ use crate::{
     task,
 };
 
-/// How often the daemon says that it lives, and looks after everything else.
+/// How often everything is looked after.
 const BEAT: Duration = Duration::from_secs(1);
 
 /// The source of one config.
@@ -49,6 +50,7 @@ pub(super) struct Runner {
     pub(super) packets: Option<Frames>,
     /// What it counts of what it drops, if anybody reads it.
     pub(super) denials: Option<Denials>,
+    pub(super) pulse: Pulse,
     pub(super) pins: Pins,
     /// Of what is pinned, against another process.
     pub(super) _lock: File,
@@ -68,7 +70,8 @@ impl Source for Runner {
         let mut keeper =
             Keeper::new(&self.config, &self.context, &self.store, &self.log, self.facts.clone());
         let mut reports = self.reports(&keeper.view, &out)?;
-        let Self { config, mut stand, pins, _lock, store, context, .. } = self;
+        let Self { config, mut stand, pulse, pins, _lock, store, context, .. } = self;
+        let mut heart = Heart::start(pulse);
         let mut notice = Notice::new(&config, &store, &context);
         if let Some(attached) = attached {
             notice.attached(attached, &keeper.facts);
@@ -87,6 +90,7 @@ impl Source for Runner {
                 () = desk.room(&out) => desk.hand_over(&out).await?,
                 ended = reports.closed() => ended?,
                 () = stand.comes() => {}
+                Ok(()) = heart.signs.changed() => {}
                 _ = beats.tick() => {}
             }
             let now = context.clock.now(None);
@@ -104,7 +108,8 @@ impl Source for Runner {
             if let Some(attached) = attached? {
                 notice.attached(attached, &keeper.facts);
             }
-            notice.health(&stand);
+            notice.signs(&heart, &stand);
+            notice.health(&stand, heart.is_open(), now);
         }
         keeper.finish();
         reports.finish().await?;
