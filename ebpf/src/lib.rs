@@ -26,6 +26,7 @@ mod maps;
 pub mod packets;
 pub mod pins;
 pub mod promiscuous;
+mod route;
 mod sys;
 
 pub use self::{
@@ -38,6 +39,7 @@ pub use self::{
     maps::{Heart, LetThrough, Maps, now_ns, tick_ns},
     packets::{Packets, Sampling},
     promiscuous::Promiscuous,
+    route::xdp_program,
 };
 
 /// The compiled program.

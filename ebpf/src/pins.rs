@@ -57,6 +57,51 @@ pub fn sources() -> Result<Vec<String>, Error> {
     Ok(names)
 }
 
+/// Whether this process could pin anything. Makes nothing.
+///
+/// # Errors
+/// If there is no BPF file system, or this process may not write there.
+pub fn usable() -> Result<(), Error> {
+    is_there()?;
+    let root = Path::new(FILE_SYSTEM);
+    let folder = root.join(FOLDER);
+    match sys::may_write(&folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            sys::may_write(root).map_err(|source| Error::Pin { path: root.to_owned(), source })
+        }
+        may => may.map_err(|source| Error::Pin { path: folder, source }),
+    }
+}
+
+/// Whose program it is that an interface has, as far as that is pinned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// A source of ours has it pinned.
+    Pinned,
+    /// A source of ours has maps, and no attachment pinned: it may be its.
+    Perhaps,
+    /// None of ours.
+    Other,
+}
+
+/// Whose program this is, by its id.
+///
+/// # Errors
+/// If what is pinned can't be read.
+pub fn owner(program: u32) -> Result<Owner, Error> {
+    let mut owner = Owner::Other;
+    for source in sources()? {
+        let pins = Pins::of(&source);
+        match pins.attachment()? {
+            Some(link) if link.program == program => return Ok(Owner::Pinned),
+            Some(_) => {}
+            None if pins.current().is_some() => owner = Owner::Perhaps,
+            None => {}
+        }
+    }
+    Ok(owner)
+}
+
 /// Pins a map under a further path.
 ///
 /// # Errors
@@ -181,12 +226,16 @@ impl Pins {
     /// # Errors
     /// If what is pinned there can't be read.
     pub fn attached_to(&self) -> Result<Option<u32>, Error> {
+        Ok(self.attachment()?.map(|link| link.interface))
+    }
+
+    fn attachment(&self) -> Result<Option<sys::XdpLink>, Error> {
         let path = self.link();
         let link = match sys::pinned(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             link => link.and_then(|link| sys::xdp_link(link.as_fd())),
         };
-        link.map(|link| Some(link.interface)).map_err(|source| Error::Pin { path, source })
+        link.map(Some).map_err(|source| Error::Pin { path, source })
     }
 
     /// Takes the program off its interface, whoever runs, and removes all that is pinned. True if there was

@@ -153,6 +153,15 @@ pub(crate) fn is_bpf_fs(path: &Path) -> bool {
     kind & 0xffff_ffff == BPF_FS
 }
 
+/// Whether this process may make something in a folder.
+pub(crate) fn may_write(folder: &Path) -> io::Result<()> {
+    let path = CString::new(folder.as_os_str().as_bytes())?;
+    let wanted = libc::W_OK | libc::X_OK;
+    // SAFETY: the path ends with a NUL and lives through the call.
+    let done = unsafe { libc::faccessat(libc::AT_FDCWD, path.as_ptr(), wanted, libc::AT_EACCESS) };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// `CLOCK_MONOTONIC` in nanoseconds: the program's clock.
 pub(crate) fn monotonic_ns() -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };

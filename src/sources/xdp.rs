@@ -8,6 +8,8 @@
 //! their ends, on the port `alerts`; what it drops, by where it was for, on the port `denied`.
 
 #[cfg(feature = "xdp")]
+mod check;
+#[cfg(feature = "xdp")]
 mod contacts;
 #[cfg(feature = "xdp")]
 mod denied;
@@ -364,6 +366,10 @@ impl Configure for Config {
         environment(self)
     }
 
+    fn unchecked(&self) -> Vec<String> {
+        unchecked(self)
+    }
+
     fn claims(&self) -> Vec<Claim> {
         let claim = |what: &str| Claim {
             key: "interface".to_owned(),
@@ -400,11 +406,19 @@ impl Configure for Config {
 }
 
 #[cfg(feature = "xdp")]
-use self::gate::{build, environment};
+use self::{
+    check::{environment, unchecked},
+    gate::build,
+};
 
 #[cfg(not(feature = "xdp"))]
 fn environment(_config: &Config) -> Vec<Problem> {
     vec![Problem::new("", ABSENT)]
+}
+
+#[cfg(not(feature = "xdp"))]
+fn unchecked(_config: &Config) -> Vec<String> {
+    Vec::new()
 }
 
 #[cfg(not(feature = "xdp"))]

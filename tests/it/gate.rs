@@ -2,6 +2,7 @@
 //! restarts; as the unit's user; and as a part of the whole.
 
 mod awaited;
+mod checked;
 mod clsact;
 mod contacts;
 mod counted;
@@ -34,6 +35,7 @@ use crate::harness::Case;
 pub(crate) fn cases() -> Vec<Case> {
     let cases = [
         awaited::cases(),
+        checked::cases(),
         clsact::cases(),
         contacts::cases(),
         counted::cases(),

@@ -12,17 +12,13 @@ use tidegate_ebpf::{
 use tracing::info;
 
 use super::{
-    Attach, CONTACTS, Config, DENIED, FirewallMode, OnDaemonDeath, Report, Role,
-    denied::denying,
-    heart::Pulse,
-    lists,
-    runner::Runner,
-    stand::{Stand, index},
+    Attach, CONTACTS, Config, DENIED, FirewallMode, OnDaemonDeath, Report, Role, denied::denying,
+    heart::Pulse, lists, runner::Runner, stand::Stand,
 };
 use crate::{
-    component::{Component, Configure, Context, Error, Port, Problem, with_causes},
+    component::{Component, Configure, Context, Error, Port, with_causes},
     gate::{GateStore, Pinned, Policy, Protected, log::VerdictLog},
-    host::{Facts, interfaces},
+    host::Facts,
     verdict::Store,
 };
 
@@ -45,16 +41,6 @@ const HOLDS_PER_MINUTE: u64 = 200;
 /// How long the guard goes on without a sign of life: the program at egress ends with the daemon, and the guard
 /// would take everybody for one who completes nothing.
 const GUARD_ALIVE_SECS: u64 = 5;
-
-/// What this machine lacks.
-pub(super) fn environment(config: &Config) -> Vec<Problem> {
-    if index(&config.interface).is_some() {
-        return Vec::new();
-    }
-    let message = format!("there is no interface `{}`: `run` waits for it", config.interface);
-    let hint = format!("there are: {}", interfaces().join(", "));
-    vec![Problem::new("interface", message).hint(hint).warning()]
-}
 
 /// Loads the program with its maps, takes over the verdicts in them, and makes the store.
 pub(super) fn build(config: &Config, context: &Context) -> Result<Component, Error> {
@@ -138,7 +124,7 @@ pub(super) fn build(config: &Config, context: &Context) -> Result<Component, Err
 }
 
 /// The limits that the program is loaded with.
-fn settings(config: &Config) -> Settings {
+pub(super) fn settings(config: &Config) -> Settings {
     let firewall = &config.firewall;
     let fail_open_ns = match config.on_daemon_death {
         OnDaemonDeath::Pass => config.fail_open_secs * SECOND_NS,
