@@ -87,14 +87,15 @@ fn status(which: &Which) -> Result<Exit, Error> {
             Some(false) => "observes",
             None => "not started",
         };
-        let beat = match maps.silent_ns().map_err(unusable)? {
-            Some(silent) if is_recent(silent) => "its daemon lives".to_owned(),
-            Some(silent) => {
-                let open = maps.daemon().map_err(unusable)?.open_ns(now_ns());
-                let and = if open.is_some() { ": everything passes" } else { "" };
-                format!("its daemon is silent for {} s{and}", silent / 1_000_000_000)
-            }
+        let is_open = maps.daemon().map_err(unusable)?.open_ns(now_ns()).is_some();
+        let silent = maps.silent_ns().map_err(unusable)?;
+        let beat = match silent.map(|silent| (silent, silent / 1_000_000_000)) {
             None => "its daemon never ran".to_owned(),
+            Some((_, secs)) if is_open => {
+                format!("its daemon is silent for {secs} s: everything passes")
+            }
+            Some((silent, _)) if is_recent(silent) => "its daemon lives".to_owned(),
+            Some((_, secs)) => format!("its daemon is silent for {secs} s"),
         };
         let verdicts = maps.blocks().map_err(unusable)?.len();
         lines.push(format!("{source}: {place}; {mode}; {verdicts} verdicts; {beat}\n"));

@@ -7,7 +7,7 @@
 //!
 //! The program, its maps and what they hold are the same all the while.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::pending, sync::Arc, time::Duration};
 
 use rustix::net::{AddressFamily, SocketType, netdevice::name_to_index, socket};
 use tidegate_ebpf::{Attached, Gate, Mode, Promiscuous, Standing, pins::Pins};
@@ -141,11 +141,11 @@ impl Stand {
 
     /// Waits until an interface that is awaited is there; for ever if none is.
     pub(super) async fn comes(&self) {
-        loop {
+        if !matches!(self.place, Place::Awaited) {
+            return pending().await;
+        }
+        while index(&self.config.interface).is_none() {
             sleep(LOOK_EVERY).await;
-            if matches!(self.place, Place::Awaited) && index(&self.config.interface).is_some() {
-                return;
-            }
         }
     }
 

@@ -5,8 +5,12 @@ use std::fs;
 
 use libtest_mimic::Failed;
 use rustix::process::Signal;
+use tidegate_ebpf::{Gate, Wanted};
 
-use super::live::{BAD, GOOD, Site, gets_through, running_says};
+use super::{
+    live::{BAD, GOOD, Site, gets_through, running_says},
+    made::ENFORCE,
+};
 use crate::harness::{
     Case, Outcome, Scene, config,
     netns::INTERFACE,
@@ -23,6 +27,9 @@ pub(crate) fn cases() -> Vec<Case> {
             .needs_root(),
         Case::with(an_interface_that_comes_back_gets_its_gate_back, "no persist", "persist: false")
             .needs_root(),
+        Case::with(an_interface_that_another_s_program_took_is_refused, "at the start", false)
+            .needs_root(),
+        Case::with(an_interface_that_another_s_program_took_is_refused, "later", true).needs_root(),
         Case::new(a_gate_that_waits_keeps_no_other_from_its_interface).needs_root(),
         Case::new(a_gate_that_is_taken_off_while_it_waits_stays_off).needs_root(),
     ]
@@ -165,6 +172,49 @@ fn an_interface_that_comes_back_gets_its_gate_back(scene: &Scene, persist: &str)
         assert!(records.contains(&format!(r#""port":{port}"#)), "no flow of {port}:\n{records}");
     }
     assert!(records.contains(r#""denied""#), "{records}");
+    Ok(())
+}
+
+/// The daemon is stopped while another's program takes the interface that it waits for.
+fn an_interface_that_another_s_program_took_is_refused(scene: &Scene, has_stood: bool) -> Outcome {
+    let site = Site::enforcing(scene, "attach: skb")?;
+    let running = if has_stood {
+        let running = site.start()?;
+        site.wire.cut()?;
+        answers(&site, "/health", 503)?;
+        running
+    } else {
+        site.wire.cut()?;
+        start_waiting(&site)?
+    };
+    running.signal(Signal::STOP);
+    site.wire.join()?;
+    site.settle()?;
+    let near = &site.wire.near;
+    let index = near.run("cat", &[&format!("/sys/class/net/{INTERFACE}/ifindex")])?;
+    let index: u32 = index.trim().parse()?;
+    let other = near.inside(|| -> Result<Gate, Failed> {
+        let mut gate = Gate::load(&ENFORCE, None)?;
+        gate.attach(index, Wanted::Skb, false)?;
+        Ok(gate)
+    })??;
+    running.signal(Signal::CONT);
+    if !has_stood {
+        // As if it had been there at the start: no waiting mends that.
+        return running.wait(SOON)?.expect(78)?.says(&["another XDP program", "bpftool"]);
+    }
+    poll::until_true("the refusal to be said", SOON, || {
+        running.stderr().contains("another XDP program is attached")
+    })?;
+    let health = answers(&site, "/health", 503)?;
+    assert!(health.contains("tried again each second"), "{health}");
+    drop(other);
+    poll::until_true("the gate to be back", SOON, || {
+        running.stderr().contains("the gate is attached again")
+    })?;
+    answers(&site, "/ready", 200)?;
+    running.signal(Signal::TERM);
+    running.wait(SOON)?.expect(3)?;
     Ok(())
 }
 
