@@ -1,7 +1,10 @@
-//! A daemon that is stopped for longer than its gate waits: everything passes, and once it goes on it says so.
+//! A daemon that is stopped for longer than its gate waits: everything passes, and once it goes on it says so. A disk alone does not stop it.
+
+use std::fs::{self, File};
 
 use rustix::process::Signal;
 use serde_json::Value;
+use tidegate_ebpf::{Maps, pins::Pins};
 
 use super::live::{BAD, GOOD, Site, gets_through, running_says};
 use crate::harness::{
@@ -10,7 +13,10 @@ use crate::harness::{
 };
 
 pub(crate) fn cases() -> Vec<Case> {
-    vec![Case::new(a_daemon_that_was_stopped_says_that_its_gate_stood_open).needs_root()]
+    vec![
+        Case::new(a_daemon_that_was_stopped_says_that_its_gate_stood_open).needs_root(),
+        Case::new(a_log_that_can_not_be_written_keeps_no_sign_of_life_back).needs_root(),
+    ]
 }
 
 fn a_daemon_that_was_stopped_says_that_its_gate_stood_open(scene: &Scene) -> Outcome {
@@ -62,5 +68,38 @@ fn a_daemon_that_was_stopped_says_that_its_gate_stood_open(scene: &Scene) -> Out
     })?;
     running.signal(Signal::TERM);
     running.wait(SOON)?.expect(3)?;
+    Ok(())
+}
+
+/// Whoever writes the verdict log waits here for its lock, as it would for a disk that hangs.
+fn a_log_that_can_not_be_written_keeps_no_sign_of_life_back(scene: &Scene) -> Outcome {
+    let list = scene.write("blocked.txt", format!("{BAD}\n"));
+    let firewall =
+        format!("mode: enforce, allow_empty_allowlist: true, block_files: [{}]", list.display());
+    let site = Site::new(scene, "", &firewall, "")?;
+    let running = site.start()?;
+    let log = poll::until("the verdict log", SOON, || {
+        File::open(scene.path("data/verdicts.ndjson")).ok()
+    })?;
+    log.lock()?;
+    fs::write(&list, "10.77.0.99\n")?;
+    running.signal(Signal::HUP);
+    poll::until_true("the list to be followed, and its line to be written", SOON, || {
+        running.stderr().matches("verdicts of lists").count() == 2
+    })?;
+    let maps = Maps::open(&Pins::of(&site.id).current().ok_or("nothing is pinned")?)?;
+    let before = maps.daemon()?.heartbeat_ns;
+    let beats = 5_000_000_000;
+    poll::until_true("five signs of life", SOON, || {
+        maps.daemon().is_ok_and(|daemon| daemon.heartbeat_ns >= before + beats)
+    })?;
+    let written = || fs::read_to_string(scene.path("data/verdicts.ndjson"));
+    assert!(!written()?.contains("10.77.0.99"), "the log was to hang");
+    log.unlock()?;
+    poll::until_true("the line to be written", SOON, || {
+        written().is_ok_and(|log| log.contains("10.77.0.99"))
+    })?;
+    running.signal(Signal::TERM);
+    running.wait(SOON)?.expect(0)?;
     Ok(())
 }
