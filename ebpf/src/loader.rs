@@ -179,19 +179,19 @@ impl Gate {
             link: None,
             egress: None,
         };
-        gate.set_up(tick_ns, settings.fail_open_ns)?;
+        gate.set_up(tick_ns, settings)?;
         gate.carry_over(settings.enforce)?;
         Ok(gate)
     }
 
     /// Writes into the maps what the program, and later versions, have to know of them.
-    fn set_up(&mut self, tick_ns: u64, fail_open_ns: u64) -> Result<(), Error> {
+    fn set_up(&mut self, tick_ns: u64, settings: &Settings) -> Result<(), Error> {
         let (ticks, now_ns) = self.clock()?;
         let clock_ns = now_ns.wrapping_sub(ticks.wrapping_mul(tick_ns));
         let failed = |error| Error::of_map("tg_daemon", error);
         let mut daemon: Array<_, Daemon> = typed(&mut self.ebpf, "tg_daemon")?;
         let found = daemon.get(&0, 0).map_err(failed)?;
-        let fail_open_ms = u32::try_from(fail_open_ns / 1_000_000).unwrap_or(u32::MAX);
+        let fail_open_ms = u32::try_from(settings.fail_open_ns / 1_000_000).unwrap_or(u32::MAX);
         daemon.set(0, Daemon { clock_ns, fail_open_ms, ..found }, 0).map_err(failed)?;
         let mut state: Array<_, u64> = typed(&mut self.ebpf, "tg_state")?;
         let set = state.set(Word::Layout as u32, of_blocks(), 0);

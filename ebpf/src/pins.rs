@@ -94,9 +94,8 @@ pub fn owner(program: u32) -> Result<Owner, Error> {
         let pins = Pins::of(&source);
         match pins.attachment()? {
             Some(link) if link.program == program => return Ok(Owner::Pinned),
-            Some(_) => {}
             None if pins.current().is_some() => owner = Owner::Perhaps,
-            None => {}
+            _ => {}
         }
     }
     Ok(owner)
