@@ -1,6 +1,7 @@
 //! Reports of counts that a fake makes as the kernel does, with errors at every place.
 
 use std::{
+    cell::Cell,
     collections::BTreeMap,
     io::{self, ErrorKind},
     net::IpAddr,
@@ -32,6 +33,8 @@ struct Fake {
     fails: Vec<&'static str>,
     /// A packet of this flow comes between its mark and its removal.
     comes: Option<u16>,
+    /// When that is.
+    at_ns: u64,
     settled: u64,
 }
 
@@ -112,7 +115,7 @@ impl Counters for Fake {
             }
         }
         if let Some(key) = self.comes.take() {
-            self.packet(key, datagrams(), true, Sent::default(), 0);
+            self.packet(key, datagrams(), true, Sent::default(), self.at_ns);
         }
         Ok(())
     }
@@ -174,7 +177,7 @@ fn at(seconds: u64) -> Now {
 
 fn turn(ledger: &mut Ledger<u16>, fake: &mut Fake, seconds: u64) -> Vec<Flow> {
     let mut flows = Vec::new();
-    ledger.turn(fake, at(seconds), &mut |flow| flows.push(flow)).unwrap();
+    ledger.turn(fake, at(seconds), &|| MAX_PAST, &mut |flow| flows.push(flow)).unwrap();
     flows
 }
 
@@ -435,7 +438,7 @@ fn what_fails_is_done_the_next_time_and_nothing_twice() {
         }
         fake.fails = vec![call];
         let mut flows = Vec::new();
-        ledger.turn(&mut fake, at(60), &mut |flow| flows.push(flow)).unwrap_err();
+        ledger.turn(&mut fake, at(60), &|| MAX_PAST, &mut |flow| flows.push(flow)).unwrap_err();
         let told = flows.len();
         flows.extend(turn(&mut ledger, &mut fake, 61));
         assert_eq!(flows.len(), 10, "{call}: {told} at first");
@@ -567,6 +570,32 @@ fn where_replies_are_not_seen_whoever_goes_on_has_completed_its_handshake() {
 }
 
 #[test]
+fn without_room_flows_wait_and_go_on_and_rates_are_told() {
+    let (mut ledger, mut fake) = (ledger().with_rates(100), Fake::default());
+    let turn = |ledger: &mut Ledger<u16>, fake: &mut Fake, seconds, room: usize| {
+        let (left, mut flows) = (Cell::new(room), Vec::new());
+        let mut out = |flow: Flow| {
+            left.set(left.get().saturating_sub(1));
+            flows.push((flow.end_reason, flow.packets()));
+        };
+        ledger.turn(fake, at(seconds), &|| left.get(), &mut out).unwrap();
+        flows
+    };
+    for key in 0..4 {
+        fake.packet(key, datagrams(), true, Sent::default(), 0);
+    }
+    assert_eq!(turn(&mut ledger, &mut fake, 60, 0), [], "they are over, and stay where they are");
+    assert_eq!(rates(&mut ledger, 60)[0].3, [4, 0, 0]);
+    // One that was over is not.
+    fake.packet(3, datagrams(), true, Sent::default(), 61 * SECOND);
+    assert_eq!(turn(&mut ledger, &mut fake, 61, 1), [(EndReason::Idle, 1)]);
+    assert_eq!(rates(&mut ledger, 61)[0].3, [1, 0, 0]);
+    assert_eq!(turn(&mut ledger, &mut fake, 62, MAX_PAST), [(EndReason::Idle, 1); 2]);
+    assert_eq!(turn(&mut ledger, &mut fake, 121, MAX_PAST), [(EndReason::Idle, 2)]);
+    assert_eq!((fake.unattributed, ledger.sums().packets), (0, 5));
+}
+
+#[test]
 fn of_more_flows_than_there_may_be_no_rates_are_told() {
     let (mut ledger, mut fake) = (ledger().with_rates(3), Fake::default());
     for key in 0..5 {
@@ -610,8 +639,16 @@ proptest! {
                 5 => vec!["past"],
                 _ => Vec::new(),
             };
+            fake.at_ns = seconds * SECOND;
             fake.comes = (fault == 3).then_some(key).filter(|key| fake.flows.contains_key(key));
-            ledger.turn(&mut fake, at(seconds), &mut |flow| flows.push(flow)).unwrap_or_default();
+            let (before, room) = (flows.len(), [MAX_PAST, 0, 1][fault.saturating_sub(5).min(2)]);
+            let left = Cell::new(room);
+            let mut out = |flow| {
+                left.set(left.get().saturating_sub(1));
+                flows.push(flow);
+            };
+            ledger.turn(&mut fake, at(seconds), &|| left.get(), &mut out).unwrap_or_default();
+            prop_assert!(flows.len() - before <= room);
             ledger.tell_rates(at(seconds), &mut rate);
         }
         fake.fails.clear();

@@ -1,7 +1,7 @@
 //! The program's counts of flows → reports → the main port; and what each source sent → the port `contacts`.
 //!
-//! A thread of its own looks through the map, as long as a sink has room: while it waits, the program goes on
-//! counting. A task hands on what it made.
+//! A thread of its own looks through the map, and takes no more out of it than a sink has room for: what waits, waits
+//! there, and the program goes on counting. A task hands on what was taken. What sources sent waits for no sink.
 
 use std::{sync::Arc, thread, time::Duration};
 
@@ -36,7 +36,7 @@ const REST: u32 = 20;
 const DOZE: Duration = Duration::from_millis(20);
 /// Flows of one batch at most, and batches that may wait for the task.
 const MAX_BATCH: usize = 1024;
-const MAX_BATCHES: usize = 4;
+const MAX_BATCHES: usize = 16;
 /// Bits of what an end has sent: TCP's control bits, and above them the marks.
 const FLAGS: u32 = 0x0fff;
 const MARKS: u32 = 12;
@@ -113,7 +113,9 @@ impl Sweep {
         let done = if is_last {
             self.ledger.finish(&mut self.maps, now, &mut out)
         } else {
-            self.ledger.turn(&mut self.maps, now, &mut out)
+            // One batch is being filled.
+            let room = || batches.capacity().saturating_sub(1) * MAX_BATCH;
+            self.ledger.turn(&mut self.maps, now, &room, &mut out)
         };
         if !batch.is_empty() {
             batches.blocking_send(batch).unwrap_or_default();
@@ -121,6 +123,7 @@ impl Sweep {
         let mut rates = Vec::new();
         self.ledger.tell_rates(now, &mut |contact| rates.push(contact));
         if !rates.is_empty() {
+            // The port sheds, and counts what it sheds: there is room, or nobody takes any.
             self.rates.blocking_send(rates).unwrap_or_default();
         }
         let meter = &self.context.meter;
