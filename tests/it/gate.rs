@@ -13,6 +13,7 @@ mod forwarded;
 mod guard;
 mod guarded;
 mod judged;
+mod lab;
 pub(crate) mod live;
 mod made;
 mod mirror;
@@ -43,6 +44,7 @@ pub(crate) fn cases() -> Vec<Case> {
         guard::cases(),
         guarded::cases(),
         judged::cases(),
+        lab::cases(),
         live::cases(),
         mirror::cases(),
         packets::cases(),

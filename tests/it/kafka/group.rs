@@ -227,7 +227,7 @@ fn a_topic_that_is_deleted_and_made_anew_is_read_from_its_beginning(scene: &Scen
     let config = consumer(scene, "deleted", &broker.plain(), "read-deleted", &to_file(&out));
     let mut running = start(scene, &config)?;
     until_there(&out, 1_000, &mut running)?;
-    tokio::runtime::Runtime::new()?.block_on(broker.delete("read-deleted"))?;
+    Runtime::new()?.block_on(broker.delete("read-deleted"))?;
     poll::until_true("the missing topic to be named", SOON, || {
         running.stderr().to_lowercase().contains("unknown topic")
     })?;
