@@ -35,7 +35,7 @@ fn each_form_of_a_refused_connection_is_read_alike() {
     let nested = r#"{"ts":"2022-06-12T21:59:58.444458Z","id":{"orig_h":"10.0.0.1","orig_p":4,"resp_h":"10.0.0.2","resp_p":445},"proto":"tcp","conn_state":"REJ","history":"Sr","orig_pkts":1}"#;
     let exported = format!(r#"{{"_index":"flows","_id":"1","_source":{ours}}}"#);
     // As Filebeat's modules and the Elastic Agent write them.
-    let zeek_in_ecs = r#"{"@timestamp":"2022-06-12T21:59:58.444458Z","event":{"dataset":"zeek.connection"},"source":{"ip":"10.0.0.1","packets":1,"bytes":60},"destination":{"ip":"10.0.0.2","port":445,"packets":1,"bytes":40},"network":{"transport":"tcp"},"zeek":{"connection":{"state":"REJ","history":"Sr"}}}"#;
+    let zeek_in_ecs = r#"{"@timestamp":"2022-06-12T21:59:58.444458Z","event":{"dataset":"zeek.connection","module":"zeek","kind":"event","category":["network"],"type":["connection","start","denied"]},"source":{"ip":"10.0.0.1","packets":1,"bytes":60},"destination":{"ip":"10.0.0.2","port":445,"packets":1,"bytes":40},"network":{"transport":"tcp"},"zeek":{"connection":{"state":"REJ","history":"Sr"}}}"#;
     let eve_in_ecs = r#"{"@timestamp":"2022-06-12T21:59:59Z","event":{"dataset":"suricata.eve","start":"2022-06-12T21:59:58.444458Z"},"source":{"ip":"10.0.0.1","packets":1,"bytes":60},"destination":{"ip":"10.0.0.2","port":445,"packets":1,"bytes":54},"network":{"transport":"tcp"},"suricata":{"eve":{"event_type":"flow","flow":{"state":"closed"},"tcp":{"tcp_flags_ts":"02","tcp_flags_tc":"14"}}}}"#;
     for line in [tsv, zeek, eve, packetbeat, ours, nested, &exported, zeek_in_ecs, eve_in_ecs] {
         let row = rows().parse(line.as_bytes()).unwrap().unwrap();
@@ -86,6 +86,23 @@ fn rows_that_are_cut_or_of_another_kind_say_why() {
     let denied = r#"{"@timestamp":"2022-06-12T21:59:58Z","event":{"action":"dropped","dataset":"tidegate.flow","type":["connection","denied"]},"source":{"ip":"10.0.0.1","packets":3,"bytes":180},"destination":{"ip":"10.0.0.2","port":445,"packets":0,"bytes":0},"network":{"transport":"tcp"},"tidegate":{"flow":{"conn_state":"S0","final":true}}}"#;
     for line in ["", "#close\t2022", r#"{"event_type":"alert"}"#, alert, denied] {
         assert_eq!(rows().parse(line.as_bytes()), Ok(None), "{line}");
+    }
+    for (event, state) in [
+        // Flows of firewalls: what they kept back, and what they let pass.
+        (r#"{"action":"flow_denied","dataset":"firewall.flow"}"#, None),
+        (r#"{"action":"Drop","type":["connection"]}"#, None),
+        (r#"{"action":"blocked"}"#, None),
+        (r#"{"type":["connection","denied"]}"#, None),
+        (r#"{"type":"denied"}"#, None),
+        (r#"{"module":"tidegate","type":["denied"]}"#, None),
+        (r#"{"action":"flow_allowed","type":["connection","allowed"]}"#, Some(State::TimedOut)),
+        (r#"{"action":"network_flow","type":["connection","end"]}"#, Some(State::TimedOut)),
+    ] {
+        let line = format!(
+            r#"{{"@timestamp":"2022-06-12T21:59:58Z","event":{event},"source":{{"ip":"10.0.0.1","packets":1,"bytes":60}},"destination":{{"ip":"10.0.0.2","port":445}},"network":{{"transport":"tcp"}}}}"#
+        );
+        let row = rows().parse(line.as_bytes()).unwrap();
+        assert_eq!(row.map(|row| row.state), state, "{line}");
     }
     assert!(Rows::default().parse(b"1.5\tC").is_err(), "no heading came before");
 }
