@@ -19,6 +19,8 @@ pub(super) const MAX_ROW_BYTES: usize = 1 << 20;
 pub(super) enum State {
     /// The responder took part.
     Success,
+    /// It must have, for the source went on as though it had; what it sent was not seen.
+    Unproven,
     /// It refused.
     Refused,
     /// It did not answer.
@@ -152,6 +154,7 @@ impl Row {
                     out.push(Event::Contact(Contact { path_proven: is_tcp, ..reached }));
                     self.end(contact, out);
                 }
+                State::Unproven => out.push(Event::Contact(contact(self.start, Outcome::Success))),
                 State::Refused => out.push(Event::Contact(contact(self.start, Outcome::Refused))),
                 State::TimedOut if is_tcp => {
                     let time = self.start.saturating_add(ANSWER_NANOS);

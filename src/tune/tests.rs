@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     networks::NetworkSet,
-    record::Timestamp,
+    record::{Outcome, TcpFlags, Timestamp},
     transforms::{flow, score},
 };
 
@@ -61,6 +61,62 @@ fn states_of_zeek_are_what_came_of_the_contact() {
             "1.5\tC\t10.0.0.1\t4\t10.0.0.2\t445\t{proto}\t-\t{state}\t{history}\t1\t44\t40\t-"
         );
         assert_eq!(rows().parse(line.as_bytes()).unwrap().unwrap().state, expected, "{line}");
+    }
+}
+
+#[test]
+fn states_of_suricata_are_what_came_of_the_contact() {
+    let flags = |sent: &str, answered: &str| {
+        format!(r#""tcp":{{"tcp_flags_ts":"{sent}","tcp_flags_tc":"{answered}"}}"#)
+    };
+    let none = r#""tcp":{}"#.to_owned();
+    for (state, answers, tcp, expected) in [
+        ("closed", 5, flags("1b", "1b"), State::Success),
+        ("new", 1, flags("02", "12"), State::Success),
+        ("established", 5, none.clone(), State::Success),
+        ("new", 1, none.clone(), State::Refused),
+        ("new", 0, none, State::TimedOut),
+        ("closed", 1, flags("02", "14"), State::Refused),
+        ("closed", 1, flags("c2", "14"), State::Refused),
+        ("new", 0, flags("02", "00"), State::TimedOut),
+        // Probes by their flags.
+        ("new", 0, flags("29", "00"), State::Odd(TcpFlags(0x29))),
+        ("new", 1, flags("01", "14"), State::Odd(TcpFlags(1))),
+        // No session: picked up late, resumed, or without memory.
+        ("new", 0, flags("00", "00"), State::Unknown),
+        ("established", 7, flags("00", "00"), State::Unknown),
+        // Begun before the log was.
+        ("closed", 1, flags("11", "14"), State::Unknown),
+        ("established", 5, flags("18", "18"), State::Unknown),
+        // One direction alone was seen, or the answer to the SYN was not.
+        ("new", 0, flags("1a", "00"), State::Unproven),
+        ("closed", 0, flags("1b", "00"), State::Unproven),
+        ("new", 0, flags("12", "00"), State::Unknown),
+        ("closed", 4, flags("1a", "1c"), State::Success),
+    ] {
+        let line = format!(
+            r#"{{"timestamp":"2022-06-12T21:59:58.444458+0000","event_type":"flow","src_ip":"10.0.0.1","dest_ip":"10.0.0.2","dest_port":445,"proto":"TCP","flow":{{"pkts_toclient":{answers},"state":"{state}"}},{tcp}}}"#
+        );
+        assert_eq!(rows().parse(line.as_bytes()).unwrap().unwrap().state, expected, "{line}");
+    }
+}
+
+#[test]
+fn what_was_reached_unseen_is_a_success_that_proves_no_path() {
+    let mut events = Vec::new();
+    for (sent, expected) in [("1a", Some((Outcome::Success, false))), ("12", None)] {
+        let line = format!(
+            r#"{{"timestamp":"2022-06-12T21:59:58.444458+0000","event_type":"flow","src_ip":"10.0.0.1","dest_ip":"10.0.0.2","dest_port":443,"proto":"TCP","flow":{{"pkts_toclient":0,"state":"new"}},"tcp":{{"tcp_flags_ts":"{sent}","tcp_flags_tc":"00"}}}}"#
+        );
+        rows().parse(line.as_bytes()).unwrap().unwrap().events(&mut events);
+        let told: Vec<_> = events
+            .drain(..)
+            .filter_map(|event| match event {
+                Event::Contact(contact) => Some((contact.outcome, contact.path_proven)),
+                Event::Packets(..) => None,
+            })
+            .collect();
+        assert_eq!(told, Vec::from_iter(expected));
     }
 }
 
