@@ -1,6 +1,6 @@
 //! Flow logs: rows of other tools, each a flow, as the contacts that would have been told of it.
 
-use std::net::IpAddr;
+use std::{collections::HashMap, net::IpAddr};
 
 use serde_json::Value;
 
@@ -27,6 +27,8 @@ pub(super) enum State {
     TimedOut,
     /// Control bits that no sane stack sends.
     Odd(TcpFlags),
+    /// A FIN, and nothing seen before it: odd, unless it closes a connection that is older than the log.
+    Closing,
     /// Nobody can tell.
     Unknown,
 }
@@ -60,6 +62,8 @@ pub(super) struct Row {
 #[derive(Debug, Clone)]
 pub(super) enum Event {
     Contact(Contact),
+    /// A FIN to what its source had not reached, as far as the row says.
+    Closing(Contact),
     Packets(IpAddr, Timestamp, u64),
 }
 
@@ -163,10 +167,21 @@ impl Row {
                 State::Odd(flags) => {
                     out.push(Event::Contact(contact(self.start, Outcome::OddFlags(flags))));
                 }
-                State::TimedOut | State::Unknown => {}
+                State::Closing if self.is_without_options() => {
+                    let flags = Outcome::OddFlags(TcpFlags(TcpFlags::FIN));
+                    out.push(Event::Closing(contact(self.start, flags)));
+                }
+                State::TimedOut | State::Closing | State::Unknown => {}
             }
         }
         out.push(Event::Packets(self.source, self.start, self.packets));
+    }
+
+    /// Whether its packets are as short as those of tools that make them by hand; most systems send options, those of
+    /// a connection that had none when it began do not.
+    fn is_without_options(&self) -> bool {
+        let least = if self.source.is_ipv4() { 40 } else { 60 };
+        self.packets > 0 && self.bytes[0] == self.packets.saturating_mul(least)
     }
 
     fn end(&self, contact: impl Fn(Timestamp, Outcome) -> Contact, out: &mut Vec<Event>) {
@@ -186,17 +201,44 @@ impl Row {
 impl Event {
     pub(super) fn time(&self) -> Timestamp {
         match self {
-            Self::Contact(contact) => contact.time,
+            Self::Contact(contact) | Self::Closing(contact) => contact.time,
             Self::Packets(_, time, _) => *time,
         }
     }
 
     pub(super) fn tell(self, observer: &mut Observer) {
         match self {
-            Self::Contact(contact) => observer.contact(contact),
+            Self::Contact(contact) | Self::Closing(contact) => observer.contact(contact),
             Self::Packets(source, time, packets) => observer.packets(source, time, packets),
         }
     }
+}
+
+/// Puts what a log told in the order of time, and leaves out the FINs of connections to what their source had
+/// reached, before or after: who wakes up closes what it had open.
+pub(super) fn in_order(events: &mut Vec<Event>) {
+    let key = |contact: &Contact| (contact.source, contact.destination, contact.port);
+    let closing = events.iter().filter_map(|event| match event {
+        Event::Closing(contact) => Some((key(contact), false)),
+        _ => None,
+    });
+    let mut closing: HashMap<_, bool> = closing.collect();
+    if !closing.is_empty() {
+        for event in &*events {
+            if let Event::Contact(contact) = event
+                && contact.outcome == Outcome::Success
+                && let Some(is_reached) = closing.get_mut(&key(contact))
+            {
+                *is_reached = true;
+            }
+        }
+        events.retain(|event| match event {
+            Event::Closing(contact) => closing.get(&key(contact)) != Some(&true),
+            _ => true,
+        });
+    }
+    // Logs are written as flows end; what they tell came in another order.
+    events.sort_by_key(Event::time);
 }
 
 /// A time in seconds, or in RFC 3339.

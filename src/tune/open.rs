@@ -12,7 +12,7 @@ use std::{
 use super::{
     capture,
     labels::Labels,
-    log::{Event, MAX_ROW_BYTES, Row, Rows},
+    log::{MAX_ROW_BYTES, Row, Rows, in_order},
     observe::{Judged, Observer},
 };
 use crate::{flow::Policy, networks::Networks, score::Settings};
@@ -188,8 +188,7 @@ fn read_log(
             labels.insert(source, if is_malicious { "malicious" } else { "benign" }, "");
         }
     }
-    // Logs are written as flows end; what they tell came in another order.
-    events.sort_by_key(Event::time);
+    in_order(&mut events);
     for event in events {
         event.tell(observer);
     }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::{
     labels::Labels,
-    log::{Event, Rows, State, timestamp},
+    log::{Event, Rows, State, in_order, timestamp},
     open::read,
 };
 use crate::{
@@ -47,20 +47,93 @@ fn each_form_of_a_refused_connection_is_read_alike() {
 
 #[test]
 fn states_of_zeek_are_what_came_of_the_contact() {
+    let odd = State::Odd(TcpFlags(TcpFlags::SYN | TcpFlags::FIN));
     let cases = [
         ("tcp", "S0", "S", State::TimedOut),
+        ("tcp", "S0", "-", State::TimedOut),
+        ("tcp", "S0", "SD", State::TimedOut),
+        ("tcp", "REJ", "Sr", State::Refused),
+        ("tcp", "REJ", "-", State::Refused),
+        ("tcp", "REJ", "ShRr", State::Refused),
+        ("tcp", "REJ", "SAr", State::Refused),
         ("tcp", "SF", "ShADadFf", State::Success),
         ("tcp", "RSTO", "ShADaR", State::Success),
+        ("tcp", "RSTO", "ShR", State::Success),
         ("tcp", "OTH", "C", State::Unknown),
         ("tcp", "SHR", "h", State::Unknown),
         ("udp", "S0", "D", State::Unknown),
         ("udp", "SF", "Dd", State::Success),
+        // Conversations whose handshake was not seen.
+        ("tcp", "S0", "SADd", State::Success),
+        ("tcp", "S0", "Sh", State::Success),
+        ("tcp", "REJ", "SADdar", State::Success),
+        ("tcp", "REJ", "ShADr", State::Success),
+        ("tcp", "REJ", "SADar", State::Unproven),
+        // Of which one direction was seen, or nothing that tells.
+        ("tcp", "S0", "SAD", State::Unproven),
+        ("tcp", "S0", "SDa", State::Unproven),
+        ("tcp", "S0", "SA", State::Unknown),
+        ("tcp", "S0", "SaA", State::Unknown),
+        ("tcp", "S0", "Sa", State::Unknown),
+        // Flags that never go together.
+        ("tcp", "S0", "Q", odd),
+        ("tcp", "SH", "Q", odd),
+        ("tcp", "REJ", "Qr", odd),
+        ("tcp", "RSTR", "Qr", odd),
+        ("tcp", "RSTO", "QhR", odd),
+        // A FIN that nothing went before: of a scan, or of a connection older than the log.
+        ("tcp", "SH", "F", State::Closing),
+        ("tcp", "OTH", "F", State::Closing),
+        ("tcp", "RSTR", "Fr", State::Closing),
+        ("tcp", "SH", "FA", State::Unknown),
+        ("tcp", "SH", "Fa", State::Unknown),
+        ("tcp", "OTH", "FR", State::Unknown),
+        ("tcp", "SF", "FfA", State::Success),
+        // The responder sent nothing but an RST.
+        ("tcp", "RSTR", "SAr", State::Refused),
+        ("tcp", "RSTR", "ADFr", State::Unknown),
+        ("tcp", "RSTR", "ShADdar", State::Success),
+        ("tcp", "RSTR", "-", State::Success),
+        ("tcp", "SHR", "^hCadf", State::Unknown),
     ];
     for (proto, state, history, expected) in cases {
         let line = format!(
             "1.5\tC\t10.0.0.1\t4\t10.0.0.2\t445\t{proto}\t-\t{state}\t{history}\t1\t44\t40\t-"
         );
         assert_eq!(rows().parse(line.as_bytes()).unwrap().unwrap().state, expected, "{line}");
+    }
+}
+
+#[test]
+fn a_fin_is_odd_if_it_has_no_options_and_its_source_had_not_reached_the_port() {
+    let fin = |port: u16, state: &str, history: &str, packets: u64, bytes: u64| {
+        format!(
+            "9.5\tC\t10.0.0.1\t4\t10.0.0.2\t{port}\ttcp\t-\t{state}\t{history}\t{packets}\t{bytes}\t0\t-"
+        )
+    };
+    for (row, reached, is_odd) in [
+        (fin(1, "SH", "F", 2, 80), None, true),
+        (fin(1, "RSTR", "Fr", 1, 40), None, true),
+        (fin(1, "RSTR", "Fr", 1, 40), Some(2), true),
+        (fin(1, "RSTR", "Fr", 1, 40), Some(1), false),
+        (fin(443, "SH", "F", 2, 80), Some(443), false),
+        (fin(443, "OTH", "F", 4, 208), None, false),
+        (fin(443, "OTH", "F", 0, 0), None, false),
+        (fin(443, "OTH", "FA", 4, 160), None, false),
+    ] {
+        let mut events = Vec::new();
+        rows().parse(row.as_bytes()).unwrap().unwrap().events(&mut events);
+        if let Some(port) = reached {
+            // Rows of the same connection's neighbours, which ended later.
+            let row = format!(
+                "1.5\tC\t10.0.0.1\t4\t10.0.0.2\t{port}\ttcp\t60\tSF\tShADadFf\t9\t900\t900\t-"
+            );
+            rows().parse(row.as_bytes()).unwrap().unwrap().events(&mut events);
+        }
+        in_order(&mut events);
+        assert!(events.is_sorted_by_key(Event::time));
+        let odd = events.iter().filter(|event| matches!(event, Event::Closing(_))).count();
+        assert_eq!(odd == 1, is_odd, "{row} {reached:?}");
     }
 }
 
@@ -113,7 +186,7 @@ fn what_was_reached_unseen_is_a_success_that_proves_no_path() {
             .drain(..)
             .filter_map(|event| match event {
                 Event::Contact(contact) => Some((contact.outcome, contact.path_proven)),
-                Event::Packets(..) => None,
+                _ => None,
             })
             .collect();
         assert_eq!(told, Vec::from_iter(expected));

@@ -7,6 +7,10 @@ use serde_json::Value;
 use super::log::{Row, State, look, nanos, timestamp, transport};
 use crate::record::{TcpFlags, Transport};
 
+/// The states of a connection.
+const KNOWN: [&str; 13] =
+    ["S0", "S1", "S2", "S3", "SF", "REJ", "RSTO", "RSTR", "RSTOS0", "RSTRH", "SH", "SHR", "OTH"];
+
 /// Where the columns are.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Columns(Vec<Box<str>>);
@@ -15,6 +19,9 @@ pub(super) struct Columns(Vec<Box<str>>);
 trait Named {
     fn value(&self, name: &str) -> Option<String>;
 }
+
+/// What was seen of a connection, a letter each: capitals of the originator, small ones of the responder.
+struct History<'a>(&'a str);
 
 struct Text<'a>(&'a Columns, Vec<&'a str>);
 
@@ -77,22 +84,77 @@ fn of(row: &impl Named) -> Result<Row, &'static str> {
     })
 }
 
-/// What a connection's state says of the contact.
+/// What a connection's state says of the contact, and its history where the state says less.
 pub(super) fn of_state(
     state: &str,
     history: &str,
     transport: Transport,
 ) -> Result<State, &'static str> {
+    let is_tcp = transport == Transport::TCP;
+    // A caret says that Zeek has turned the connection round.
+    let history = History(history.trim_start_matches('^'));
     Ok(match state {
-        "SF" | "S1" | "S2" | "S3" | "RSTO" | "RSTR" => State::Success,
-        "REJ" => State::Refused,
-        // A SYN with what never goes with one, or a FIN to nothing.
-        "S0" | "SH" if history.starts_with('Q') => {
+        // A SYN with what never goes with one.
+        _ if is_tcp && KNOWN.contains(&state) && history.begins_with('Q') => {
             State::Odd(TcpFlags(TcpFlags::SYN | TcpFlags::FIN))
         }
-        "SH" | "OTH" if history.starts_with('F') => State::Odd(TcpFlags(TcpFlags::FIN)),
-        "S0" if transport == Transport::TCP => State::TimedOut,
+        "SH" | "OTH" | "RSTR" if is_tcp && history.is_lone_fin() => State::Closing,
+        "RSTR" if is_tcp && history.is_refused() => {
+            if history.begins_with('S') {
+                State::Refused
+            } else {
+                State::Unknown
+            }
+        }
+        "SF" | "S1" | "S2" | "S3" | "RSTO" | "RSTR" => State::Success,
+        "S0" if is_tcp => history.conversation().unwrap_or(State::TimedOut),
+        "REJ" if is_tcp => match history.conversation() {
+            Some(reached) if history.is_answered() => reached,
+            _ => State::Refused,
+        },
+        "REJ" => State::Refused,
         "S0" | "SH" | "SHR" | "OTH" | "RSTRH" | "RSTOS0" => State::Unknown,
         _ => return Err("its conn_state is none"),
     })
+}
+
+// === impl History ===
+
+impl History<'_> {
+    fn has(&self, letter: char) -> bool {
+        self.0.contains(letter)
+    }
+
+    fn begins_with(&self, letter: char) -> bool {
+        self.0.starts_with(letter)
+    }
+
+    /// Whether the responder sent nothing but an RST.
+    fn is_refused(&self) -> bool {
+        let mut answers = self.0.chars().filter(char::is_ascii_lowercase).peekable();
+        answers.peek().is_some() && answers.all(|letter| letter == 'r')
+    }
+
+    /// Whether the originator sent nothing but FINs, and got an RST or nothing.
+    fn is_lone_fin(&self) -> bool {
+        self.begins_with('F') && self.0.chars().all(|letter| matches!(letter, 'F' | 'r'))
+    }
+
+    /// Whether the responder sent more than an RST, and more than the SYN-ACK that the originator asked for.
+    fn is_answered(&self) -> bool {
+        self.has('d') || self.has('a') || (self.has('h') && (self.has('A') || self.has('D')))
+    }
+
+    /// What came of a connection whose handshake Zeek did not see, by what was sent after it; `None` if nothing was.
+    fn conversation(&self) -> Option<State> {
+        if self.has('d') || self.has('h') {
+            return Some(State::Success);
+        }
+        match (self.has('A') || self.has('a'), self.has('D')) {
+            // The answers go another way: the originator goes on as though there had been one.
+            (true, true) => Some(State::Unproven),
+            (true, false) => Some(State::Unknown),
+            (false, _) => None,
+        }
+    }
 }
