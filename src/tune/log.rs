@@ -208,7 +208,8 @@ impl Event {
 
     pub(super) fn tell(self, observer: &mut Observer) {
         match self {
-            Self::Contact(contact) | Self::Closing(contact) => observer.contact(contact),
+            // What was resolved no row tells.
+            Self::Contact(contact) | Self::Closing(contact) => observer.contact(contact, false),
             Self::Packets(source, time, packets) => observer.packets(source, time, packets),
         }
     }

@@ -57,8 +57,8 @@ pub struct Judged {
     pub sources: HashMap<IpAddr, Met>,
     /// The records that were made.
     pub alerts: Vec<Alert>,
-    /// The contacts, to be judged again otherwise.
-    pub contacts: Vec<Contact>,
+    /// The contacts, to be judged again otherwise, each with whether its source had resolved its destination.
+    pub contacts: Vec<(Contact, bool)>,
     /// First contacts of sources that mean well, and how many of them succeeded, by source.
     pub firsts: HashMap<IpAddr, [u32; 2]>,
 }
@@ -88,8 +88,8 @@ impl Observer {
         met.packets += packets;
     }
 
-    /// A contact.
-    pub(super) fn contact(&mut self, contact: Contact) {
+    /// A contact, whose source had resolved the destination's name or not.
+    pub(super) fn contact(&mut self, contact: Contact, is_resolved: bool) {
         let reached = match contact.outcome {
             Outcome::Success => Some(true),
             Outcome::Refused => Some(false),
@@ -102,11 +102,11 @@ impl Observer {
             *succeeded += u32::from(reached);
             self.judged.sources.entry(contact.source).or_default().contacts += 1;
         }
-        self.judge.take(&contact, false, contact.time, &mut self.told);
+        self.judge.take(&contact, is_resolved, contact.time, &mut self.told);
         for alert in std::mem::take(&mut self.told) {
             self.told_of(alert);
         }
-        self.judged.contacts.push(contact);
+        self.judged.contacts.push((contact, is_resolved));
     }
 
     fn told_of(&mut self, alert: Alert) {

@@ -93,7 +93,7 @@ pub fn read(
                 progress(frames);
             });
             input.units = units;
-            input.faults.extend(read.err());
+            input.faults.extend(read);
         }
         Form::Array => input.faults.push(ARRAY.to_owned()),
         Form::Text => input.faults.push(TEXT.to_owned()),
