@@ -14,6 +14,9 @@ const ANSWER_NANOS: u64 = 3_000_000_000;
 /// Longer rows are none.
 pub(super) const MAX_ROW_BYTES: usize = 1 << 20;
 
+/// A time above this is one in milliseconds: seconds come to it in the year 5138.
+const MAX_SECONDS: i64 = 100_000_000_000;
+
 /// What came of a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
@@ -70,7 +73,7 @@ pub(super) enum Event {
 /// Reads rows of a log one by one.
 #[derive(Debug, Default)]
 pub(super) struct Rows {
-    columns: Option<zeek::Columns>,
+    heading: zeek::Heading,
 }
 
 // === impl Rows ===
@@ -86,11 +89,8 @@ impl Rows {
         if text.trim().is_empty() {
             return Ok(None);
         }
-        if let Some(heading) = text.strip_prefix("#fields") {
-            self.columns = Some(zeek::Columns::of(heading));
-            return Ok(None);
-        }
         if text.starts_with('#') {
+            self.heading.line(text);
             return Ok(None);
         }
         if text.starts_with('{') {
@@ -99,16 +99,14 @@ impl Rows {
             // As exports of Elasticsearch have documents.
             return of_json(row.get("_source").unwrap_or(&row));
         }
-        match &self.columns {
-            Some(columns) => columns.row(text).map(Some),
-            None => Err("there is no #fields line before it"),
-        }
+        self.heading.row(text)
     }
 }
 
 fn of_json(row: &Value) -> Result<Option<Row>, &'static str> {
-    if look(row, "id.orig_h").is_some() {
-        return zeek::of_json(row).map(Some);
+    // Not every log of Zeek's has addresses.
+    if zeek::is_row(row) || row.get("_path").is_some() {
+        return zeek::of_json(row);
     }
     if row.get("event_type").is_some() {
         return eve::of_json(row);
@@ -242,7 +240,7 @@ pub(super) fn in_order(events: &mut Vec<Event>) {
     events.sort_by_key(Event::time);
 }
 
-/// A time in seconds, or in RFC 3339.
+/// A time in seconds, in milliseconds, or in RFC 3339.
 pub(super) fn timestamp(text: &str) -> Option<Timestamp> {
     if text.contains('T') {
         let normal = match text.len().checked_sub(5).and_then(|at| text.split_at_checked(at)) {
@@ -261,9 +259,14 @@ pub(super) fn timestamp(text: &str) -> Option<Timestamp> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let whole: i64 = whole.parse().ok()?;
     let digits = fraction.get(..fraction.len().min(9))?;
-    let nanos = if digits.is_empty() { 0 } else { digits.parse::<u32>().ok()? };
+    let fraction = if digits.is_empty() { 0 } else { digits.parse::<u32>().ok()? };
     let scale = 10_u32.checked_pow(9 - u32::try_from(digits.len()).ok()?)?;
-    Timestamp::from_parts(whole, nanos.checked_mul(scale)?)
+    let fraction = fraction.checked_mul(scale)?;
+    if whole > MAX_SECONDS {
+        let (seconds, millis) = (whole / 1_000, u32::try_from(whole % 1_000).ok()?);
+        return Timestamp::from_parts(seconds, millis * 1_000_000 + fraction / 1_000);
+    }
+    Timestamp::from_parts(whole, fraction)
 }
 
 /// Seconds with a fraction as nanoseconds; 0 for what is none.

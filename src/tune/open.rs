@@ -64,8 +64,7 @@ pub struct Input {
 /// Is told how many rows or frames were read.
 pub type Progress<'a> = dyn FnMut(u64) + 'a;
 
-/// Reads a capture or a flow log and judges its sources. Labels that rows carry go to `labels`, where
-/// they have none.
+/// Reads a capture or a flow log and judges its sources. Labels that rows carry go to `labels`.
 ///
 /// # Errors
 /// The file can't be read at all.
@@ -166,7 +165,9 @@ fn read_log(
                 row.events(&mut events);
                 remember(&row, &mut told);
             }
-            Ok(None) => others += u64::from(line.starts_with(b"{")),
+            Ok(None) => {
+                others += u64::from(!line.starts_with(b"#") && !line.trim_ascii().is_empty())
+            }
             Err(why) => {
                 input.bad_rows += 1;
                 if input.faults.len() < MAX_NAMED {
@@ -183,11 +184,7 @@ fn read_log(
             .faults
             .push(format!("{others} rows are of other kinds, and none of a flow that ended"));
     }
-    for (source, is_malicious) in told {
-        if labels.of(source).is_none() {
-            labels.insert(source, if is_malicious { "malicious" } else { "benign" }, "");
-        }
-    }
+    told.into_iter().for_each(|(source, is_malicious)| labels.tell(source, is_malicious));
     in_order(&mut events);
     for event in events {
         event.tell(observer);

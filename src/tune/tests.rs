@@ -278,6 +278,76 @@ fn logs_of_other_versions_are_read_by_the_names_of_their_columns() {
 }
 
 #[test]
+fn what_a_text_says_of_its_own_form_holds() {
+    let fields = ["#fields", "ts", "id_orig_h", "id_resp_h", "id_resp_p", "proto", "conn_state"];
+    for (separator, written) in [("\t", r"\x09"), (",", r"\x2c"), ("|", "|"), (" ", r"\x20")] {
+        let mut rows = Rows::default();
+        let heading = [
+            format!("#separator {written}"),
+            ["#set_separator", ";"].join(separator),
+            ["#empty_field", "EMPTY"].join(separator),
+            ["#unset_field", "NONE"].join(separator),
+            ["#path", "conn"].join(separator),
+            [fields.join(separator), "label".to_owned()].join(separator),
+        ];
+        for line in heading {
+            assert_eq!(rows.parse(line.as_bytes()), Ok(None), "{line}");
+        }
+        let row = ["1.5", "10.0.0.1", "10.0.0.2", "445", "tcp", "REJ"].join(separator);
+        for (label, is_malicious) in
+            [("NONE", None), ("EMPTY", None), ("-", Some(false)), ("Malicious", Some(true))]
+        {
+            let line = [row.as_str(), label].join(separator);
+            let row = rows.parse(line.as_bytes()).unwrap().unwrap();
+            assert_eq!((row.state, row.is_malicious), (State::Refused, is_malicious), "{line}");
+        }
+        let unset = ["1.5", "10.0.0.1", "10.0.0.2", "NONE", "tcp", "REJ", "-"].join(separator);
+        assert_eq!(rows.parse(unset.as_bytes()), Err("it has no id.resp_p"));
+        // Another log behind it in one file: its rows are none, and no mistakes.
+        rows.parse(["#path", "dns"].join(separator).as_bytes()).unwrap();
+        rows.parse(["#fields", "ts", "query"].join(separator).as_bytes()).unwrap();
+        assert_eq!(rows.parse(["1.5", "example"].join(separator).as_bytes()), Ok(None));
+    }
+}
+
+#[test]
+fn labels_that_were_put_behind_blanks_are_read() {
+    let mut rows = Rows::default();
+    let fields = "#fields\tts\tid.orig_h\tid.resp_h\tid.resp_p\tproto\tconn_state\ttunnel_parents   label   detailed-label";
+    assert_eq!(rows.parse(fields.as_bytes()), Ok(None));
+    for (last, is_malicious) in [
+        ("-   Malicious   PartOfAHorizontalPortScan", Some(true)),
+        ("(empty)   Benign   -", Some(false)),
+        ("-   (empty)   -", None),
+        ("-   -   -", None),
+        // As a newer version of the same tool writes it.
+        ("-\tmalicious\tDDoS", Some(true)),
+        ("-", None),
+    ] {
+        let line = format!("1.5\t10.0.0.1\t10.0.0.2\t445\ttcp\tREJ\t{last}");
+        let row = rows.parse(line.as_bytes()).unwrap().unwrap();
+        assert_eq!((row.state, row.is_malicious), (State::Refused, is_malicious), "{last}");
+    }
+}
+
+#[test]
+fn zeeks_objects_are_read_however_they_were_written() {
+    let conn = r#"{"_path":"conn","ts":1655071198444.458,"id_orig_h":"10.0.0.1","id_orig_p":4,"id_resp_h":"10.0.0.2","id_resp_p":445,"proto":"tcp","conn_state":"REJ","label":"(empty)"}"#;
+    let row = rows().parse(conn.as_bytes()).unwrap().unwrap();
+    assert_eq!((row.state, row.port, row.is_malicious), (State::Refused, 445, None));
+    assert_eq!(row.start, Timestamp::from_nanos(1_655_071_198_444_458_000));
+    for other in [
+        r#"{"_path":"dns","ts":1.5,"id.orig_h":"10.0.0.1","id.resp_h":"10.0.0.2","id.resp_p":53,"proto":"udp","query":"a"}"#,
+        r#"{"_path":"weird","ts":1.5,"name":"bad_TCP_checksum"}"#,
+        r#"{"_path":"conn_long","ts":1.5,"id.orig_h":"10.0.0.1","id.resp_h":"10.0.0.2","id.resp_p":22,"proto":"tcp"}"#,
+    ] {
+        assert_eq!(rows().parse(other.as_bytes()), Ok(None), "{other}");
+    }
+    let cut = r#"{"_path":"conn","ts":1.5,"id.orig_h":"10.0.0.1"}"#;
+    assert!(rows().parse(cut.as_bytes()).is_err());
+}
+
+#[test]
 fn a_file_that_is_no_log_says_what_it_is_and_one_without_flows_that_it_has_none() {
     const FLOW: &str = r#"{"ts":1.5,"id.orig_h":"10.0.0.1","id.resp_h":"10.0.0.2","id.resp_p":445,"proto":"tcp","conn_state":"REJ"}"#;
     let folder = tempfile::tempdir().unwrap();
@@ -330,11 +400,16 @@ fn times_are_read_exactly() {
         ("1.5", Some(1_500_000_000)),
         ("1", Some(1_000_000_000)),
         ("1655071198.444458", Some(1_655_071_198_444_458_000)),
+        ("1655071198444", Some(1_655_071_198_444_000_000)),
+        ("1655071198444.458", Some(1_655_071_198_444_458_000)),
+        ("9999999999999", Some(9_999_999_999_999_000_000)),
         ("1970-01-01T00:00:01Z", Some(1_000_000_000)),
         ("1970-01-01T01:00:01.25+0100", Some(1_250_000_000)),
         ("", None),
         ("1.x", None),
         ("99999999999999999999", None),
+        ("9223372036854775807", None),
+        ("1655071198444.x", None),
         ("T", None),
         ("éT+éé", None),
     ] {
