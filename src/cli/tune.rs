@@ -17,7 +17,7 @@ use crate::{
     networks::Networks,
     score::Settings,
     transforms::{flow, score},
-    tune::{Labels, measure, page, read, table},
+    tune::{Labels, gather, judge, measure, page, table},
 };
 
 /// Sources that a warning names.
@@ -112,7 +112,7 @@ fn tune(args: &Args, said: Said, quiet: bool) -> Result<Exit, Error> {
     let bar = progress(quiet);
     let (mut inputs, mut is_damaged) = (Vec::new(), false);
     for path in &args.inputs {
-        let read = read(path, &settings, &networks, &policy, &mut labels, &mut |units| {
+        let read = gather(path, &settings, &networks, &policy, &mut labels, &mut |units| {
             bar.inc(units);
         });
         let input = read.map_err(|error| {
@@ -128,6 +128,7 @@ fn tune(args: &Args, said: Said, quiet: bool) -> Result<Exit, Error> {
         is_damaged |= input.bad_rows > 0 || !input.faults.is_empty();
         inputs.push(input);
     }
+    judge(&mut inputs, &settings, &networks);
     bar.finish_and_clear();
     if let Some(path) = &args.labels {
         let unmet = labels.unmet(&inputs);

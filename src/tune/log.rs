@@ -4,7 +4,7 @@ use std::{collections::HashMap, net::IpAddr};
 
 use serde_json::Value;
 
-use super::{ecs, eve, observe::Observer, zeek};
+use super::{ecs, eve, observe::Observer, rotated::Writer, zeek};
 use crate::record::{Contact, ObservationPoint, Outcome, TcpFlags, Timestamp, Transport};
 
 /// Ports whose connections are told with their end.
@@ -74,6 +74,7 @@ pub(super) enum Event {
 #[derive(Debug, Default)]
 pub(super) struct Rows {
     heading: zeek::Heading,
+    writer: Option<Writer>,
 }
 
 // === impl Rows ===
@@ -97,24 +98,31 @@ impl Rows {
             let row: Value =
                 serde_json::from_str(text).map_err(|_| "it is no JSON object, or it is cut")?;
             // As exports of Elasticsearch have documents.
-            return of_json(row.get("_source").unwrap_or(&row));
+            return self.of_json(row.get("_source").unwrap_or(&row));
         }
+        self.writer = Some(Writer::Zeek);
         self.heading.row(text)
     }
-}
 
-fn of_json(row: &Value) -> Result<Option<Row>, &'static str> {
-    // Not every log of Zeek's has addresses.
-    if zeek::is_row(row) || row.get("_path").is_some() {
-        return zeek::of_json(row);
+    fn of_json(&mut self, row: &Value) -> Result<Option<Row>, &'static str> {
+        // Not every log of Zeek's has addresses.
+        let (writer, parsed) = if zeek::is_row(row) || row.get("_path").is_some() {
+            (Writer::Zeek, zeek::of_json(row))
+        } else if row.get("event_type").is_some() {
+            (Writer::Suricata, eve::of_json(row))
+        } else if row.get("@timestamp").is_some() || row.get("event").is_some() {
+            (Writer::Shipper, ecs::of_json(row))
+        } else {
+            return Err("it is a row of no log that is read");
+        };
+        self.writer = Some(writer);
+        parsed
     }
-    if row.get("event_type").is_some() {
-        return eve::of_json(row);
+
+    /// What has written the last row.
+    pub(super) fn writer(&self) -> Option<Writer> {
+        self.writer
     }
-    if row.get("@timestamp").is_some() || row.get("event").is_some() {
-        return ecs::of_json(row);
-    }
-    Err("it is a row of no log that is read")
 }
 
 /// The value at a dotted path, nested or written flat.
@@ -154,7 +162,7 @@ impl Row {
                 State::Success => {
                     let reached = contact(self.start, Outcome::Success);
                     out.push(Event::Contact(Contact { path_proven: is_tcp, ..reached }));
-                    self.end(contact, out);
+                    self.tell_end(contact, out);
                 }
                 State::Unproven => out.push(Event::Contact(contact(self.start, Outcome::Success))),
                 State::Refused => out.push(Event::Contact(contact(self.start, Outcome::Refused))),
@@ -175,6 +183,11 @@ impl Row {
         out.push(Event::Packets(self.source, self.start, self.packets));
     }
 
+    /// When it was over.
+    pub(super) fn end(&self) -> Timestamp {
+        self.start.saturating_add(self.duration_nanos)
+    }
+
     /// Whether its packets are as short as those of tools that make them by hand; most systems send options, those of
     /// a connection that had none when it began do not.
     fn is_without_options(&self) -> bool {
@@ -182,14 +195,14 @@ impl Row {
         self.packets > 0 && self.bytes[0] == self.packets.saturating_mul(least)
     }
 
-    fn end(&self, contact: impl Fn(Timestamp, Outcome) -> Contact, out: &mut Vec<Event>) {
+    fn tell_end(&self, contact: impl Fn(Timestamp, Outcome) -> Contact, out: &mut Vec<Event>) {
         if self.transport != Transport::TCP || !FOLLOWED.contains(&self.port) {
             return;
         }
         let [sent_bytes, received_bytes] = self.bytes;
         let outcome =
             Outcome::Ended { duration_nanos: self.duration_nanos, sent_bytes, received_bytes };
-        let ended = contact(self.start.saturating_add(self.duration_nanos), outcome);
+        let ended = contact(self.end(), outcome);
         out.push(Event::Contact(Contact { path_proven: true, ..ended }));
     }
 }

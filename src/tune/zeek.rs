@@ -197,7 +197,7 @@ pub(super) fn of_state(
     let history = History(history.trim_start_matches('^'));
     Ok(match state {
         // A SYN with what never goes with one.
-        _ if is_tcp && KNOWN.contains(&state) && history.begins_with('Q') => {
+        _ if is_tcp && history.begins_with('Q') && KNOWN.contains(&state) => {
             State::Odd(TcpFlags(TcpFlags::SYN | TcpFlags::FIN))
         }
         "SH" | "OTH" | "RSTR" if is_tcp && history.is_lone_fin() => State::Closing,
