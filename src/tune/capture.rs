@@ -30,11 +30,11 @@ struct Read {
     any_packet: bool,
 }
 
-/// Reads a capture and lets `observer` judge it. Gives what of it could not be read, if anything: what could
-/// counts.
+/// Reads a capture and lets `observer` judge it, who is told what sources have resolved or not. Gives what of it
+/// could not be read, if anything: what could counts.
 pub(super) fn read(
     path: &Path,
-    policy: Policy,
+    (policy, learns_names): (&Policy, bool),
     observer: &mut Observer,
     mut count: impl FnMut(u64),
 ) -> Vec<String> {
@@ -42,10 +42,9 @@ pub(super) fn read(
         Ok(reader) => reader,
         Err(error) => return vec![error.to_string()],
     };
-    // DNS answers tell what a source has resolved.
-    let options = Options { dns: true, ..Options::default() };
+    let options = Options { dns: learns_names, ..Options::default() };
     let names = PassiveNames::new(MAX_NAMES);
-    let mut packets = Packets { table: Shards::new(policy, 1), names, observer };
+    let mut packets = Packets { table: Shards::new(policy.clone(), 1), names, observer };
     let mut told = Read::default();
     let ended = loop {
         match reader.read() {

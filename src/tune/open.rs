@@ -79,12 +79,13 @@ pub fn read(
     labels: &mut Labels,
     progress: &mut Progress<'_>,
 ) -> io::Result<Input> {
-    let mut input = gather(path, settings, networks, policy, labels, progress)?;
+    let mut input = gather(path, settings, networks, (policy, true), labels, progress)?;
     judge(std::slice::from_mut(&mut input), settings, networks);
     Ok(input)
 }
 
-/// Reads an input as [`read`] does, but leaves a log to [`judge`](super::judge), with the others.
+/// Reads an input as [`read`] does, but leaves a log to [`judge`](super::judge), with the others. Of a capture it
+/// learns what sources resolve, or not, as the judge does that is tuned.
 ///
 /// # Errors
 /// The file can't be read at all.
@@ -92,7 +93,7 @@ pub fn gather(
     path: &Path,
     settings: &Settings,
     networks: &Arc<Networks>,
-    policy: &Policy,
+    (policy, learns_names): (&Policy, bool),
     labels: &mut Labels,
     progress: &mut Progress<'_>,
 ) -> io::Result<Input> {
@@ -107,7 +108,7 @@ pub fn gather(
         Form::Capture => {
             let mut units = 0;
             let mut observer = Observer::new(settings.clone(), Arc::clone(networks));
-            let read = capture::read(path, policy.clone(), &mut observer, |frames| {
+            let read = capture::read(path, (policy, learns_names), &mut observer, |frames| {
                 units += frames;
                 progress(frames);
             });

@@ -45,16 +45,23 @@ fn a_replay_and_a_tuning_run_know_alike_what_was_resolved(scene: &Scene) -> Outc
     let last = frames::udp(Way::There, [123, 123], b"later");
     frames.frame(EPOCH_SECONDS + 60, 0, &between(last, ASKS, RESOLVER));
     frames.write(&capture);
-    let config = REPLAYED.replace("[flows, flows.contacts]", "[flows, flows.contacts, packets]");
-    let config =
-        scene.write("tidegate.yaml", format!("networks: {{ internal: [10.0.0.0/8] }}\n{config}"));
-    let replayed = replayed(scene, &config, &capture)?;
-    let tuned = Tidegate::new(scene, ["tune", "--json", "-c"]).arg(&config).arg(&capture);
-    let told: Value = serde_json::from_str(&tuned.run()?.expect(0)?.stdout)?;
-    assert_eq!(gravest(&told), replayed);
-    assert_eq!(replayed.into_iter().collect::<Vec<_>>(), [("10.0.0.2".to_owned(), 3)]);
-    // What is taken out to see what a signal adds is judged by the same knowledge.
-    assert_eq!(told["ablation"]["rate"]["tp"], 0);
+    // A judge without packets among its inputs knows nothing of names, in a tuning run too.
+    let with_packets =
+        REPLAYED.replace("[flows, flows.contacts]", "[flows, flows.contacts, packets]");
+    let scans = ("10.0.0.2".to_owned(), 3);
+    for (config, expected) in [
+        (with_packets.as_str(), vec![scans.clone()]),
+        (REPLAYED, vec![("10.0.0.1".to_owned(), 3), scans]),
+    ] {
+        let config = format!("networks: {{ internal: [10.0.0.0/8] }}\n{config}");
+        let config = scene.write("tidegate.yaml", config);
+        let replayed = replayed(scene, &config, &capture)?;
+        let tuned = Tidegate::new(scene, ["tune", "--json", "-c"]).arg(&config).arg(&capture);
+        let told: Value = serde_json::from_str(&tuned.run()?.expect(0)?.stdout)?;
+        assert_eq!(gravest(&told), replayed);
+        assert_eq!(replayed.into_iter().collect::<Vec<_>>(), expected);
+        fs::remove_file(scene.folder.join("alerts.ndjson"))?;
+    }
     Ok(())
 }
 
