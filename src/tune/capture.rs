@@ -51,7 +51,9 @@ pub(super) fn read(
             Ok(Part::Frames(frames)) => {
                 let decoded = Decoded::of(&frames, &options);
                 told.add(&frames, &decoded);
-                decoded.packets.into_iter().for_each(|packet| packets.take(packet));
+                for packet in decoded.packets {
+                    packets.take(packet);
+                }
                 count(frames.len() as u64);
             }
             Ok(Part::End) => break reader.finish().err(),

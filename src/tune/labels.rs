@@ -10,7 +10,7 @@ pub struct Labels(HashMap<IpAddr, Label>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Label {
-    label: Box<str>,
+    name: Box<str>,
     scenario: Box<str>,
     /// Whether rows of a log say so: then other rows may say worse.
     is_of_rows: bool,
@@ -68,7 +68,7 @@ impl Labels {
 
     /// The label of a source, and the scenario it belongs to.
     pub fn of(&self, source: IpAddr) -> Option<(&str, &str)> {
-        self.0.get(&source).map(|label| (&*label.label, &*label.scenario))
+        self.0.get(&source).map(|label| (&*label.name, &*label.scenario))
     }
 
     /// The labelled sources that none of the inputs has, sorted.
@@ -93,7 +93,7 @@ impl Label {
     fn new(label: &str, scenario: &str) -> Self {
         let known =
             ["benign", "ignore"].into_iter().find(|known| known.eq_ignore_ascii_case(label));
-        Self { label: known.unwrap_or(label).into(), scenario: scenario.into(), is_of_rows: false }
+        Self { name: known.unwrap_or(label).into(), scenario: scenario.into(), is_of_rows: false }
     }
 }
 

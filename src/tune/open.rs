@@ -188,7 +188,7 @@ fn read_log(
                 remember(&row, &mut told);
             }
             Ok(None) => {
-                others += u64::from(!line.starts_with(b"#") && !line.trim_ascii().is_empty())
+                others += u64::from(!line.starts_with(b"#") && !line.trim_ascii().is_empty());
             }
             Err(why) => {
                 input.bad_rows += 1;
@@ -206,7 +206,9 @@ fn read_log(
             .faults
             .push(format!("{others} rows are of other kinds, and none of a flow that ended"));
     }
-    told.into_iter().for_each(|(source, is_malicious)| labels.tell(source, is_malicious));
+    for (source, is_malicious) in told {
+        labels.tell(source, is_malicious);
+    }
     Ok(())
 }
 

@@ -80,7 +80,9 @@ pub fn judge(inputs: &mut [Input], settings: &Settings, networks: &Arc<Networks>
         }
         in_order(&mut events);
         let mut observer = Observer::new(settings.clone(), Arc::clone(networks));
-        events.into_iter().for_each(|event| event.tell(&mut observer));
+        for event in events {
+            event.tell(&mut observer);
+        }
         if let Some(input) = inputs.get_mut(at) {
             input.judged = observer.finish();
         }

@@ -41,6 +41,7 @@ fn a_replay_and_a_tuning_run_know_alike_what_was_resolved(scene: &Scene) -> Outc
         for (micros, client) in [(2_000, ASKS), (3_000, SCANS)] {
             frames.frame(second, micros, &between(syn(port, 8_009), client, dead));
         }
+        frames.frame(second, 4_000, &between(segment(port, 8_010, flags::FIN), SCANS, dead));
     }
     let last = frames::udp(Way::There, [123, 123], b"later");
     frames.frame(EPOCH_SECONDS + 60, 0, &between(last, ASKS, RESOLVER));
@@ -49,17 +50,22 @@ fn a_replay_and_a_tuning_run_know_alike_what_was_resolved(scene: &Scene) -> Outc
     let with_packets =
         REPLAYED.replace("[flows, flows.contacts]", "[flows, flows.contacts, packets]");
     let scans = ("10.0.0.2".to_owned(), 3);
-    for (config, expected) in [
-        (with_packets.as_str(), vec![scans.clone()]),
-        (REPLAYED, vec![("10.0.0.1".to_owned(), 3), scans]),
+    let labels = scene.write("labels.csv", "src,label\n10.0.0.1,benign\n10.0.0.2,scan\n");
+    for (config, expected, wrong) in [
+        (with_packets.as_str(), vec![scans.clone()], 0),
+        (REPLAYED, vec![("10.0.0.1".to_owned(), 3), scans], 1),
     ] {
         let config = format!("networks: {{ internal: [10.0.0.0/8] }}\n{config}");
         let config = scene.write("tidegate.yaml", config);
         let replayed = replayed(scene, &config, &capture)?;
         let tuned = Tidegate::new(scene, ["tune", "--json", "-c"]).arg(&config).arg(&capture);
+        let tuned = tuned.arg("--labels").arg(&labels);
         let told: Value = serde_json::from_str(&tuned.run()?.expect(0)?.stdout)?;
         assert_eq!(gravest(&told), replayed);
         assert_eq!(replayed.into_iter().collect::<Vec<_>>(), expected);
+        // Judged once more without a signal, with the same knowledge.
+        let without = &told["ablation"]["stealth_flags"];
+        assert_eq!(*without, serde_json::json!({ "tp": 1, "fp": wrong }), "{told}");
         fs::remove_file(scene.folder.join("alerts.ndjson"))?;
     }
     Ok(())
@@ -121,8 +127,11 @@ fn between(mut packet: Vec<u8>, source: [u8; 4], destination: [u8; 4]) -> Vec<u8
 }
 
 fn syn(from: u16, to: u16) -> Vec<u8> {
-    let segment = Segment { ports: [from, to], numbers: [1, 0], flags: flags::SYN, payload: b"" };
-    frames::tcp(Way::There, segment)
+    segment(from, to, flags::SYN)
+}
+
+fn segment(from: u16, to: u16, flags: u8) -> Vec<u8> {
+    frames::tcp(Way::There, Segment { ports: [from, to], numbers: [1, 0], flags, payload: b"" })
 }
 
 /// A DNS question of type A for a name that has a number, or its answer.
