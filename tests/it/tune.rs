@@ -1,5 +1,6 @@
 //! `tidegate tune`: the bars that the judge is held to, on captures and logs with known answers.
 
+mod inputs;
 mod page;
 
 use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path, sync::Arc};
@@ -79,7 +80,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new(a_million_spoofed_sources_take_no_more_memory_than_the_cap).alone(),
         Case::new(labels_of_sources_that_no_input_has_are_named_and_count_nowhere),
     ];
-    [cases, page::cases()].into_iter().flatten().collect()
+    [cases, inputs::cases(), page::cases()].into_iter().flatten().collect()
 }
 
 fn every_bar_of_the_lab_is_met(scene: &Scene) -> Outcome {
@@ -115,15 +116,31 @@ fn a_replay_and_a_tuning_run_judge_alike_in_few_words(scene: &Scene) -> Outcome 
     let capture = scene.data.join("scans/lab/lab.pcap.gz");
     let config = scene.folder.join("tidegate.yaml");
     fs::write(&config, REPLAYED)?;
-    let ended = Tidegate::new(scene, ["replay", "-c"]).arg(&config).arg(&capture).run()?;
-    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    let (mut replayed, mut words) = (BTreeMap::<String, u8>::new(), BTreeMap::<_, u64>::new());
+    let replayed = replayed(scene, &config, &capture)?;
+    let mut words = BTreeMap::<_, u64>::new();
     for line in fs::read_to_string(scene.folder.join("alerts.ndjson"))?.lines() {
         let alert: Value = serde_json::from_str(line)?;
         for name in ["/message", "/rule/name"] {
             let text = alert.pointer(name).and_then(Value::as_str).unwrap_or_default();
             *words.entry((name, text.to_owned())).or_default() += 1;
         }
+    }
+    let alike = gravest(&tuned(scene, &capture, None)?);
+    assert_eq!(replayed, alike);
+    for name in ["/message", "/rule/name"] {
+        let distinct = words.keys().filter(|(field, _)| *field == name).count();
+        assert!((2..=12).contains(&distinct), "{words:?}");
+    }
+    Ok(())
+}
+
+/// What a replay comes to for each source that it tells of, the gravest, as [`gravest`] gives it.
+fn replayed(scene: &Scene, config: &Path, capture: &Path) -> Result<BTreeMap<String, u8>, Failed> {
+    let ended = Tidegate::new(scene, ["replay", "-c"]).arg(config).arg(capture).run()?;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let mut replayed = BTreeMap::<String, u8>::new();
+    for line in fs::read_to_string(scene.folder.join("alerts.ndjson"))?.lines() {
+        let alert: Value = serde_json::from_str(line)?;
         let gravity = match alert["event"]["action"].as_str() {
             Some("alert") => 1,
             Some("rate_limit") => 2,
@@ -135,24 +152,21 @@ fn a_replay_and_a_tuning_run_judge_alike_in_few_words(scene: &Scene) -> Outcome 
             *known = gravity.max(*known);
         }
     }
-    let alike: BTreeMap<_, _> = sources(&tuned(scene, &capture, None)?)
-        .into_iter()
-        .filter_map(|(address, source)| {
-            let gravity = match source["verdict"].as_str()? {
-                "alert" => 1,
-                "rate_limit" => 2,
-                "block" => 3,
-                _ => return None,
-            };
-            Some((address, gravity))
-        })
-        .collect();
-    assert_eq!(replayed, alike);
-    for name in ["/message", "/rule/name"] {
-        let distinct = words.keys().filter(|(field, _)| *field == name).count();
-        assert!((2..=12).contains(&distinct), "{words:?}");
-    }
-    Ok(())
+    Ok(replayed)
+}
+
+/// The sources that a tuning run tells of, with 1 for an alert, 2 for a limit and 3 for a block.
+fn gravest(told: &Value) -> BTreeMap<String, u8> {
+    let told = sources(told).into_iter().filter_map(|(address, source)| {
+        let gravity = match source["verdict"].as_str()? {
+            "alert" => 1,
+            "rate_limit" => 2,
+            "block" => 3,
+            _ => return None,
+        };
+        Some((address, gravity))
+    });
+    told.collect()
 }
 
 fn backscatter_blocks_nobody(scene: &Scene) -> Outcome {
