@@ -226,6 +226,31 @@ impl Entry {
         [self.sides[0].state, self.sides[1].state]
     }
 
+    /// Whether its packets are no flood, however many they are: the other end takes part. ICMP's count all the same,
+    /// for every host answers its echo requests.
+    #[inline]
+    pub(super) fn is_answered(&self) -> bool {
+        let [initiator, responder] = &self.sides;
+        match self.key.transport() {
+            Transport::TCP => {
+                let goes_on =
+                    |state| matches!(state, State::Established | State::Partial | State::Closed);
+                match (initiator.state, responder.state) {
+                    (one, other) if goes_on(one) && goes_on(other) => true,
+                    // Only one direction passes by: that of who acknowledged an answer to its SYN, or that of
+                    // who gave the answer.
+                    (State::SynSent | State::SynAckSent, State::Inactive | State::Partial) => {
+                        initiator.has_gone_on()
+                    }
+                    (State::Inactive, State::Established) => true,
+                    _ => false,
+                }
+            }
+            Transport::ICMP | Transport::ICMPV6 => false,
+            _ => initiator.is_active() && responder.is_active(),
+        }
+    }
+
     /// A packet of this time carries the conversation on; after both sides have closed none does.
     pub(super) fn extend(&mut self, time: Timestamp) {
         if self.sides.iter().all(Side::is_closed) {

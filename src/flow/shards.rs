@@ -238,7 +238,7 @@ impl Shards {
     /// Tells the counts of a second that is over; all that came in it has been done.
     fn tell(&mut self, out: &mut Output) {
         self.complete(out);
-        self.tally.tell(out);
+        self.tally.tell(self.tables.iter_mut().map(|table| &mut table.senders), out);
         self.completed = out.contacts.len();
     }
 

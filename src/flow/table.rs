@@ -24,6 +24,7 @@ use super::{
     protocols::Protocols,
     recent::Recent,
     slab::Slab,
+    tally::Senders,
     tcp::{self, Segment, State},
 };
 use crate::record::{
@@ -55,6 +56,9 @@ pub(super) struct Table {
     roles: Recent,
     /// The sources, destinations and ports whose first contact was told.
     met: Recent,
+    /// What sources sent since it was last told.
+    pub(super) senders: Senders,
+    elsewhere: Elsewhere,
     followed: Vec<Followed>,
     /// When the followed flows are looked at next.
     survey_at: Timestamp,
@@ -96,6 +100,8 @@ impl Table {
             timeouts: Class::ALL.map(|class| timeout(&policy.timeouts, class)),
             roles: Recent::new(policy.remembered.div_ceil(shards)),
             met: Recent::new(MAX_MET.div_ceil(shards)),
+            senders: Senders::default(),
+            elsewhere: Elsewhere::default(),
             followed: Vec::new(),
             survey_at: NEVER,
             policy,
@@ -156,6 +162,10 @@ impl Table {
         };
         let Opened { slot, is_challenge } = slot;
         self.update(slot, &oriented, arrival, &first, is_challenge, out);
+        if out.wants_contacts && arrival.depth == 0 {
+            let is_answered = self.flows.get(slot).is_answered();
+            self.senders.count(packet.origin, header, is_answered);
+        }
         if self.is_crowded {
             self.is_crowded = false;
             self.end(slot, EndReason::LackOfResources, *moment, out);

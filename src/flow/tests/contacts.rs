@@ -2,7 +2,7 @@
 
 use super::{packets::*, run, run_counting};
 use crate::{
-    flow::Policy,
+    flow::{Output, Policy, Shards},
     record::{Contact, Layer4, Outcome, Packet, Transport},
 };
 
@@ -259,15 +259,62 @@ fn packets_syns_and_handshakes_are_counted_each_second() {
             _ => None,
         })
         .collect();
-    assert_eq!(
-        counts,
-        [
-            (at(2), SERVER, 9_999, 0, 2, 1),
-            (at(2), CLIENT, 0, 3, 2, 0),
-            (at(2), SERVER, 0, 1, 0, 0),
-            (at(3), CLIENT, 0, 1, 0, 0),
-        ]
-    );
+    assert_eq!(counts, [(at(2), SERVER, 9_999, 0, 2, 1), (at(2), CLIENT, 0, 1, 2, 0),]);
+}
+
+#[test]
+fn what_a_source_sends_counts_only_where_nobody_answers() {
+    let esp = |source, destination| packet(header(source, destination, Transport(50))).at(1);
+    let asked = || udp(CLIENT, 40_000, SERVER, 443, 1_200).at(1);
+    let answer = || udp(SERVER, 443, CLIENT, 40_000, 1_200).at(1);
+    let data = |by_client| tcp(by_client, "A", 600, 600, 100).at(1);
+    let many = |packet: Packet| vec![packet; 50];
+    let handshake = || connection(0, 9_999, 1, 10, false)[..3].to_vec();
+    // What is sent before an answer is there counts, once.
+    for (what, packets, of_client, of_server) in [
+        ("a download", [handshake(), many(data(false)), many(data(true))].concat(), 1, 0),
+        ("joined under way", [many(data(false)), many(data(true))].concat(), 0, 50),
+        ("one way of it", [vec![handshake()[0].clone()], many(data(true))].concat(), 1, 0),
+        ("the other way", [vec![handshake()[1].clone()], many(data(false))].concat(), 0, 1),
+        ("ACKs of nothing", many(data(true)), 50, 0),
+        (
+            "ACKs that are refused",
+            [vec![data(true), tcp(false, "R", 600, 0, 0).at(1)], many(data(true))].concat(),
+            51,
+            1,
+        ),
+        ("SYNs", many(handshake()[0].clone()), 50, 0),
+        ("datagrams", many(asked()), 50, 0),
+        ("QUIC", [vec![asked(), answer()], many(asked()), many(answer())].concat(), 1, 0),
+        ("a tunnel", [many(esp(CLIENT, SERVER)), many(esp(SERVER, CLIENT))].concat(), 50, 0),
+        (
+            "echoes",
+            [many(icmp(CLIENT, SERVER, 8, 0).at(1)), many(icmp(SERVER, CLIENT, 0, 0).at(1))]
+                .concat(),
+            50,
+            50,
+        ),
+    ] {
+        for workers in [1, 3] {
+            let mut table = Shards::new(Policy::default(), workers);
+            let mut out = Output { wants_contacts: true, ..Output::default() };
+            table.absorb(&packets, &mut out);
+            table.drain(&mut out);
+            let sent_by = |source| -> u64 {
+                let contacts = out.contacts.iter().map(|report| &report.record);
+                let counts = contacts.filter(|contact| {
+                    contact.source == source && contact.destination.is_unspecified()
+                });
+                counts
+                    .map(|contact| match contact.outcome {
+                        Outcome::Counts { packets, .. } => packets,
+                        other => panic!("{other:?}"),
+                    })
+                    .sum()
+            };
+            assert_eq!((sent_by(CLIENT), sent_by(SERVER)), (of_client, of_server), "{what}");
+        }
+    }
 }
 
 #[test]
