@@ -403,6 +403,13 @@ fn answer(
             let (address, port) = entry.key.end(!entry.low_initiates);
             out.handshakes.push((entry.key.origin(), address, port.unwrap_or(0)));
         }
+        // Who leaves half open what was left so before checks whether it is there.
+        if outcome == Outcome::Refused && proven {
+            out.contact(
+                *arrival.moment,
+                contacts::of_flow(entry, outcome, proven, arrival.packet.time),
+            );
+        }
         return false;
     }
     entry.contact = Progress::Answered;

@@ -41,6 +41,9 @@ const OTHER: u8 = 4;
 /// It counts neither way.
 const EXEMPT: u8 = 8;
 const HALF_OPEN: u8 = 16;
+/// Of which of its own ports the source left a contact half open, as far as two bits tell: whoever tells the same
+/// handshake again tells the same port.
+const FROM: u8 = OTHER | 32;
 
 /// The ledger and what it takes to count nothing twice.
 #[derive(Debug)]
@@ -195,15 +198,23 @@ impl Evidence {
     fn walk(&mut self, heard: Heard<'_>, reached: Reached, policy: &Policy) -> Option<Raised> {
         let Heard { contact, source, now, is_resolved, .. } = heard;
         let key = self.key(contact, source);
-        let what = match reached {
-            Reached::Yes => SUCCEEDED,
-            Reached::No => FAILED,
-            Reached::HalfOpen => FAILED | HALF_OPEN,
-        };
+        let what = if reached == Reached::Yes { SUCCEEDED } else { FAILED };
         let before = self.seen.add(key, what, now);
         self.had_worked = before & SUCCEEDED != 0;
         let is_first = before & (FAILED | SUCCEEDED) == 0;
-        let is_mended = before & (FAILED | SUCCEEDED) == FAILED && reached == Reached::Yes;
+        let has_failed = before & (FAILED | SUCCEEDED) == FAILED;
+        let is_check = reached == Reached::HalfOpen
+            && has_failed
+            && before & HALF_OPEN != 0
+            && before & FROM != from(contact);
+        if is_first && reached == Reached::HalfOpen {
+            self.seen.add(key, HALF_OPEN | from(contact), now);
+        }
+        if is_check {
+            self.seen.add(key, SUCCEEDED, now);
+        }
+        let reached = if is_check { Reached::Yes } else { reached };
+        let is_mended = has_failed && reached == Reached::Yes;
         if !is_first && !is_mended {
             if contact.path_proven
                 && let Some(entry) = self.ledger.get_mut(source)
@@ -246,9 +257,11 @@ impl Evidence {
                 None
             }
             Reached::No | Reached::HalfOpen => {
-                let is_half = reached == Reached::HalfOpen;
-                let failed = if is_half { &mut entry.half_open } else { &mut entry.failures };
-                *failed = failed.saturating_add(1);
+                if reached == Reached::HalfOpen {
+                    entry.leave_open(contact.source_port);
+                } else {
+                    entry.failures = entry.failures.saturating_add(1);
+                }
                 entry.step(policy.failure_step, policy);
                 Some(Raised { source, signal: Signal::Scan })
             }
@@ -400,6 +413,21 @@ fn entry<'a>(ledger: &'a mut Ledger, heard: Heard<'_>, policy: &Policy) -> &'a m
         entry.proven = Some(now);
     }
     entry
+}
+
+/// What an ACK to no connection counts: who looks for the socket needs to see fewer of them.
+fn probe_worth(heard: Heard<'_>, policy: &Policy) -> f32 {
+    let probes = &policy.settings.signals.ack_probe;
+    if heard.looked_up { single(probes.threshold / probes.socket_threshold.max(0.1)) } else { 1.0 }
+}
+
+/// The mark of a source's own port.
+fn from(contact: &Contact) -> u8 {
+    let [high, ..] = contact.source_port.wrapping_mul(40_503).to_be_bytes();
+    [(0x80, OTHER), (0x40, FROM & !OTHER)]
+        .into_iter()
+        .filter(|(bit, _)| high & bit != 0)
+        .fold(0, |all, (_, mark)| all | mark)
 }
 
 /// Whether a contact is a step of the walk, which proves its path too.

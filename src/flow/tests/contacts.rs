@@ -381,3 +381,19 @@ fn every_handshake_with_a_port_counts_though_only_the_first_one_is_told() {
     });
     assert_eq!(counts, Some((5, 5)));
 }
+
+#[test]
+fn who_leaves_a_port_half_open_again_is_told_again() {
+    let check = |second| {
+        [
+            tcp(true, "S", 100, 0, 0).at(second),
+            tcp(false, "SA", 500, 101, 0).at(second),
+            tcp(true, "R", 101, 0, 0).at(second),
+        ]
+    };
+    let refused: Vec<_> = told(&[check(1), check(20), check(40)].concat())
+        .into_iter()
+        .filter(|(outcome, ..)| *outcome == Outcome::Refused)
+        .collect();
+    assert_eq!(refused, [(Outcome::Refused, true, 9_999); 3]);
+}
