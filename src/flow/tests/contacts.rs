@@ -195,9 +195,11 @@ fn the_end_of_a_long_connection_counts_what_was_reported_before() {
         packet.number = 100;
         packets.push(packet);
     }
+    packets.push(udp(SERVER, 53, CLIENT, 7, 60).at(800));
     let contacts = run(Policy::default(), &packets).1;
+    let ended = contacts.iter().find(|contact| matches!(contact.outcome, Outcome::Ended { .. }));
     let Some(Outcome::Ended { sent_bytes, received_bytes, duration_nanos }) =
-        contacts.last().map(|contact| contact.outcome)
+        ended.map(|contact| contact.outcome)
     else {
         panic!("{contacts:?}")
     };
@@ -380,6 +382,93 @@ fn every_handshake_with_a_port_counts_though_only_the_first_one_is_told() {
         _ => None,
     });
     assert_eq!(counts, Some((5, 5)));
+}
+
+/// Attempts of the client's with these ports of the server, all at this time.
+fn attempts(ports: std::ops::Range<u16>, second: i64) -> Vec<Packet> {
+    let aimed = ports.map(|port| {
+        let mut packet = tcp(true, "S", 100, 0, 0).at(second);
+        let Layer4::Tcp(tcp) = &mut packet.outer.layer4 else { panic!("{packet:?}") };
+        tcp.ports.destination = port;
+        packet
+    });
+    aimed.collect()
+}
+
+/// How many attempts are told as failed.
+fn timed_out(contacts: &[Contact]) -> usize {
+    contacts.iter().filter(|contact| contact.outcome == Outcome::TimedOut).count()
+}
+
+#[test]
+fn attempts_that_nothing_answered_have_failed_when_the_input_ends() {
+    let answer = |flags: &str, second| {
+        let mut packet = tcp(false, flags, 500, 101, 0).at(second);
+        let Layer4::Tcp(tcp) = &mut packet.outer.layer4 else { panic!("{packet:?}") };
+        tcp.ports.source = 2_000;
+        packet
+    };
+    let later = |second| udp(SERVER, 53, CLIENT, 7, 60).at(second);
+    for (what, packets, failed) in [
+        ("many at once", attempts(2_000..2_010, 1), 10),
+        ("some at once", attempts(2_000..2_008, 1), 0),
+        ("one that was repeated", [attempts(2_000..2_001, 1), vec![later(2)]].concat(), 1),
+        (
+            "many, one of them refused",
+            [attempts(2_000..2_010, 1), vec![answer("RA", 1)]].concat(),
+            0,
+        ),
+        (
+            "those that are older than an answer is",
+            [attempts(2_000..2_010, 1), vec![answer("RA", 1), later(3)]].concat(),
+            9,
+        ),
+        (
+            "many since an answer",
+            [attempts(2_000..2_001, 1), vec![answer("RA", 1)], attempts(3_000..3_009, 2)].concat(),
+            9,
+        ),
+        ("those that were told before", [attempts(2_000..2_010, 1), vec![later(9)]].concat(), 10),
+    ] {
+        for workers in [1, 3] {
+            let mut table = Shards::new(Policy::default(), workers);
+            let mut out = Output { wants_contacts: true, ..Output::default() };
+            table.absorb(&packets, &mut out);
+            table.drain(&mut out);
+            let contacts: Vec<_> = out.contacts.into_iter().map(|report| report.record).collect();
+            assert_eq!(timed_out(&contacts), failed, "{what}");
+        }
+    }
+}
+
+#[test]
+fn attempts_that_nothing_answered_have_failed_when_the_time_goes_back() {
+    let mut packets = attempts(2_000..2_010, 1_000);
+    packets.extend((0..4).map(|_| udp(CLIENT, 7, SERVER, 53, 60).at(1)));
+    let contacts = run(Policy::default(), &packets).1;
+    assert_eq!(timed_out(&contacts), 10);
+    assert!(contacts.iter().all(|contact| contact.time <= at(1_000)), "{contacts:?}");
+}
+
+#[test]
+fn what_is_open_when_a_live_run_stops_has_neither_failed_nor_ended() {
+    let mut table = Shards::new(Policy::default(), 1);
+    let mut out = Output { wants_contacts: true, ..Output::default() };
+    table.absorb(&[attempts(2_000..2_020, 1), connection(0, 22, 1, 50, false)].concat(), &mut out);
+    while table.stop_part(3, &mut out) {}
+    assert!(table.is_empty());
+    let contacts: Vec<_> = out.contacts.into_iter().map(|report| report.record).collect();
+    assert_eq!(timed_out(&contacts), 0);
+}
+
+#[test]
+fn a_session_that_the_end_of_the_input_cuts_off_is_no_short_one() {
+    for (ends, told) in [(true, 1), (false, 0)] {
+        let contacts = run(Policy::default(), &connection(0, 22, 1, 50, ends)).1;
+        let ended =
+            contacts.iter().filter(|contact| matches!(contact.outcome, Outcome::Ended { .. }));
+        assert_eq!(ended.count(), told);
+    }
 }
 
 #[test]
