@@ -1,6 +1,10 @@
 //! What a packet tells the judge, at once: attempts, their outcome, and probes that are none.
 
-use super::{entry::Entry, key::Oriented, tcp::State};
+use super::{
+    entry::{Entry, Progress},
+    key::Oriented,
+    tcp::State,
+};
 use crate::record::{
     Contact, Header, Icmp, Layer4, Outcome, Packet, TcpFlags, Timestamp, Transport,
 };
@@ -82,6 +86,11 @@ pub(super) fn answer(
                 (false, [State::SynSent, _]) if reset => Some((Outcome::Refused, false)),
                 // Half open, and dropped by who began it: it asked, and wanted nothing.
                 (true, [State::Established, State::Established]) if reset => {
+                    Some((Outcome::Refused, true))
+                }
+                (true, [State::SynSent, State::Inactive])
+                    if reset && entry.contact == Progress::Heard =>
+                {
                     Some((Outcome::Refused, true))
                 }
                 // Only who has seen our SYN-ACK knows what to acknowledge.

@@ -120,6 +120,8 @@ pub(super) enum Progress {
     Attempted,
     /// Nothing came in time.
     TimedOut,
+    /// An answer was seen in another VLAN; what the initiator makes of it is still to be told.
+    Heard,
     /// It succeeded, and how it ends is still to be told.
     Followed,
     /// It succeeded or was refused.
@@ -152,12 +154,12 @@ impl Class {
 impl Progress {
     /// Whether no answer came yet, told or not.
     pub(super) fn is_unanswered(self) -> bool {
-        matches!(self, Self::Untold | Self::Attempted | Self::TimedOut)
+        !matches!(self, Self::None | Self::Followed | Self::Answered)
     }
 
     /// Whether its outcome is still to be told.
     pub(super) fn is_open(self) -> bool {
-        matches!(self, Self::Attempted | Self::TimedOut)
+        matches!(self, Self::Attempted | Self::TimedOut | Self::Heard)
     }
 }
 

@@ -187,14 +187,14 @@ impl Shards {
         if let Some(before) = before {
             self.run(packets, before, out);
         }
-        let shard = self.shard(&packet.outer, packet);
+        let shard = self.shard(&packet.outer);
         if let Some(table) = self.tables.get_mut(shard) {
             walk(&self.policy, table, packet, moment, out);
         }
         if out.wants_contacts
             && let Some(quoted) = refused(packet)
         {
-            let shard = self.shard(quoted, packet);
+            let shard = self.shard(quoted);
             if let Some(table) = self.tables.get_mut(shard) {
                 refuse(table, packet, *moment, out);
             }
@@ -282,18 +282,18 @@ impl Shards {
 
     fn assign(&mut self, index: usize, packet: &Packet, moment: Moment, wants_contacts: bool) {
         let task = Task { packet: index, moment, quoted_only: false };
-        let shard = self.shard(&packet.outer, packet);
+        let shard = self.shard(&packet.outer);
         self.work[shard].push(task);
         if wants_contacts && let Some(quoted) = refused(packet) {
-            let shard = self.shard(quoted, packet);
+            let shard = self.shard(quoted);
             self.work[shard].push(Task { quoted_only: true, ..task });
         }
     }
 
-    fn shard(&self, header: &Header, packet: &Packet) -> usize {
+    fn shard(&self, header: &Header) -> usize {
         match self.tables.len() {
             1 => 0,
-            shards => pair(header, self.policy.place(packet).vlans) as usize % shards,
+            shards => pair(header) as usize % shards,
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod begin;
 mod deadlines;
+mod elsewhere;
 mod followed;
 
 use std::{
@@ -32,6 +33,7 @@ use crate::record::{
     Timestamp, Transport,
 };
 use begin::Opened;
+use elsewhere::Elsewhere;
 use followed::Followed;
 
 const NEVER: Timestamp = Timestamp::from_nanos(i64::MAX);
@@ -186,7 +188,8 @@ impl Table {
         let transport = quoted.transport;
         let oriented = Oriented::of(quoted, quoted.transport, &quoted.layer4, place);
         let hash = self.hasher.hash_one(oriented.key);
-        if let Some(slot) = self.find(hash, &oriented) {
+        let found = self.find(hash, &oriented).or_else(|| self.open_elsewhere(&oriented));
+        if let Some(slot) = found {
             let entry = self.flows.get_mut(slot);
             // A further try of a port, from another port, is told if it fails: the first one may have
             // gone unanswered only as errors are sent sparingly (RFC 1812 section 4.3.2.8).

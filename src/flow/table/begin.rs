@@ -149,8 +149,10 @@ impl Table {
         {
             entry.tags.insert(FlowTags::PORTLESS_FRAGMENTS);
         }
+        let mut is_attempt = false;
         if out.wants_contacts
             && arrival.depth == 0
+            && !self.answer_elsewhere(oriented, arrival, out)
             && let Some(outcome) = contacts::beginning(header, oriented, flipped)
             && (role.is_none() || outcome != Outcome::AckProbe)
         {
@@ -158,12 +160,17 @@ impl Table {
             if outcome == Outcome::Attempt {
                 entry.contact = if is_news { Progress::Attempted } else { Progress::Untold };
             }
+            is_attempt = entry.contact == Progress::Attempted;
             if is_news {
                 let port = if outcome == Outcome::Echo { 0 } else { oriented.ports.destination };
                 out.contact(*moment, contacts::of_packet(packet, header, port, outcome));
             }
         }
-        self.place(hash, entry, arrival, out)
+        let slot = self.place(hash, entry, arrival, out);
+        if is_attempt {
+            self.remember_attempt(oriented, slot);
+        }
+        slot
     }
 
     /// Whether a contact is to be told: each one on ports where people log in and of web servers, of

@@ -486,3 +486,99 @@ fn who_leaves_a_port_half_open_again_is_told_again() {
         .collect();
     assert_eq!(refused, [(Outcome::Refused, true, 9_999); 3]);
 }
+
+#[test]
+fn an_answer_in_another_vlan_answers_all_the_same() {
+    let syn = || tcp(true, "S", 100, 0, 0).vlan(1).at(1);
+    let asked = || udp(CLIENT, 1, SERVER, 161, 60).vlan(1).at(1);
+    let attempt = (Outcome::Attempt, false, 9_999);
+    let question = (Outcome::Attempt, false, 161);
+    let late = || udp(SERVER, 53, CLIENT, 7, 60).at(9);
+    let unreachable = |quoted: &Packet| {
+        icmp([10, 0, 0, 254].into(), CLIENT, 3, 3).vlan(2).at(1).carrying(quoted.outer.clone())
+    };
+    let cases = [
+        ("no answer", vec![syn(), late()], vec![attempt, (Outcome::TimedOut, false, 9_999)]),
+        (
+            "refused",
+            vec![syn(), tcp(false, "RA", 0, 101, 0).vlan(2).at(1), late()],
+            vec![attempt, (Outcome::Refused, false, 9_999)],
+        ),
+        (
+            "an answer to something else",
+            vec![syn(), tcp(false, "RA", 0, 777, 0).vlan(2).at(1), late()],
+            vec![attempt, (Outcome::TimedOut, false, 9_999)],
+        ),
+        (
+            "unreachable",
+            vec![syn(), unreachable(&syn()), late()],
+            vec![attempt, (Outcome::Refused, false, 9_999)],
+        ),
+        ("heard", vec![syn(), tcp(false, "SA", 500, 101, 0).vlan(2).at(1), late()], vec![attempt]),
+        (
+            "a handshake",
+            vec![
+                syn(),
+                tcp(false, "SA", 500, 101, 0).vlan(2).at(1),
+                tcp(true, "A", 101, 501, 0).vlan(1).at(1),
+                late(),
+            ],
+            vec![attempt, (Outcome::Success, false, 9_999)],
+        ),
+        (
+            "left half open",
+            vec![
+                syn(),
+                tcp(false, "SA", 500, 101, 0).vlan(2).at(1),
+                tcp(true, "R", 101, 0, 0).vlan(1).at(1),
+                late(),
+            ],
+            vec![attempt, (Outcome::Refused, true, 9_999)],
+        ),
+        (
+            "a datagram",
+            vec![asked(), udp(SERVER, 161, CLIENT, 1, 60).vlan(2).at(1)],
+            vec![question, (Outcome::Success, false, 161)],
+        ),
+        (
+            "a datagram that is refused",
+            vec![asked(), unreachable(&asked())],
+            vec![question, (Outcome::Refused, false, 161)],
+        ),
+        ("itself elsewhere", vec![asked(), asked().vlan(3)], vec![question, question]),
+    ];
+    for (what, packets, expected) in cases {
+        for workers in [1, 3] {
+            let mut table = Shards::new(Policy::default(), workers);
+            let mut out = Output { wants_contacts: true, ..Output::default() };
+            table.absorb(&packets, &mut out);
+            table.drain(&mut out);
+            let told: Vec<_> = out
+                .contacts
+                .iter()
+                .map(|report| &report.record)
+                .filter(|contact| !matches!(contact.outcome, Outcome::Counts { .. }))
+                .map(|contact| (contact.outcome, contact.path_proven, contact.port))
+                .collect();
+            assert_eq!(told, expected, "{what}");
+        }
+    }
+}
+
+#[test]
+fn a_flood_of_attempts_in_vlans_is_remembered_in_a_bounded_number() {
+    let mut packets = Vec::new();
+    for source in 0..70_000_u32 {
+        let mut packet = tcp(true, "S", 100, 0, 0).vlan(1).at(1);
+        packet.outer.source = std::net::Ipv4Addr::from_bits(0x1400_0000 + source).into();
+        packets.push(packet);
+    }
+    let last = packets.last().unwrap().outer.clone();
+    let first = packets[0].outer.clone();
+    for quoted in [first, last] {
+        packets.push(icmp(SERVER, quoted.source, 3, 1).vlan(2).at(1).carrying(quoted));
+    }
+    let contacts = run(Policy::default(), &packets).1;
+    let refused = contacts.iter().filter(|contact| contact.outcome == Outcome::Refused);
+    assert_eq!(refused.count(), 1, "the first one is long forgotten");
+}
