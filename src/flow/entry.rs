@@ -120,6 +120,8 @@ pub(super) enum Progress {
     Attempted,
     /// Nothing came in time.
     TimedOut,
+    /// Begun by an ACK, of a connection that was there before or of none.
+    Probed,
     /// An answer was seen in another VLAN; what the initiator makes of it is still to be told.
     Heard,
     /// It succeeded, and how it ends is still to be told.

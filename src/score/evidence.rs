@@ -2,7 +2,7 @@
 
 mod rates;
 
-use std::{hash::RandomState, net::IpAddr};
+use std::{hash::RandomState, net::IpAddr, ops::RangeInclusive};
 
 use self::rates::{Bucket, Metered};
 use super::{
@@ -21,6 +21,8 @@ use crate::record::{Contact, Outcome, Signal, Timestamp, Transport};
 const AUTH_PORTS: [u16; 5] = [21, 22, 23, 3389, 5900];
 /// Ports of web servers.
 const WEB_PORTS: [u16; 4] = [80, 443, 8080, 8443];
+/// UDP ports that traceroute tries, one a packet (traceroute(8): from 33434 on).
+const TRACED_PORTS: RangeInclusive<u16> = 33_434..=33_534;
 const NANOS: u64 = 1_000_000_000;
 const MINUTE_NANOS: u64 = 60 * NANOS;
 const DAY_NANOS: u64 = 86_400 * NANOS;
@@ -140,6 +142,7 @@ impl Evidence {
             Outcome::Attempt => None,
             Outcome::Success => {
                 self.walk(heard, Reached::Yes, policy);
+                self.excuse_probe(heard, policy);
                 self.begin_session(heard, policy);
                 None
             }
@@ -156,8 +159,7 @@ impl Evidence {
             Outcome::OddFlags(_) => Some(self.count(heard, Signal::StealthFlags, policy)),
             Outcome::SplitHeader => Some(self.count(heard, Signal::SplitHeader, policy)),
             Outcome::AckProbe => {
-                let nobody = IpAddr::from([0; 4]);
-                let key = self.salt.key(What::AckProbe, source, nobody, contact.port.into());
+                let key = self.probe_key(contact, source);
                 let is_new = self.is_new(key, now);
                 is_new.then(|| self.probe(heard, policy))
             }
@@ -181,8 +183,15 @@ impl Evidence {
         std::hint::black_box(lines ^ entries);
     }
 
+    /// What a contact is known by. The ports that a traceroute counts up are one: at the last hop all are closed.
     pub(super) fn key(&self, contact: &Contact, source: Source) -> u64 {
-        let number = u32::from(contact.port) << 8 | u32::from(contact.transport.0);
+        let port = match contact.port {
+            port if contact.transport == Transport::UDP && TRACED_PORTS.contains(&port) => {
+                *TRACED_PORTS.start()
+            }
+            port => port,
+        };
+        let number = u32::from(port) << 8 | u32::from(contact.transport.0);
         self.salt.key(What::Contact, source, contact.destination, number)
     }
 
@@ -194,7 +203,8 @@ impl Evidence {
         entry(&mut self.ledger, heard, policy)
     }
 
-    /// The outcome of a contact: counts the first time, and again if it is reached after all.
+    /// The outcome of a contact: counts the first time, and again if it is reached after all. What is left half open a
+    /// second time, from another port, is a check of what is there: reached.
     fn walk(&mut self, heard: Heard<'_>, reached: Reached, policy: &Policy) -> Option<Raised> {
         let Heard { contact, source, now, is_resolved, .. } = heard;
         let key = self.key(contact, source);
@@ -296,17 +306,34 @@ impl Evidence {
         Raised { source: heard.source, signal }
     }
 
-    /// An ACK to no connection. Who looks for the socket needs to see fewer of them.
+    /// An ACK to no connection.
     fn probe(&mut self, heard: Heard<'_>, policy: &Policy) -> Raised {
-        let probes = &policy.settings.signals.ack_probe;
-        let worth = if heard.looked_up {
-            single(probes.threshold / probes.socket_threshold.max(0.1))
-        } else {
-            1.0
-        };
+        let worth = probe_worth(heard, policy);
         let entry = self.entry(heard, policy);
         entry.counts[Signal::AckProbe.index()] += worth;
         Raised { source: heard.source, signal: Signal::AckProbe }
+    }
+
+    /// A port has answered: an ACK to it that was held against the source is taken back, once.
+    fn excuse_probe(&mut self, heard: Heard<'_>, policy: &Policy) {
+        let Heard { contact, source, now, .. } = heard;
+        let Some(entry) = self.ledger.get_mut(source) else { return };
+        if entry.counts[Signal::AckProbe.index()] == 0.0 || contact.transport != Transport::TCP {
+            return;
+        }
+        let key = self.probe_key(contact, source);
+        if self.seen.get(key).is_some_and(|seen| seen & (OTHER | EXEMPT) == OTHER) {
+            self.seen.add(key, EXEMPT, now);
+            let worth = probe_worth(heard, policy);
+            let entry = self.entry(heard, policy);
+            let count = &mut entry.counts[Signal::AckProbe.index()];
+            *count = (*count - worth).max(0.0);
+        }
+    }
+
+    fn probe_key(&self, contact: &Contact, source: Source) -> u64 {
+        let nobody = IpAddr::from([0; 4]);
+        self.salt.key(What::AckProbe, source, nobody, contact.port.into())
     }
 
     fn begin_session(&mut self, heard: Heard<'_>, policy: &Policy) {

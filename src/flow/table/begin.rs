@@ -157,9 +157,12 @@ impl Table {
             && (role.is_none() || outcome != Outcome::AckProbe)
         {
             let is_news = self.is_news(arrival, oriented.ports.destination);
-            if outcome == Outcome::Attempt {
-                entry.contact = if is_news { Progress::Attempted } else { Progress::Untold };
-            }
+            entry.contact = match outcome {
+                Outcome::Attempt if is_news => Progress::Attempted,
+                Outcome::Attempt => Progress::Untold,
+                Outcome::AckProbe if is_news => Progress::Probed,
+                _ => Progress::None,
+            };
             is_attempt = entry.contact == Progress::Attempted;
             if is_news {
                 let port = if outcome == Outcome::Echo { 0 } else { oriented.ports.destination };

@@ -582,3 +582,33 @@ fn a_flood_of_attempts_in_vlans_is_remembered_in_a_bounded_number() {
     let refused = contacts.iter().filter(|contact| contact.outcome == Outcome::Refused);
     assert_eq!(refused.count(), 1, "the first one is long forgotten");
 }
+
+#[test]
+fn who_answers_a_search_by_multicast_has_begun_nothing() {
+    for (from, to, outcomes) in [
+        (1_900, 50_000, &[][..]),
+        (3_702, 50_000, &[]),
+        (3_702, 161, &[Outcome::Attempt]),
+        (1_901, 50_000, &[Outcome::Attempt]),
+    ] {
+        let answer = udp(SERVER, from, CLIENT, to, 300).at(1);
+        let refused = icmp(CLIENT, SERVER, 3, 3).at(1).carrying(answer.outer.clone());
+        let told: Vec<_> = told(&[answer, refused]).into_iter().map(|(told, ..)| told).collect();
+        assert_eq!(told.first().as_slice(), outcomes.iter().collect::<Vec<_>>(), "{from} {to}");
+    }
+}
+
+#[test]
+fn an_ack_is_of_a_connection_once_the_other_end_goes_on_with_it() {
+    let ack = || tcp(true, "A", 7, 7, 0).at(1);
+    let probe = (Outcome::AckProbe, false, 9_999);
+    for (answer, more) in [
+        (tcp(false, "PA", 7, 7, 100), Some((Outcome::Success, false, 9_999))),
+        (tcp(false, "A", 7, 7, 0), Some((Outcome::Success, false, 9_999))),
+        (tcp(false, "R", 7, 0, 0), None),
+        (tcp(true, "PA", 7, 7, 10), None),
+    ] {
+        let told = told(&[ack(), answer.at(1), tcp(false, "R", 107, 7, 0).at(2)]);
+        assert_eq!(told, [Some(probe), more].into_iter().flatten().collect::<Vec<_>>());
+    }
+}

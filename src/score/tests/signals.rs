@@ -209,6 +209,38 @@ fn ack_probes_count_by_distinct_ports() {
 }
 
 #[test]
+fn ack_probes_of_ports_that_answer_are_taken_back() {
+    let mut court = Court::new();
+    for port in 0..80 {
+        court.hear(OUTSIDE, (HOST, 1_000 + port), Outcome::AckProbe, 0.0);
+        court.hear(OUTSIDE, (HOST, 1_000 + port), Outcome::Success, 0.0);
+        court.hear(OUTSIDE, (HOST, 1_000 + port), Outcome::Success, 0.0);
+    }
+    assert_eq!((court.score(OUTSIDE), court.actions()), (0, vec![]));
+    for port in 0..100 {
+        court.hear(OUTSIDE, (HOST, 2_000 + port), Outcome::AckProbe, 0.0);
+        court.hear(OUTSIDE, (HOST, 1_000 + port % 80), Outcome::Success, 0.0);
+    }
+    assert!((60..80).contains(&court.score(OUTSIDE)), "{}", court.score(OUTSIDE));
+}
+
+#[test]
+fn a_traceroute_is_one_contact_with_each_host() {
+    let mut court = Court::new();
+    let refused = |court: &mut Court, host: &str, port, transport| {
+        let told = contact(INSIDE, (host, port), Outcome::Refused, at(court.secs));
+        court.tell(&Contact { transport, ..told });
+    };
+    for host in 1..=8 {
+        let host = format!("10.4.0.{host}");
+        (33_434..=33_534).for_each(|port| refused(&mut court, &host, port, Transport::UDP));
+    }
+    assert_eq!(court.actions(), []);
+    (33_434..33_443).for_each(|port| refused(&mut court, HOST, port, Transport::TCP));
+    assert_eq!(court.actions(), [Action::Block], "of TCP each is one");
+}
+
+#[test]
 fn echoes_to_many_hosts_alert_and_to_one_host_do_not() {
     let mut court = Court::new();
     for _ in 0..100 {
