@@ -7,6 +7,7 @@ use std::{
     process::Command,
 };
 
+use libtest_mimic::Failed;
 use serde_json::Value;
 
 use crate::harness::{Case, Outcome, Scene, expected, process, tidegate::Tidegate};
@@ -15,6 +16,7 @@ use crate::harness::{Case, Outcome, Scene, expected, process, tidegate::Tidegate
 pub(crate) fn cases() -> Vec<Case> {
     vec![
         Case::new(every_shipped_config_is_valid),
+        Case::new(the_service_may_write_where_shipped_configs_do),
         Case::new(the_first_example_runs),
         Case::new(the_service_is_confined),
         Case::new(each_fuzz_target_has_inputs_to_begin_with_and_is_described),
@@ -32,6 +34,58 @@ fn every_shipped_config_is_valid(scene: &Scene) -> Outcome {
         Tidegate::new(scene, ["validate", "--no-environment", &shown]).run()?.expect(0)?;
     }
     Ok(())
+}
+
+/// `ProtectSystem=strict` lets it write where the unit says, and nowhere else.
+fn the_service_may_write_where_shipped_configs_do(_scene: &Scene) -> Outcome {
+    let unit = fs::read_to_string(Scene::project("config/systemd/tidegate.service"))?;
+    assert!(unit.lines().any(|line| line == "ProtectSystem=strict"), "{unit}");
+    let named = |key: &str, root: &str| -> Result<PathBuf, Failed> {
+        let value = unit.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+        Ok(Path::new(root).join(value.ok_or_else(|| format!("the unit has no {key}"))?))
+    };
+    let writable = [named("StateDirectory", "/var/lib")?, named("LogsDirectory", "/var/log")?];
+    let mut looked_at = 0;
+    for (config, document) in shipped()? {
+        let mut places = Vec::new();
+        outputs(&document, &mut places);
+        for place in places {
+            assert!(
+                writable.iter().any(|folder| Path::new(place).starts_with(folder)),
+                "{}: the service may write to {writable:?}, not to {place}",
+                config.display()
+            );
+            looked_at += 1;
+        }
+    }
+    assert!(looked_at >= 10, "only {looked_at} places were found");
+    Ok(())
+}
+
+/// The configs for production, as they stand there.
+fn shipped() -> Result<Vec<(PathBuf, Value)>, Failed> {
+    let mut configs = Vec::new();
+    yaml_below(&Scene::project("config"), &mut configs)?;
+    let read = |config: PathBuf| {
+        let text = fs::read_to_string(&config)?;
+        let document = serde_saphyr::from_str(&text)
+            .map_err(|error| format!("{}: {error}", config.display()))?;
+        Ok((config, document))
+    };
+    configs.into_iter().map(read).collect()
+}
+
+/// The absolute paths that are written to by a config: files of sinks, and folders of its own.
+fn outputs<'a>(document: &'a Value, found: &mut Vec<&'a str>) {
+    let Some(keys) = document.as_object() else { return };
+    for (key, value) in keys {
+        match value.as_str() {
+            Some(path) if ["data_dir", "dir", "path", "snapshot"].contains(&key.as_str()) => {
+                found.extend(path.starts_with('/').then_some(path));
+            }
+            _ => outputs(value, found),
+        }
+    }
 }
 
 fn the_first_example_runs(scene: &Scene) -> Outcome {
