@@ -16,7 +16,9 @@ use crate::harness::{Case, Outcome, Scene, expected, process, tidegate::Tidegate
 pub(crate) fn cases() -> Vec<Case> {
     vec![
         Case::new(every_shipped_config_is_valid),
+        Case::new(every_example_finds_on_this_machine_what_it_names),
         Case::new(the_service_may_write_where_shipped_configs_do),
+        Case::new(contacts_are_shipped_in_the_order_that_a_judge_needs),
         Case::new(the_first_example_runs),
         Case::new(the_service_is_confined),
         Case::new(each_fuzz_target_has_inputs_to_begin_with_and_is_described),
@@ -32,6 +34,20 @@ fn every_shipped_config_is_valid(scene: &Scene) -> Outcome {
     for config in configs {
         let shown = config.display().to_string();
         Tidegate::new(scene, ["validate", "--no-environment", &shown]).run()?.expect(0)?;
+    }
+    Ok(())
+}
+
+fn every_example_finds_on_this_machine_what_it_names(scene: &Scene) -> Outcome {
+    let mut examples = Vec::new();
+    yaml_below(&Scene::project("examples"), &mut examples)?;
+    assert!(examples.len() >= 5, "{examples:?}");
+    for example in examples {
+        Tidegate::new(scene, ["validate", &example.display().to_string()])
+            .env("TIDEGATE_OUT", &scene.folder)
+            .env("TIDEGATE_SPLUNK_TOKEN", "11111111-2222-3333-4444-555555555555")
+            .run()?
+            .expect(0)?;
     }
     Ok(())
 }
@@ -59,6 +75,25 @@ fn the_service_may_write_where_shipped_configs_do(_scene: &Scene) -> Outcome {
         }
     }
     assert!(looked_at >= 10, "only {looked_at} places were found");
+    Ok(())
+}
+
+/// As docs/kafka.md says: a judge takes each source's contacts as they come.
+fn contacts_are_shipped_in_the_order_that_a_judge_needs(_scene: &Scene) -> Outcome {
+    let mut looked_at = 0;
+    for (config, document) in shipped()? {
+        for (id, sink) in document["sinks"].as_object().ok_or("no sinks")? {
+            let of_contacts =
+                |input: &Value| input.as_str().is_some_and(|id| id.ends_with(".contacts"));
+            let inputs = sink["inputs"].as_array().ok_or("no inputs")?;
+            if sink["type"] == "kafka" && inputs.iter().any(of_contacts) {
+                let told = (&sink["key"], &sink["request"]["concurrency"]);
+                assert_eq!(told, (&"source".into(), &1.into()), "{}: {id}", config.display());
+                looked_at += 1;
+            }
+        }
+    }
+    assert!(looked_at > 0, "no config ships contacts");
     Ok(())
 }
 
