@@ -12,6 +12,7 @@ mod followed;
 mod forwarded;
 mod guard;
 mod guarded;
+mod health;
 mod judged;
 pub(crate) mod live;
 mod made;
@@ -42,6 +43,7 @@ pub(crate) fn cases() -> Vec<Case> {
         forwarded::cases(),
         guard::cases(),
         guarded::cases(),
+        health::cases(),
         judged::cases(),
         live::cases(),
         mirror::cases(),
