@@ -21,6 +21,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new(contacts_are_shipped_in_the_order_that_a_judge_needs),
         Case::new(the_first_example_runs),
         Case::new(the_service_is_confined),
+        Case::new(a_build_without_clang_or_headers_says_what_to_install),
         Case::new(each_fuzz_target_has_inputs_to_begin_with_and_is_described),
     ]
 }
@@ -162,6 +163,40 @@ fn the_service_is_confined(scene: &Scene) -> Outcome {
         let level = overall.and_then(|line| line.split_once(": ")?.1.split(' ').next());
         let level: f32 = level.ok_or_else(|| format!("no level in\n{rated}"))?.parse()?;
         assert!(level <= 2.5, "{name} is rated {level}");
+    }
+    Ok(())
+}
+
+/// The gate's build script, as cargo runs it.
+fn a_build_without_clang_or_headers_says_what_to_install(scene: &Scene) -> Outcome {
+    let script = scene.path("build");
+    let mut compile = Command::new("rustc");
+    compile.args(["--edition", "2024", "-o"]).arg(&script);
+    process::output(compile.arg(Scene::project("ebpf/build.rs")))?;
+    let text = scene.write(
+        "clang.sh",
+        "#!/bin/sh\necho \"bpf/tidegate.bpf.c:3:10: fatal error: 'bpf/bpf_helpers.h' file not found\" >&2\nexit 1\n",
+    );
+    // By another process: what this one has had open to write, a child of another case may hold open still.
+    let without_headers = scene.path("clang");
+    let mut install = Command::new("install");
+    process::output(install.args(["-m", "755"]).args([&text, &without_headers]))?;
+    for (clang, why) in
+        [(Path::new("/nonexistent/clang"), "can't be run"), (&without_headers, "can't compile")]
+    {
+        let mut build = Command::new(&script);
+        build.current_dir(Scene::project("ebpf")).env("CLANG", clang);
+        build.env("OUT_DIR", &scene.folder).env("CARGO_CFG_TARGET_ARCH", "x86_64");
+        let ended = build.output()?;
+        let said = String::from_utf8(ended.stdout)?;
+        let error = said.lines().find_map(|line| line.strip_prefix("cargo::error="));
+        let error = error.ok_or_else(|| format!("no error in\n{said}"))?;
+        assert!(!ended.status.success(), "{said}");
+        let clang = clang.display().to_string();
+        let remedies = ["apt-get install clang libbpf-dev", "--no-default-features"];
+        for words in [clang.as_str(), why].into_iter().chain(remedies) {
+            assert!(error.contains(words), "no {words} in: {error}");
+        }
     }
     Ok(())
 }
