@@ -12,6 +12,7 @@ mod followed;
 mod forwarded;
 mod guard;
 mod guarded;
+mod health;
 mod judged;
 mod lab;
 pub(crate) mod live;
@@ -43,6 +44,7 @@ pub(crate) fn cases() -> Vec<Case> {
         forwarded::cases(),
         guard::cases(),
         guarded::cases(),
+        health::cases(),
         judged::cases(),
         lab::cases(),
         live::cases(),

@@ -10,7 +10,7 @@ use libtest_mimic::Failed;
 use serde_json::Value;
 use tidegate::{
     networks::Networks,
-    record::{self, Action, Contact, ObservationPoint, Timestamp, Transport},
+    record::{self, Action, Contact, ObservationPoint, Signal, Timestamp, Transport},
     score::{Judge, Seat},
     transforms::{flow, score},
     tune::{self, Labels},
@@ -30,7 +30,7 @@ enum Bar {
 }
 
 /// The lab's attacks, by words of their scenario.
-const BARS: [(&str, Bar); 20] = [
+const BARS: [(&str, Bar); 21] = [
     ("-T3 1000 ports", Bar::Packets(20)),
     ("-p- max-rate 5000", Bar::Packets(20)),
     ("-T2 300 ports", Bar::Packets(20)),
@@ -51,6 +51,8 @@ const BARS: [(&str, Bar); 20] = [
     ("hping3 SYN", Bar::Told),
     ("hping3 UDP", Bar::Told),
     ("hping3 ICMP", Bar::Told),
+    // Slowloris.
+    ("150 sockets", Bar::Limited),
 ];
 
 /// A pipeline for the judge's records alone.
@@ -70,6 +72,7 @@ sinks:
 pub(crate) fn cases() -> Vec<Case> {
     let cases = vec![
         Case::new(every_bar_of_the_lab_is_met).needs_data().busy(),
+        Case::new(the_destination_of_the_lab_s_flood_is_named_within_a_second).needs_data().busy(),
         Case::new(a_replay_and_a_tuning_run_judge_alike_in_few_words).needs_data().busy(),
         Case::new(backscatter_blocks_nobody).needs_data(),
         Case::new(logs_with_known_answers_are_judged_right).needs_data().busy(),
@@ -110,6 +113,34 @@ fn every_bar_of_the_lab_is_met(scene: &Scene) -> Outcome {
     }
     missed.extend(wronged(&sources));
     if missed.is_empty() { Ok(()) } else { Err(missed.join("\n").into()) }
+}
+
+fn the_destination_of_the_lab_s_flood_is_named_within_a_second(scene: &Scene) -> Outcome {
+    const SECOND: u64 = 1_000_000_000;
+    let flooder = "10.77.0.30".parse()?;
+    let networks = Arc::new(Networks::default());
+    let policy = flow::Config::default().policy(&"sensor".into(), &networks.internal)?;
+    let settings = score::Config::default().settings();
+    let (labels, path) = (&mut Labels::default(), scene.data.join("scans/lab/lab.pcap.gz"));
+    let judged = tune::read(&path, &settings, &networks, &policy, labels, &mut |_| {})?.judged;
+    let began = judged.sources.get(&flooder).and_then(|met| met.first).ok_or("no flood")?;
+    let named: Vec<_> = judged
+        .alerts
+        .iter()
+        .filter(|alert| alert.details.rule == Signal::DestinationFlood)
+        .map(|alert| {
+            let destination = alert.details.destination.as_ref();
+            let place = destination.map(|at| (at.address.to_string(), at.port));
+            (place, alert.source.is_unspecified(), alert.time)
+        })
+        .collect();
+    // Once, and nobody for it: its source may be forged.
+    let [(Some((address, port)), is_nobody, time)] = &named[..] else {
+        return Err(format!("named: {named:?}").into());
+    };
+    assert_eq!((address.as_str(), *port, *is_nobody), ("10.77.200.1", Some(80), true));
+    assert!(*time >= began && time.since(began) <= SECOND, "{began} to {time}");
+    Ok(())
 }
 
 fn a_replay_and_a_tuning_run_judge_alike_in_few_words(scene: &Scene) -> Outcome {
