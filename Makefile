@@ -36,7 +36,7 @@ lab:
 	scripts/install-deps lab
 	$(CARGO) build --locked --no-default-features
 	tests/lab/lab.py $(LAB)
-	target/debug/tidegate tune --labels $(LAB)/labels.csv --report $(LAB)/tune.html $(LAB)/lab.pcap
+	target/debug/tidegate tune -c $(LAB)/lab.yaml --labels $(LAB)/labels.csv --report $(LAB)/tune.html $(LAB)/lab.pcap
 
 # What CI runs. Live captures need root: TIDEGATE_TESTS=unprivileged leaves them out.
 test:

@@ -1,4 +1,4 @@
-//! What is known of this host: its addresses, its way out, its resolvers, and who manages it. From the
+//! What is known of this host: its addresses, its way out, its resolvers, who manages it, and its clock. From the
 //! network namespace that we run in.
 //!
 //! Data passes: files of procfs and `/etc/resolv.conf` → [`Facts`]; a netlink socket ([`Changes`]) tells
@@ -8,6 +8,7 @@
 //! formats; rtnetlink(7).
 
 mod changes;
+mod clock;
 mod files;
 #[cfg(fuzzing)]
 pub mod fuzzing;
@@ -16,7 +17,7 @@ mod sessions;
 
 use std::{fs, net::IpAddr};
 
-pub use self::{changes::Changes, nat::has_nat, sessions::Sessions};
+pub use self::{changes::Changes, clock::clock, nat::has_nat, sessions::Sessions};
 
 /// What is known of this host, each list sorted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

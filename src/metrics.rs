@@ -15,7 +15,7 @@ use std::marker::PhantomData;
 
 pub use self::{
     balance::Balance,
-    books::{Books, Figures},
+    books::{Books, Figures, GateFigures},
     error_type::ErrorType,
     labels::{
         BufferLoss, Label, Lookup, LossCause, Reason, XdpDenied, XdpEvent, XdpFlowPackets,

@@ -37,7 +37,7 @@ pub use self::{
     contact::{Contact, Conversation, Outcome},
     flow::{Denied, Direction, EndReason, Endpoint, Flow, FlowTags},
     frame::{CaptureInterface, FramePlace, Frames},
-    health::{ClockState, Health, MapFill},
+    health::{ClockState, GateStates, Health, MapFill},
     id::{Id, IdBuilder},
     names::{HostNames, NameOrigin, Names},
     origin::{Interface, ObservationPoint, PointNames},

@@ -15,6 +15,7 @@ mod measure;
 mod observe;
 mod open;
 mod page;
+mod rotated;
 mod statistics;
 mod table;
 #[cfg(test)]
@@ -25,7 +26,8 @@ pub use self::{
     labels::Labels,
     measure::{Ablated, Measured, SourceOutcome, ThresholdOutcome, measure},
     observe::{Gravest, Judged, Met},
-    open::{Input, Progress, read},
+    open::{Input, Progress, gather, read},
     page::page,
+    rotated::judge,
     table::table,
 };

@@ -14,6 +14,7 @@
 pub mod abi;
 #[cfg(test)]
 mod btf;
+mod clock;
 mod clsact;
 pub mod denied;
 mod error;
@@ -30,6 +31,7 @@ mod route;
 mod sys;
 
 pub use self::{
+    clock::Clock,
     denied::{Denials, Denying},
     error::Error,
     evidence::{Evidence, Watch},

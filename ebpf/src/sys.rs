@@ -1,4 +1,4 @@
-//! System calls that aya does not make: of `bpf(2)`, and the program's clock.
+//! System calls that aya does not make: of `bpf(2)`, and the program's and the system's clock.
 
 use std::{
     ffi::CString,
@@ -179,6 +179,34 @@ pub(crate) fn tick_ns() -> u64 {
     let done = unsafe { libc::clock_getres(libc::CLOCK_MONOTONIC_COARSE, &raw mut time) };
     debug_assert_eq!(done, 0, "every Linux has this clock");
     u64::try_from(time.tv_nsec).unwrap_or(0).max(1)
+}
+
+/// What adjtimex(2) answers, as far as it is needed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ClockTold {
+    /// What the call returns, one of `TIME_OK` to `TIME_ERROR`.
+    pub(crate) state: libc::c_int,
+    /// `STA_…`.
+    pub(crate) status: libc::c_int,
+    /// Microseconds, or nanoseconds with `STA_NANO`.
+    pub(crate) offset: i64,
+}
+
+/// Asks the kernel of its clock, and sets nothing.
+pub(crate) fn clock() -> io::Result<ClockTold> {
+    // SAFETY: zeros are a value of it; without `modes` the call only asks.
+    let mut told: libc::timex = unsafe { std::mem::zeroed() };
+    // SAFETY: there is room for the answer.
+    let state = unsafe { libc::adjtimex(&raw mut told) };
+    if state < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    #[allow(
+        clippy::useless_conversion,
+        clippy::allow_attributes,
+        reason = "the type differs by target"
+    )]
+    Ok(ClockTold { state, status: told.status, offset: i64::from(told.offset) })
 }
 
 /// Room for a part of a map.

@@ -15,9 +15,10 @@ use crate::{
     component::Error,
     config::{Components, Config, TransformConfig},
     networks::Networks,
+    record::Kind,
     score::Settings,
     transforms::{flow, score},
-    tune::{Labels, measure, page, read, table},
+    tune::{Labels, gather, judge, measure, page, table},
 };
 
 /// Sources that a warning names.
@@ -56,6 +57,8 @@ struct Said {
     networks: Networks,
     flow: flow::Config,
     hash: Arc<str>,
+    /// Whether the judge hears what sources resolve.
+    learns_names: bool,
 }
 
 pub(super) fn run(args: &Args, quiet: bool) -> Exit {
@@ -81,6 +84,7 @@ fn defaults() -> Said {
         networks: Networks { admin_ports: vec![22], ..Networks::default() },
         flow: flow::Config::default(),
         hash: "".into(),
+        learns_names: true,
     }
 }
 
@@ -93,7 +97,11 @@ fn said(config: &Config<Components>) -> Said {
     let mut said = Said { networks, hash: Arc::clone(&config.hash), ..defaults() };
     for transform in config.transforms.iter().rev() {
         match &transform.config {
-            TransformConfig::Score(score) => said.settings = score.settings(),
+            TransformConfig::Score(score) => {
+                said.settings = score.settings();
+                let mut inputs = transform.inputs.iter();
+                said.learns_names = inputs.any(|edge| edge.carries.contains(Kind::Packet));
+            }
             TransformConfig::Flow(flow) => said.flow = flow.clone(),
             _ => {}
         }
@@ -107,14 +115,15 @@ fn tune(args: &Args, said: Said, quiet: bool) -> Result<Exit, Error> {
         None => Labels::default(),
     };
     let networks = Arc::new(said.networks);
+    let learns_names = said.learns_names;
     let policy = said.flow.policy(&"tune".into(), &networks.internal)?;
     let settings = said.settings.at_once();
     let bar = progress(quiet);
     let (mut inputs, mut is_damaged) = (Vec::new(), false);
     for path in &args.inputs {
-        let read = read(path, &settings, &networks, &policy, &mut labels, &mut |units| {
-            bar.inc(units);
-        });
+        let mut count = |units| bar.inc(units);
+        let read =
+            gather(path, &settings, &networks, (&policy, learns_names), &mut labels, &mut count);
         let input = read.map_err(|error| {
             Error::failure(format!("{} can't be read", path.display())).because(error)
         })?;
@@ -128,6 +137,7 @@ fn tune(args: &Args, said: Said, quiet: bool) -> Result<Exit, Error> {
         is_damaged |= input.bad_rows > 0 || !input.faults.is_empty();
         inputs.push(input);
     }
+    judge(&mut inputs, &settings, &networks);
     bar.finish_and_clear();
     if let Some(path) = &args.labels {
         let unmet = labels.unmet(&inputs);

@@ -21,7 +21,7 @@ use crate::record::{
 };
 
 /// The version that is written. A reader of it reads all earlier ones.
-pub const VERSION: u8 = 3;
+pub const VERSION: u8 = 4;
 /// The kinds that have a wire form: all that leave the pipeline, what the judge feeds on, and dead letters
 /// on their way back.
 pub const KINDS: Kinds = Kinds::REPORTS.union(Kinds::of(&[Kind::Contact, Kind::Returned]));

@@ -10,10 +10,10 @@ use crate::{
     metrics::Meter,
     record::{
         Action, Alert, Checksums, ClockState, CommunityId, ConnState, Contact, Denied, Destination,
-        Details, Direction, EndReason, Endpoint, Extra, Flow, FlowTags, Fragment, Header, Health,
-        HostNames, Icmp, Id, Kind, Layer4, Letter, MacAddress, MapFill, NameOrigin, Names, Outcome,
-        Packet, Ports, Records, Signal, Tcp, TcpFlags, Timestamp, Transport, VerdictDetails, Visit,
-        Vlans, Weight,
+        Details, Direction, EndReason, Endpoint, Extra, Flow, FlowTags, Fragment, GateStates,
+        Header, Health, HostNames, Icmp, Id, Kind, Layer4, Letter, MacAddress, MapFill, NameOrigin,
+        Names, Outcome, Packet, Ports, Records, Signal, Tcp, TcpFlags, Timestamp, Transport,
+        VerdictDetails, Visit, Vlans, Weight,
     },
 };
 
@@ -218,6 +218,11 @@ fn batches() -> Vec<Records> {
     let contacts = contacts.map(|outcome| Contact { outcome, ..contact() });
     let mut health = health();
     health.verdict_map = Some(MapFill { entries: 1, capacity: 2 });
+    health.gates = GateStates {
+        interfaces: vec!["eth0".into()],
+        modes: vec!["observe".into()],
+        attached: vec!["native".into()],
+    };
     let lagging = Some(ClockState { offset_nanos: -5, synchronised: true });
     let in_step = Health { clock: lagging, ..Health::default() };
     let alert = Alert { reasons: vec!["it \"scans\"".into()], ..alert() };

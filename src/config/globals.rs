@@ -35,7 +35,7 @@ pub struct Globals {
     pub observer: Observer,
     /// Labels and tags that every record has.
     pub add: Added,
-    /// Whose networks are whose: read by `flow`, and by the firewall and the scorer once they are there.
+    /// Whose networks are whose: read by `flow`, `score`, the source `xdp` and `tidegate tune`.
     pub networks: Networks,
 }
 

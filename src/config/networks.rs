@@ -17,7 +17,7 @@ use crate::{
 const MAX_FAULTS: usize = 20;
 const NANOS_PER_DAY: u64 = 86_400_000_000_000;
 
-/// Whose networks are whose: read by `flow`, and by the firewall and the scorer once they are there.
+/// Whose networks are whose: read by `flow`, `score`, the source `xdp` and `tidegate tune`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Networks {

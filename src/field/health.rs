@@ -74,6 +74,23 @@ const FIELDS: &[Field<Health>] = &[
     })
     .ecs(&["tidegate.health.verdict_map.capacity"])
     .cim(&["verdict_map_capacity"]),
+    F::new(Keywords, "the interfaces that gates are on", |health, _| {
+        Value::texts(&health.gates.interfaces, &[])
+    })
+    .ecs(&["tidegate.health.gate.interface"])
+    .cim(&["gate_interface"]),
+    F::new(Keywords, "`observe` or `enforce`, of each gate", |health, _| {
+        Value::texts(&health.gates.modes, &[])
+    })
+    .ecs(&["tidegate.health.gate.mode"])
+    .cim(&["gate_mode"]),
+    F::new(
+        Keywords,
+        "how each gate is attached, `native` or `skb`; `no` while it is not",
+        |health, _| Value::texts(&health.gates.attached, &[]),
+    )
+    .ecs(&["tidegate.health.gate.attached"])
+    .cim(&["gate_attached"]),
     F::new(Signed, "nanoseconds by which the clock is behind", |health, _| {
         health.clock.map_or(Value::Absent, |clock| Value::Signed(clock.offset_nanos))
     })

@@ -1,8 +1,12 @@
 //! What a packet tells the judge, at once: attempts, their outcome, and probes that are none.
 
-use super::{entry::Entry, key::Oriented, tcp::State};
+use super::{
+    entry::{Entry, Progress},
+    key::Oriented,
+    tcp::State,
+};
 use crate::record::{
-    Contact, Header, Icmp, Layer4, Outcome, Packet, TcpFlags, Timestamp, Transport,
+    Contact, Header, Icmp, Layer4, Outcome, Packet, Ports, TcpFlags, Timestamp, Transport,
 };
 
 /// How long an answer to a SYN may take: by then it was sent a second and a third time (RFC 6298,
@@ -13,6 +17,11 @@ pub(super) const ANSWER_NANOS: u64 = 3_000_000_000;
 const AUTH_PORTS: [u16; 5] = [21, 22, 23, 3389, 5900];
 /// Ports of web servers: who keeps connections to them open is followed.
 const WEB_PORTS: [u16; 4] = [80, 443, 8080, 8443];
+
+/// Ports that are searched for by multicast, and answered from by whoever is found: SSDP, WS-Discovery.
+const SEARCHED_PORTS: [u16; 2] = [1900, 3702];
+/// The first port that no service has for its own (RFC 6335 section 6).
+const FIRST_USER_PORT: u16 = 1024;
 
 /// The smallest IP packet that holds a whole TCP header, without and with an IPv6 fragment header.
 const WHOLE_TCP_V4: u32 = 40;
@@ -60,7 +69,7 @@ pub(super) fn beginning(header: &Header, oriented: &Oriented, flipped: bool) -> 
                 _ => None,
             }
         }
-        Layer4::Udp(..) if is_one_host(header) => Some(Outcome::Attempt),
+        Layer4::Udp(ports, ..) if is_one_host(header) && !is_found(ports) => Some(Outcome::Attempt),
         Layer4::Icmp(message) if is_echo(header.transport, message) => Some(Outcome::Echo),
         _ => None,
     }
@@ -75,6 +84,11 @@ pub(super) fn answer(
     before: [State; 2],
 ) -> Option<(Outcome, bool)> {
     match header.layer4 {
+        Layer4::Tcp(tcp) if entry.contact == Progress::Probed => {
+            // Of no connection it would be reset.
+            let goes_on = !by_initiator && !tcp.flags.has(TcpFlags::RST);
+            goes_on.then_some((Outcome::Success, false))
+        }
         Layer4::Tcp(tcp) => {
             let reset = tcp.flags.has(TcpFlags::RST);
             let ack = tcp.flags.has(TcpFlags::ACK) && !tcp.flags.has(TcpFlags::SYN);
@@ -82,6 +96,11 @@ pub(super) fn answer(
                 (false, [State::SynSent, _]) if reset => Some((Outcome::Refused, false)),
                 // Half open, and dropped by who began it: it asked, and wanted nothing.
                 (true, [State::Established, State::Established]) if reset => {
+                    Some((Outcome::Refused, true))
+                }
+                (true, [State::SynSent, State::Inactive])
+                    if reset && entry.contact == Progress::Heard =>
+                {
                     Some((Outcome::Refused, true))
                 }
                 // Only who has seen our SYN-ACK knows what to acknowledge.
@@ -169,6 +188,11 @@ pub(super) fn of_flow(
 
 pub(super) fn is_echo(transport: Transport, message: Icmp) -> bool {
     matches!((transport, message.kind), (Transport::ICMP, 8) | (Transport::ICMPV6, 128))
+}
+
+/// Whether a datagram is the answer of somebody who was searched for.
+fn is_found(ports: Ports) -> bool {
+    SEARCHED_PORTS.contains(&ports.source) && ports.destination >= FIRST_USER_PORT
 }
 
 /// Whether a packet is for one host: who writes to a group expects no answer.

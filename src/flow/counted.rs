@@ -28,6 +28,9 @@ use crate::record::{
     ObservationPoint, Timestamp, Vlans,
 };
 
+/// How many flows [`Counters::past`] may give at once.
+pub const MAX_PAST: usize = 8_192;
+
 /// What counts packets by flow.
 pub trait Counters: fmt::Debug + Send {
     /// What it knows a flow by.
@@ -41,7 +44,7 @@ pub trait Counters: fmt::Debug + Send {
     /// If it can't be read, perhaps after some were given.
     fn sweep(&mut self, take: &mut dyn FnMut(Self::Key, Totals)) -> Result<(), Self::Error>;
 
-    /// Gives each flow whose key a packet took for another flow, once.
+    /// Gives each flow whose key a packet took for another flow, once: [`MAX_PAST`] at most.
     ///
     /// # Errors
     /// If they can't be read, perhaps after some were given.
@@ -138,7 +141,8 @@ impl<K: Copy + Eq + Hash + fmt::Debug + Send> Ledger<K> {
         }
     }
 
-    /// Looks through all flows, and reports those that have ended or are due.
+    /// Looks through all flows, and reports those that have ended or are due, as long as there is `room` for so many;
+    /// the others wait where they are counted.
     ///
     /// # Errors
     /// If the counters can't be used; what is missing is done the next time.
@@ -146,19 +150,22 @@ impl<K: Copy + Eq + Hash + fmt::Debug + Send> Ledger<K> {
         &mut self,
         counters: &mut C,
         now: Now,
+        room: &dyn Fn() -> usize,
         out: &mut dyn FnMut(Flow),
     ) -> Result<(), C::Error> {
         let mut active = 0;
-        self.take_past(counters, now, out)?;
+        if room() >= MAX_PAST {
+            self.take_past(counters, now, out)?;
+        }
         counters.sweep(&mut |key, totals| {
             active += 1;
-            self.look(key, &totals, now, out);
+            self.look(key, &totals, now, room, out);
         })?;
         self.active = active;
         if let Some(rates) = &mut self.rates {
             rates.swept(now);
         }
-        self.take_out(counters, now, out)
+        self.take_out(counters, now, room(), out)
     }
 
     /// Reports all flows, as nothing more is counted from now on.
@@ -221,7 +228,14 @@ impl<K: Copy + Eq + Hash + fmt::Debug + Send> Ledger<K> {
     }
 
     /// Looks at one flow.
-    fn look(&mut self, key: K, totals: &Totals, now: Now, out: &mut dyn FnMut(Flow)) {
+    fn look(
+        &mut self,
+        key: K,
+        totals: &Totals,
+        now: Now,
+        room: &dyn Fn() -> usize,
+        out: &mut dyn FnMut(Flow),
+    ) {
         let last = self.reported.get(&(key, totals.first_ns));
         // It was read while a packet began another one: what it had comes by itself.
         if last.is_some_and(|last| !last.totals.is_within(totals)) {
@@ -241,25 +255,30 @@ impl<K: Copy + Eq + Hash + fmt::Debug + Send> Ledger<K> {
             self.ending.insert(key, (totals.first_ns, reason));
             return;
         }
+        // It went on while there was no room for its end.
+        self.ending.remove(&key);
         let Some(active) = self.policy.timeouts.active else { return };
         let reported_ns = last.map_or(totals.first_ns, |last| last.at_ns);
         let has_news = last.is_none_or(|last| last.totals.sent != totals.sent);
-        if has_news && now.counted_ns.saturating_sub(reported_ns) >= active {
+        let is_due = has_news && now.counted_ns.saturating_sub(reported_ns) >= active;
+        if is_due && room() > 0 {
             self.report(key, totals, EndReason::Active, now, out);
         }
     }
 
-    /// Takes out what is ending.
+    /// Takes out what is ending, `most` flows of it.
     fn take_out<C: Counters<Key = K>>(
         &mut self,
         counters: &mut C,
         now: Now,
+        most: usize,
         out: &mut dyn FnMut(Flow),
     ) -> Result<(), C::Error> {
-        if self.ending.is_empty() {
+        let ending = self.ending.iter().take(most).map(|(key, reason)| (*key, *reason));
+        let ending: Vec<_> = ending.collect();
+        if ending.is_empty() {
             return Ok(());
         }
-        let ending: Vec<_> = self.ending.iter().map(|(key, reason)| (*key, *reason)).collect();
         let keys: Vec<_> = ending.iter().map(|(key, _)| *key).collect();
         counters.end(&keys)?;
         counters.settle();

@@ -120,6 +120,10 @@ pub(super) enum Progress {
     Attempted,
     /// Nothing came in time.
     TimedOut,
+    /// Begun by an ACK, of a connection that was there before or of none.
+    Probed,
+    /// An answer was seen in another VLAN; what the initiator makes of it is still to be told.
+    Heard,
     /// It succeeded, and how it ends is still to be told.
     Followed,
     /// It succeeded or was refused.
@@ -152,12 +156,12 @@ impl Class {
 impl Progress {
     /// Whether no answer came yet, told or not.
     pub(super) fn is_unanswered(self) -> bool {
-        matches!(self, Self::Untold | Self::Attempted | Self::TimedOut)
+        !matches!(self, Self::None | Self::Followed | Self::Answered)
     }
 
     /// Whether its outcome is still to be told.
     pub(super) fn is_open(self) -> bool {
-        matches!(self, Self::Attempted | Self::TimedOut)
+        matches!(self, Self::Attempted | Self::TimedOut | Self::Heard)
     }
 }
 
@@ -224,6 +228,31 @@ impl Entry {
     #[inline]
     pub(super) fn states(&self) -> [State; 2] {
         [self.sides[0].state, self.sides[1].state]
+    }
+
+    /// Whether its packets are no flood, however many they are: the other end takes part. ICMP's count all the same,
+    /// for every host answers its echo requests.
+    #[inline]
+    pub(super) fn is_answered(&self) -> bool {
+        let [initiator, responder] = &self.sides;
+        match self.key.transport() {
+            Transport::TCP => {
+                let goes_on =
+                    |state| matches!(state, State::Established | State::Partial | State::Closed);
+                match (initiator.state, responder.state) {
+                    (one, other) if goes_on(one) && goes_on(other) => true,
+                    // Only one direction passes by: that of who acknowledged an answer to its SYN, or that of
+                    // who gave the answer.
+                    (State::SynSent | State::SynAckSent, State::Inactive | State::Partial) => {
+                        initiator.has_gone_on()
+                    }
+                    (State::Inactive, State::Established) => true,
+                    _ => false,
+                }
+            }
+            Transport::ICMP | Transport::ICMPV6 => false,
+            _ => initiator.is_active() && responder.is_active(),
+        }
     }
 
     /// A packet of this time carries the conversation on; after both sides have closed none does.

@@ -134,6 +134,12 @@ impl Key {
         Transport(transport)
     }
 
+    /// The same wherever VLANs put it.
+    #[must_use]
+    pub(super) fn without_vlans(self) -> Self {
+        Self { ports_and_vlans: self.ports_and_vlans & !u64::from(u32::MAX), ..self }
+    }
+
     /// Whether it stands for ICMP messages whose type is known.
     pub(super) fn is_typed(&self) -> bool {
         self.place_and_kind & TYPED != 0
@@ -202,8 +208,8 @@ fn number(address: IpAddr) -> u128 {
     }
 }
 
-/// A number that is the same for both directions between two addresses: which shard they go to.
-pub(super) fn pair(header: &Header, vlans: Vlans) -> u32 {
+/// A number that is the same for both directions between two addresses, in whatever VLANs: which shard they go to.
+pub(super) fn pair(header: &Header) -> u32 {
     let half = |number: u128| {
         u64::try_from(number & u128::from(u64::MAX)).expect("the mask leaves 64 bits")
     };
@@ -211,12 +217,10 @@ pub(super) fn pair(header: &Header, vlans: Vlans) -> u32 {
         let number = number(address);
         half(number >> 64) ^ half(number).rotate_left(32)
     };
-    let vlans = [vlans.outer(), vlans.inner()].map(|id| id.map_or(0, |id| u64::from(id) + 1));
     // Addition is commutative; the multiplier spreads neighbouring addresses over the high bits.
     let spread = |word: u64| (word ^ (word >> 29)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     let sum = spread(word(header.source)).wrapping_add(spread(word(header.destination)));
-    let mixed = spread(sum.wrapping_add((vlans[0] << 16) | vlans[1]));
-    u32::try_from(mixed >> 32).expect("32 bits are left")
+    u32::try_from(spread(sum) >> 32).expect("32 bits are left")
 }
 
 /// The id of a flow: hash of the observer, the key, the start, and the ordinal among the flows of

@@ -4,6 +4,8 @@
 //! no flow was evicted: time is that of all packets, and records are ordered by the time they fell
 //! due, the packet that caused them, their end and their id.
 
+mod ending;
+
 use std::{
     hash::{BuildHasher as _, RandomState},
     sync::{Arc, atomic::AtomicUsize},
@@ -20,7 +22,8 @@ use super::{
     table::{Arrival, Table},
     tally::Tally,
 };
-use crate::record::{Header, Id, Layer4, ObservationPoint, Packet, Timestamp, Transport};
+use crate::record::{Header, Layer4, ObservationPoint, Packet, Timestamp, Transport};
+use ending::Ending;
 
 /// How many tunnels deep headers make flows of their own.
 const MAX_DEPTH: usize = 2;
@@ -42,15 +45,6 @@ pub struct Shards {
     work: Vec<Vec<Task>>,
     /// While the table is drained: the flows that have yet to end, the first one last.
     ending: Option<Vec<Ending>>,
-}
-
-/// A flow that has yet to be ended, by what its report is ordered by.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Ending {
-    end: Timestamp,
-    id: Id,
-    shard: usize,
-    slot: u32,
 }
 
 /// One step of a shard's work.
@@ -152,6 +146,7 @@ impl Shards {
             self.run(packets, before, out);
             let moment = Moment { now: before, ..moment };
             let point = Some(point).filter(|_| !self.clock.is_single());
+            self.give_up(point, moment, out);
             self.tables.iter_mut().for_each(|table| table.set_back(point, moment, out));
         }
         self.absorb_one(packets, index, packet, before, &moment, out);
@@ -192,14 +187,14 @@ impl Shards {
         if let Some(before) = before {
             self.run(packets, before, out);
         }
-        let shard = self.shard(&packet.outer, packet);
+        let shard = self.shard(&packet.outer);
         if let Some(table) = self.tables.get_mut(shard) {
             walk(&self.policy, table, packet, moment, out);
         }
         if out.wants_contacts
             && let Some(quoted) = refused(packet)
         {
-            let shard = self.shard(quoted, packet);
+            let shard = self.shard(quoted);
             if let Some(table) = self.tables.get_mut(shard) {
                 refuse(table, packet, *moment, out);
             }
@@ -238,7 +233,7 @@ impl Shards {
     /// Tells the counts of a second that is over; all that came in it has been done.
     fn tell(&mut self, out: &mut Output) {
         self.complete(out);
-        self.tally.tell(out);
+        self.tally.tell(self.tables.iter_mut().map(|table| &mut table.senders), out);
         self.completed = out.contacts.len();
     }
 
@@ -265,43 +260,6 @@ impl Shards {
         self.finish(out);
     }
 
-    /// Ends all flows.
-    pub fn drain(&mut self, out: &mut Output) {
-        while self.drain_part(usize::MAX, out) {}
-    }
-
-    /// Ends the next `most` flows, in the order in which [`drain`](Self::drain) reports all of them;
-    /// true if there are more. Until then no packet may come.
-    pub fn drain_part(&mut self, most: usize, out: &mut Output) -> bool {
-        if self.clock.is_holding() {
-            self.release(out);
-        }
-        if self.ending.is_none() {
-            self.completed = out.contacts.len();
-            self.tell(out);
-            self.finish(out);
-        }
-        let moment = self.clock.advance(self.clock.now().unwrap_or_default());
-        let tables = &mut self.tables;
-        let ending = self.ending.get_or_insert_with(|| {
-            let of_shard = |(shard, table): (usize, &Table)| {
-                let ending = move |(end, id, slot)| Ending { end, id, shard, slot };
-                table.all().map(ending).collect::<Vec<_>>()
-            };
-            let mut all: Vec<_> = tables.iter().enumerate().flat_map(of_shard).collect();
-            all.sort_unstable_by(|one, other| other.cmp(one));
-            all
-        });
-        for Ending { shard, slot, .. } in ending.drain(ending.len().saturating_sub(most)..).rev() {
-            tables[shard].force(slot, moment, out);
-        }
-        let more = !ending.is_empty();
-        if !more {
-            self.ending = None;
-        }
-        more
-    }
-
     /// The table's time: the latest event time seen, as long as no clock was set back.
     pub fn now(&self) -> Option<Timestamp> {
         self.clock.now()
@@ -324,18 +282,18 @@ impl Shards {
 
     fn assign(&mut self, index: usize, packet: &Packet, moment: Moment, wants_contacts: bool) {
         let task = Task { packet: index, moment, quoted_only: false };
-        let shard = self.shard(&packet.outer, packet);
+        let shard = self.shard(&packet.outer);
         self.work[shard].push(task);
         if wants_contacts && let Some(quoted) = refused(packet) {
-            let shard = self.shard(quoted, packet);
+            let shard = self.shard(quoted);
             self.work[shard].push(Task { quoted_only: true, ..task });
         }
     }
 
-    fn shard(&self, header: &Header, packet: &Packet) -> usize {
+    fn shard(&self, header: &Header) -> usize {
         match self.tables.len() {
             1 => 0,
-            shards => pair(header, self.policy.place(packet).vlans) as usize % shards,
+            shards => pair(header) as usize % shards,
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod begin;
 mod deadlines;
+mod elsewhere;
 mod followed;
 
 use std::{
@@ -24,6 +25,7 @@ use super::{
     protocols::Protocols,
     recent::Recent,
     slab::Slab,
+    tally::Senders,
     tcp::{self, Segment, State},
 };
 use crate::record::{
@@ -31,6 +33,7 @@ use crate::record::{
     Timestamp, Transport,
 };
 use begin::Opened;
+use elsewhere::Elsewhere;
 use followed::Followed;
 
 const NEVER: Timestamp = Timestamp::from_nanos(i64::MAX);
@@ -55,6 +58,9 @@ pub(super) struct Table {
     roles: Recent,
     /// The sources, destinations and ports whose first contact was told.
     met: Recent,
+    /// What sources sent since it was last told.
+    pub(super) senders: Senders,
+    elsewhere: Elsewhere,
     followed: Vec<Followed>,
     /// When the followed flows are looked at next.
     survey_at: Timestamp,
@@ -96,6 +102,8 @@ impl Table {
             timeouts: Class::ALL.map(|class| timeout(&policy.timeouts, class)),
             roles: Recent::new(policy.remembered.div_ceil(shards)),
             met: Recent::new(MAX_MET.div_ceil(shards)),
+            senders: Senders::default(),
+            elsewhere: Elsewhere::default(),
             followed: Vec::new(),
             survey_at: NEVER,
             policy,
@@ -156,6 +164,10 @@ impl Table {
         };
         let Opened { slot, is_challenge } = slot;
         self.update(slot, &oriented, arrival, &first, is_challenge, out);
+        if out.wants_contacts && arrival.depth == 0 {
+            let is_answered = self.flows.get(slot).is_answered();
+            self.senders.count(packet.origin, header, is_answered);
+        }
         if self.is_crowded {
             self.is_crowded = false;
             self.end(slot, EndReason::LackOfResources, *moment, out);
@@ -176,7 +188,8 @@ impl Table {
         let transport = quoted.transport;
         let oriented = Oriented::of(quoted, quoted.transport, &quoted.layer4, place);
         let hash = self.hasher.hash_one(oriented.key);
-        if let Some(slot) = self.find(hash, &oriented) {
+        let found = self.find(hash, &oriented).or_else(|| self.open_elsewhere(&oriented));
+        if let Some(slot) = found {
             let entry = self.flows.get_mut(slot);
             // A further try of a port, from another port, is told if it fails: the first one may have
             // gone unanswered only as errors are sent sparingly (RFC 1812 section 4.3.2.8).
@@ -392,6 +405,13 @@ fn answer(
         if outcome == Outcome::Success && is_tcp {
             let (address, port) = entry.key.end(!entry.low_initiates);
             out.handshakes.push((entry.key.origin(), address, port.unwrap_or(0)));
+        }
+        // Who leaves half open what was left so before checks whether it is there.
+        if outcome == Outcome::Refused && proven {
+            out.contact(
+                *arrival.moment,
+                contacts::of_flow(entry, outcome, proven, arrival.packet.time),
+            );
         }
         return false;
     }

@@ -1,5 +1,8 @@
 //! Packets and SYNs of each source, and SYNs for each port with the handshakes that came of them, a
 //! second at a time: the rates a judge needs, which no single flow shows.
+//!
+//! What a source sends is counted by the tables, which know whether anybody answers it: packets of a flow
+//! that goes on both ways are left out, for a download or a speed test sends as many as a flood.
 
 use std::{
     collections::HashMap,
@@ -19,14 +22,17 @@ const CAPACITY: usize = 65_536;
 /// Repetitions within a second from which on they are told.
 const MANY: u64 = 10;
 
-/// The counts of the present second.
+/// The counts of the present second, but for those of each source.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     second: Option<i64>,
-    sources: HashMap<(ObservationPoint, IpAddr), Sent>,
     targets: HashMap<(ObservationPoint, IpAddr, u16), Aimed>,
     repeated: HashMap<(ObservationPoint, [IpAddr; 2], Transport, u16), Repeated>,
 }
+
+/// What each source sent in the present second, as far as one table saw it.
+#[derive(Debug, Default)]
+pub(super) struct Senders(HashMap<(ObservationPoint, IpAddr), Sent>);
 
 #[derive(Debug, Default)]
 struct Sent {
@@ -61,18 +67,11 @@ impl Tally {
     pub(super) fn count(&mut self, packet: &Packet, now: Timestamp) {
         self.second.get_or_insert(now.parts().0);
         let header = &packet.outer;
-        let is_syn = |flags: TcpFlags| flags.has(TcpFlags::SYN) && !flags.has(TcpFlags::ACK);
-        let aimed = match header.layer4 {
-            Layer4::Tcp(tcp) if is_syn(tcp.flags) => Some(tcp.ports.destination),
-            _ => None,
-        };
-        if let Some(sent) = slot(&mut self.sources, (packet.origin, header.source)) {
-            sent.packets += 1;
-            sent.syns += u64::from(aimed.is_some());
-        }
         self.count_repeated(packet.origin, header);
-        if let Some(port) = aimed
-            && let Some(aimed) = slot(&mut self.targets, (packet.origin, header.destination, port))
+        if let Layer4::Tcp(tcp) = header.layer4
+            && is_syn(tcp.flags)
+            && let Some(aimed) =
+                slot(&mut self.targets, (packet.origin, header.destination, tcp.ports.destination))
         {
             aimed.syns += 1;
         }
@@ -111,8 +110,12 @@ impl Tally {
         }
     }
 
-    /// The second is over: tells its counts.
-    pub(super) fn tell(&mut self, out: &mut Output) {
+    /// The second is over: tells its counts, with what the tables saw each source send.
+    pub(super) fn tell<'a>(
+        &mut self,
+        senders: impl Iterator<Item = &'a mut Senders>,
+        out: &mut Output,
+    ) {
         let Some(second) = self.second.take() else { return };
         let Some(time) = Timestamp::from_parts(second.saturating_add(1), 0) else { return };
         let moment = Moment { now: time, number: 0, late: false };
@@ -131,7 +134,7 @@ impl Tally {
             };
             out.contact(moment, contact);
         };
-        for ((origin, source), Sent { packets, syns }) in self.sources.drain() {
+        for ((origin, source), Sent { packets, syns }) in joined(senders) {
             let outcome = Outcome::Counts { packets, syns, completed: 0 };
             contact((origin, [source, nobody(source)], Transport(0), 0), outcome);
         }
@@ -145,6 +148,43 @@ impl Tally {
             contact((origin, [nobody(destination), destination], Transport::TCP, port), outcome);
         }
     }
+}
+
+// === impl Senders ===
+
+impl Senders {
+    /// Counts a packet, unless it is of a flow whose other end answers: of that only SYNs matter.
+    #[inline]
+    pub(super) fn count(&mut self, origin: ObservationPoint, header: &Header, is_answered: bool) {
+        let is_syn = matches!(header.layer4, Layer4::Tcp(tcp) if is_syn(tcp.flags));
+        if is_answered && !is_syn {
+            return;
+        }
+        if let Some(sent) = slot(&mut self.0, (origin, header.source)) {
+            sent.packets += u64::from(!is_answered);
+            sent.syns += u64::from(is_syn);
+        }
+    }
+}
+
+/// What all tables saw of each source; they begin anew.
+fn joined<'a>(
+    mut senders: impl Iterator<Item = &'a mut Senders>,
+) -> HashMap<(ObservationPoint, IpAddr), Sent> {
+    let mut all = senders.next().map(|first| std::mem::take(&mut first.0)).unwrap_or_default();
+    for Senders(others) in senders {
+        for (key, Sent { packets, syns }) in others.drain() {
+            if let Some(sent) = slot(&mut all, key) {
+                sent.packets += packets;
+                sent.syns += syns;
+            }
+        }
+    }
+    all
+}
+
+fn is_syn(flags: TcpFlags) -> bool {
+    flags.has(TcpFlags::SYN) && !flags.has(TcpFlags::ACK)
 }
 
 /// The counts of a key, if there is room for it.
@@ -171,20 +211,23 @@ mod tests {
     #[test]
     fn a_flood_of_spoofed_sources_is_held_to_the_capacity() {
         let mut tally = Tally::default();
+        let mut senders = [Senders::default(), Senders::default()];
         for number in 0..100_000_u32 {
             let mut packet = tcp(true, "S", 1, 0, 0);
             packet.outer.source = Ipv4Addr::from_bits(number).into();
             tally.count(&packet, at(1));
+            let half = usize::from(number % 3 == 0);
+            senders[half].count(packet.origin, &packet.outer, false);
         }
-        assert_eq!((tally.sources.len(), tally.targets.len()), (CAPACITY, 1));
+        assert_eq!((senders[0].0.len(), tally.targets.len()), (CAPACITY, 1));
         let mut out = Output { wants_contacts: true, ..Output::default() };
         assert!(!tally.is_over(at(1)) && tally.is_over(at(2)));
-        tally.tell(&mut out);
+        tally.tell(senders.iter_mut(), &mut out);
         assert_eq!(out.contacts.len(), CAPACITY + 1);
         let of_server = out.contacts.iter().find(|report| report.record.destination == SERVER);
         let expected = Outcome::Counts { packets: 0, syns: 100_000, completed: 0 };
         assert_eq!(of_server.map(|report| report.record.outcome), Some(expected));
-        tally.tell(&mut out);
+        tally.tell(senders.iter_mut(), &mut out);
         assert_eq!(out.contacts.len(), CAPACITY + 1);
     }
 }

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use serde::Deserialize;
+
 use super::{CAPTURE_LOST, FLOW_ACTIVE, Meter, State};
 
 /// All accounts of a run: what a self-report is made of.
@@ -39,6 +41,27 @@ pub struct Figures {
     pub flows_open: u64,
 }
 
+/// A gate as its source says in `/health` that it is.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct GateFigures {
+    /// The interface it is on.
+    pub interface: Box<str>,
+    /// `observe` or `enforce`.
+    pub mode: Box<str>,
+    /// How it is attached; `no` while it is not.
+    pub attached: Box<str>,
+    /// Verdicts in the kernel.
+    pub verdicts: u64,
+    /// Verdicts that it can hold.
+    pub capacity: u64,
+}
+
+/// What of a source says that it is one.
+#[derive(Deserialize)]
+struct Says {
+    gate: GateFigures,
+}
+
 // === impl Books ===
 
 impl Books {
@@ -53,6 +76,12 @@ impl Books {
     /// The states of all sources but the one with this id.
     pub fn other_sources(&self, id: &str) -> impl Iterator<Item = State> {
         self.sources.iter().filter(move |meter| meter.id() != id).map(|meter| meter.state())
+    }
+
+    /// The gates among the sources, as they said last.
+    pub fn gates(&self) -> impl Iterator<Item = GateFigures> {
+        let says = self.sources.iter().filter_map(|meter| meter.says());
+        says.filter_map(|says| Some(Says::deserialize(says).ok()?.gate))
     }
 
     /// The sums so far.

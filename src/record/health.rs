@@ -35,6 +35,8 @@ pub struct Health {
     pub waiting_bytes: u64,
     /// The fill of the kernel's map of verdicts; `None` without a firewall.
     pub verdict_map: Option<MapFill>,
+    /// The gates, those of the source `xdp`; none without a firewall.
+    pub gates: GateStates,
     /// What the kernel says of the system clock; `None` where it can't be asked.
     pub clock: Option<ClockState>,
     /// The hash of the config as it was loaded; equal configs have equal ones.
@@ -50,6 +52,17 @@ pub struct MapFill {
     pub entries: u64,
     /// Entries it can hold.
     pub capacity: u64,
+}
+
+/// Gates, each at the same place of all three lists.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct GateStates {
+    /// The interface it is on.
+    pub interfaces: Vec<Box<str>>,
+    /// `observe` or `enforce`.
+    pub modes: Vec<Box<str>>,
+    /// How it is attached, `native` or `skb`; `no` while it is not.
+    pub attached: Vec<Box<str>>,
 }
 
 /// What the kernel knows of its clock (`adjtimex(2)`).
@@ -83,6 +96,15 @@ impl Health {
     }
 }
 
+// === impl GateStates ===
+
+impl GateStates {
+    /// Interfaces, modes and attachments.
+    pub fn lists(&self) -> [&[Box<str>]; 3] {
+        [&self.interfaces, &self.modes, &self.attached]
+    }
+}
+
 impl Record for Health {
     const KIND: Kind = Kind::Health;
 
@@ -103,7 +125,9 @@ impl Record for Health {
     }
 
     fn memory_bytes(&self) -> usize {
-        size_of::<Self>() + self.lost.len() * size_of::<(&str, u64)>()
+        let gates = self.gates.lists().into_iter().flatten();
+        let gates: usize = gates.map(|text| size_of_val(text) + text.len()).sum();
+        size_of::<Self>() + self.lost.len() * size_of::<(&str, u64)>() + gates
     }
 
     fn identity(&self, observer: &str) -> Option<(Id, Option<u32>)> {

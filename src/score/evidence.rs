@@ -2,7 +2,7 @@
 
 mod rates;
 
-use std::{hash::RandomState, net::IpAddr};
+use std::{hash::RandomState, net::IpAddr, ops::RangeInclusive};
 
 use self::rates::{Bucket, Metered};
 use super::{
@@ -21,6 +21,8 @@ use crate::record::{Contact, Outcome, Signal, Timestamp, Transport};
 const AUTH_PORTS: [u16; 5] = [21, 22, 23, 3389, 5900];
 /// Ports of web servers.
 const WEB_PORTS: [u16; 4] = [80, 443, 8080, 8443];
+/// UDP ports that traceroute tries, one a packet (traceroute(8): from 33434 on).
+const TRACED_PORTS: RangeInclusive<u16> = 33_434..=33_534;
 const NANOS: u64 = 1_000_000_000;
 const MINUTE_NANOS: u64 = 60 * NANOS;
 const DAY_NANOS: u64 = 86_400 * NANOS;
@@ -41,6 +43,9 @@ const OTHER: u8 = 4;
 /// It counts neither way.
 const EXEMPT: u8 = 8;
 const HALF_OPEN: u8 = 16;
+/// Of which of its own ports the source left a contact half open, as far as two bits tell: whoever tells the same
+/// handshake again tells the same port.
+const FROM: u8 = OTHER | 32;
 
 /// The ledger and what it takes to count nothing twice.
 #[derive(Debug)]
@@ -137,6 +142,7 @@ impl Evidence {
             Outcome::Attempt => None,
             Outcome::Success => {
                 self.walk(heard, Reached::Yes, policy);
+                self.excuse_probe(heard, policy);
                 self.begin_session(heard, policy);
                 None
             }
@@ -153,8 +159,7 @@ impl Evidence {
             Outcome::OddFlags(_) => Some(self.count(heard, Signal::StealthFlags, policy)),
             Outcome::SplitHeader => Some(self.count(heard, Signal::SplitHeader, policy)),
             Outcome::AckProbe => {
-                let nobody = IpAddr::from([0; 4]);
-                let key = self.salt.key(What::AckProbe, source, nobody, contact.port.into());
+                let key = self.probe_key(contact, source);
                 let is_new = self.is_new(key, now);
                 is_new.then(|| self.probe(heard, policy))
             }
@@ -178,8 +183,15 @@ impl Evidence {
         std::hint::black_box(lines ^ entries);
     }
 
+    /// What a contact is known by. The ports that a traceroute counts up are one: at the last hop all are closed.
     pub(super) fn key(&self, contact: &Contact, source: Source) -> u64 {
-        let number = u32::from(contact.port) << 8 | u32::from(contact.transport.0);
+        let port = match contact.port {
+            port if contact.transport == Transport::UDP && TRACED_PORTS.contains(&port) => {
+                *TRACED_PORTS.start()
+            }
+            port => port,
+        };
+        let number = u32::from(port) << 8 | u32::from(contact.transport.0);
         self.salt.key(What::Contact, source, contact.destination, number)
     }
 
@@ -191,19 +203,28 @@ impl Evidence {
         entry(&mut self.ledger, heard, policy)
     }
 
-    /// The outcome of a contact: counts the first time, and again if it is reached after all.
+    /// The outcome of a contact: counts the first time, and again if it is reached after all. What is left half open a
+    /// second time, from another port, is a check of what is there: reached.
     fn walk(&mut self, heard: Heard<'_>, reached: Reached, policy: &Policy) -> Option<Raised> {
         let Heard { contact, source, now, is_resolved, .. } = heard;
         let key = self.key(contact, source);
-        let what = match reached {
-            Reached::Yes => SUCCEEDED,
-            Reached::No => FAILED,
-            Reached::HalfOpen => FAILED | HALF_OPEN,
-        };
+        let what = if reached == Reached::Yes { SUCCEEDED } else { FAILED };
         let before = self.seen.add(key, what, now);
         self.had_worked = before & SUCCEEDED != 0;
         let is_first = before & (FAILED | SUCCEEDED) == 0;
-        let is_mended = before & (FAILED | SUCCEEDED) == FAILED && reached == Reached::Yes;
+        let has_failed = before & (FAILED | SUCCEEDED) == FAILED;
+        let is_check = reached == Reached::HalfOpen
+            && has_failed
+            && before & HALF_OPEN != 0
+            && before & FROM != from(contact);
+        if is_first && reached == Reached::HalfOpen {
+            self.seen.add(key, HALF_OPEN | from(contact), now);
+        }
+        if is_check {
+            self.seen.add(key, SUCCEEDED, now);
+        }
+        let reached = if is_check { Reached::Yes } else { reached };
+        let is_mended = has_failed && reached == Reached::Yes;
         if !is_first && !is_mended {
             if contact.path_proven
                 && let Some(entry) = self.ledger.get_mut(source)
@@ -246,9 +267,11 @@ impl Evidence {
                 None
             }
             Reached::No | Reached::HalfOpen => {
-                let is_half = reached == Reached::HalfOpen;
-                let failed = if is_half { &mut entry.half_open } else { &mut entry.failures };
-                *failed = failed.saturating_add(1);
+                if reached == Reached::HalfOpen {
+                    entry.leave_open(contact.source_port);
+                } else {
+                    entry.failures = entry.failures.saturating_add(1);
+                }
                 entry.step(policy.failure_step, policy);
                 Some(Raised { source, signal: Signal::Scan })
             }
@@ -283,17 +306,34 @@ impl Evidence {
         Raised { source: heard.source, signal }
     }
 
-    /// An ACK to no connection. Who looks for the socket needs to see fewer of them.
+    /// An ACK to no connection.
     fn probe(&mut self, heard: Heard<'_>, policy: &Policy) -> Raised {
-        let probes = &policy.settings.signals.ack_probe;
-        let worth = if heard.looked_up {
-            single(probes.threshold / probes.socket_threshold.max(0.1))
-        } else {
-            1.0
-        };
+        let worth = probe_worth(heard, policy);
         let entry = self.entry(heard, policy);
         entry.counts[Signal::AckProbe.index()] += worth;
         Raised { source: heard.source, signal: Signal::AckProbe }
+    }
+
+    /// A port has answered: an ACK to it that was held against the source is taken back, once.
+    fn excuse_probe(&mut self, heard: Heard<'_>, policy: &Policy) {
+        let Heard { contact, source, now, .. } = heard;
+        let Some(entry) = self.ledger.get_mut(source) else { return };
+        if entry.counts[Signal::AckProbe.index()] == 0.0 || contact.transport != Transport::TCP {
+            return;
+        }
+        let key = self.probe_key(contact, source);
+        if self.seen.get(key).is_some_and(|seen| seen & (OTHER | EXEMPT) == OTHER) {
+            self.seen.add(key, EXEMPT, now);
+            let worth = probe_worth(heard, policy);
+            let entry = self.entry(heard, policy);
+            let count = &mut entry.counts[Signal::AckProbe.index()];
+            *count = (*count - worth).max(0.0);
+        }
+    }
+
+    fn probe_key(&self, contact: &Contact, source: Source) -> u64 {
+        let nobody = IpAddr::from([0; 4]);
+        self.salt.key(What::AckProbe, source, nobody, contact.port.into())
     }
 
     fn begin_session(&mut self, heard: Heard<'_>, policy: &Policy) {
@@ -400,6 +440,21 @@ fn entry<'a>(ledger: &'a mut Ledger, heard: Heard<'_>, policy: &Policy) -> &'a m
         entry.proven = Some(now);
     }
     entry
+}
+
+/// What an ACK to no connection counts: who looks for the socket needs to see fewer of them.
+fn probe_worth(heard: Heard<'_>, policy: &Policy) -> f32 {
+    let probes = &policy.settings.signals.ack_probe;
+    if heard.looked_up { single(probes.threshold / probes.socket_threshold.max(0.1)) } else { 1.0 }
+}
+
+/// The mark of a source's own port.
+fn from(contact: &Contact) -> u8 {
+    let [high, ..] = contact.source_port.wrapping_mul(40_503).to_be_bytes();
+    [(0x80, OTHER), (0x40, FROM & !OTHER)]
+        .into_iter()
+        .filter(|(bit, _)| high & bit != 0)
+        .fold(0, |all, (_, mark)| all | mark)
 }
 
 /// Whether a contact is a step of the walk, which proves its path too.

@@ -6,6 +6,7 @@
 //! pushes out its own.
 
 mod history;
+mod weighing;
 
 use std::hash::BuildHasher;
 
@@ -68,6 +69,9 @@ pub(super) struct Entry {
     pub(super) successes: u32,
     /// Contacts that it left half open.
     pub(super) half_open: u32,
+    /// A guess at the port that it leaves most of them from (a majority vote, as below), and the votes.
+    pub(super) leaves_from: u16,
+    pub(super) from_one_port: u16,
     /// It completed a first contact while nothing weighed against it, and one since then.
     pub(super) was_served: bool,
     pub(super) is_served: bool,
@@ -267,6 +271,8 @@ impl Entry {
             failures: 0,
             successes: 0,
             half_open: 0,
+            leaves_from: 0,
+            from_one_port: 0,
             was_served: false,
             is_served: false,
             resolved_failures: 0,
@@ -306,6 +312,7 @@ impl Entry {
         self.last = now;
         if nanos >= SILENCE_NANOS {
             (self.failures, self.successes, self.half_open) = (0, 0, 0);
+            self.from_one_port = 0;
             (self.destinations, self.met) = (0, [0; MET]);
             self.chain = Chain::default();
             (self.resolved_failures, self.resolved_successes) = (0, 0);
@@ -340,73 +347,21 @@ impl Entry {
         self.slow_walk = (self.slow_walk + step).clamp(floor, ceiling);
     }
 
-    /// How full a signal is, 0 to 1.
-    pub(super) fn strength(&self, signal: Signal, policy: &Policy) -> f32 {
-        let common = policy.of(signal);
-        let value = match signal {
-            Signal::Scan if !self.is_failing(policy) => 0.0,
-            Signal::Scan => self.walk.max(self.slow_walk),
-            _ => self.counts[signal.index()],
-        };
-        (value / common.threshold).clamp(0.0, 1.0)
-    }
-
-    /// Whether enough of its first contacts have failed for the walk to count.
-    fn is_failing(&self, policy: &Policy) -> bool {
-        let scan = &policy.settings.signals.scan;
-        let half_open = if self.half_open >= scan.min_half_open {
-            self.half_open
-        } else {
-            self.half_open.min(self.failures / 2)
-        };
-        let failed = f64::from(self.failures) + f64::from(half_open);
-        let all = f64::from(self.contacts());
-        failed >= f64::from(scan.min_failures) && failed >= scan.min_failure_ratio * all
+    /// A contact was left half open, from this port of its own; 0 if that is not known.
+    pub(super) fn leave_open(&mut self, from: u16) {
+        self.half_open = self.half_open.saturating_add(1);
+        if from != 0 && from == self.leaves_from {
+            self.from_one_port = self.from_one_port.saturating_add(1);
+        } else if self.from_one_port > 1 {
+            self.from_one_port -= 1;
+        } else if from != 0 {
+            (self.leaves_from, self.from_one_port) = (from, 1);
+        }
     }
 
     /// First contacts that came to something.
     pub(super) fn contacts(&self) -> u32 {
         self.failures.saturating_add(self.half_open).saturating_add(self.successes)
-    }
-
-    /// The points of each signal, of 100.
-    pub(super) fn points(&self, policy: &Policy) -> [f32; Signal::COUNT] {
-        Signal::ALL.map(|signal| {
-            let weight = policy.of(signal).weight;
-            if weight == 0.0 { 0.0 } else { 100.0 * weight * self.strength(signal, policy) }
-        })
-    }
-
-    /// The risk score, and whether it suffices for a block: two signals, or one that may. The rate never
-    /// helps to block.
-    pub(super) fn score(&self, policy: &Policy) -> (u8, bool) {
-        let points = self.points(policy);
-        let joined = |rate: bool| {
-            let parts = Signal::ALL.into_iter().filter(|signal| rate || *signal != Signal::Rate);
-            let left: f32 = parts.map(|signal| 1.0 - points[signal.index()] / 100.0).product();
-            whole(100.0 * (1.0 - left))
-        };
-        let levels = &policy.settings.levels;
-        let present = |signal: &Signal| {
-            *signal != Signal::Rate && points[signal.index()] >= f32::from(levels.log)
-        };
-        let may = |signal: &Signal| {
-            policy.of(*signal).may_block
-                || (*signal == Signal::AuthAttempts
-                    && self.logins_tried()
-                        >= usize::from(policy.settings.signals.auth_attempts.destinations))
-        };
-        let those = || Signal::ALL.into_iter().filter(present);
-        let may_block = (those().count() >= 2 || those().any(|signal| may(&signal)))
-            && joined(false) >= levels.block;
-        let score = joined(true);
-        let capped = if may_block { score } else { score.min(levels.block.saturating_sub(1)) };
-        (capped, may_block)
-    }
-
-    /// Destinations where it tries to log in, as far as they are told apart.
-    pub(super) fn logins_tried(&self) -> usize {
-        self.logins.iter().filter(|login| **login != 0).count()
     }
 
     pub(super) fn is_proven(&self, now: Timestamp) -> bool {

@@ -15,7 +15,8 @@ use crate::networks::NetworkSet;
 const SITE_BITS: u8 = 64;
 
 /// A source: an IPv4 address, an IPv6 address inside, or the /64 of one outside, where one host has more
-/// addresses than a table has rows.
+/// addresses than a table has rows. Link-local and unique local addresses (RFC 4193) are never outside: their /64 is
+/// a network of many hosts.
 ///
 /// Two whole numbers, for each contact copies, compares and hashes it several times: an `IpAddr` is 17 bytes that begin
 /// anywhere.
@@ -111,7 +112,8 @@ impl fmt::Debug for Source {
 }
 
 fn is_site(address: Ipv6Addr) -> bool {
-    !address.is_unicast_link_local() && !address.is_multicast() && !address.is_loopback()
+    let is_near = address.is_unicast_link_local() || address.is_unique_local();
+    !is_near && !address.is_multicast() && !address.is_loopback()
 }
 
 #[cfg(test)]
@@ -120,11 +122,15 @@ mod tests {
 
     #[test]
     fn an_address_outside_is_its_64_and_one_inside_itself() {
-        let inside: NetworkSet = ["fd00::/8".parse::<IpNet>().unwrap()].into_iter().collect();
+        let inside: NetworkSet =
+            ["2001:db8:9::/48".parse::<IpNet>().unwrap()].into_iter().collect();
         for (address, network) in [
             ("192.0.2.1", "192.0.2.1/32"),
             ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+            ("2001:db8:9::5", "2001:db8:9::5/128"),
             ("fd00::5", "fd00::5/128"),
+            ("fc00::5", "fc00::5/128"),
+            ("fbff::5", "fbff::/64"),
             ("fe80::5", "fe80::5/128"),
             ("::1", "::1/128"),
         ] {

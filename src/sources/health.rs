@@ -15,8 +15,9 @@ use crate::{
         Claim, Clock, Component, Configure, Context, Error, Outputs, Port, PortSpec, Signature,
         Source, drain,
     },
-    metrics::{Figures, State},
-    record::{Health, Kind, Records},
+    host,
+    metrics::{Books, Figures, State},
+    record::{ClockState, GateStates, Health, Kind, MapFill, Records},
 };
 
 /// The longest interval: a day.
@@ -24,7 +25,7 @@ const MAX_SECS: u64 = 86_400;
 /// How often it looks whether the other sources have ended.
 const LOOK: Duration = Duration::from_millis(200);
 /// Reports at regular intervals how the sensor itself is: packets received and lost, records
-/// delivered and not, what waits. Once more when it is stopped, or when the other sources have
+/// delivered and not, what waits, the clock, the gates. Once more when it is stopped, or when the other sources have
 /// ended; what is delivered after that is in no report. A replay has no such reports.
 ///
 /// A report that meets a full buffer is dropped and counted, so it never waits.
@@ -41,6 +42,8 @@ pub struct Config {
 struct Reporter {
     every: Duration,
     context: Context,
+    /// Asks the kernel.
+    clock: fn() -> Option<ClockState>,
 }
 
 /// The last report: when it was, and what had been counted until then.
@@ -71,7 +74,8 @@ impl Configure for Config {
 
     fn build(&self, context: &Context) -> Result<Component, Error> {
         let every = Duration::from_secs(self.interval_secs);
-        Ok(Component::source(Reporter { every, context: context.clone() }))
+        let reporter = Reporter { every, context: context.clone(), clock: host::clock };
+        Ok(Component::source(reporter))
     }
 }
 
@@ -119,7 +123,11 @@ impl Reporter {
     /// Sends the report of the interval that ends now.
     async fn report(&self, started: Instant, last: &mut Last, out: &Outputs) -> Result<(), Error> {
         let now = Last { at: Instant::now(), figures: self.context.books.figures() };
+        let (gates, verdict_map) = gates(&self.context.books);
         let report = Health {
+            gates,
+            verdict_map,
+            clock: (self.clock)(),
             time: Clock::Wall.now(None),
             interval_nanos: nanos(now.at - last.at),
             uptime_nanos: nanos(now.at - started),
@@ -129,6 +137,20 @@ impl Reporter {
         *last = now;
         Ok(out.emit(Port::MAIN, Records::Health(Arc::new(vec![report])), None).await?)
     }
+}
+
+/// The gates, and the fill of their maps of verdicts together.
+fn gates(books: &Books) -> (GateStates, Option<MapFill>) {
+    let (mut states, mut fill) = (GateStates::default(), None);
+    for gate in books.gates() {
+        states.interfaces.push(gate.interface);
+        states.modes.push(gate.mode);
+        states.attached.push(gate.attached);
+        let sum = fill.get_or_insert(MapFill { entries: 0, capacity: 0 });
+        sum.entries += gate.verdicts;
+        sum.capacity += gate.capacity;
+    }
+    (states, fill)
 }
 
 fn nanos(duration: Duration) -> u64 {
@@ -159,6 +181,7 @@ fn since(before: &Figures, now: &Figures) -> Health {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
     use tokio::task::JoinHandle;
 
     use super::*;
@@ -199,7 +222,9 @@ mod tests {
             out.connect(Port::MAIN, sender);
             let mut input = Input::new(Clock::Wall, Arc::clone(&siem));
             input.add(receiver, Kind::Health.into());
-            let reporter = Reporter { every: Duration::from_secs(interval_secs), context };
+            let every = Duration::from_secs(interval_secs);
+            let clock = || Some(ClockState { offset_nanos: 7, synchronised: false });
+            let reporter = Reporter { every, context, clock };
             let stop = CancellationToken::new();
             let running = tokio::spawn(reporter.run(out, stop.clone()));
             Self { wire, siem, input, stop, running }
@@ -227,7 +252,8 @@ mod tests {
         assert_eq!((first.packets, first.lost_packets(), first.unknown_losses), (100, 3, 1));
         assert_eq!((first.delivered, first.dropped, &*first.config_hash), (90, 4, "c0ffee"));
         assert_eq!((first.interval_nanos, first.uptime_nanos), (60_000_000_000, 60_000_000_000));
-        assert_eq!((first.verdict_map, first.clock), (None, None));
+        assert_eq!((first.verdict_map, first.gates), (None, GateStates::default()));
+        assert_eq!(first.clock, Some(ClockState { offset_nanos: 7, synchronised: false }));
 
         bench.wire.received(11);
         bench.wire.count(CAPTURE_LOST, LossCause::FrameGap, 2);
@@ -238,6 +264,26 @@ mod tests {
         assert_eq!((second.delivered, second.filtered, second.dead_lettered), (0, 5, 6));
         assert_eq!((second.unknown_losses, second.uptime_nanos), (0, 120_000_000_000));
         assert!(second.time >= first.time);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_report_has_the_gates_as_they_say_they_are() {
+        let mut bench = Bench::start(60, true);
+        // What others than gates say is none of it.
+        bench.wire.say(json!({"kafka": {"partitions": 3}}));
+        assert_eq!(bench.next().await.unwrap().gates, GateStates::default());
+        for (attached, verdicts) in [("native", 3), ("no", 0)] {
+            bench.wire.say(json!({"gate": {
+                "interface": "eth0", "mode": "enforce", "attached": attached, "program": "tidegate",
+                "verdicts": verdicts, "capacity": 65_536, "guard": false,
+            }}));
+            let report = bench.next().await.unwrap();
+            let told: [Vec<&str>; 3] =
+                report.gates.lists().map(|list| list.iter().map(|text| &**text).collect());
+            assert_eq!(told, [vec!["eth0"], vec!["enforce"], vec![attached]]);
+            let fill = MapFill { entries: verdicts, capacity: 65_536 };
+            assert_eq!(report.verdict_map, Some(fill));
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -304,7 +304,10 @@ impl Transform for FlowTransform {
 
     fn drain(&mut self, _now: Timestamp, out: &mut Outbox<'_>) -> bool {
         let mut output = Self::output(out);
-        let more = self.table.drain_part(MAX_DRAINED, &mut output);
+        let more = match self.clock {
+            Clock::Event => self.table.drain_part(MAX_DRAINED, &mut output),
+            Clock::Wall => self.table.stop_part(MAX_DRAINED, &mut output),
+        };
         self.emit(output, out);
         more
     }

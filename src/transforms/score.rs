@@ -37,7 +37,7 @@ const ALERTS: Port = Port(1);
 const MAX_BATCH: usize = 1_024;
 const MAX_WAITING: usize = 16_384;
 /// Addresses whose names are remembered, to know what was resolved.
-const MAX_NAMES: usize = 65_536;
+pub(crate) const MAX_NAMES: usize = 65_536;
 const MAX_SOURCES: usize = 100_000_000;
 
 /// Judges sources by their contacts: from `flow`'s port `contacts`, from a source that blocks, or both.

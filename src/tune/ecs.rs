@@ -15,6 +15,9 @@ use crate::record::Transport;
 /// A refusal is one packet for one, each shorter than this.
 const REFUSAL_BYTES: u64 = 80;
 
+/// How the names of a firewall's actions begin that let nothing pass: `dropped`, `deny`, `flow_denied`, `blocked`.
+const STOPPED: [&str; 3] = ["drop", "den", "block"];
+
 /// The row of a flow; `None` for documents of other kinds, for reports of flows that go on, and for what was dropped:
 /// that never speaks against its source.
 pub(super) fn of_json(row: &Value) -> Result<Option<Row>, &'static str> {
@@ -28,9 +31,7 @@ pub(super) fn of_json(row: &Value) -> Result<Option<Row>, &'static str> {
         _ => number("source.packets").is_some(),
     };
     let is_final = value("tidegate.flow.final").or(value("flow.final"));
-    let types = value("event.type").and_then(Value::as_array);
-    let is_denied = types.is_some_and(|types| types.iter().any(|one| one == "denied"));
-    if !is_flow || is_denied || is_final.and_then(Value::as_bool) == Some(false) {
+    if !is_flow || is_dropped(row) || is_final.and_then(Value::as_bool) == Some(false) {
         return Ok(None);
     }
     let address = |path: &str| -> Option<IpAddr> { text(path)?.parse().ok() };
@@ -61,6 +62,28 @@ pub(super) fn of_json(row: &Value) -> Result<Option<Row>, &'static str> {
         bytes,
         is_malicious: None,
     }))
+}
+
+/// Whether our gate or another firewall kept it back. Of Zeek's and Suricata's flows a `denied` says no such thing: the
+/// Elastic Agent writes it for connections that the destination itself refused.
+fn is_dropped(row: &Value) -> bool {
+    let text = |path: &str| look(row, path).and_then(Value::as_str);
+    let is_ours = text("event.module") == Some("tidegate")
+        || text("event.dataset").is_some_and(|dataset| dataset.starts_with("tidegate."));
+    let is_watched = look(row, "zeek.connection.state").or(look(row, "suricata.eve")).is_some();
+    let is_denied = match look(row, "event.type") {
+        Some(Value::Array(types)) => types.iter().any(|one| one == "denied"),
+        Some(one) => one == "denied",
+        None => false,
+    };
+    let stopped = |action: &str| {
+        let action = action.to_ascii_lowercase();
+        action
+            .split(|c: char| !c.is_alphanumeric())
+            .any(|word| STOPPED.iter().any(|stop| word.starts_with(stop)))
+    };
+    (is_ours && is_denied)
+        || (!is_watched && (is_denied || text("event.action").is_some_and(stopped)))
 }
 
 fn of_state(

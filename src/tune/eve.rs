@@ -49,22 +49,33 @@ pub(super) fn state(event: &Value, transport: Transport, answers: u64) -> State 
     };
     let (to_server, to_client) = (flags("tcp_flags_ts"), flags("tcp_flags_tc"));
     let has = |flags: Option<u16>, bit| flags.is_some_and(|flags| flags & bit != 0);
-    if let Some(sent) = to_server
-        && sent & (TcpFlags::SYN | TcpFlags::ACK | TcpFlags::RST) == 0
-    {
-        return State::Odd(TcpFlags(sent));
-    }
-    match flow["state"].as_str() {
-        Some("established" | "closed") if has(to_client, TcpFlags::SYN) || to_client.is_none() => {
-            State::Success
+    // Older versions have no flags.
+    let began = to_server.is_none() || has(to_server, TcpFlags::SYN);
+    match (to_server, flow["state"].as_str()) {
+        // Suricata had no session to keep flags in: it came upon the connection late, or ran out of memory.
+        (Some(0), _) => State::Unknown,
+        (Some(sent), _) if sent & (TcpFlags::SYN | TcpFlags::ACK | TcpFlags::RST) == 0 => {
+            State::Odd(TcpFlags(sent))
         }
+        (_, Some("established" | "closed")) if to_client.is_none() => State::Success,
         _ if has(to_client, TcpFlags::SYN) => State::Success,
-        _ if has(to_client, TcpFlags::RST) => State::Refused,
-        // Older versions have no flags: a refusal is one short answer.
+        // The answer to its SYN was not captured, and what followed was.
+        _ if began && has(to_client, TcpFlags::PSH) => State::Success,
+        _ if began && has(to_client, TcpFlags::RST) => State::Refused,
+        // A refusal is one short answer.
         _ if to_client.is_none() && answers > 0 => State::Refused,
-        _ if answers == 0 && (has(to_server, TcpFlags::SYN) || to_server.is_none()) => {
-            State::TimedOut
-        }
+        _ if answers == 0 && began => unanswered(to_server),
         _ => State::Unknown,
+    }
+}
+
+/// What came of a connection of which nothing was seen but what the source sent, with these flags.
+fn unanswered(sent: Option<u16>) -> State {
+    let sent = TcpFlags(sent.unwrap_or(0));
+    match (sent.has(TcpFlags::ACK), sent.has(TcpFlags::PSH)) {
+        (false, _) => State::TimedOut,
+        // The answers go another way: the source goes on as though there had been one.
+        (true, true) => State::Unproven,
+        (true, false) => State::Unknown,
     }
 }

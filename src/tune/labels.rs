@@ -6,12 +6,21 @@ use super::open::Input;
 
 /// Labels of sources.
 #[derive(Debug, Clone, Default)]
-pub struct Labels(HashMap<IpAddr, (Box<str>, Box<str>)>);
+pub struct Labels(HashMap<IpAddr, Label>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Label {
+    name: Box<str>,
+    scenario: Box<str>,
+    /// Whether rows of a log say so: then other rows may say worse.
+    is_of_rows: bool,
+}
 
 // === impl Labels ===
 
 impl Labels {
-    /// Reads a file of labels. The first line may be a heading; `ignore` is no label.
+    /// Reads a file of labels. The first line may be a heading; `ignore` is no label, and like `benign` written in
+    /// whatever case.
     ///
     /// # Errors
     /// It can't be read, or a line has no address.
@@ -24,16 +33,20 @@ impl Labels {
     /// The labels in a text; the number of the line that has none is the error.
     fn parse(text: &str) -> Result<Self, usize> {
         let mut labels = HashMap::new();
+        // Some programs of Windows begin a text with a mark.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         for (number, line) in (1..).zip(text.lines()) {
             let mut parts = line.splitn(3, ',').map(|part| part.trim().trim_matches('"'));
             let (source, label) = (parts.next().unwrap_or_default(), parts.next());
             if source.is_empty() {
                 continue;
             }
-            match (source.parse::<IpAddr>(), label) {
+            // The zone of a link-local address says by which interface this host reaches it.
+            let (address, _zone) = source.split_once('%').unwrap_or((source, ""));
+            match (address.parse::<IpAddr>(), label) {
                 (Ok(source), Some(label)) if !label.is_empty() => {
                     let scenario = parts.next().unwrap_or_default();
-                    labels.insert(source, (label.into(), scenario.into()));
+                    labels.insert(source, Label::new(label, scenario));
                 }
                 _ if number == 1 => {}
                 _ => return Err(number),
@@ -42,14 +55,20 @@ impl Labels {
         Ok(Self(labels))
     }
 
-    /// Labels a source.
-    pub fn insert(&mut self, source: IpAddr, label: &str, scenario: &str) {
-        self.0.insert(source, (label.into(), scenario.into()));
+    /// What rows of a log say of a source. A label that was given by a file counts for more, and so does a row that
+    /// says it is malicious: a source is if anything that it began was.
+    pub fn tell(&mut self, source: IpAddr, is_malicious: bool) {
+        let label = if is_malicious { "malicious" } else { "benign" };
+        let told = Label { is_of_rows: true, ..Label::new(label, "") };
+        let known = self.0.entry(source).or_insert_with(|| told.clone());
+        if known.is_of_rows && is_malicious {
+            *known = told;
+        }
     }
 
     /// The label of a source, and the scenario it belongs to.
     pub fn of(&self, source: IpAddr) -> Option<(&str, &str)> {
-        self.0.get(&source).map(|(label, scenario)| (&**label, &**scenario))
+        self.0.get(&source).map(|label| (&*label.name, &*label.scenario))
     }
 
     /// The labelled sources that none of the inputs has, sorted.
@@ -68,6 +87,16 @@ impl Labels {
     }
 }
 
+// === impl Label ===
+
+impl Label {
+    fn new(label: &str, scenario: &str) -> Self {
+        let known =
+            ["benign", "ignore"].into_iter().find(|known| known.eq_ignore_ascii_case(label));
+        Self { name: known.unwrap_or(label).into(), scenario: scenario.into(), is_of_rows: false }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,5 +111,37 @@ mod tests {
         for (text, line) in [("10.0.0.1,a\nten,b\n", 2), ("src,l\n10.0.0.1\n", 2)] {
             assert_eq!(Labels::parse(text).unwrap_err(), line);
         }
+    }
+    #[test]
+    fn labels_are_read_as_spreadsheets_and_systems_write_them() {
+        let text = "\u{feff}10.0.0.1,Benign\r\n10.0.0.2,IGNORE,ours\r\nfe80::1%eth0,scan\r\n\"10.0.0.3\",Scan";
+        let labels = Labels::parse(text).unwrap();
+        for (source, label) in [
+            ("10.0.0.1", "benign"),
+            ("10.0.0.2", "ignore"),
+            ("fe80::1", "scan"),
+            ("10.0.0.3", "Scan"),
+        ] {
+            let found = labels.of(source.parse().unwrap()).map(|(label, _)| label);
+            assert_eq!(found, Some(label), "{source}");
+        }
+        assert_eq!(Labels::parse("10.0.0.1,a\n%eth0,b").unwrap_err(), 2);
+    }
+
+    #[test]
+    fn a_source_is_malicious_if_any_log_says_so_but_not_against_what_was_given() {
+        let mut labels = Labels::parse("10.0.0.1,benign\n10.0.0.2,scan,nmap").unwrap();
+        for (source, is_malicious, label) in [
+            ("10.0.0.1", true, "benign"),
+            ("10.0.0.2", false, "scan"),
+            ("10.0.0.3", false, "benign"),
+            ("10.0.0.3", true, "malicious"),
+            ("10.0.0.3", false, "malicious"),
+        ] {
+            let source = source.parse().unwrap();
+            labels.tell(source, is_malicious);
+            assert_eq!(labels.of(source).unwrap().0, label);
+        }
+        assert_eq!(labels.of("10.0.0.2".parse().unwrap()).unwrap().1, "nmap");
     }
 }

@@ -1,10 +1,10 @@
 //! Flow logs: rows of other tools, each a flow, as the contacts that would have been told of it.
 
-use std::net::IpAddr;
+use std::{collections::HashMap, net::IpAddr};
 
 use serde_json::Value;
 
-use super::{ecs, eve, observe::Observer, zeek};
+use super::{ecs, eve, observe::Observer, rotated::Writer, zeek};
 use crate::record::{Contact, ObservationPoint, Outcome, TcpFlags, Timestamp, Transport};
 
 /// Ports whose connections are told with their end.
@@ -14,17 +14,24 @@ const ANSWER_NANOS: u64 = 3_000_000_000;
 /// Longer rows are none.
 pub(super) const MAX_ROW_BYTES: usize = 1 << 20;
 
+/// A time above this is one in milliseconds: seconds come to it in the year 5138.
+const MAX_SECONDS: i64 = 100_000_000_000;
+
 /// What came of a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
     /// The responder took part.
     Success,
+    /// It must have, for the source went on as though it had; what it sent was not seen.
+    Unproven,
     /// It refused.
     Refused,
     /// It did not answer.
     TimedOut,
     /// Control bits that no sane stack sends.
     Odd(TcpFlags),
+    /// A FIN, and nothing seen before it: odd, unless it closes a connection that is older than the log.
+    Closing,
     /// Nobody can tell.
     Unknown,
 }
@@ -58,13 +65,16 @@ pub(super) struct Row {
 #[derive(Debug, Clone)]
 pub(super) enum Event {
     Contact(Contact),
+    /// A FIN to what its source had not reached, as far as the row says.
+    Closing(Contact),
     Packets(IpAddr, Timestamp, u64),
 }
 
 /// Reads rows of a log one by one.
 #[derive(Debug, Default)]
 pub(super) struct Rows {
-    columns: Option<zeek::Columns>,
+    heading: zeek::Heading,
+    writer: Option<Writer>,
 }
 
 // === impl Rows ===
@@ -80,37 +90,39 @@ impl Rows {
         if text.trim().is_empty() {
             return Ok(None);
         }
-        if let Some(heading) = text.strip_prefix("#fields") {
-            self.columns = Some(zeek::Columns::of(heading));
-            return Ok(None);
-        }
         if text.starts_with('#') {
+            self.heading.line(text);
             return Ok(None);
         }
         if text.starts_with('{') {
             let row: Value =
                 serde_json::from_str(text).map_err(|_| "it is no JSON object, or it is cut")?;
             // As exports of Elasticsearch have documents.
-            return of_json(row.get("_source").unwrap_or(&row));
+            return self.of_json(row.get("_source").unwrap_or(&row));
         }
-        match &self.columns {
-            Some(columns) => columns.row(text).map(Some),
-            None => Err("there is no #fields line before it"),
-        }
+        self.writer = Some(Writer::Zeek);
+        self.heading.row(text)
     }
-}
 
-fn of_json(row: &Value) -> Result<Option<Row>, &'static str> {
-    if look(row, "id.orig_h").is_some() {
-        return zeek::of_json(row).map(Some);
+    fn of_json(&mut self, row: &Value) -> Result<Option<Row>, &'static str> {
+        // Not every log of Zeek's has addresses.
+        let (writer, parsed) = if zeek::is_row(row) || row.get("_path").is_some() {
+            (Writer::Zeek, zeek::of_json(row))
+        } else if row.get("event_type").is_some() {
+            (Writer::Suricata, eve::of_json(row))
+        } else if row.get("@timestamp").is_some() || row.get("event").is_some() {
+            (Writer::Shipper, ecs::of_json(row))
+        } else {
+            return Err("it is a row of no log that is read");
+        };
+        self.writer = Some(writer);
+        parsed
     }
-    if row.get("event_type").is_some() {
-        return eve::of_json(row);
+
+    /// What has written the last row.
+    pub(super) fn writer(&self) -> Option<Writer> {
+        self.writer
     }
-    if row.get("@timestamp").is_some() || row.get("event").is_some() {
-        return ecs::of_json(row);
-    }
-    Err("it is a row of no log that is read")
 }
 
 /// The value at a dotted path, nested or written flat.
@@ -150,8 +162,9 @@ impl Row {
                 State::Success => {
                     let reached = contact(self.start, Outcome::Success);
                     out.push(Event::Contact(Contact { path_proven: is_tcp, ..reached }));
-                    self.end(contact, out);
+                    self.tell_end(contact, out);
                 }
+                State::Unproven => out.push(Event::Contact(contact(self.start, Outcome::Success))),
                 State::Refused => out.push(Event::Contact(contact(self.start, Outcome::Refused))),
                 State::TimedOut if is_tcp => {
                     let time = self.start.saturating_add(ANSWER_NANOS);
@@ -160,20 +173,36 @@ impl Row {
                 State::Odd(flags) => {
                     out.push(Event::Contact(contact(self.start, Outcome::OddFlags(flags))));
                 }
-                State::TimedOut | State::Unknown => {}
+                State::Closing if self.is_without_options() => {
+                    let flags = Outcome::OddFlags(TcpFlags(TcpFlags::FIN));
+                    out.push(Event::Closing(contact(self.start, flags)));
+                }
+                State::TimedOut | State::Closing | State::Unknown => {}
             }
         }
         out.push(Event::Packets(self.source, self.start, self.packets));
     }
 
-    fn end(&self, contact: impl Fn(Timestamp, Outcome) -> Contact, out: &mut Vec<Event>) {
+    /// When it was over.
+    pub(super) fn end(&self) -> Timestamp {
+        self.start.saturating_add(self.duration_nanos)
+    }
+
+    /// Whether its packets are as short as those of tools that make them by hand; most systems send options, those of
+    /// a connection that had none when it began do not.
+    fn is_without_options(&self) -> bool {
+        let least = if self.source.is_ipv4() { 40 } else { 60 };
+        self.packets > 0 && self.bytes[0] == self.packets.saturating_mul(least)
+    }
+
+    fn tell_end(&self, contact: impl Fn(Timestamp, Outcome) -> Contact, out: &mut Vec<Event>) {
         if self.transport != Transport::TCP || !FOLLOWED.contains(&self.port) {
             return;
         }
         let [sent_bytes, received_bytes] = self.bytes;
         let outcome =
             Outcome::Ended { duration_nanos: self.duration_nanos, sent_bytes, received_bytes };
-        let ended = contact(self.start.saturating_add(self.duration_nanos), outcome);
+        let ended = contact(self.end(), outcome);
         out.push(Event::Contact(Contact { path_proven: true, ..ended }));
     }
 }
@@ -183,20 +212,48 @@ impl Row {
 impl Event {
     pub(super) fn time(&self) -> Timestamp {
         match self {
-            Self::Contact(contact) => contact.time,
+            Self::Contact(contact) | Self::Closing(contact) => contact.time,
             Self::Packets(_, time, _) => *time,
         }
     }
 
     pub(super) fn tell(self, observer: &mut Observer) {
         match self {
-            Self::Contact(contact) => observer.contact(contact),
+            // What was resolved no row tells.
+            Self::Contact(contact) | Self::Closing(contact) => observer.contact(contact, false),
             Self::Packets(source, time, packets) => observer.packets(source, time, packets),
         }
     }
 }
 
-/// A time in seconds, or in RFC 3339.
+/// Puts what a log told in the order of time, and leaves out the FINs of connections to what their source had
+/// reached, before or after: who wakes up closes what it had open.
+pub(super) fn in_order(events: &mut Vec<Event>) {
+    let key = |contact: &Contact| (contact.source, contact.destination, contact.port);
+    let closing = events.iter().filter_map(|event| match event {
+        Event::Closing(contact) => Some((key(contact), false)),
+        _ => None,
+    });
+    let mut closing: HashMap<_, bool> = closing.collect();
+    if !closing.is_empty() {
+        for event in &*events {
+            if let Event::Contact(contact) = event
+                && contact.outcome == Outcome::Success
+                && let Some(is_reached) = closing.get_mut(&key(contact))
+            {
+                *is_reached = true;
+            }
+        }
+        events.retain(|event| match event {
+            Event::Closing(contact) => closing.get(&key(contact)) != Some(&true),
+            _ => true,
+        });
+    }
+    // Logs are written as flows end; what they tell came in another order.
+    events.sort_by_key(Event::time);
+}
+
+/// A time in seconds, in milliseconds, or in RFC 3339.
 pub(super) fn timestamp(text: &str) -> Option<Timestamp> {
     if text.contains('T') {
         let normal = match text.len().checked_sub(5).and_then(|at| text.split_at_checked(at)) {
@@ -215,9 +272,14 @@ pub(super) fn timestamp(text: &str) -> Option<Timestamp> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let whole: i64 = whole.parse().ok()?;
     let digits = fraction.get(..fraction.len().min(9))?;
-    let nanos = if digits.is_empty() { 0 } else { digits.parse::<u32>().ok()? };
+    let fraction = if digits.is_empty() { 0 } else { digits.parse::<u32>().ok()? };
     let scale = 10_u32.checked_pow(9 - u32::try_from(digits.len()).ok()?)?;
-    Timestamp::from_parts(whole, nanos.checked_mul(scale)?)
+    let fraction = fraction.checked_mul(scale)?;
+    if whole > MAX_SECONDS {
+        let (seconds, millis) = (whole / 1_000, u32::try_from(whole % 1_000).ok()?);
+        return Timestamp::from_parts(seconds, millis * 1_000_000 + fraction / 1_000);
+    }
+    Timestamp::from_parts(whole, fraction)
 }
 
 /// Seconds with a fraction as nanoseconds; 0 for what is none.

@@ -260,7 +260,9 @@ fn ablation(
         let settings = off(settings, signal);
         let judged = |input: &Input| {
             let mut observer = Observer::new(settings.clone(), Arc::clone(networks));
-            input.judged.contacts.iter().for_each(|contact| observer.contact(contact.clone()));
+            for (contact, is_resolved) in &input.judged.contacts {
+                observer.contact(contact.clone(), *is_resolved);
+            }
             gravest(&observer.finish())
         };
         count(&inputs.iter().map(judged).collect::<Vec<_>>())

@@ -12,8 +12,9 @@ use std::{
 use super::{
     capture,
     labels::Labels,
-    log::{Event, MAX_ROW_BYTES, Row, Rows},
+    log::{MAX_ROW_BYTES, Row, Rows},
     observe::{Judged, Observer},
+    rotated::{Log, judge},
 };
 use crate::{flow::Policy, networks::Networks, score::Settings};
 
@@ -59,13 +60,14 @@ pub struct Input {
     pub bad_rows: u64,
     /// Whether it was a capture.
     pub is_capture: bool,
+    /// What a log told, until it is judged.
+    pub(super) log: Option<Log>,
 }
 
 /// Is told how many rows or frames were read.
 pub type Progress<'a> = dyn FnMut(u64) + 'a;
 
-/// Reads a capture or a flow log and judges its sources. Labels that rows carry go to `labels`, where
-/// they have none.
+/// Reads a capture or a flow log and judges its sources. Labels that rows carry go to `labels`.
 ///
 /// # Errors
 /// The file can't be read at all.
@@ -77,29 +79,47 @@ pub fn read(
     labels: &mut Labels,
     progress: &mut Progress<'_>,
 ) -> io::Result<Input> {
+    let mut input = gather(path, settings, networks, (policy, true), labels, progress)?;
+    judge(std::slice::from_mut(&mut input), settings, networks);
+    Ok(input)
+}
+
+/// Reads an input as [`read`] does, but leaves a log to [`judge`](super::judge), with the others. Of a capture it
+/// learns what sources resolve, or not, as the judge does that is tuned.
+///
+/// # Errors
+/// The file can't be read at all.
+pub fn gather(
+    path: &Path,
+    settings: &Settings,
+    networks: &Arc<Networks>,
+    (policy, learns_names): (&Policy, bool),
+    labels: &mut Labels,
+    progress: &mut Progress<'_>,
+) -> io::Result<Input> {
     let mut beginning = BufReader::new(unpacked(path)?);
     if beginning.fill_buf()?.starts_with(BYTE_ORDER_MARK) {
         beginning.consume(BYTE_ORDER_MARK.len());
     }
     let form = Form::of(beginning.fill_buf()?);
-    let mut observer = Observer::new(settings.clone(), Arc::clone(networks));
     let mut input = Input { is_capture: form == Form::Capture, ..Input::default() };
     match form {
-        Form::Log => read_log(beginning, &mut input, labels, &mut observer, progress)?,
+        Form::Log => read_log(beginning, &mut input, labels, progress)?,
         Form::Capture => {
             let mut units = 0;
-            let read = capture::read(path, policy.clone(), &mut observer, |frames| {
+            let mut observer = Observer::new(settings.clone(), Arc::clone(networks));
+            let read = capture::read(path, (policy, learns_names), &mut observer, |frames| {
                 units += frames;
                 progress(frames);
             });
             input.units = units;
-            input.faults.extend(read.err());
+            input.faults.extend(read);
+            input.judged = observer.finish();
         }
         Form::Array => input.faults.push(ARRAY.to_owned()),
         Form::Text => input.faults.push(TEXT.to_owned()),
         Form::Wide => input.faults.push(WIDE.to_owned()),
     }
-    input.judged = observer.finish();
     Ok(input)
 }
 
@@ -136,10 +156,9 @@ fn read_log(
     mut log: impl BufRead,
     input: &mut Input,
     labels: &mut Labels,
-    observer: &mut Observer,
     progress: &mut Progress<'_>,
 ) -> io::Result<()> {
-    let (mut rows, mut events, mut line) = (Rows::default(), Vec::new(), Vec::new());
+    let (mut rows, mut line) = (Rows::default(), Vec::new());
     let mut told = HashMap::new();
     let (mut number, mut others) = (0_u64, 0_u64);
     loop {
@@ -163,10 +182,14 @@ fn read_log(
         match parsed {
             Ok(Some(row)) => {
                 input.units += 1;
-                row.events(&mut events);
+                if let Some(writer) = rows.writer() {
+                    input.log.get_or_insert_with(|| Log::new(writer, &row)).add(&row);
+                }
                 remember(&row, &mut told);
             }
-            Ok(None) => others += u64::from(line.starts_with(b"{")),
+            Ok(None) => {
+                others += u64::from(!line.starts_with(b"#") && !line.trim_ascii().is_empty());
+            }
             Err(why) => {
                 input.bad_rows += 1;
                 if input.faults.len() < MAX_NAMED {
@@ -184,14 +207,7 @@ fn read_log(
             .push(format!("{others} rows are of other kinds, and none of a flow that ended"));
     }
     for (source, is_malicious) in told {
-        if labels.of(source).is_none() {
-            labels.insert(source, if is_malicious { "malicious" } else { "benign" }, "");
-        }
-    }
-    // Logs are written as flows end; what they tell came in another order.
-    events.sort_by_key(Event::time);
-    for event in events {
-        event.tell(observer);
+        labels.tell(source, is_malicious);
     }
     Ok(())
 }

@@ -6,12 +6,12 @@ use proptest::prelude::*;
 
 use super::{
     labels::Labels,
-    log::{Event, Rows, State, timestamp},
+    log::{Event, Rows, State, in_order, timestamp},
     open::read,
 };
 use crate::{
     networks::NetworkSet,
-    record::Timestamp,
+    record::{Outcome, TcpFlags, Timestamp},
     transforms::{flow, score},
 };
 
@@ -35,7 +35,7 @@ fn each_form_of_a_refused_connection_is_read_alike() {
     let nested = r#"{"ts":"2022-06-12T21:59:58.444458Z","id":{"orig_h":"10.0.0.1","orig_p":4,"resp_h":"10.0.0.2","resp_p":445},"proto":"tcp","conn_state":"REJ","history":"Sr","orig_pkts":1}"#;
     let exported = format!(r#"{{"_index":"flows","_id":"1","_source":{ours}}}"#);
     // As Filebeat's modules and the Elastic Agent write them.
-    let zeek_in_ecs = r#"{"@timestamp":"2022-06-12T21:59:58.444458Z","event":{"dataset":"zeek.connection"},"source":{"ip":"10.0.0.1","packets":1,"bytes":60},"destination":{"ip":"10.0.0.2","port":445,"packets":1,"bytes":40},"network":{"transport":"tcp"},"zeek":{"connection":{"state":"REJ","history":"Sr"}}}"#;
+    let zeek_in_ecs = r#"{"@timestamp":"2022-06-12T21:59:58.444458Z","event":{"dataset":"zeek.connection","module":"zeek","kind":"event","category":["network"],"type":["connection","start","denied"]},"source":{"ip":"10.0.0.1","packets":1,"bytes":60},"destination":{"ip":"10.0.0.2","port":445,"packets":1,"bytes":40},"network":{"transport":"tcp"},"zeek":{"connection":{"state":"REJ","history":"Sr"}}}"#;
     let eve_in_ecs = r#"{"@timestamp":"2022-06-12T21:59:59Z","event":{"dataset":"suricata.eve","start":"2022-06-12T21:59:58.444458Z"},"source":{"ip":"10.0.0.1","packets":1,"bytes":60},"destination":{"ip":"10.0.0.2","port":445,"packets":1,"bytes":54},"network":{"transport":"tcp"},"suricata":{"eve":{"event_type":"flow","flow":{"state":"closed"},"tcp":{"tcp_flags_ts":"02","tcp_flags_tc":"14"}}}}"#;
     for line in [tsv, zeek, eve, packetbeat, ours, nested, &exported, zeek_in_ecs, eve_in_ecs] {
         let row = rows().parse(line.as_bytes()).unwrap().unwrap();
@@ -47,20 +47,149 @@ fn each_form_of_a_refused_connection_is_read_alike() {
 
 #[test]
 fn states_of_zeek_are_what_came_of_the_contact() {
+    let odd = State::Odd(TcpFlags(TcpFlags::SYN | TcpFlags::FIN));
     let cases = [
         ("tcp", "S0", "S", State::TimedOut),
+        ("tcp", "S0", "-", State::TimedOut),
+        ("tcp", "S0", "SD", State::TimedOut),
+        ("tcp", "REJ", "Sr", State::Refused),
+        ("tcp", "REJ", "-", State::Refused),
+        ("tcp", "REJ", "ShRr", State::Refused),
+        ("tcp", "REJ", "SAr", State::Refused),
         ("tcp", "SF", "ShADadFf", State::Success),
         ("tcp", "RSTO", "ShADaR", State::Success),
+        ("tcp", "RSTO", "ShR", State::Success),
         ("tcp", "OTH", "C", State::Unknown),
         ("tcp", "SHR", "h", State::Unknown),
         ("udp", "S0", "D", State::Unknown),
         ("udp", "SF", "Dd", State::Success),
+        // Conversations whose handshake was not seen.
+        ("tcp", "S0", "SADd", State::Success),
+        ("tcp", "S0", "Sh", State::Success),
+        ("tcp", "REJ", "SADdar", State::Success),
+        ("tcp", "REJ", "ShADr", State::Success),
+        ("tcp", "REJ", "SADar", State::Unproven),
+        // Of which one direction was seen, or nothing that tells.
+        ("tcp", "S0", "SAD", State::Unproven),
+        ("tcp", "S0", "SDa", State::Unproven),
+        ("tcp", "S0", "SA", State::Unknown),
+        ("tcp", "S0", "SaA", State::Unknown),
+        ("tcp", "S0", "Sa", State::Unknown),
+        // Flags that never go together.
+        ("tcp", "S0", "Q", odd),
+        ("tcp", "SH", "Q", odd),
+        ("tcp", "REJ", "Qr", odd),
+        ("tcp", "RSTR", "Qr", odd),
+        ("tcp", "RSTO", "QhR", odd),
+        // A FIN that nothing went before: of a scan, or of a connection older than the log.
+        ("tcp", "SH", "F", State::Closing),
+        ("tcp", "OTH", "F", State::Closing),
+        ("tcp", "RSTR", "Fr", State::Closing),
+        ("tcp", "SH", "FA", State::Unknown),
+        ("tcp", "SH", "Fa", State::Unknown),
+        ("tcp", "OTH", "FR", State::Unknown),
+        ("tcp", "SF", "FfA", State::Success),
+        // The responder sent nothing but an RST.
+        ("tcp", "RSTR", "SAr", State::Refused),
+        ("tcp", "RSTR", "ADFr", State::Unknown),
+        ("tcp", "RSTR", "ShADdar", State::Success),
+        ("tcp", "RSTR", "-", State::Success),
+        ("tcp", "SHR", "^hCadf", State::Unknown),
     ];
     for (proto, state, history, expected) in cases {
         let line = format!(
             "1.5\tC\t10.0.0.1\t4\t10.0.0.2\t445\t{proto}\t-\t{state}\t{history}\t1\t44\t40\t-"
         );
         assert_eq!(rows().parse(line.as_bytes()).unwrap().unwrap().state, expected, "{line}");
+    }
+}
+
+#[test]
+fn a_fin_is_odd_if_it_has_no_options_and_its_source_had_not_reached_the_port() {
+    let fin = |port: u16, state: &str, history: &str, packets: u64, bytes: u64| {
+        format!(
+            "9.5\tC\t10.0.0.1\t4\t10.0.0.2\t{port}\ttcp\t-\t{state}\t{history}\t{packets}\t{bytes}\t0\t-"
+        )
+    };
+    for (row, reached, is_odd) in [
+        (fin(1, "SH", "F", 2, 80), None, true),
+        (fin(1, "RSTR", "Fr", 1, 40), None, true),
+        (fin(1, "RSTR", "Fr", 1, 40), Some(2), true),
+        (fin(1, "RSTR", "Fr", 1, 40), Some(1), false),
+        (fin(443, "SH", "F", 2, 80), Some(443), false),
+        (fin(443, "OTH", "F", 4, 208), None, false),
+        (fin(443, "OTH", "F", 0, 0), None, false),
+        (fin(443, "OTH", "FA", 4, 160), None, false),
+    ] {
+        let mut events = Vec::new();
+        rows().parse(row.as_bytes()).unwrap().unwrap().events(&mut events);
+        if let Some(port) = reached {
+            // Rows of the same connection's neighbours, which ended later.
+            let row = format!(
+                "1.5\tC\t10.0.0.1\t4\t10.0.0.2\t{port}\ttcp\t60\tSF\tShADadFf\t9\t900\t900\t-"
+            );
+            rows().parse(row.as_bytes()).unwrap().unwrap().events(&mut events);
+        }
+        in_order(&mut events);
+        assert!(events.is_sorted_by_key(Event::time));
+        let odd = events.iter().filter(|event| matches!(event, Event::Closing(_))).count();
+        assert_eq!(odd == 1, is_odd, "{row} {reached:?}");
+    }
+}
+
+#[test]
+fn states_of_suricata_are_what_came_of_the_contact() {
+    let flags = |sent: &str, answered: &str| {
+        format!(r#""tcp":{{"tcp_flags_ts":"{sent}","tcp_flags_tc":"{answered}"}}"#)
+    };
+    let none = r#""tcp":{}"#.to_owned();
+    for (state, answers, tcp, expected) in [
+        ("closed", 5, flags("1b", "1b"), State::Success),
+        ("new", 1, flags("02", "12"), State::Success),
+        ("established", 5, none.clone(), State::Success),
+        ("new", 1, none.clone(), State::Refused),
+        ("new", 0, none, State::TimedOut),
+        ("closed", 1, flags("02", "14"), State::Refused),
+        ("closed", 1, flags("c2", "14"), State::Refused),
+        ("new", 0, flags("02", "00"), State::TimedOut),
+        // Probes by their flags.
+        ("new", 0, flags("29", "00"), State::Odd(TcpFlags(0x29))),
+        ("new", 1, flags("01", "14"), State::Odd(TcpFlags(1))),
+        // No session: picked up late, resumed, or without memory.
+        ("new", 0, flags("00", "00"), State::Unknown),
+        ("established", 7, flags("00", "00"), State::Unknown),
+        // Begun before the log was.
+        ("closed", 1, flags("11", "14"), State::Unknown),
+        ("established", 5, flags("18", "18"), State::Unknown),
+        // One direction alone was seen, or the answer to the SYN was not.
+        ("new", 0, flags("1a", "00"), State::Unproven),
+        ("closed", 0, flags("1b", "00"), State::Unproven),
+        ("new", 0, flags("12", "00"), State::Unknown),
+        ("closed", 4, flags("1a", "1c"), State::Success),
+    ] {
+        let line = format!(
+            r#"{{"timestamp":"2022-06-12T21:59:58.444458+0000","event_type":"flow","src_ip":"10.0.0.1","dest_ip":"10.0.0.2","dest_port":445,"proto":"TCP","flow":{{"pkts_toclient":{answers},"state":"{state}"}},{tcp}}}"#
+        );
+        assert_eq!(rows().parse(line.as_bytes()).unwrap().unwrap().state, expected, "{line}");
+    }
+}
+
+#[test]
+fn what_was_reached_unseen_is_a_success_that_proves_no_path() {
+    let mut events = Vec::new();
+    for (sent, expected) in [("1a", Some((Outcome::Success, false))), ("12", None)] {
+        let line = format!(
+            r#"{{"timestamp":"2022-06-12T21:59:58.444458+0000","event_type":"flow","src_ip":"10.0.0.1","dest_ip":"10.0.0.2","dest_port":443,"proto":"TCP","flow":{{"pkts_toclient":0,"state":"new"}},"tcp":{{"tcp_flags_ts":"{sent}","tcp_flags_tc":"00"}}}}"#
+        );
+        rows().parse(line.as_bytes()).unwrap().unwrap().events(&mut events);
+        let told: Vec<_> = events
+            .drain(..)
+            .filter_map(|event| match event {
+                Event::Contact(contact) => Some((contact.outcome, contact.path_proven)),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(told, Vec::from_iter(expected));
     }
 }
 
@@ -86,6 +215,23 @@ fn rows_that_are_cut_or_of_another_kind_say_why() {
     let denied = r#"{"@timestamp":"2022-06-12T21:59:58Z","event":{"action":"dropped","dataset":"tidegate.flow","type":["connection","denied"]},"source":{"ip":"10.0.0.1","packets":3,"bytes":180},"destination":{"ip":"10.0.0.2","port":445,"packets":0,"bytes":0},"network":{"transport":"tcp"},"tidegate":{"flow":{"conn_state":"S0","final":true}}}"#;
     for line in ["", "#close\t2022", r#"{"event_type":"alert"}"#, alert, denied] {
         assert_eq!(rows().parse(line.as_bytes()), Ok(None), "{line}");
+    }
+    for (event, state) in [
+        // Flows of firewalls: what they kept back, and what they let pass.
+        (r#"{"action":"flow_denied","dataset":"firewall.flow"}"#, None),
+        (r#"{"action":"Drop","type":["connection"]}"#, None),
+        (r#"{"action":"blocked"}"#, None),
+        (r#"{"type":["connection","denied"]}"#, None),
+        (r#"{"type":"denied"}"#, None),
+        (r#"{"module":"tidegate","type":["denied"]}"#, None),
+        (r#"{"action":"flow_allowed","type":["connection","allowed"]}"#, Some(State::TimedOut)),
+        (r#"{"action":"network_flow","type":["connection","end"]}"#, Some(State::TimedOut)),
+    ] {
+        let line = format!(
+            r#"{{"@timestamp":"2022-06-12T21:59:58Z","event":{event},"source":{{"ip":"10.0.0.1","packets":1,"bytes":60}},"destination":{{"ip":"10.0.0.2","port":445}},"network":{{"transport":"tcp"}}}}"#
+        );
+        let row = rows().parse(line.as_bytes()).unwrap();
+        assert_eq!(row.map(|row| row.state), state, "{line}");
     }
     assert!(Rows::default().parse(b"1.5\tC").is_err(), "no heading came before");
 }
@@ -129,6 +275,76 @@ fn logs_of_other_versions_are_read_by_the_names_of_their_columns() {
         row.as_object_mut().unwrap().remove(name);
         assert_eq!(rows.parse(row.to_string().as_bytes()), Err(missing));
     }
+}
+
+#[test]
+fn what_a_text_says_of_its_own_form_holds() {
+    let fields = ["#fields", "ts", "id_orig_h", "id_resp_h", "id_resp_p", "proto", "conn_state"];
+    for (separator, written) in [("\t", r"\x09"), (",", r"\x2c"), ("|", "|"), (" ", r"\x20")] {
+        let mut rows = Rows::default();
+        let heading = [
+            format!("#separator {written}"),
+            ["#set_separator", ";"].join(separator),
+            ["#empty_field", "EMPTY"].join(separator),
+            ["#unset_field", "NONE"].join(separator),
+            ["#path", "conn"].join(separator),
+            [fields.join(separator), "label".to_owned()].join(separator),
+        ];
+        for line in heading {
+            assert_eq!(rows.parse(line.as_bytes()), Ok(None), "{line}");
+        }
+        let row = ["1.5", "10.0.0.1", "10.0.0.2", "445", "tcp", "REJ"].join(separator);
+        for (label, is_malicious) in
+            [("NONE", None), ("EMPTY", None), ("-", Some(false)), ("Malicious", Some(true))]
+        {
+            let line = [row.as_str(), label].join(separator);
+            let row = rows.parse(line.as_bytes()).unwrap().unwrap();
+            assert_eq!((row.state, row.is_malicious), (State::Refused, is_malicious), "{line}");
+        }
+        let unset = ["1.5", "10.0.0.1", "10.0.0.2", "NONE", "tcp", "REJ", "-"].join(separator);
+        assert_eq!(rows.parse(unset.as_bytes()), Err("it has no id.resp_p"));
+        // Another log behind it in one file: its rows are none, and no mistakes.
+        rows.parse(["#path", "dns"].join(separator).as_bytes()).unwrap();
+        rows.parse(["#fields", "ts", "query"].join(separator).as_bytes()).unwrap();
+        assert_eq!(rows.parse(["1.5", "example"].join(separator).as_bytes()), Ok(None));
+    }
+}
+
+#[test]
+fn labels_that_were_put_behind_blanks_are_read() {
+    let mut rows = Rows::default();
+    let fields = "#fields\tts\tid.orig_h\tid.resp_h\tid.resp_p\tproto\tconn_state\ttunnel_parents   label   detailed-label";
+    assert_eq!(rows.parse(fields.as_bytes()), Ok(None));
+    for (last, is_malicious) in [
+        ("-   Malicious   PartOfAHorizontalPortScan", Some(true)),
+        ("(empty)   Benign   -", Some(false)),
+        ("-   (empty)   -", None),
+        ("-   -   -", None),
+        // As a newer version of the same tool writes it.
+        ("-\tmalicious\tDDoS", Some(true)),
+        ("-", None),
+    ] {
+        let line = format!("1.5\t10.0.0.1\t10.0.0.2\t445\ttcp\tREJ\t{last}");
+        let row = rows.parse(line.as_bytes()).unwrap().unwrap();
+        assert_eq!((row.state, row.is_malicious), (State::Refused, is_malicious), "{last}");
+    }
+}
+
+#[test]
+fn zeeks_objects_are_read_however_they_were_written() {
+    let conn = r#"{"_path":"conn","ts":1655071198444.458,"id_orig_h":"10.0.0.1","id_orig_p":4,"id_resp_h":"10.0.0.2","id_resp_p":445,"proto":"tcp","conn_state":"REJ","label":"(empty)"}"#;
+    let row = rows().parse(conn.as_bytes()).unwrap().unwrap();
+    assert_eq!((row.state, row.port, row.is_malicious), (State::Refused, 445, None));
+    assert_eq!(row.start, Timestamp::from_nanos(1_655_071_198_444_458_000));
+    for other in [
+        r#"{"_path":"dns","ts":1.5,"id.orig_h":"10.0.0.1","id.resp_h":"10.0.0.2","id.resp_p":53,"proto":"udp","query":"a"}"#,
+        r#"{"_path":"weird","ts":1.5,"name":"bad_TCP_checksum"}"#,
+        r#"{"_path":"conn_long","ts":1.5,"id.orig_h":"10.0.0.1","id.resp_h":"10.0.0.2","id.resp_p":22,"proto":"tcp"}"#,
+    ] {
+        assert_eq!(rows().parse(other.as_bytes()), Ok(None), "{other}");
+    }
+    let cut = r#"{"_path":"conn","ts":1.5,"id.orig_h":"10.0.0.1"}"#;
+    assert!(rows().parse(cut.as_bytes()).is_err());
 }
 
 #[test]
@@ -184,11 +400,16 @@ fn times_are_read_exactly() {
         ("1.5", Some(1_500_000_000)),
         ("1", Some(1_000_000_000)),
         ("1655071198.444458", Some(1_655_071_198_444_458_000)),
+        ("1655071198444", Some(1_655_071_198_444_000_000)),
+        ("1655071198444.458", Some(1_655_071_198_444_458_000)),
+        ("9999999999999", None),
         ("1970-01-01T00:00:01Z", Some(1_000_000_000)),
         ("1970-01-01T01:00:01.25+0100", Some(1_250_000_000)),
         ("", None),
         ("1.x", None),
         ("99999999999999999999", None),
+        ("9223372036854775807", None),
+        ("1655071198444.x", None),
         ("T", None),
         ("éT+éé", None),
     ] {

@@ -7,41 +7,141 @@ use serde_json::Value;
 use super::log::{Row, State, look, nanos, timestamp, transport};
 use crate::record::{TcpFlags, Transport};
 
-/// Where the columns are.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Columns(Vec<Box<str>>);
+/// The states of a connection.
+const KNOWN: [&str; 13] =
+    ["S0", "S1", "S2", "S3", "SF", "REJ", "RSTO", "RSTR", "RSTOS0", "RSTRH", "SH", "SHR", "OTH"];
+
+/// What a text says of itself before its rows: how its values are told apart, and where each stands.
+#[derive(Debug, Clone)]
+pub(super) struct Heading {
+    separator: Box<str>,
+    /// What stands for no value, and for a set or a text without content.
+    unset: Box<str>,
+    empty: Box<str>,
+    /// Whether the rows are connections, as far as it says.
+    is_conn: bool,
+    columns: Vec<Box<str>>,
+    /// Columns that follow the last separator, with blanks between them.
+    behind: usize,
+}
 
 /// A row's values by their names.
 trait Named {
     fn value(&self, name: &str) -> Option<String>;
 }
 
-struct Text<'a>(&'a Columns, Vec<&'a str>);
+/// What was seen of a connection, a letter each: capitals of the originator, small ones of the responder.
+struct History<'a>(&'a str);
 
-// === impl Columns ===
+struct Text<'a>(&'a Heading, Vec<&'a str>);
 
-impl Columns {
-    pub(super) fn of(heading: &str) -> Self {
-        Self(heading.split('\t').filter(|name| !name.is_empty()).map(Into::into).collect())
+// === impl Heading ===
+
+impl Default for Heading {
+    fn default() -> Self {
+        Self {
+            separator: "\t".into(),
+            unset: "-".into(),
+            empty: "(empty)".into(),
+            is_conn: true,
+            columns: Vec::new(),
+            behind: 0,
+        }
+    }
+}
+
+impl Heading {
+    /// Takes in a line that begins with `#`.
+    pub(super) fn line(&mut self, line: &str) {
+        if let Some(separator) = line.strip_prefix("#separator ") {
+            // It is the first line of a log.
+            *self = Self { separator: unescaped(separator), ..Self::default() };
+            return;
+        }
+        let Some((name, rest)) = line.split_once(&*self.separator) else { return };
+        match name {
+            "#unset_field" => self.unset = rest.into(),
+            "#empty_field" => self.empty = rest.into(),
+            "#path" => self.is_conn = is_conn(rest),
+            "#fields" => {
+                let names: Vec<_> = rest.split(&*self.separator).collect();
+                let (last, others) = names.split_last().unwrap_or((&"", &[]));
+                // Tools that add labels to a log have put blanks for separators.
+                let mut last: Vec<_> = last.split_whitespace().collect();
+                self.behind = last.len();
+                let mut names = others.to_vec();
+                names.append(&mut last);
+                self.columns = names.into_iter().map(plain).collect();
+            }
+            _ => {}
+        }
     }
 
-    pub(super) fn row(&self, text: &str) -> Result<Row, &'static str> {
-        // Before labels, tools have put blanks for tabs.
-        let values: Vec<_> = text.split('\t').collect();
-        of(&Text(self, values))
+    /// The row in a line; `None` if the log is of something else.
+    pub(super) fn row(&self, text: &str) -> Result<Option<Row>, &'static str> {
+        if !self.is_conn {
+            return Ok(None);
+        }
+        if self.columns.is_empty() {
+            return Err("there is no #fields line before it");
+        }
+        let mut values: Vec<_> = text.split(&*self.separator).collect();
+        if self.behind > 1
+            && values.len() + self.behind == self.columns.len() + 1
+            && let Some(last) = values.pop()
+        {
+            values.extend(last.split_whitespace());
+        }
+        of(&Text(self, values)).map(Some)
     }
+}
+
+/// A column's name with dots, also where the writer was told to put something else between their parts.
+fn plain(name: &str) -> Box<str> {
+    match name.split_once("id_").filter(|(before, _)| before.is_empty()) {
+        Some((_, rest)) => format!("id.{rest}").into(),
+        None => name.into(),
+    }
+}
+
+/// A separator as it stands in a log: `\x09`, or itself.
+fn unescaped(text: &str) -> Box<str> {
+    let mut parts = text.trim_end().split("\\x");
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let byte = part.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        match byte {
+            Some(byte) => {
+                plain.push(byte.into());
+                plain.push_str(part.get(2..).unwrap_or_default());
+            }
+            None => plain.push_str(part),
+        }
+    }
+    // A blank is one, too.
+    if plain.is_empty() { text.into() } else { plain.into() }
+}
+
+/// Whether a log of this name has connections that are over, one a row.
+fn is_conn(path: &str) -> bool {
+    path.starts_with("conn") && path != "conn_long"
 }
 
 impl Named for Text<'_> {
     fn value(&self, name: &str) -> Option<String> {
-        let at = self.0.0.iter().position(|column| **column == *name)?;
-        self.1.get(at).filter(|value| **value != "-").map(|value| (*value).to_owned())
+        let Self(heading, values) = self;
+        let at = heading.columns.iter().position(|column| **column == *name)?;
+        let is_set = |value: &&&str| **value != &*heading.unset && **value != &*heading.empty;
+        values.get(at).filter(is_set).map(|value| (*value).to_owned())
     }
 }
 
 impl Named for Value {
     fn value(&self, name: &str) -> Option<String> {
-        match look(self, name)? {
+        let scoped = || self.get(name.replace('.', "_"));
+        let found = look(self, name);
+        match if name.contains('.') { found.or_else(scoped) } else { found }? {
+            Self::String(text) if *text == "-" || *text == "(empty)" => None,
             Self::String(text) => Some(text.clone()),
             Self::Number(number) => Some(number.to_string()),
             _ => None,
@@ -49,8 +149,17 @@ impl Named for Value {
     }
 }
 
-pub(super) fn of_json(row: &Value) -> Result<Row, &'static str> {
-    of(row)
+/// Whether an object is a row of one of Zeek's logs.
+pub(super) fn is_row(row: &Value) -> bool {
+    look(row, "id.orig_h").is_some() || row.get("id_orig_h").is_some()
+}
+
+/// The row of a connection; `None` in a stream of several logs for rows of another.
+pub(super) fn of_json(row: &Value) -> Result<Option<Row>, &'static str> {
+    if row.get("_path").and_then(Value::as_str).is_some_and(|path| !is_conn(path)) {
+        return Ok(None);
+    }
+    of(row).map(Some)
 }
 
 fn of(row: &impl Named) -> Result<Row, &'static str> {
@@ -77,22 +186,77 @@ fn of(row: &impl Named) -> Result<Row, &'static str> {
     })
 }
 
-/// What a connection's state says of the contact.
+/// What a connection's state says of the contact, and its history where the state says less.
 pub(super) fn of_state(
     state: &str,
     history: &str,
     transport: Transport,
 ) -> Result<State, &'static str> {
+    let is_tcp = transport == Transport::TCP;
+    // A caret says that Zeek has turned the connection round.
+    let history = History(history.trim_start_matches('^'));
     Ok(match state {
-        "SF" | "S1" | "S2" | "S3" | "RSTO" | "RSTR" => State::Success,
-        "REJ" => State::Refused,
-        // A SYN with what never goes with one, or a FIN to nothing.
-        "S0" | "SH" if history.starts_with('Q') => {
+        // A SYN with what never goes with one.
+        _ if is_tcp && history.begins_with('Q') && KNOWN.contains(&state) => {
             State::Odd(TcpFlags(TcpFlags::SYN | TcpFlags::FIN))
         }
-        "SH" | "OTH" if history.starts_with('F') => State::Odd(TcpFlags(TcpFlags::FIN)),
-        "S0" if transport == Transport::TCP => State::TimedOut,
+        "SH" | "OTH" | "RSTR" if is_tcp && history.is_lone_fin() => State::Closing,
+        "RSTR" if is_tcp && history.is_refused() => {
+            if history.begins_with('S') {
+                State::Refused
+            } else {
+                State::Unknown
+            }
+        }
+        "SF" | "S1" | "S2" | "S3" | "RSTO" | "RSTR" => State::Success,
+        "S0" if is_tcp => history.conversation().unwrap_or(State::TimedOut),
+        "REJ" if is_tcp => match history.conversation() {
+            Some(reached) if history.is_answered() => reached,
+            _ => State::Refused,
+        },
+        "REJ" => State::Refused,
         "S0" | "SH" | "SHR" | "OTH" | "RSTRH" | "RSTOS0" => State::Unknown,
         _ => return Err("its conn_state is none"),
     })
+}
+
+// === impl History ===
+
+impl History<'_> {
+    fn has(&self, letter: char) -> bool {
+        self.0.contains(letter)
+    }
+
+    fn begins_with(&self, letter: char) -> bool {
+        self.0.starts_with(letter)
+    }
+
+    /// Whether the responder sent nothing but an RST.
+    fn is_refused(&self) -> bool {
+        let mut answers = self.0.chars().filter(char::is_ascii_lowercase).peekable();
+        answers.peek().is_some() && answers.all(|letter| letter == 'r')
+    }
+
+    /// Whether the originator sent nothing but FINs, and got an RST or nothing.
+    fn is_lone_fin(&self) -> bool {
+        self.begins_with('F') && self.0.chars().all(|letter| matches!(letter, 'F' | 'r'))
+    }
+
+    /// Whether the responder sent more than an RST, and more than the SYN-ACK that the originator asked for.
+    fn is_answered(&self) -> bool {
+        self.has('d') || self.has('a') || (self.has('h') && (self.has('A') || self.has('D')))
+    }
+
+    /// What came of a connection whose handshake Zeek did not see, by what was sent after it; `None` if nothing was.
+    fn conversation(&self) -> Option<State> {
+        if self.has('d') || self.has('h') {
+            return Some(State::Success);
+        }
+        match (self.has('A') || self.has('a'), self.has('D')) {
+            // The answers go another way: the originator goes on as though there had been one.
+            (true, true) => Some(State::Unproven),
+            (true, false) => Some(State::Unknown),
+            (false, _) => None,
+        }
+    }
 }

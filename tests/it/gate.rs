@@ -14,7 +14,9 @@ mod followed;
 mod forwarded;
 mod guard;
 mod guarded;
+mod health;
 mod judged;
+mod lab;
 pub(crate) mod live;
 mod made;
 mod mirror;
@@ -47,7 +49,9 @@ pub(crate) fn cases() -> Vec<Case> {
         forwarded::cases(),
         guard::cases(),
         guarded::cases(),
+        health::cases(),
         judged::cases(),
+        lab::cases(),
         live::cases(),
         mirror::cases(),
         packets::cases(),

@@ -1,5 +1,6 @@
 //! `tidegate tune`: the bars that the judge is held to, on captures and logs with known answers.
 
+mod inputs;
 mod page;
 
 use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path, sync::Arc};
@@ -9,7 +10,7 @@ use libtest_mimic::Failed;
 use serde_json::Value;
 use tidegate::{
     networks::Networks,
-    record::{self, Action, Contact, ObservationPoint, Timestamp, Transport},
+    record::{self, Action, Contact, ObservationPoint, Signal, Timestamp, Transport},
     score::{Judge, Seat},
     transforms::{flow, score},
     tune::{self, Labels},
@@ -29,7 +30,7 @@ enum Bar {
 }
 
 /// The lab's attacks, by words of their scenario.
-const BARS: [(&str, Bar); 20] = [
+const BARS: [(&str, Bar); 21] = [
     ("-T3 1000 ports", Bar::Packets(20)),
     ("-p- max-rate 5000", Bar::Packets(20)),
     ("-T2 300 ports", Bar::Packets(20)),
@@ -50,6 +51,8 @@ const BARS: [(&str, Bar); 20] = [
     ("hping3 SYN", Bar::Told),
     ("hping3 UDP", Bar::Told),
     ("hping3 ICMP", Bar::Told),
+    // Slowloris.
+    ("150 sockets", Bar::Limited),
 ];
 
 /// A pipeline for the judge's records alone.
@@ -69,6 +72,7 @@ sinks:
 pub(crate) fn cases() -> Vec<Case> {
     let cases = vec![
         Case::new(every_bar_of_the_lab_is_met).needs_data().busy(),
+        Case::new(the_destination_of_the_lab_s_flood_is_named_within_a_second).needs_data().busy(),
         Case::new(a_replay_and_a_tuning_run_judge_alike_in_few_words).needs_data().busy(),
         Case::new(backscatter_blocks_nobody).needs_data(),
         Case::new(logs_with_known_answers_are_judged_right).needs_data().busy(),
@@ -79,7 +83,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new(a_million_spoofed_sources_take_no_more_memory_than_the_cap).alone(),
         Case::new(labels_of_sources_that_no_input_has_are_named_and_count_nowhere),
     ];
-    [cases, page::cases()].into_iter().flatten().collect()
+    [cases, inputs::cases(), page::cases()].into_iter().flatten().collect()
 }
 
 fn every_bar_of_the_lab_is_met(scene: &Scene) -> Outcome {
@@ -111,19 +115,63 @@ fn every_bar_of_the_lab_is_met(scene: &Scene) -> Outcome {
     if missed.is_empty() { Ok(()) } else { Err(missed.join("\n").into()) }
 }
 
+fn the_destination_of_the_lab_s_flood_is_named_within_a_second(scene: &Scene) -> Outcome {
+    const SECOND: u64 = 1_000_000_000;
+    let flooder = "10.77.0.30".parse()?;
+    let networks = Arc::new(Networks::default());
+    let policy = flow::Config::default().policy(&"sensor".into(), &networks.internal)?;
+    let settings = score::Config::default().settings();
+    let (labels, path) = (&mut Labels::default(), scene.data.join("scans/lab/lab.pcap.gz"));
+    let judged = tune::read(&path, &settings, &networks, &policy, labels, &mut |_| {})?.judged;
+    let began = judged.sources.get(&flooder).and_then(|met| met.first).ok_or("no flood")?;
+    let named: Vec<_> = judged
+        .alerts
+        .iter()
+        .filter(|alert| alert.details.rule == Signal::DestinationFlood)
+        .map(|alert| {
+            let destination = alert.details.destination.as_ref();
+            let place = destination.map(|at| (at.address.to_string(), at.port));
+            (place, alert.source.is_unspecified(), alert.time)
+        })
+        .collect();
+    // Once, and nobody for it: its source may be forged.
+    let [(Some((address, port)), is_nobody, time)] = &named[..] else {
+        return Err(format!("named: {named:?}").into());
+    };
+    assert_eq!((address.as_str(), *port, *is_nobody), ("10.77.200.1", Some(80), true));
+    assert!(*time >= began && time.since(began) <= SECOND, "{began} to {time}");
+    Ok(())
+}
+
 fn a_replay_and_a_tuning_run_judge_alike_in_few_words(scene: &Scene) -> Outcome {
     let capture = scene.data.join("scans/lab/lab.pcap.gz");
     let config = scene.folder.join("tidegate.yaml");
     fs::write(&config, REPLAYED)?;
-    let ended = Tidegate::new(scene, ["replay", "-c"]).arg(&config).arg(&capture).run()?;
-    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    let (mut replayed, mut words) = (BTreeMap::<String, u8>::new(), BTreeMap::<_, u64>::new());
+    let replayed = replayed(scene, &config, &capture)?;
+    let mut words = BTreeMap::<_, u64>::new();
     for line in fs::read_to_string(scene.folder.join("alerts.ndjson"))?.lines() {
         let alert: Value = serde_json::from_str(line)?;
         for name in ["/message", "/rule/name"] {
             let text = alert.pointer(name).and_then(Value::as_str).unwrap_or_default();
             *words.entry((name, text.to_owned())).or_default() += 1;
         }
+    }
+    let alike = gravest(&tuned(scene, &capture, None)?);
+    assert_eq!(replayed, alike);
+    for name in ["/message", "/rule/name"] {
+        let distinct = words.keys().filter(|(field, _)| *field == name).count();
+        assert!((2..=12).contains(&distinct), "{words:?}");
+    }
+    Ok(())
+}
+
+/// What a replay comes to for each source that it tells of, the gravest, as [`gravest`] gives it.
+fn replayed(scene: &Scene, config: &Path, capture: &Path) -> Result<BTreeMap<String, u8>, Failed> {
+    let ended = Tidegate::new(scene, ["replay", "-c"]).arg(config).arg(capture).run()?;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let mut replayed = BTreeMap::<String, u8>::new();
+    for line in fs::read_to_string(scene.folder.join("alerts.ndjson"))?.lines() {
+        let alert: Value = serde_json::from_str(line)?;
         let gravity = match alert["event"]["action"].as_str() {
             Some("alert") => 1,
             Some("rate_limit") => 2,
@@ -135,24 +183,21 @@ fn a_replay_and_a_tuning_run_judge_alike_in_few_words(scene: &Scene) -> Outcome 
             *known = gravity.max(*known);
         }
     }
-    let alike: BTreeMap<_, _> = sources(&tuned(scene, &capture, None)?)
-        .into_iter()
-        .filter_map(|(address, source)| {
-            let gravity = match source["verdict"].as_str()? {
-                "alert" => 1,
-                "rate_limit" => 2,
-                "block" => 3,
-                _ => return None,
-            };
-            Some((address, gravity))
-        })
-        .collect();
-    assert_eq!(replayed, alike);
-    for name in ["/message", "/rule/name"] {
-        let distinct = words.keys().filter(|(field, _)| *field == name).count();
-        assert!((2..=12).contains(&distinct), "{words:?}");
-    }
-    Ok(())
+    Ok(replayed)
+}
+
+/// The sources that a tuning run tells of, with 1 for an alert, 2 for a limit and 3 for a block.
+fn gravest(told: &Value) -> BTreeMap<String, u8> {
+    let told = sources(told).into_iter().filter_map(|(address, source)| {
+        let gravity = match source["verdict"].as_str()? {
+            "alert" => 1,
+            "rate_limit" => 2,
+            "block" => 3,
+            _ => return None,
+        };
+        Some((address, gravity))
+    });
+    told.collect()
 }
 
 fn backscatter_blocks_nobody(scene: &Scene) -> Outcome {

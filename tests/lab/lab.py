@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
 """Attacks and ordinary work between two network namespaces, each from an address of its own.
 
-Writes lab.pcap (as the side of the servers sees it) and labels.csv (src,label,scenario) into a folder, for
-`tidegate tune`. As root; everything stays within the namespaces, which are gone afterwards.
+Writes lab.pcap (as the side of the servers sees it), labels.csv (src,label,scenario) and lab.yaml (a config) into a
+folder, for `tidegate tune`. As root; everything stays within the namespaces, which are gone afterwards.
 
-    lab.py FOLDER [--short] [--only WORD]
+    lab.py FOLDER [--short] [--only WORD] [--gate TIDEGATE]
+
+With --gate this program guards the servers meanwhile, and enforces: what it decides is in alerts.ndjson, what it says in
+gate.log.
 """
 
 import argparse
@@ -31,6 +34,11 @@ SILENT = "10.99.17.0/24"
 # To enter a namespace: setns(2).
 LIBC = ctypes.CDLL(None, use_errno=True)
 CLONE_NEWNET = 0x40000000
+# Seconds that an attack goes on against a gate.
+CUT_OFF = 30
+# On the ignore list, and its address.
+IGNORED = "vulnerability scanner that is known"
+KNOWN = "10.99.3.1"
 SSH, WEB, DATABASE, RESOLVER, FLAKY = 22, 80, 5432, 53, 8081
 
 
@@ -59,6 +67,49 @@ class Side:
 
     def delete(self):
         subprocess.run(["ip", "netns", "delete", self.name], check=False)
+
+
+class Gate:
+    """Tidegate on the side of the servers, judging by what its gate tells."""
+
+    def __init__(self, near, program, folder):
+        path = folder / "gate.yaml"
+        path.write_text(guarded(folder))
+        self.log = folder / "gate.log"
+        # Not by `ip netns exec`, which hides the file system that maps are pinned to.
+        command = ["nsenter", f"--net=/run/netns/{near.name}", program, "run", "-c", path]
+        with open(self.log, "w") as log:
+            self.process = subprocess.Popen(list(map(str, command)), stderr=log, stdout=log)
+        until = time.monotonic() + 60
+        while "program" not in self.health(near):
+            if self.process.poll() is not None or time.monotonic() > until:
+                sys.exit(f"error: the gate did not start:\n{self.log.read_text()}")
+            time.sleep(0.2)
+
+    def health(self, near):
+        asked = near.command("curl", "--silent", "--max-time", "2", "http://127.0.0.1:9598/health")
+        return subprocess.run(asked, capture_output=True, text=True, check=False).stdout
+
+    def end(self):
+        self.process.terminate()
+        return self.process.wait(timeout=60)
+
+
+def guarded(folder):
+    """The config of a gate that enforces."""
+    gate = f"lab-{os.getpid()}"
+    return (
+        f"data_dir: {folder / 'data'}\n"
+        f"networks: {{ internal: [10.99.0.0/16, fd99::/16], ignore: [{ignored()}] }}\n"
+        "sources:\n"
+        f"  {gate}: {{ type: xdp, interface: {WIRE}, persist: false, "
+        "firewall: { mode: enforce, allow_empty_allowlist: true } }\n"
+        "transforms:\n"
+        f"  scored: {{ type: score, inputs: [{gate}.contacts], warmup_secs: 0, block: {{ via: {gate} }} }}\n"
+        "sinks:\n"
+        f"  flows: {{ type: blackhole, inputs: [{gate}] }}\n"
+        f"  alerts: {{ type: file, inputs: [scored.alerts], path: {folder / 'alerts.ndjson'} }}\n"
+    )
 
 
 def run(*words):
@@ -160,7 +211,7 @@ def answer_names(stop):
 # === clients, within the far side ===
 
 
-def connect(source, port, to=SERVER, patience=3.0):
+def connect(source, port, to=SERVER, patience=10.0):
     family = socket.AF_INET6 if ":" in source else socket.AF_INET
     client = socket.socket(family, socket.SOCK_STREAM)
     client.settimeout(patience)
@@ -266,6 +317,68 @@ def resolve(source):
             client.recv(512)
 
 
+def crowd(source, clients=40, times=12):
+    """Many clients behind one address: forty pages at a time, some of hosts that are away."""
+
+    def one():
+        for _ in range(times):
+            to = f"10.99.16.{random.randrange(1, 60)}" if random.random() < 0.97 else "10.99.17.9"
+            ask(source, random.choice((WEB, 443)), b"GET / HTTP/1.1\r\n\r\n", to)
+
+    at_once(one, clients)
+
+
+def test_the_speed(source, streams=4):
+    """As much as there is room for, on four connections."""
+    at_once(lambda: download(source), streams)
+
+
+def at_once(work, count):
+    """So many of it. Threads begin in the namespace of the one that makes them."""
+
+    def one_of_them():
+        with contextlib.suppress(OSError):
+            work()
+
+    threads = [threading.Thread(target=one_of_them) for _ in range(count)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+
+
+def discover_printers(source, times=8):
+    """Questions to groups and to a few addresses, which hardly anybody answers."""
+    mdns = b"\0" * 4 + b"\0\1" + b"\0" * 6 + b"\4_ipp\4_tcp\5local\0\0\x0c\0\1"
+    search = b"M-SEARCH * HTTP/1.1\r\nHOST: 239.255.255.250:1900\r\nMAN: \"ssdp:discover\"\r\nST: ssdp:all\r\n\r\n"
+    printers = [f"10.99.16.{host}" for host in (201, 202)]
+    asked = [("224.0.0.251", 5353, mdns), ("239.255.255.250", 1900, search), ("10.99.255.255", 161, b"0&\2\1\0")]
+    for _ in range(times):
+        client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        client.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(source))
+        client.bind((source, 0))
+        with client:
+            for to, port, words in asked + [(printer, 161, b"0&\2\1\0") for printer in printers]:
+                with contextlib.suppress(OSError):
+                    client.sendto(words, (to, port))
+        for printer in printers:
+            ask(source, 631, b"GET /ipp HTTP/1.1\r\n\r\n", printer)
+            ask(source, 9100, b"", printer)
+        time.sleep(3)
+
+
+def watch_an_outage(source, secs=40):
+    """Monitoring that goes on while one service of each host is down."""
+    until = time.monotonic() + secs
+    while time.monotonic() < until:
+        for host in range(1, 9):
+            for port in (WEB, DATABASE, 631, FLAKY):
+                with contextlib.suppress(OSError), connect(source, port, f"10.99.16.{host}", 0.5):
+                    pass
+        time.sleep(2)
+
+
 def suffer_an_outage(source, until):
     """A client of a service that goes down in the middle."""
     while time.monotonic() < until:
@@ -332,6 +445,10 @@ def scenarios(short):
         (benign, "balancer's health checks of 8 servers", balance),
         (benign, "resolver with 500 questions", resolve),
         (benign, "mail server with 59 peers of which 11 are away", federate),
+        (benign, "forty clients behind one address", crowd),
+        (benign, "speed test", test_the_speed),
+        (benign, "printer discovery", discover_printers),
+        (benign, IGNORED, [*nmap, "-sS", "-p1-300", "10.99.16.5"]),
     ]
     if short:
         return quick
@@ -349,21 +466,26 @@ def scenarios(short):
         (attack, "hping3 SYN flood 500/s", ["hping3", "-q", "-a", "@", "-S", "-p", "80", "-i", "u2000", "-c", "10000", SERVER]),
         (attack, "hping3 UDP flood 500/s", ["hping3", "-q", "-a", "@", "-2", "-p", "9999", "-i", "u2000", "-c", "10000", SERVER]),
         (attack, "hping3 ICMP flood 500/s", ["hping3", "-q", "-a", "@", "-1", "-i", "u2000", "-c", "10000", SERVER]),
+        (attack, "nmap -sS :3389 on 128 silent hosts", [*nmap, "-sS", "-p3389", "10.99.17.128/25"]),
         (benign, "git over SSH", fetch_by_ssh),
+        (benign, "monitoring during an outage", watch_an_outage),
+        # What comes of somebody else's flood: answers that nobody asked for. Whoever sends them is a victim.
+        (benign, "backscatter", ["hping3", "-q", "-a", "@", "-S", "-A", "-s", "80", "-k", "-p", "++1024", "-i", "u5000", "-c", "1000", SERVER]),
+        (benign, "reflected answers", ["hping3", "-q", "-a", "@", "-2", "-s", "53", "-k", "-p", "++2000", "-d", "400", "-i", "u5000", "-c", "1000", SERVER]),
         ("ignore", "spoofed SYN flood", ["hping3", "-q", "--rand-source", "-S", "-p", "443", "-i", "u1000", "-c", "20000", SERVER]),
     ]
 
 
 class Lab:
-    def __init__(self, near, far, labels):
-        self.near, self.far, self.labels = near, far, labels
+    def __init__(self, near, far, labels, patience):
+        self.near, self.far, self.labels, self.patience = near, far, labels, patience
         self.failed = []
         self.number = 0
 
     def address(self, label, scenario, six=False):
         """A new address on the far side, with its label."""
         self.number += 1
-        source = f"10.99.1.{self.number}"
+        source = KNOWN if scenario == IGNORED else f"10.99.1.{self.number}"
         self.far.run("ip", "address", "add", f"{source}/16", "dev", WIRE)
         if six:
             source = f"2001:db8:{self.number:x}::1"
@@ -389,7 +511,13 @@ class Lab:
         return threading.Thread(target=inside)
 
     def attack(self, scenario, words):
-        ended = subprocess.run(self.far.command(*words), capture_output=True, text=True, check=False)
+        try:
+            ended = subprocess.run(
+                self.far.command(*words), capture_output=True, text=True, check=False, timeout=self.patience
+            )
+        except subprocess.TimeoutExpired:
+            # Whoever was cut off goes on for minutes, and finds nothing.
+            return
         # hping3 ends with 1 where nothing came back.
         if ended.returncode != 0 and words[0] != "hping3":
             self.failed.append(f"{scenario}: {ended.stderr.strip()[-300:]}")
@@ -408,6 +536,7 @@ def main():
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("folder", type=pathlib.Path)
     options.add_argument("--short", action="store_true", help="half a minute of it")
+    options.add_argument("--gate", type=pathlib.Path, metavar="TIDEGATE", help="the program that guards the servers")
     options.add_argument("--only", default="", help="scenarios whose name holds this")
     asked = options.parse_args()
     if os.geteuid() != 0:
@@ -417,8 +546,10 @@ def main():
     random.seed(7)
     stop = threading.Event()
     near, far = lay()
-    capture = None
+    capture = gate = None
     try:
+        if asked.gate:
+            gate = Gate(near, asked.gate.resolve(), asked.folder.resolve())
         capture = subprocess.Popen(
             near.command("tcpdump", "-q", "-i", WIRE, "-s", "128", "-B", "65536", "-w", asked.folder / "lab.pcap"),
             stderr=subprocess.DEVNULL,
@@ -428,20 +559,40 @@ def main():
         with open(asked.folder / "labels.csv", "w", newline="") as file:
             labels = csv.writer(file)
             labels.writerow(("src", "label", "scenario"))
-            lab = Lab(near, far, labels)
+            lab = Lab(near, far, labels, CUT_OFF if gate else None)
             play(lab, asked, flaky)
+        (asked.folder / "lab.yaml").write_text(config())
     finally:
         stop.set()
         if capture:
             time.sleep(1)
             capture.terminate()
             capture.wait()
+        if gate and gate.end() != 0:
+            lab.failed.append(f"the gate:\n{gate.log.read_text()}")
         for side in (near, far):
             side.delete()
     for failed in lab.failed:
         print(f"failed: {failed}", file=sys.stderr)
     print(f"{asked.folder / 'lab.pcap'}: {lab.number} sources")
     sys.exit(1 if lab.failed else 0)
+
+
+def config():
+    """What `tidegate tune -c` is to know of the lab: who is not judged."""
+    return (
+        f"networks: {{ ignore: [{ignored()}] }}\n"
+        "sources: { capture: { type: tshark, mode: file, files: [lab.pcap], dissect: headers } }\n"
+        "transforms:\n"
+        "  packets: { type: extract, inputs: [capture] }\n"
+        "  flows: { type: flow, inputs: [packets] }\n"
+        "  scored: { type: score, inputs: [flows, flows.contacts] }\n"
+        "sinks: { out: { type: blackhole, inputs: [scored, scored.alerts] } }\n"
+    )
+
+
+def ignored():
+    return f'{{ cidr: "{KNOWN}/32", owner: lab, reason: "{IGNORED}", expires: "2099-01-01" }}'
 
 
 def play(lab, asked, flaky):

@@ -12,8 +12,8 @@ use crate::{
     metrics::{Label, LossCause},
     record::{
         Action, Checksum, Checksums, ClockState, CommunityId, ConnState, Denied, Destination,
-        Details, Direction, EndReason, Endpoint, Extra, FlowTags, Fragment, Header, History,
-        HostNames, Icmp, Id, Interface, Layer4, MacAddress, MapFill, NameOrigin, Names,
+        Details, Direction, EndReason, Endpoint, Extra, FlowTags, Fragment, GateStates, Header,
+        History, HostNames, Icmp, Id, Interface, Layer4, MacAddress, MapFill, NameOrigin, Names,
         ObservationPoint, Outcome, Ports, Signal, Tcp, TcpFlags, Timestamp, Transport, TunnelKey,
         VerdictDetails, Vlans, Weight,
     },
@@ -298,8 +298,15 @@ fn health() -> impl Strategy<Value = Health> {
     let causes = LossCause::ALL.map(Label::name);
     let lost = vec((select(causes.to_vec()), any::<u64>()), 0..4);
     let optional = any::<(Option<(u64, u64)>, Option<(i64, bool)>)>();
-    (time(), any::<[u64; 10]>(), lost, optional, "[0-9a-f]{0,64}").prop_map(
-        |(time, numbers, lost, (fill, clock), hash)| Health {
+    let words = || vec("[a-z0-9]{0,15}".prop_map(Box::from), 0..3);
+    let gates = (words(), words(), words()).prop_map(|(interfaces, modes, attached)| GateStates {
+        interfaces,
+        modes,
+        attached,
+    });
+    (time(), any::<[u64; 10]>(), lost, optional, gates, "[0-9a-f]{0,64}").prop_map(
+        |(time, numbers, lost, (fill, clock), gates, hash)| Health {
+            gates,
             time,
             interval_nanos: numbers[0],
             uptime_nanos: numbers[1],
@@ -569,6 +576,11 @@ fn golden_reports() -> Vec<(&'static str, Records)> {
         packets: 1,
         lost: vec![("kernel_buffer", 2)],
         verdict_map: Some(MapFill { entries: 1, capacity: 2 }),
+        gates: GateStates {
+            interfaces: vec!["eth0".into()],
+            modes: vec!["enforce".into()],
+            attached: vec!["no".into()],
+        },
         clock: Some(ClockState { offset_nanos: -3, synchronised: true }),
         config_hash: "c0ffee".into(),
         ..Health::default()
@@ -617,6 +629,13 @@ fn as_of(version: u8, mut records: Records) -> Records {
     {
         for flow in Arc::make_mut(flows) {
             flow.denied = None;
+        }
+    }
+    if version < 4
+        && let Records::Health(reports) = &mut records
+    {
+        for report in Arc::make_mut(reports) {
+            report.gates = GateStates::default();
         }
     }
     records

@@ -53,6 +53,23 @@ impl Judged {
         self.transport == Transport::TCP && tcp::are_over(self.states)
     }
 
+    /// Whether its packets are no flood, however many they are: the other end takes part, or, where replies are not
+    /// seen, its handshake was gone on from. ICMP's count all the same, for every host answers its echo requests.
+    pub(super) fn is_answered(self, totals: &Totals, sees_replies: bool) -> bool {
+        match self.transport {
+            Transport::TCP if sees_replies => self
+                .states
+                .iter()
+                .all(|state| matches!(state, State::Established | State::Partial | State::Closed)),
+            Transport::TCP => totals.sent.iter().any(|sent| {
+                let opened = Marks(Marks::SYN.0 | Marks::SYN_ACK.0);
+                sent.marks.has(opened) && sent.marks.has(Marks::MORE)
+            }),
+            Transport::ICMP | Transport::ICMPV6 => false,
+            _ => totals.sent.iter().all(|sent| sent.packets > 0),
+        }
+    }
+
     /// From when on how long it may last without a packet; an attempt from its beginning on.
     pub(super) fn deadline(self, totals: &Totals, timeouts: &Timeouts) -> (u64, u64) {
         let last_ns = totals.last_ns.max(totals.first_ns);

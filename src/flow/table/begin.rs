@@ -149,21 +149,31 @@ impl Table {
         {
             entry.tags.insert(FlowTags::PORTLESS_FRAGMENTS);
         }
+        let mut is_attempt = false;
         if out.wants_contacts
             && arrival.depth == 0
+            && !self.answer_elsewhere(oriented, arrival, out)
             && let Some(outcome) = contacts::beginning(header, oriented, flipped)
             && (role.is_none() || outcome != Outcome::AckProbe)
         {
             let is_news = self.is_news(arrival, oriented.ports.destination);
-            if outcome == Outcome::Attempt {
-                entry.contact = if is_news { Progress::Attempted } else { Progress::Untold };
-            }
+            entry.contact = match outcome {
+                Outcome::Attempt if is_news => Progress::Attempted,
+                Outcome::Attempt => Progress::Untold,
+                Outcome::AckProbe if is_news => Progress::Probed,
+                _ => Progress::None,
+            };
+            is_attempt = entry.contact == Progress::Attempted;
             if is_news {
                 let port = if outcome == Outcome::Echo { 0 } else { oriented.ports.destination };
                 out.contact(*moment, contacts::of_packet(packet, header, port, outcome));
             }
         }
-        self.place(hash, entry, arrival, out)
+        let slot = self.place(hash, entry, arrival, out);
+        if is_attempt {
+            self.remember_attempt(oriented, slot);
+        }
+        slot
     }
 
     /// Whether a contact is to be told: each one on ports where people log in and of web servers, of

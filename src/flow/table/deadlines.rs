@@ -1,6 +1,6 @@
 //! When flows are reported and when they end: time-outs, the limit, the end of the input.
 
-use std::{hash::BuildHasher as _, sync::atomic::Ordering};
+use std::{hash::BuildHasher as _, net::IpAddr, sync::atomic::Ordering};
 
 use super::{NEVER, Table};
 use crate::{
@@ -10,8 +10,20 @@ use crate::{
         entry::{Class, Progress},
         output::Output,
     },
-    record::{EndReason, Flow, Id, ObservationPoint, Outcome, Timestamp},
+    record::{EndReason, Flow, Id, ObservationPoint, Outcome, Timestamp, Transport},
 };
+
+/// A TCP connection that somebody tried to make.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::flow) struct Tried {
+    pub(in crate::flow) source: (ObservationPoint, IpAddr),
+    /// When its SYN was captured, and when that was in the table's time.
+    pub(in crate::flow) first: Timestamp,
+    pub(in crate::flow) came: Timestamp,
+    /// Nothing answered it yet.
+    pub(in crate::flow) is_open: bool,
+    slot: u32,
+}
 
 impl Table {
     /// Ends and reports what is due by `now`.
@@ -67,8 +79,48 @@ impl Table {
         })
     }
 
-    /// Ends one flow before its time.
-    pub(in crate::flow) fn force(&mut self, slot: u32, moment: Moment, out: &mut Output) {
+    /// The attempts of an observation point, or of all, that may yet be answered, and those that have been.
+    pub(in crate::flow) fn tried(
+        &self,
+        point: Option<ObservationPoint>,
+    ) -> impl Iterator<Item = Tried> {
+        let slots = Class::ALL.into_iter().flat_map(|class| self.waiting.iter(class as usize));
+        slots.filter_map(move |slot| {
+            let entry = self.flows.get(slot);
+            let origin = entry.key.origin();
+            let is_open = entry.contact == Progress::Attempted && entry.class == Class::Fresh;
+            let is_answered = matches!(entry.contact, Progress::Answered | Progress::Followed);
+            let is_tried = entry.key.transport() == Transport::TCP && (is_open || is_answered);
+            if !is_tried || point.is_some_and(|point| point != origin) {
+                return None;
+            }
+            let (source, _) = entry.key.end(entry.low_initiates);
+            let waits = i64::try_from(self.timeouts[Class::Fresh as usize]).unwrap_or(i64::MAX);
+            let came = Timestamp::from_nanos(entry.due.nanos().saturating_sub(waits));
+            Some(Tried { source: (origin, source), first: entry.first(), came, is_open, slot })
+        })
+    }
+
+    /// An attempt has failed, as no answer will be seen.
+    pub(in crate::flow) fn fail(&mut self, tried: &Tried, moment: Moment, out: &mut Output) {
+        let entry = self.flows.get_mut(tried.slot);
+        entry.contact = Progress::TimedOut;
+        let time = tried.first.saturating_add(moment.now.since(tried.came));
+        out.contact(moment, contacts::of_flow(entry, Outcome::TimedOut, false, time));
+    }
+
+    /// Ends one flow before its time; if the input has ended with it, nothing says how long it went on.
+    pub(in crate::flow) fn force(
+        &mut self,
+        slot: u32,
+        is_cut_off: bool,
+        moment: Moment,
+        out: &mut Output,
+    ) {
+        let contact = &mut self.flows.get_mut(slot).contact;
+        if is_cut_off && *contact == Progress::Followed {
+            *contact = Progress::Answered;
+        }
         self.end(slot, EndReason::Forced, moment, out);
     }
 

@@ -2,7 +2,7 @@
 
 use super::{packets::*, run, run_counting};
 use crate::{
-    flow::Policy,
+    flow::{Output, Policy, Shards},
     record::{Contact, Layer4, Outcome, Packet, Transport},
 };
 
@@ -195,9 +195,11 @@ fn the_end_of_a_long_connection_counts_what_was_reported_before() {
         packet.number = 100;
         packets.push(packet);
     }
+    packets.push(udp(SERVER, 53, CLIENT, 7, 60).at(800));
     let contacts = run(Policy::default(), &packets).1;
+    let ended = contacts.iter().find(|contact| matches!(contact.outcome, Outcome::Ended { .. }));
     let Some(Outcome::Ended { sent_bytes, received_bytes, duration_nanos }) =
-        contacts.last().map(|contact| contact.outcome)
+        ended.map(|contact| contact.outcome)
     else {
         panic!("{contacts:?}")
     };
@@ -259,15 +261,62 @@ fn packets_syns_and_handshakes_are_counted_each_second() {
             _ => None,
         })
         .collect();
-    assert_eq!(
-        counts,
-        [
-            (at(2), SERVER, 9_999, 0, 2, 1),
-            (at(2), CLIENT, 0, 3, 2, 0),
-            (at(2), SERVER, 0, 1, 0, 0),
-            (at(3), CLIENT, 0, 1, 0, 0),
-        ]
-    );
+    assert_eq!(counts, [(at(2), SERVER, 9_999, 0, 2, 1), (at(2), CLIENT, 0, 1, 2, 0),]);
+}
+
+#[test]
+fn what_a_source_sends_counts_only_where_nobody_answers() {
+    let esp = |source, destination| packet(header(source, destination, Transport(50))).at(1);
+    let asked = || udp(CLIENT, 40_000, SERVER, 443, 1_200).at(1);
+    let answer = || udp(SERVER, 443, CLIENT, 40_000, 1_200).at(1);
+    let data = |by_client| tcp(by_client, "A", 600, 600, 100).at(1);
+    let many = |packet: Packet| vec![packet; 50];
+    let handshake = || connection(0, 9_999, 1, 10, false)[..3].to_vec();
+    // What is sent before an answer is there counts, once.
+    for (what, packets, of_client, of_server) in [
+        ("a download", [handshake(), many(data(false)), many(data(true))].concat(), 1, 0),
+        ("joined under way", [many(data(false)), many(data(true))].concat(), 0, 50),
+        ("one way of it", [vec![handshake()[0].clone()], many(data(true))].concat(), 1, 0),
+        ("the other way", [vec![handshake()[1].clone()], many(data(false))].concat(), 0, 1),
+        ("ACKs of nothing", many(data(true)), 50, 0),
+        (
+            "ACKs that are refused",
+            [vec![data(true), tcp(false, "R", 600, 0, 0).at(1)], many(data(true))].concat(),
+            51,
+            1,
+        ),
+        ("SYNs", many(handshake()[0].clone()), 50, 0),
+        ("datagrams", many(asked()), 50, 0),
+        ("QUIC", [vec![asked(), answer()], many(asked()), many(answer())].concat(), 1, 0),
+        ("a tunnel", [many(esp(CLIENT, SERVER)), many(esp(SERVER, CLIENT))].concat(), 50, 0),
+        (
+            "echoes",
+            [many(icmp(CLIENT, SERVER, 8, 0).at(1)), many(icmp(SERVER, CLIENT, 0, 0).at(1))]
+                .concat(),
+            50,
+            50,
+        ),
+    ] {
+        for workers in [1, 3] {
+            let mut table = Shards::new(Policy::default(), workers);
+            let mut out = Output { wants_contacts: true, ..Output::default() };
+            table.absorb(&packets, &mut out);
+            table.drain(&mut out);
+            let sent_by = |source| -> u64 {
+                let contacts = out.contacts.iter().map(|report| &report.record);
+                let counts = contacts.filter(|contact| {
+                    contact.source == source && contact.destination.is_unspecified()
+                });
+                counts
+                    .map(|contact| match contact.outcome {
+                        Outcome::Counts { packets, .. } => packets,
+                        other => panic!("{other:?}"),
+                    })
+                    .sum()
+            };
+            assert_eq!((sent_by(CLIENT), sent_by(SERVER)), (of_client, of_server), "{what}");
+        }
+    }
 }
 
 #[test]
@@ -333,4 +382,233 @@ fn every_handshake_with_a_port_counts_though_only_the_first_one_is_told() {
         _ => None,
     });
     assert_eq!(counts, Some((5, 5)));
+}
+
+/// Attempts of the client's with these ports of the server, all at this time.
+fn attempts(ports: std::ops::Range<u16>, second: i64) -> Vec<Packet> {
+    let aimed = ports.map(|port| {
+        let mut packet = tcp(true, "S", 100, 0, 0).at(second);
+        let Layer4::Tcp(tcp) = &mut packet.outer.layer4 else { panic!("{packet:?}") };
+        tcp.ports.destination = port;
+        packet
+    });
+    aimed.collect()
+}
+
+/// How many attempts are told as failed.
+fn timed_out(contacts: &[Contact]) -> usize {
+    contacts.iter().filter(|contact| contact.outcome == Outcome::TimedOut).count()
+}
+
+#[test]
+fn attempts_that_nothing_answered_have_failed_when_the_input_ends() {
+    let answer = |flags: &str, second| {
+        let mut packet = tcp(false, flags, 500, 101, 0).at(second);
+        let Layer4::Tcp(tcp) = &mut packet.outer.layer4 else { panic!("{packet:?}") };
+        tcp.ports.source = 2_000;
+        packet
+    };
+    let later = |second| udp(SERVER, 53, CLIENT, 7, 60).at(second);
+    for (what, packets, failed) in [
+        ("many at once", attempts(2_000..2_010, 1), 10),
+        ("some at once", attempts(2_000..2_008, 1), 0),
+        ("one that was repeated", [attempts(2_000..2_001, 1), vec![later(2)]].concat(), 1),
+        (
+            "many, one of them refused",
+            [attempts(2_000..2_010, 1), vec![answer("RA", 1)]].concat(),
+            0,
+        ),
+        (
+            "those that are older than an answer is",
+            [attempts(2_000..2_010, 1), vec![answer("RA", 1), later(3)]].concat(),
+            9,
+        ),
+        (
+            "many since an answer",
+            [attempts(2_000..2_001, 1), vec![answer("RA", 1)], attempts(3_000..3_009, 2)].concat(),
+            9,
+        ),
+        ("those that were told before", [attempts(2_000..2_010, 1), vec![later(9)]].concat(), 10),
+    ] {
+        for workers in [1, 3] {
+            let mut table = Shards::new(Policy::default(), workers);
+            let mut out = Output { wants_contacts: true, ..Output::default() };
+            table.absorb(&packets, &mut out);
+            table.drain(&mut out);
+            let contacts: Vec<_> = out.contacts.into_iter().map(|report| report.record).collect();
+            assert_eq!(timed_out(&contacts), failed, "{what}");
+        }
+    }
+}
+
+#[test]
+fn attempts_that_nothing_answered_have_failed_when_the_time_goes_back() {
+    let mut packets = attempts(2_000..2_010, 1_000);
+    packets.extend((0..4).map(|_| udp(CLIENT, 7, SERVER, 53, 60).at(1)));
+    let contacts = run(Policy::default(), &packets).1;
+    assert_eq!(timed_out(&contacts), 10);
+    assert!(contacts.iter().all(|contact| contact.time <= at(1_000)), "{contacts:?}");
+}
+
+#[test]
+fn what_is_open_when_a_live_run_stops_has_neither_failed_nor_ended() {
+    let mut table = Shards::new(Policy::default(), 1);
+    let mut out = Output { wants_contacts: true, ..Output::default() };
+    table.absorb(&[attempts(2_000..2_020, 1), connection(0, 22, 1, 50, false)].concat(), &mut out);
+    while table.stop_part(3, &mut out) {}
+    assert!(table.is_empty());
+    let contacts: Vec<_> = out.contacts.into_iter().map(|report| report.record).collect();
+    assert_eq!(timed_out(&contacts), 0);
+}
+
+#[test]
+fn a_session_that_the_end_of_the_input_cuts_off_is_no_short_one() {
+    for (ends, told) in [(true, 1), (false, 0)] {
+        let contacts = run(Policy::default(), &connection(0, 22, 1, 50, ends)).1;
+        let ended =
+            contacts.iter().filter(|contact| matches!(contact.outcome, Outcome::Ended { .. }));
+        assert_eq!(ended.count(), told);
+    }
+}
+
+#[test]
+fn who_leaves_a_port_half_open_again_is_told_again() {
+    let check = |second| {
+        [
+            tcp(true, "S", 100, 0, 0).at(second),
+            tcp(false, "SA", 500, 101, 0).at(second),
+            tcp(true, "R", 101, 0, 0).at(second),
+        ]
+    };
+    let refused: Vec<_> = told(&[check(1), check(20), check(40)].concat())
+        .into_iter()
+        .filter(|(outcome, ..)| *outcome == Outcome::Refused)
+        .collect();
+    assert_eq!(refused, [(Outcome::Refused, true, 9_999); 3]);
+}
+
+#[test]
+fn an_answer_in_another_vlan_answers_all_the_same() {
+    let syn = || tcp(true, "S", 100, 0, 0).vlan(1).at(1);
+    let asked = || udp(CLIENT, 1, SERVER, 161, 60).vlan(1).at(1);
+    let attempt = (Outcome::Attempt, false, 9_999);
+    let question = (Outcome::Attempt, false, 161);
+    let late = || udp(SERVER, 53, CLIENT, 7, 60).at(9);
+    let unreachable = |quoted: &Packet| {
+        icmp([10, 0, 0, 254].into(), CLIENT, 3, 3).vlan(2).at(1).carrying(quoted.outer.clone())
+    };
+    let cases = [
+        ("no answer", vec![syn(), late()], vec![attempt, (Outcome::TimedOut, false, 9_999)]),
+        (
+            "refused",
+            vec![syn(), tcp(false, "RA", 0, 101, 0).vlan(2).at(1), late()],
+            vec![attempt, (Outcome::Refused, false, 9_999)],
+        ),
+        (
+            "an answer to something else",
+            vec![syn(), tcp(false, "RA", 0, 777, 0).vlan(2).at(1), late()],
+            vec![attempt, (Outcome::TimedOut, false, 9_999)],
+        ),
+        (
+            "unreachable",
+            vec![syn(), unreachable(&syn()), late()],
+            vec![attempt, (Outcome::Refused, false, 9_999)],
+        ),
+        ("heard", vec![syn(), tcp(false, "SA", 500, 101, 0).vlan(2).at(1), late()], vec![attempt]),
+        (
+            "a handshake",
+            vec![
+                syn(),
+                tcp(false, "SA", 500, 101, 0).vlan(2).at(1),
+                tcp(true, "A", 101, 501, 0).vlan(1).at(1),
+                late(),
+            ],
+            vec![attempt, (Outcome::Success, false, 9_999)],
+        ),
+        (
+            "left half open",
+            vec![
+                syn(),
+                tcp(false, "SA", 500, 101, 0).vlan(2).at(1),
+                tcp(true, "R", 101, 0, 0).vlan(1).at(1),
+                late(),
+            ],
+            vec![attempt, (Outcome::Refused, true, 9_999)],
+        ),
+        (
+            "a datagram",
+            vec![asked(), udp(SERVER, 161, CLIENT, 1, 60).vlan(2).at(1)],
+            vec![question, (Outcome::Success, false, 161)],
+        ),
+        (
+            "a datagram that is refused",
+            vec![asked(), unreachable(&asked())],
+            vec![question, (Outcome::Refused, false, 161)],
+        ),
+        ("itself elsewhere", vec![asked(), asked().vlan(3)], vec![question, question]),
+    ];
+    for (what, packets, expected) in cases {
+        for workers in [1, 3] {
+            let mut table = Shards::new(Policy::default(), workers);
+            let mut out = Output { wants_contacts: true, ..Output::default() };
+            table.absorb(&packets, &mut out);
+            table.drain(&mut out);
+            let told: Vec<_> = out
+                .contacts
+                .iter()
+                .map(|report| &report.record)
+                .filter(|contact| !matches!(contact.outcome, Outcome::Counts { .. }))
+                .map(|contact| (contact.outcome, contact.path_proven, contact.port))
+                .collect();
+            assert_eq!(told, expected, "{what}");
+        }
+    }
+}
+
+#[test]
+fn a_flood_of_attempts_in_vlans_is_remembered_in_a_bounded_number() {
+    let mut packets = Vec::new();
+    for source in 0..70_000_u32 {
+        let mut packet = tcp(true, "S", 100, 0, 0).vlan(1).at(1);
+        packet.outer.source = std::net::Ipv4Addr::from_bits(0x1400_0000 + source).into();
+        packets.push(packet);
+    }
+    let last = packets.last().unwrap().outer.clone();
+    let first = packets[0].outer.clone();
+    for quoted in [first, last] {
+        packets.push(icmp(SERVER, quoted.source, 3, 1).vlan(2).at(1).carrying(quoted));
+    }
+    let contacts = run(Policy::default(), &packets).1;
+    let refused = contacts.iter().filter(|contact| contact.outcome == Outcome::Refused);
+    assert_eq!(refused.count(), 1, "the first one is long forgotten");
+}
+
+#[test]
+fn who_answers_a_search_by_multicast_has_begun_nothing() {
+    for (from, to, outcomes) in [
+        (1_900, 50_000, &[][..]),
+        (3_702, 50_000, &[]),
+        (3_702, 161, &[Outcome::Attempt]),
+        (1_901, 50_000, &[Outcome::Attempt]),
+    ] {
+        let answer = udp(SERVER, from, CLIENT, to, 300).at(1);
+        let refused = icmp(CLIENT, SERVER, 3, 3).at(1).carrying(answer.outer.clone());
+        let told: Vec<_> = told(&[answer, refused]).into_iter().map(|(told, ..)| told).collect();
+        assert_eq!(told.first().as_slice(), outcomes.iter().collect::<Vec<_>>(), "{from} {to}");
+    }
+}
+
+#[test]
+fn an_ack_is_of_a_connection_once_the_other_end_goes_on_with_it() {
+    let ack = || tcp(true, "A", 7, 7, 0).at(1);
+    let probe = (Outcome::AckProbe, false, 9_999);
+    for (answer, more) in [
+        (tcp(false, "PA", 7, 7, 100), Some((Outcome::Success, false, 9_999))),
+        (tcp(false, "A", 7, 7, 0), Some((Outcome::Success, false, 9_999))),
+        (tcp(false, "R", 7, 0, 0), None),
+        (tcp(true, "PA", 7, 7, 10), None),
+    ] {
+        let told = told(&[ack(), answer.at(1), tcp(false, "R", 107, 7, 0).at(2)]);
+        assert_eq!(told, [Some(probe), more].into_iter().flatten().collect::<Vec<_>>());
+    }
 }

@@ -30,7 +30,7 @@ pub(super) struct Bucket {
 pub(super) enum Metered {
     Syns,
     Packets,
-    HalfOpen,
+    HalfOpen(IpAddr, u16),
     Repeats(IpAddr, u16),
     Echoes(IpAddr),
     /// Answers that the source refused: counted, not spent.
@@ -90,11 +90,12 @@ impl Evidence {
         self.seen.get(key).is_some_and(|seen| seen & (FAILED | SUCCEEDED) == FAILED)
     }
 
-    /// A handshake was left half open.
+    /// A handshake was left half open. Each port has a bucket of its own: a balancer checks hundreds.
     pub(super) fn leave_open(&mut self, heard: Heard<'_>, policy: &Policy) -> Option<Raised> {
         let rate = &policy.settings.signals.rate;
         let limits = (rate.half_open_per_sec, rate.half_open_burst);
-        let ahead = self.spend(heard, Metered::HalfOpen, 1, limits);
+        let metered = Metered::HalfOpen(heard.contact.destination, heard.contact.port);
+        let ahead = self.spend(heard, metered, 1, limits);
         self.overdrawn(heard, ahead, policy)
     }
 
@@ -110,7 +111,8 @@ impl Evidence {
         let (count, per_sec, burst) = (float(count), f64::from(per_sec), f64::from(burst));
         // Of a bucket that is full again at once nothing need be known.
         let key = (source, metered);
-        if count <= per_sec && metered != Metered::HalfOpen && self.buckets.known(&key).is_none() {
+        let comes_singly = matches!(metered, Metered::HalfOpen(..));
+        if count <= per_sec && !comes_singly && self.buckets.known(&key).is_none() {
             return 0.0;
         }
         let new = Bucket { tokens: burst, last: now };

@@ -95,8 +95,9 @@ signal! {
         /// Failures that a source must have, at least (9), since it was first seen or was silent for a day.
         #[schemars(range(min = 1, max = 1_000_000))]
         min_failures: u32 = 9;
-        /// Contacts that it left half open from which on each counts as a failure (12). Of fewer, as many as
-        /// half of its failures do: health checks leave some half open, too.
+        /// Contacts that it left half open, nearly all from one port of its own, from which on each counts as a failure
+        /// (12); of fewer, as many as half of its failures. From several ports they count as none, and from so many on
+        /// they make an alert: a balancer may check its servers so.
         #[schemars(range(min = 1, max = 1_000_000))]
         min_half_open: u32 = 12;
         /// The share of its contacts that must have failed, 0 to 1 (0.5): what tells a monitoring host from a scanner.
@@ -183,7 +184,7 @@ signal! {
         /// Packets that it holds (60,000).
         #[schemars(range(min = 1, max = 1_000_000_000))]
         packet_burst: u32 = 60_000;
-        /// Handshakes a second that it may leave half open (20).
+        /// Handshakes with one port a second that it may leave half open (20).
         #[schemars(range(min = 1, max = 1_000_000_000))]
         half_open_per_sec: u32 = 20;
         /// Such handshakes that the bucket holds (60).

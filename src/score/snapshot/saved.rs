@@ -45,6 +45,9 @@ pub(super) struct Saved {
     proven: Option<i64>,
     /// Failures, successes, contacts left half open, destinations.
     contacts: [u32; 4],
+    /// The port that most of the half-open ones came from, and the votes for it.
+    #[serde(default)]
+    left_from: [u16; 2],
     /// Whether it completed a first contact while nothing weighed against it, and since.
     served: [bool; 2],
     /// Failures and successes with what it had resolved.
@@ -131,6 +134,7 @@ impl Saved {
             last: entry.last.nanos(),
             proven: entry.proven.map(Timestamp::nanos),
             contacts: [entry.failures, entry.successes, entry.half_open, entry.destinations],
+            left_from: [entry.leaves_from, entry.from_one_port],
             served: [entry.was_served, entry.is_served],
             resolved: [entry.resolved_failures, entry.resolved_successes],
             walks: [entry.walk, entry.slow_walk],
@@ -165,6 +169,8 @@ impl Saved {
             failures,
             successes,
             half_open,
+            leaves_from: self.left_from[0],
+            from_one_port: self.left_from[1],
             destinations,
             was_served: self.served[0],
             is_served: self.served[1],

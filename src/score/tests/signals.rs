@@ -82,21 +82,85 @@ fn failures_that_udp_does_not_tell_are_none() {
     assert_eq!(court.actions(), [Action::Block]);
 }
 
+/// The source leaves a contact half open, from this port of its own.
+fn leave_open(court: &mut Court, source: &str, host: u16, from: u16) {
+    let host = format!("10.1.{}.{}", host >> 8, host & 255);
+    let left = contact(source, (&host, 443), Outcome::Refused, at(court.secs));
+    court.tell(&Contact { path_proven: true, source_port: from, ..left });
+}
+
+/// Some port, another one for each number.
+fn port(number: u16) -> u16 {
+    32_768 + number.wrapping_mul(7_919) % 28_000
+}
+
 #[test]
-fn half_open_contacts_are_failures_of_a_scan_and_not_of_a_health_check() {
-    let half = |court: &mut Court, host: u8, port: u16| {
-        let host = format!("10.1.0.{host}");
-        let left = contact(OUTSIDE, (&host, port), Outcome::Refused, at(court.secs));
-        court.tell(&Contact { path_proven: true, ..left });
-    };
+fn the_twelfth_contact_that_is_left_half_open_from_one_port_blocks() {
     let mut court = Court::new();
-    for _ in 0..100 {
-        (0..11).for_each(|host| half(&mut court, host, 8_080));
-        court.secs += 5.0;
+    (0..11).for_each(|host| leave_open(&mut court, OUTSIDE, host, 40_000));
+    assert_eq!(court.actions(), []);
+    leave_open(&mut court, OUTSIDE, 11, 40_000);
+    assert_eq!((court.score(OUTSIDE), court.actions()), (95, vec![Action::Block]));
+    // Fewer of them are as many as half of what failed.
+    let mut court = Court::new();
+    (0..9).for_each(|host| leave_open(&mut court, OUTSIDE, host, 40_000));
+    court.scan(OUTSIDE, 5);
+    assert_eq!(court.actions(), []);
+    court.scan(OUTSIDE, 4);
+    assert_eq!(court.actions(), [Action::Block]);
+}
+
+#[test]
+fn a_balancer_that_checks_its_servers_is_told_of_in_its_first_round_and_never_held_off() {
+    let mut court = Court::new();
+    for round in 0..100 {
+        for host in 0..100 {
+            leave_open(&mut court, INSIDE, host, port(100 * round + host));
+        }
+        court.secs += 2.0;
+        assert!(court.score(INSIDE) <= 40, "round {round}");
     }
-    assert_eq!(court.actions(), [], "a balancer checks eleven servers again and again");
-    half(&mut court, 11, 8_080);
-    assert_eq!(court.actions(), [Action::Block], "the twelfth host is one too many");
+    // Again when there are four times as many: at 12 and 48 servers.
+    assert_eq!((court.score(INSIDE), court.actions()), (0, vec![Action::Alert; 2]));
+    // Nor while it does something else that is odd.
+    let mut court = Court::new();
+    for host in 0..40 {
+        leave_open(&mut court, INSIDE, host, port(host));
+        court.hear(INSIDE, (&format!("10.1.0.{host}"), 0), Outcome::Echo, 0.1);
+    }
+    assert!(!court.actions().contains(&Action::RateLimit), "{:?}", court.actions());
+    assert!(court.score(INSIDE) < 60 && court.held().is_empty());
+}
+
+#[test]
+fn servers_that_are_down_among_those_that_a_balancer_checks_make_it_no_scanner() {
+    let mut court = Court::new();
+    for host in 0..30 {
+        leave_open(&mut court, INSIDE, host, port(host));
+        if host % 3 == 0 {
+            court.hear(INSIDE, ("10.1.9.9", 1_000 + host), Outcome::Refused, 0.1);
+        }
+    }
+    assert_eq!((court.actions(), court.held().len()), (vec![Action::Alert], 0));
+}
+
+#[test]
+fn one_handshake_that_two_tell_is_no_check() {
+    let mut court = Court::new();
+    for host in 0..20 {
+        leave_open(&mut court, OUTSIDE, host, 40_000);
+        leave_open(&mut court, OUTSIDE, host, 40_000);
+    }
+    assert_eq!(court.actions(), [Action::Block]);
+}
+
+#[test]
+fn handshakes_that_are_left_half_open_at_one_port_without_end_are_a_flood() {
+    let mut court = Court::new();
+    for number in 0..200 {
+        leave_open(&mut court, OUTSIDE, 1, port(number));
+    }
+    assert!((60..80).contains(&court.score(OUTSIDE)), "{}", court.score(OUTSIDE));
 }
 
 #[test]
@@ -142,6 +206,38 @@ fn ack_probes_count_by_distinct_ports() {
         court.hear(OUTSIDE, (HOST, 1_000 + port), Outcome::AckProbe, 0.01);
     }
     assert!((60..80).contains(&court.score(OUTSIDE)), "{}", court.score(OUTSIDE));
+}
+
+#[test]
+fn ack_probes_of_ports_that_answer_are_taken_back() {
+    let mut court = Court::new();
+    for port in 0..80 {
+        court.hear(OUTSIDE, (HOST, 1_000 + port), Outcome::AckProbe, 0.0);
+        court.hear(OUTSIDE, (HOST, 1_000 + port), Outcome::Success, 0.0);
+        court.hear(OUTSIDE, (HOST, 1_000 + port), Outcome::Success, 0.0);
+    }
+    assert_eq!((court.score(OUTSIDE), court.actions()), (0, vec![]));
+    for port in 0..100 {
+        court.hear(OUTSIDE, (HOST, 2_000 + port), Outcome::AckProbe, 0.0);
+        court.hear(OUTSIDE, (HOST, 1_000 + port % 80), Outcome::Success, 0.0);
+    }
+    assert!((60..80).contains(&court.score(OUTSIDE)), "{}", court.score(OUTSIDE));
+}
+
+#[test]
+fn a_traceroute_is_one_contact_with_each_host() {
+    let mut court = Court::new();
+    let refused = |court: &mut Court, host: &str, port, transport| {
+        let told = contact(INSIDE, (host, port), Outcome::Refused, at(court.secs));
+        court.tell(&Contact { transport, ..told });
+    };
+    for host in 1..=8 {
+        let host = format!("10.4.0.{host}");
+        (33_434..=33_534).for_each(|port| refused(&mut court, &host, port, Transport::UDP));
+    }
+    assert_eq!(court.actions(), []);
+    (33_434..33_443).for_each(|port| refused(&mut court, HOST, port, Transport::TCP));
+    assert_eq!(court.actions(), [Action::Block], "of TCP each is one");
 }
 
 #[test]

@@ -3,7 +3,12 @@
 //! It polls whatever happens downstream, for a member of a group that does not is taken for dead. While there
 //! is no room for what it has read, the partitions are paused.
 
-use std::{collections::VecDeque, mem, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    mem,
+    sync::Arc,
+    time::Duration,
+};
 
 use rdkafka::{
     ClientConfig, Message as _,
@@ -62,8 +67,11 @@ struct Polling<'a> {
     gathering: Option<Gathering>,
     /// What there was no room for, in its order: one chunk, and more only where partitions were assigned since.
     blocked: VecDeque<Chunk>,
-    /// The partitions that are paused.
-    paused: Vec<Part>,
+    /// The partitions that were ours when it last paused; none while it reads.
+    held: Vec<Part>,
+    /// All that were paused since. One that goes and comes back is still paused: librdkafka forgets that only when
+    /// it is told to resume.
+    paused: BTreeSet<Part>,
     committed: Timestamp,
 }
 
@@ -97,7 +105,8 @@ impl Reader {
                         connected,
                         gathering: None,
                         blocked: VecDeque::new(),
-                        paused: Vec::new(),
+                        held: Vec::new(),
+                        paused: BTreeSet::new(),
                         committed: Clock::Wall.now(None),
                     };
                     if polling.run() == Done::Over {
@@ -247,25 +256,25 @@ impl Polling<'_> {
             self.offer(chunk, FIRST);
         }
         if self.blocked.is_empty() && !self.paused.is_empty() {
-            let paused = mem::take(&mut self.paused);
-            let ours = self.shared.ledger().parts();
-            let paused: Vec<_> = paused.into_iter().filter(|part| ours.contains(part)).collect();
+            let paused: Vec<_> = mem::take(&mut self.paused).into_iter().collect();
             if let Err(error) = self.consumer.resume(&list(&paused)) {
                 warn!("partitions can't be resumed: {error}");
             }
+            self.held.clear();
             self.shared.paused(0);
         }
     }
 
-    /// Pauses the partitions that are not paused yet.
+    /// Pauses the partitions, those too that have become ours since it did.
     fn hold(&mut self) {
         let ours = self.shared.ledger().parts();
-        if ours != self.paused && !ours.is_empty() {
+        if ours != self.held {
             if let Err(error) = self.consumer.pause(&list(&ours)) {
                 warn!("partitions can't be paused: {error}");
             }
             self.shared.paused(ours.len());
-            self.paused = ours;
+            self.paused.extend(ours.iter().cloned());
+            self.held = ours;
         }
     }
 }

@@ -14,14 +14,13 @@ use tidegate_ebpf::{
     denied::{Aim as Told, Denied as Counted, DeniedKey, Tally},
     now_ns,
 };
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{
     Config, FirewallMode,
     flows::rest,
-    reports::{Report, pass_flows},
+    reports::{FlowsOut, Report, way},
 };
 use crate::{
     component::{Context, Outputs, Port},
@@ -46,15 +45,14 @@ const OTHERS_PER_MINUTE: u64 = 16;
 /// Reports that a processor begins in a second, and how many it may at once.
 const CPU_INTERVAL_NS: u64 = 10_000_000;
 const CPU_BURST: u64 = 4_096;
-/// Flows of one batch at most, and batches that may wait for the task.
-const MAX_BATCH: usize = 1024;
+/// Batches that may wait for the task.
 const MAX_BATCHES: usize = 4;
 
 /// What runs in the thread.
 struct Sweep {
     maps: Maps,
     reporter: Reporter,
-    batches: mpsc::Sender<Vec<Flow>>,
+    flows: FlowsOut,
     context: Context,
     counted: Tally,
     fails: bool,
@@ -86,9 +84,10 @@ pub(super) fn report(
     context: Context,
     (out, port): (Arc<Outputs>, Port),
 ) -> Report {
-    let (batches, waiting) = mpsc::channel(MAX_BATCHES);
-    let sweep = Sweep { maps, reporter, batches, context, counted: Tally::default(), fails: false };
-    Report::begin("what is dropped", move |stop| sweep.run(stop), pass_flows(waiting, out, port))
+    let (flows, waiting, ahead) = way(MAX_BATCHES, &context.meter);
+    let sweep = Sweep { maps, reporter, flows, context, counted: Tally::default(), fails: false };
+    let pass = waiting.pass(out, port);
+    Report::begin("what is dropped", move |stop| sweep.run(stop), pass).ahead(ahead)
 }
 
 // === impl Sweep ===
@@ -110,23 +109,14 @@ impl Sweep {
     /// Takes out what was counted; the last time all of it.
     fn look(&mut self, is_last: bool) -> Result<(), Refused> {
         let now = Now { counted_ns: now_ns(), wall: self.context.clock.now(None) };
-        let mut batch = Vec::new();
-        let batches = &self.batches;
-        let mut out = |flow: Flow| {
-            batch.push(flow);
-            if batch.len() == MAX_BATCH {
-                // Whoever reads them has gone: the task says so.
-                batches.blocking_send(std::mem::take(&mut batch)).unwrap_or_default();
-            }
-        };
+        let Self { maps, reporter, flows, .. } = self;
+        let mut out = |flow: Flow| flows.push(flow);
         let done = if is_last {
-            self.reporter.finish(&mut self.maps, now, &mut out)
+            reporter.finish(maps, now, &mut out)
         } else {
-            self.reporter.turn(&mut self.maps, now, &mut out)
+            reporter.turn(maps, now, &mut out)
         };
-        if !batch.is_empty() {
-            batches.blocking_send(batch).unwrap_or_default();
-        }
+        flows.flush();
         done
     }
 

@@ -1,7 +1,7 @@
 //! The program's counts of flows → reports → the main port; and what each source sent → the port `contacts`.
 //!
-//! A thread of its own looks through the map, as long as a sink has room: while it waits, the program goes on
-//! counting. A task hands on what it made.
+//! A thread of its own looks through the map, and takes no more out of it than a sink has room for: what waits, waits
+//! there, and the program goes on counting. A task hands on what was taken. What sources sent waits for no sink.
 
 use std::{sync::Arc, thread, time::Duration};
 
@@ -16,7 +16,7 @@ use tracing::{info, warn};
 
 use super::{
     contacts,
-    reports::{Report, pass_flows},
+    reports::{FlowsOut, Report, way},
 };
 use crate::{
     component::{Context, Outputs, Port},
@@ -34,9 +34,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 const REST: u32 = 20;
 /// How often it looks whether it is to stop.
 const DOZE: Duration = Duration::from_millis(20);
-/// Flows of one batch at most, and batches that may wait for the task.
-const MAX_BATCH: usize = 1024;
-const MAX_BATCHES: usize = 4;
+/// Batches that may wait for the task.
+const MAX_BATCHES: usize = 16;
 /// Bits of what an end has sent: TCP's control bits, and above them the marks.
 const FLAGS: u32 = 0x0fff;
 const MARKS: u32 = 12;
@@ -47,7 +46,7 @@ const ALL_MARKS: u32 = 0x7f;
 struct Sweep {
     maps: Maps,
     ledger: Ledger<FlowKey>,
-    batches: mpsc::Sender<Vec<Flow>>,
+    flows: FlowsOut,
     rates: mpsc::Sender<Vec<Contact>>,
     context: Context,
     counted: Account,
@@ -62,16 +61,16 @@ pub(super) fn report(
     out: Arc<Outputs>,
     contacts: Port,
 ) -> Report {
-    let (batches, waiting) = mpsc::channel(MAX_BATCHES);
+    let (flows, waiting, ahead) = way(MAX_BATCHES, &context.meter);
     let (rates, told) = mpsc::channel(MAX_BATCHES);
     let counted = Account::default();
-    let sweep = Sweep { maps, ledger, batches, rates, context, counted, fails: false };
+    let sweep = Sweep { maps, ledger, flows, rates, context, counted, fails: false };
     let pass = async move {
-        let flows = pass_flows(waiting, Arc::clone(&out), Port::MAIN);
+        let flows = waiting.pass(Arc::clone(&out), Port::MAIN);
         let rates = contacts::pass(told, out, contacts);
         tokio::try_join!(flows, rates).map(drop)
     };
-    Report::begin("flows", move |stop| sweep.run(stop), pass)
+    Report::begin("flows", move |stop| sweep.run(stop), pass).ahead(ahead)
 }
 
 // === impl Sweep ===
@@ -97,30 +96,28 @@ impl Sweep {
     /// One look through the map; the last one reports everything.
     fn look(&mut self, is_last: bool) -> Result<(), Refused> {
         let now = Now { counted_ns: now_ns(), wall: self.context.clock.now(None) };
-        let mut batch = Vec::new();
         let mut ended = EndReason::ALL.map(|reason| (reason, 0));
-        let batches = &self.batches;
+        let Self { maps, ledger, flows, .. } = self;
+        let room = flows.room();
+        if is_last {
+            flows.expect(ledger.active());
+        }
         let mut out = |flow: Flow| {
             for (_, count) in ended.iter_mut().filter(|(reason, _)| *reason == flow.end_reason) {
                 *count += 1;
             }
-            batch.push(flow);
-            if batch.len() == MAX_BATCH {
-                // Whoever reads them has gone: the task says so.
-                batches.blocking_send(std::mem::take(&mut batch)).unwrap_or_default();
-            }
+            flows.push(flow);
         };
         let done = if is_last {
-            self.ledger.finish(&mut self.maps, now, &mut out)
+            ledger.finish(maps, now, &mut out)
         } else {
-            self.ledger.turn(&mut self.maps, now, &mut out)
+            ledger.turn(maps, now, &room, &mut out)
         };
-        if !batch.is_empty() {
-            batches.blocking_send(batch).unwrap_or_default();
-        }
+        flows.flush();
         let mut rates = Vec::new();
         self.ledger.tell_rates(now, &mut |contact| rates.push(contact));
         if !rates.is_empty() {
+            // The port sheds, and counts what it sheds: there is room, or nobody takes any.
             self.rates.blocking_send(rates).unwrap_or_default();
         }
         let meter = &self.context.meter;

@@ -244,6 +244,7 @@ pub(super) fn promiscuous(config: &Config, index: u32) -> Result<Option<Promiscu
 }
 
 /// What the kernel refused, and how to mend it.
+#[expect(clippy::needless_pass_by_value, reason = "as `map_err` has it")]
 pub(super) fn explained(error: Refused, config: &Config) -> Error {
     let interface = &config.interface;
     let hint = match &error {
@@ -266,17 +267,82 @@ pub(super) fn explained(error: Refused, config: &Config) -> Error {
             "something else made it: remove {} (no verdict is lost that the log knows)",
             path.display()
         ),
-        Refused::Load(_) => "it takes Linux 5.15 or newer, and root or CAP_BPF, CAP_NET_ADMIN and \
-             CAP_PERFMON"
-            .to_owned(),
-        Refused::Egress(_) => {
-            "write `egress: false`: contacts then come of this host's sockets alone, and flows have what comes in".to_owned()
+        Refused::Load(_) | Refused::Map { .. } => {
+            "it takes Linux 5.15 or newer, and root or CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON".to_owned()
         }
-        Refused::Pin { .. } => "give the user that runs tidegate the folder /sys/fs/bpf/tidegate \
-             (config/systemd/tidegate.service does)"
+        Refused::Attach(_) => "it takes Linux 5.15 or newer, and root or CAP_NET_ADMIN; `attach: skb` works with \
+             every driver"
             .to_owned(),
-        _ => return Error::configuration("the gate can't be opened").because(error),
+        Refused::Egress(_) => "it takes Linux 6.6 (tcx), or before that clsact (CONFIG_NET_SCH_INGRESS); or write \
+             `egress: false`: contacts then come of this host's sockets alone, and flows have what comes in"
+            .to_owned(),
+        Refused::Pin { .. } => "give the user that runs tidegate the folder /sys/fs/bpf/tidegate, and a way to it \
+             (config/systemd/tidegate.service.d/gate.conf does)"
+            .to_owned(),
+        Refused::Elsewhere { .. } => "what is pinned goes by the source's id: `tidegate gate detach` takes it off \
+             where it is, or give this source another id"
+            .to_owned(),
+        Refused::Full(_) => "raise `firewall.max_blocks`, or take verdicts out: `tidegate verdicts flush`".to_owned(),
+        Refused::NoMemory(_) => {
+            "lower `firewall.max_blocks`, `max_flows`, `max_sources` or `ring_bytes`, or give the machine more memory"
+                .to_owned()
+        }
+        Refused::Busy(_) => "start it again: the program wrote to the same place at this moment".to_owned(),
+        Refused::NoInterface(_) => {
+            format!("`ip link show dev {interface}` says whether it is there: it went away while it was opened")
+        }
     };
     let message = format!("the gate on {interface} can't be opened: {}", with_causes(&error));
     Error::configuration(message).hint(hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io, path::PathBuf};
+
+    use super::*;
+
+    /// Each names the kernel that it takes, or what to do.
+    #[test]
+    fn whatever_the_kernel_refuses_is_explained_with_a_remedy() {
+        let path = || PathBuf::from("/sys/fs/bpf/tidegate/gate");
+        let denied = || io::Error::from(io::ErrorKind::PermissionDenied);
+        let config = Config { interface: "eth7".to_owned(), ..Config::default() };
+        let cases = [
+            (Refused::Full("blocks4"), &["blocks4", "firewall.max_blocks", "verdicts flush"][..]),
+            (Refused::Busy("blocks4"), &["blocks4", "start it again"]),
+            (Refused::NoMemory("blocks4"), &["blocks4", "max_flows", "ring_bytes"]),
+            (Refused::Map { map: "blocks4", source: denied() }, &["denied", "CAP_BPF"]),
+            (
+                Refused::Layout { path: path(), what: "key size", found: 8, expected: 4 },
+                &["key size 8", "remove /sys/fs/bpf/tidegate/gate"],
+            ),
+            (
+                Refused::Pin { path: path(), source: denied() },
+                &["denied", "tidegate.service.d/gate.conf", "/sys/fs/bpf/tidegate"],
+            ),
+            (Refused::NoFileSystem("/sys/fs/bpf".into()), &["mount -t bpf bpf /sys/fs/bpf"]),
+            (Refused::InUse(path()), &["another one, or stop"]),
+            (Refused::Load("R1 invalid".into()), &["R1 invalid", "Linux 5.15", "CAP_PERFMON"]),
+            (Refused::Occupied, &["ip link show dev eth7", "Cilium", "tidegate gate status"]),
+            (Refused::NotNative, &["attach: skb"]),
+            (Refused::MtuTooLarge, &["Linux 5.18", "ip link set eth7 mtu 1500", "attach: skb"]),
+            (Refused::NoInterface(7), &["ip link show dev eth7"]),
+            (Refused::Attach("EINVAL".into()), &["EINVAL", "Linux 5.15", "attach: skb"]),
+            (Refused::Egress("EINVAL".into()), &["EINVAL", "Linux 6.6", "clsact", "egress: false"]),
+            (
+                Refused::Elsewhere { path: path(), found: 3, expected: 7 },
+                &["interface 3, not 7", "tidegate gate detach", "another id"],
+            ),
+        ];
+        for (refused, words) in cases {
+            let error = explained(refused, &config);
+            let hint = error.remedy().unwrap_or_default();
+            let said = format!("{error}\n{hint}");
+            assert!(said.contains("eth7") && !hint.is_empty(), "{said}");
+            for word in words {
+                assert!(said.contains(word), "no {word} in: {said}");
+            }
+        }
+    }
 }

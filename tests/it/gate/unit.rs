@@ -34,6 +34,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new(the_unit_s_user_runs_the_gate_and_takes_it_off).needs_root(),
         Case::new(the_unit_s_user_runs_a_mirror_or_is_told_what_that_takes).needs_root(),
         Case::new(the_unit_may_do_what_the_gate_needs),
+        Case::new(the_folder_of_the_gate_is_made_before_anything_looks_for_it),
     ]
 }
 
@@ -48,8 +49,10 @@ struct Mounted {
 impl Mounted {
     fn prepare(site: &Site<'_>) -> Result<Self, Failed> {
         let prepare = preparation()?.replace("tidegate -g tidegate", &format!("{USER} -g {GROUP}"));
-        let script =
-            format!("mount -t bpf bpf /sys/fs/bpf && {prepare} && echo ready && exec sleep 600");
+        // As systemd mounts it: nobody but root gets in.
+        let script = format!(
+            "mount -t bpf -o mode=0700 bpf /sys/fs/bpf && {prepare} && echo ready && exec sleep 600"
+        );
         let mut holder = site
             .wire
             .near
@@ -132,7 +135,38 @@ fn the_unit_may_do_what_the_gate_needs(_scene: &Scene) -> Outcome {
     for needed in ["bpf", "membarrier"] {
         assert!(calls.split(' ').any(|one| one == needed), "no {needed} in {calls}");
     }
-    assert!(unit("ReadWritePaths")?.contains(&"/sys/fs/bpf/tidegate".to_owned()));
+    // The prefix: on a fresh boot no command would begin, that which makes the folder neither.
+    assert!(unit("ReadWritePaths")?.contains(&"-/sys/fs/bpf/tidegate".to_owned()));
+    Ok(())
+}
+
+/// As systemd itself puts the unit and the drop-in together; the program is another one, that is there.
+fn the_folder_of_the_gate_is_made_before_anything_looks_for_it(scene: &Scene) -> Outcome {
+    let program = "/usr/local/bin/tidegate";
+    let dropins = scene.path("tidegate.service.d");
+    fs::create_dir(&dropins)?;
+    for file in ["tidegate.service", "tidegate.service.d/gate.conf"] {
+        let text = fs::read_to_string(Scene::project("config/systemd").join(file))?;
+        assert!(text.contains(program), "{file} runs no {program}");
+        scene.write(file, text.replace(program, "/bin/true"));
+    }
+    let mut verify = Command::new("systemd-analyze");
+    verify.args(["verify", "--man=no"]).arg(scene.path("tidegate.service"));
+    let verified = verify.env("SYSTEMD_LOG_LEVEL", "debug").output()?;
+    let said = String::from_utf8_lossy(&verified.stdout);
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
+    let after = said.split_once("-> ExecStartPre:").ok_or_else(|| format!("in\n{said}"))?.1;
+    let commands: Vec<_> = after
+        .lines()
+        .skip(1)
+        .map_while(|line| line.trim().strip_prefix("Command Line: "))
+        .collect();
+    let [makes, validates] = commands[..] else {
+        return Err(format!("other commands come before: {commands:?}").into());
+    };
+    assert!(makes.contains("install -d") && makes.contains("/sys/fs/bpf/tidegate"), "{makes}");
+    assert_eq!(validates, "/bin/true validate /etc/tidegate/tidegate.yaml");
+    assert!(said.contains("ReadWritePaths: -/sys/fs/bpf/tidegate"), "{said}");
     Ok(())
 }
 

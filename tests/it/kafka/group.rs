@@ -7,6 +7,7 @@ use rustix::{
     fs::{FlockOperation, flock},
     process::Signal,
 };
+use tokio::runtime::Runtime;
 
 use super::consumers::{self, LIMIT, consumer, copies, create, start, to_file, until_there};
 use crate::harness::{
@@ -19,15 +20,48 @@ use crate::harness::{
 /// How long a member of a group may be silent, or do without asking for more.
 const SILENT: Duration = Duration::from_secs(6);
 
+/// A sink that has room for little.
+const SMALL: &str = "\n    buffer: { max_events: 500 }\n    batch: { max_events: 200 }";
+
+/// What a member says of itself.
+struct Health {
+    runtime: Runtime,
+    url: String,
+}
+
 /// The cases.
 pub(crate) fn cases() -> Vec<Case> {
     vec![
         Case::new(partitions_that_are_given_back_unacknowledged_are_read_again),
         Case::new(partitions_that_move_under_load_lose_nothing),
         Case::new(a_member_that_gets_rid_of_nothing_pauses_and_stays_in_its_group),
+        Case::new(a_partition_that_was_paused_when_it_went_is_read_when_it_comes_back),
         Case::new(a_topic_that_is_deleted_and_made_anew_is_read_from_its_beginning),
         Case::new(a_login_that_is_refused_is_tried_until_it_is_taken),
     ]
+}
+
+// === impl Health ===
+
+impl Health {
+    /// Of the member with this config, which gets a port for it.
+    fn asked_by(config: &Path) -> Result<Self, Failed> {
+        let port = server::free_port()?;
+        let text = fs::read_to_string(config)?;
+        fs::write(config, text.replace("127.0.0.1:0", &format!("127.0.0.1:{port}")))?;
+        Ok(Self { runtime: Runtime::new()?, url: format!("http://127.0.0.1:{port}/health") })
+    }
+
+    /// Waits until it has these words.
+    fn says(&self, what: &str, words: &str) -> Outcome {
+        let mut last = String::new();
+        poll::until_true(what, SOON, || {
+            let page = self.runtime.block_on(http::get(&self.url));
+            last = page.map(|(_, text)| text).unwrap_or_default();
+            last.contains(words)
+        })
+        .map_err(|late| format!("{}: {last}", late.message().unwrap_or_default()).into())
+    }
 }
 
 /// A file that nobody else can write to, until this is dropped.
@@ -120,23 +154,15 @@ fn a_member_that_gets_rid_of_nothing_pauses_and_stays_in_its_group(scene: &Scene
     write(scene, &broker, "held", 0..SENT)?;
     let out = scene.path("held.out");
     let stuck = blocked(&out)?;
-    let sink = to_file(&out) + "\n    buffer: { max_events: 500 }\n    batch: { max_events: 200 }";
+    let sink = to_file(&out) + SMALL;
     let config = consumer(scene, "held", &broker.plain(), "held", &sink);
-    let port = server::free_port()?;
     let asked = format!("max.poll.interval.ms: \"{}\"\n      session", SILENT.as_millis());
-    let text = fs::read_to_string(&config)?
-        .replace("127.0.0.1:0", &format!("127.0.0.1:{port}"))
-        .replacen("session", &asked, 1);
+    let text = fs::read_to_string(&config)?.replacen("session", &asked, 1);
     fs::write(&config, text)?;
+    let health = Health::asked_by(&config)?;
     let mut running = start(scene, &config)?;
-    let runtime = tokio::runtime::Runtime::new()?;
-    let health = || {
-        let page = runtime.block_on(http::get(&format!("http://127.0.0.1:{port}/health")));
-        page.map(|(_, text)| text).unwrap_or_default()
-    };
     let paused = format!("\"paused\":{PARTITIONS}");
-    poll::until_true("all partitions to be paused", SOON, || health().contains(&paused))
-        .map_err(|late| format!("{late:?}: {}\n{}", health(), running.stderr()))?;
+    health.says("all partitions to be paused", &paused)?;
     // Longer than a member lives that does not ask for more.
     thread::sleep(SILENT * 2);
     running.still_runs()?;
@@ -144,7 +170,7 @@ fn a_member_that_gets_rid_of_nothing_pauses_and_stays_in_its_group(scene: &Scene
     assert_eq!(group, (1, "Stable".to_owned()), "{}", running.stderr());
     drop(stuck);
     until_there(&out, SENT, &mut running)?;
-    poll::until_true("the partitions to go on", SOON, || health().contains("\"paused\":0"))?;
+    health.says("the partitions to go on", "\"paused\":0")?;
     assert!(!running.stderr().contains("gives back"), "{}", running.stderr());
     running.signal(Signal::TERM);
     running.wait(SOON)?.expect(0)?;
@@ -157,6 +183,42 @@ fn a_member_that_gets_rid_of_nothing_pauses_and_stays_in_its_group(scene: &Scene
     )
 }
 
+fn a_partition_that_was_paused_when_it_went_is_read_when_it_comes_back(scene: &Scene) -> Outcome {
+    const SENT: u32 = 20_000;
+    let broker = kafka::broker()?;
+    create(&broker, "back", 2, &[])?;
+    write(scene, &broker, "back", 0..SENT)?;
+    let outs = [scene.path("stays.out"), scene.path("goes.out")];
+    let outs: Vec<&Path> = outs.iter().map(AsRef::as_ref).collect();
+    let stuck = blocked(outs[0])?;
+    let start = |name: &str, out: &Path| {
+        let sink = to_file(out) + SMALL;
+        let config = consumer(scene, name, &broker.plain(), "back", &sink);
+        let health = Health::asked_by(&config)?;
+        Ok::<_, Failed>((start(scene, &config)?, health))
+    };
+    let (mut stays, health) = start("stays", outs[0])?;
+    health.says("both partitions to be paused", "\"paused\":2")?;
+    let (goes, _) = start("goes", outs[1])?;
+    poll::until_true("a partition to go", LIMIT, || stays.stderr().contains("gives back"))?;
+    drop(stuck);
+    let until = |count: u32| {
+        poll::until_true(&format!("{count} flows, by either of them"), LIMIT, || {
+            in_all(&outs).len() as u64 >= u64::from(count)
+        })
+    };
+    until(SENT)?;
+    goes.signal(Signal::TERM);
+    goes.wait(SOON)?;
+    write(scene, &broker, "back", SENT..SENT + 200)?;
+    until(SENT + 200)?;
+    stays.still_runs()?;
+    stays.signal(Signal::TERM);
+    stays.wait(SOON)?;
+    let fault = "a partition goes while it is paused, and comes back";
+    consumers::enter(fault, SENT + 200, &in_all(&outs))
+}
+
 fn a_topic_that_is_deleted_and_made_anew_is_read_from_its_beginning(scene: &Scene) -> Outcome {
     let broker = kafka::broker()?;
     create(&broker, "read-deleted", 2, &[])?;
@@ -165,7 +227,7 @@ fn a_topic_that_is_deleted_and_made_anew_is_read_from_its_beginning(scene: &Scen
     let config = consumer(scene, "deleted", &broker.plain(), "read-deleted", &to_file(&out));
     let mut running = start(scene, &config)?;
     until_there(&out, 1_000, &mut running)?;
-    tokio::runtime::Runtime::new()?.block_on(broker.delete("read-deleted"))?;
+    Runtime::new()?.block_on(broker.delete("read-deleted"))?;
     poll::until_true("the missing topic to be named", SOON, || {
         running.stderr().to_lowercase().contains("unknown topic")
     })?;

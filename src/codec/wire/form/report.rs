@@ -12,7 +12,8 @@ use super::{
 use crate::{
     metrics::{Label, LossCause},
     record::{
-        Action, Alert, ClockState, Health, Kind, MapFill, ObservationPoint, Returned, Timestamp,
+        Action, Alert, ClockState, GateStates, Health, Kind, MapFill, ObservationPoint, Returned,
+        Timestamp,
     },
 };
 
@@ -53,6 +54,9 @@ pub(in crate::codec::wire) struct HealthForm<'a> {
     /// Nanoseconds off, whether it is synchronised.
     clock: Option<(i64, bool)>,
     config_hash: Cow<'a, str>,
+    /// Since version 4: interfaces, modes and attachments of gates.
+    #[serde(default)]
+    gates: [Vec<Cow<'a, str>>; 3],
 }
 
 /// A record on its way a second time.
@@ -116,6 +120,7 @@ impl<'a> From<&'a Health> for HealthForm<'a> {
             waiting_events,
             waiting_bytes,
             verdict_map,
+            gates,
             clock,
             config_hash,
             // Whose it is stands around the form.
@@ -139,6 +144,7 @@ impl<'a> From<&'a Health> for HealthForm<'a> {
             verdict_map: verdict_map.map(fill),
             clock: clock.map(state),
             config_hash: text(config_hash),
+            gates: gates.lists().map(|list| list.iter().map(|word| text(word)).collect()),
         }
     }
 }
@@ -151,6 +157,8 @@ impl From<HealthForm<'_>> for Health {
         };
         let fill = |(entries, capacity)| MapFill { entries, capacity };
         let state = |(offset_nanos, synchronised)| ClockState { offset_nanos, synchronised };
+        let list = |words: Vec<Cow<'_, str>>| words.into_iter().map(Into::into).collect();
+        let [interfaces, modes, attached] = form.gates.map(list);
         Self {
             time: Timestamp::from_nanos(form.time),
             interval_nanos: form.interval_nanos,
@@ -165,6 +173,7 @@ impl From<HealthForm<'_>> for Health {
             waiting_events: form.waiting_events,
             waiting_bytes: form.waiting_bytes,
             verdict_map: form.verdict_map.map(fill),
+            gates: GateStates { interfaces, modes, attached },
             clock: form.clock.map(state),
             config_hash: form.config_hash.into(),
             origin: ObservationPoint::default(),
