@@ -297,13 +297,16 @@ impl<D: Disk> Log<D> {
         }
     }
 
-    /// All entries below `to` are delivered. Segments of nothing else go.
+    /// All entries below `to` are delivered. Segments of nothing else go, also those of earlier calls that
+    /// failed.
     ///
     /// # Errors
-    /// If the system refuses: it is made up for with the next ones.
+    /// If the system refuses: it is made up for with the next call, of the same `to` too.
     pub fn acknowledge(&mut self, to: u64) -> Result<(), Error> {
-        self.acks.advance(&*self.disk, to.min(self.synced))?;
-        self.remove_acknowledged()
+        let advanced = self.acks.advance(&*self.disk, to.min(self.synced));
+        // Nothing goes before the position is synced, in another file if this one failed.
+        let removed = self.remove_acknowledged();
+        advanced.and(removed)
     }
 
     /// Makes the acknowledged position survive a power loss.
@@ -330,12 +333,18 @@ impl<D: Disk> Log<D> {
                 self.acks.sync(&*self.disk)?;
             }
             let name = segment::name(front.first);
+            // One that somebody else has removed is gone as well, and takes no room.
+            let gone = |error: io::Error| match error.kind() {
+                io::ErrorKind::NotFound => Ok(()),
+                _ => Err(error),
+            };
             if front.damaged {
                 let aside = format!("{name}{DAMAGED}");
-                self.disk.rename(&name, &aside).map_err(Error::io("rename", &name))?;
+                let renamed = self.disk.rename(&name, &aside).or_else(gone);
+                renamed.map_err(Error::io("rename", &name))?;
                 self.shed_damaged();
             } else {
-                self.disk.remove(&name).map_err(Error::io("remove", &name))?;
+                self.disk.remove(&name).or_else(gone).map_err(Error::io("remove", &name))?;
             }
             self.segments.pop_front();
         }

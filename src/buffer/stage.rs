@@ -6,6 +6,8 @@
 //! (docs/adr/0022-what-a-disk-buffer-takes-is-absorbed.md).
 
 mod forward;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::VecDeque,
@@ -102,48 +104,7 @@ struct Group {
 /// # Errors
 /// When its directory can't be used, or what is in it can't be read by this version.
 pub fn component(settings: &Settings, context: &Context) -> Result<Component, Error> {
-    let Settings { path, max_bytes, when_full } = settings;
-    let unusable = |error: storage::Error| {
-        let message = "the disk buffer's directory can't be used";
-        match error {
-            storage::Error::Busy { .. } => Error::failure(message).because(error),
-            _ => Error::configuration(message)
-                .because(error)
-                .hint("give the user that runs tidegate access, or set `buffer.path`"),
-        }
-    };
-    let directory = OwnDirectory::open(path).map_err(unusable)?;
-    let opened = Log::open(Folder(path.clone()), *max_bytes);
-    let (log, found) = opened.map_err(|error| {
-        Error::failure(format!("the disk buffer in {} can't be opened", path.display()))
-            .because(error)
-    })?;
-    if found.torn_bytes > 0 {
-        context.meter.count(ERRORS, ErrorType::BufferTorn, 1);
-        warn!(
-            torn_bytes = found.torn_bytes,
-            zero = found.torn_zero,
-            "the buffer ended in bytes that a crash had left there; they were cut off"
-        );
-    }
-    let shared = Shared {
-        log: Mutex::new(log),
-        meter: Arc::clone(&context.meter),
-        told: Mutex::default(),
-        synced: Notify::new(),
-        freed: Notify::new(),
-        failures: LogLimit::series(),
-        full: LogLimit::series(),
-        damage: LogLimit::series(),
-    };
-    shared.tell();
-    Ok(Component::stage(Buffer {
-        shared: Arc::new(shared),
-        receipts: context.receipts.clone(),
-        when_full: *when_full,
-        max_bytes: *max_bytes,
-        _directory: directory,
-    }))
+    Ok(Component::stage(Buffer::open(settings, context)?))
 }
 
 // === impl Buffer ===
@@ -181,6 +142,51 @@ impl Stage for Buffer {
 }
 
 impl Buffer {
+    fn open(settings: &Settings, context: &Context) -> Result<Self, Error> {
+        let Settings { path, max_bytes, when_full } = settings;
+        let unusable = |error: storage::Error| {
+            let message = "the disk buffer's directory can't be used";
+            match error {
+                storage::Error::Busy { .. } => Error::failure(message).because(error),
+                _ => Error::configuration(message)
+                    .because(error)
+                    .hint("give the user that runs tidegate access, or set `buffer.path`"),
+            }
+        };
+        let directory = OwnDirectory::open(path).map_err(unusable)?;
+        let opened = Log::open(Folder(path.clone()), *max_bytes);
+        let (log, found) = opened.map_err(|error| {
+            Error::failure(format!("the disk buffer in {} can't be opened", path.display()))
+                .because(error)
+        })?;
+        if found.torn_bytes > 0 {
+            context.meter.count(ERRORS, ErrorType::BufferTorn, 1);
+            warn!(
+                torn_bytes = found.torn_bytes,
+                zero = found.torn_zero,
+                "the buffer ended in bytes that a crash had left there; they were cut off"
+            );
+        }
+        let shared = Shared {
+            log: Mutex::new(log),
+            meter: Arc::clone(&context.meter),
+            told: Mutex::default(),
+            synced: Notify::new(),
+            freed: Notify::new(),
+            failures: LogLimit::series(),
+            full: LogLimit::series(),
+            damage: LogLimit::series(),
+        };
+        shared.tell();
+        Ok(Self {
+            shared: Arc::new(shared),
+            receipts: context.receipts.clone(),
+            when_full: *when_full,
+            max_bytes: *max_bytes,
+            _directory: directory,
+        })
+    }
+
     /// Brings a group to the disk, a part that has room after the other, and acknowledges it.
     async fn store(&self, mut group: Group, out: &Outputs) -> Result<(), Error> {
         let total = group.ends.len();

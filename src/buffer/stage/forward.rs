@@ -3,6 +3,7 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, stream::FuturesOrdered};
+use tokio::time::{Instant, sleep_until};
 use tracing::error;
 
 use super::{PAUSE, Shared};
@@ -35,6 +36,15 @@ pub(super) struct Forward {
     pub(super) damaged: Option<Holding>,
 }
 
+/// What came of reading.
+enum Read {
+    Some,
+    /// There is nothing.
+    None,
+    /// It is to be tried again.
+    Failed,
+}
+
 // === impl Forward ===
 
 impl Forward {
@@ -47,12 +57,21 @@ impl Forward {
         let mut sync = tokio::time::interval(SYNC_ACKS);
         sync.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let (mut is_read, mut is_lost, mut is_last_look) = (false, false, false);
+        // When what could not be read is read again.
+        let mut again = None;
         loop {
             if self.ready.is_empty() && !is_read {
-                is_read = !self.read_on().await;
+                match self.read_on().await {
+                    Read::Some => {}
+                    Read::None => is_read = true,
+                    Read::Failed => {
+                        (is_read, again) = (true, Some(Instant::now() + PAUSE));
+                    }
+                }
                 continue;
             }
-            if is_read && self.ready.is_empty() && under_way.is_empty() && *ended.borrow() {
+            let is_idle = is_read && self.ready.is_empty() && under_way.is_empty();
+            if is_idle && again.is_none() && *ended.borrow() {
                 // What was synced after the last look is still to be read; what can't be is for the next start.
                 if std::mem::replace(&mut is_last_look, true) {
                     break;
@@ -76,16 +95,24 @@ impl Forward {
                         out.send(Port::MAIN, batch).await?;
                     }
                 }
-                () = self.shared.synced.notified(), if is_read => is_read = false,
-                _ = sync.tick() => self.sync_acknowledged().await,
+                () = self.shared.synced.notified(), if is_read && again.is_none() => is_read = false,
+                () = sleep_until(again.unwrap_or_else(Instant::now)), if again.is_some() => {
+                    (is_read, again) = (false, None);
+                }
+                _ = sync.tick() => {
+                    // Where nothing is under way, nothing else answers for what could not be read.
+                    let to = if is_idle && !is_lost { self.reader.expected() } else { 0 };
+                    self.acknowledge(to).await;
+                    self.sync_acknowledged().await;
+                }
             }
         }
         self.sync_acknowledged().await;
         Ok(())
     }
 
-    /// Reads what is synced; false if there is nothing.
-    async fn read_on(&mut self) -> bool {
+    /// Reads what is synced.
+    async fn read_on(&mut self) -> Read {
         let shared = Arc::clone(&self.shared);
         let mut reader = std::mem::replace(&mut self.reader, Reader::new(0));
         let read = task::blocking(move || {
@@ -103,7 +130,7 @@ impl Forward {
             Ok(chunk) => {
                 self.failed_reads = 0;
                 self.take(&chunk);
-                !chunk.is_empty()
+                if chunk.is_empty() { Read::None } else { Read::Some }
             }
             Err(error) => {
                 self.shared.failed(&error);
@@ -113,8 +140,7 @@ impl Forward {
                     let skipped = self.reader.skip(&self.shared.log);
                     self.lost(BufferLoss::Unreadable, skipped);
                 }
-                tokio::time::sleep(PAUSE).await;
-                true
+                Read::Failed
             }
         }
     }
@@ -160,6 +186,7 @@ impl Forward {
         }
     }
 
+    /// All below `to` is delivered. Makes up for what failed before, whatever `to` is.
     async fn acknowledge(&self, to: u64) {
         let shared = Arc::clone(&self.shared);
         let acknowledge = move || lock(&shared.log).acknowledge(to);
