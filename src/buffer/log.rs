@@ -67,6 +67,11 @@ pub struct Appended<D: Disk> {
     is_new: bool,
 }
 
+/// Bytes that entries take at most whose payloads have so many together.
+pub fn bytes_of(entries: usize, payload_bytes: usize) -> u64 {
+    (payload_bytes + entries * segment::ENTRY_BYTES + HEADER_BYTES) as u64
+}
+
 // === impl Appended ===
 
 impl<D: Disk> Appended<D> {
@@ -189,10 +194,9 @@ impl<D: Disk> Log<D> {
         self.segments.iter().map(|segment| segment.bytes).sum()
     }
 
-    /// Whether there is room for entries whose payloads have so many bytes together.
-    pub fn has_room(&self, entries: usize, payload_bytes: usize) -> bool {
-        let more = payload_bytes + entries * segment::ENTRY_BYTES + HEADER_BYTES;
-        self.segment_sum().saturating_add(more as u64) <= self.max_bytes
+    /// Bytes that it may still take.
+    pub fn room(&self) -> u64 {
+        self.max_bytes.saturating_sub(self.segment_sum())
     }
 
     /// Writes entries. They are to be synced and then committed, before any more are written; or aborted.

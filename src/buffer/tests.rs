@@ -13,7 +13,7 @@ use super::{
     Error,
     disk::{Disk, DiskFile, Folder},
     inspect::{self, inspect, repair},
-    log::Log,
+    log::{Log, bytes_of},
     reader::{Reader, lock},
     segment,
 };
@@ -68,7 +68,7 @@ impl Scene {
         let ids: Vec<u64> = (self.next..self.next + count).collect();
         let payloads: Vec<_> = ids.iter().map(|id| payload(*id)).collect();
         let bytes = payloads.iter().map(Vec::len).sum();
-        if !lock(&self.log).has_room(payloads.len(), bytes) {
+        if lock(&self.log).room() < bytes_of(payloads.len(), bytes) {
             return true;
         }
         self.next += count;
@@ -314,7 +314,7 @@ fn a_full_log_has_no_room_until_something_is_acknowledged() {
     let read = scene.read();
     assert_eq!(read.len(), scene.waiting.len());
     lock(&scene.log).acknowledge(read[read.len() / 2].0).unwrap();
-    assert!(lock(&scene.log).has_room(2, 500));
+    assert!(lock(&scene.log).room() >= bytes_of(2, 500));
 }
 
 /// A log with no room left, and the sequence behind all that it has.
@@ -332,7 +332,7 @@ fn full(disk: &Model) -> (Scene, u64) {
 
 /// Whether there is room again but for the segment that is written to.
 fn is_empty(scene: &Scene) -> bool {
-    lock(&scene.log).has_room(0, MAX_BYTES as usize / 2)
+    lock(&scene.log).room() >= MAX_BYTES / 2
 }
 
 /// No acknowledgement followed that would have made up for the one that failed: the log stayed full.

@@ -10,7 +10,11 @@ use super::{PAUSE, Shared};
 use crate::{
     ack::{End, Receipts},
     batch::Batch,
-    buffer::reader::{Chunk, Reader, lock},
+    buffer::{
+        disk::Folder,
+        log::Log,
+        reader::{Chunk, Reader},
+    },
     codec::wire,
     component::{Clock, Error, Outputs, Port, with_causes},
     metrics::{BufferLoss, Holding},
@@ -129,7 +133,7 @@ impl Forward {
         match chunk {
             Ok(chunk) => {
                 self.failed_reads = 0;
-                self.take(&chunk);
+                self.take(&chunk).await;
                 if chunk.is_empty() { Read::None } else { Read::Some }
             }
             Err(error) => {
@@ -137,23 +141,36 @@ impl Forward {
                 self.failed_reads += 1;
                 if self.failed_reads >= READ_TRIES {
                     self.failed_reads = 0;
-                    let skipped = self.reader.skip(&self.shared.log);
-                    self.lost(BufferLoss::Unreadable, skipped);
+                    self.skip().await;
                 }
                 Read::Failed
             }
         }
     }
 
+    /// Gives up the rest of what can't be read.
+    async fn skip(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        let mut reader = std::mem::replace(&mut self.reader, Reader::new(0));
+        let skip = task::blocking(move || {
+            let skipped = reader.skip(&shared.log);
+            (reader, skipped)
+        });
+        if let Ok((reader, skipped)) = skip.await {
+            self.reader = reader;
+            self.lost(BufferLoss::Unreadable, skipped);
+        }
+    }
+
     /// Decodes what was read.
-    fn take(&mut self, chunk: &Chunk) {
+    async fn take(&mut self, chunk: &Chunk) {
         self.lost(BufferLoss::Missing, chunk.missing);
         self.lost(BufferLoss::Damaged, chunk.damaged);
         let mut records = wire::Reader::default();
-        let mut to = Vec::new();
+        let (mut to, mut unknown) = (Vec::new(), Vec::new());
         for (sequence, payload) in chunk.entries() {
             if let Err(error) = records.read(payload) {
-                lock(&self.shared.log).mark_damaged(sequence);
+                unknown.push(sequence);
                 self.lost(BufferLoss::Unknown, 1);
                 if let Some(suppressed) = self.shared.failures.admit(1, Clock::Wall.now(None)) {
                     error!(suppressed, "a record of the disk buffer: {}", with_causes(&error));
@@ -161,6 +178,15 @@ impl Forward {
             } else {
                 to.push(sequence + 1);
             }
+        }
+        if !unknown.is_empty() {
+            let mark = |log: &mut Log<Folder>| {
+                for sequence in unknown {
+                    log.mark_damaged(sequence);
+                }
+                Ok(())
+            };
+            self.work(mark).await;
         }
         let (runs, mut taken) = (records.take(), 0);
         let last = runs.len();
@@ -188,20 +214,21 @@ impl Forward {
 
     /// All below `to` is delivered. Makes up for what failed before, whatever `to` is.
     async fn acknowledge(&self, to: u64) {
-        let shared = Arc::clone(&self.shared);
-        let acknowledge = move || lock(&shared.log).acknowledge(to);
-        self.note(task::blocking(acknowledge).await);
-        self.shared.tell();
+        self.work(move |log| log.acknowledge(to)).await;
         self.shared.freed.notify_one();
     }
 
     async fn sync_acknowledged(&self) {
-        let shared = Arc::clone(&self.shared);
-        self.note(task::blocking(move || lock(&shared.log).sync_acknowledged()).await);
+        self.work(Log::sync_acknowledged).await;
     }
 
-    fn note(&self, done: Result<Result<(), crate::buffer::Error>, tokio::task::JoinError>) {
-        match done {
+    /// Works on the log in a thread that may wait for it.
+    async fn work(
+        &self,
+        work: impl FnOnce(&mut Log<Folder>) -> Result<(), crate::buffer::Error> + Send + 'static,
+    ) {
+        let shared = Arc::clone(&self.shared);
+        match task::blocking(move || shared.with_log(work)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => self.shared.failed(&Error::failure("tried again").because(error)),
             Err(join) => self.shared.failed(&Error::failure("it panicked").because(join)),

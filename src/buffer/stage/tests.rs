@@ -79,7 +79,7 @@ async fn a_full_buffer_goes_on_after_its_last_acknowledgements_have_failed() {
     for when_full in [WhenFull::Block, WhenFull::DropNewest] {
         let Rig { folder, buffer, input, out, before, mut behind } = Rig::new(when_full);
         let (shared, meter) = (Arc::clone(&buffer.shared), Arc::clone(&buffer.shared.meter));
-        let held = Arc::new(Mutex::new(Vec::new()));
+        let held = Arc::new(Mutex::new(Vec::<Batch>::new()));
         let read = Arc::clone(&held);
         let _reading = task::spawn(async move {
             while let Some(batch) = poll_fn(|cx| behind.poll_recv(cx)).await {
@@ -87,7 +87,9 @@ async fn a_full_buffer_goes_on_after_its_last_acknowledgements_have_failed() {
             }
         });
         let deliver = || {
-            held.lock().unwrap().drain(..).for_each(|batch: Batch| batch.ack.settle(End::Delivered))
+            for batch in held.lock().unwrap().drain(..) {
+                batch.ack.settle(End::Delivered);
+            }
         };
         let _sending = task::spawn(send(before, buffer.receipts.clone()));
         let _running = task::spawn(buffer.run(input, out));
@@ -114,4 +116,66 @@ async fn a_full_buffer_goes_on_after_its_last_acknowledgements_have_failed() {
         })
         .await;
     }
+}
+
+/// No receipt answered for what could not be read, so it stayed.
+#[tokio::test(start_paused = true)]
+async fn a_full_buffer_goes_on_where_nothing_of_it_can_be_read() {
+    let Rig { folder, buffer, input, out, before, mut behind } = Rig::new(WhenFull::Block);
+    let (shared, meter) = (Arc::clone(&buffer.shared), Arc::clone(&buffer.shared.meter));
+    let garbage = [0xff; 1_000];
+    while shared.with_log(|log| log.room()) >= bytes_of(1, garbage.len()) {
+        let appended = shared.with_log(|log| log.append([&garbage[..]].into_iter())).unwrap();
+        appended.sync().unwrap();
+        shared.with_log(|log| log.commit(appended));
+    }
+    let stored = shared.standing().waiting;
+    let _sending = task::spawn(send(before, buffer.receipts.clone()));
+    let _running = task::spawn(buffer.run(input, out));
+    let first = tokio::time::timeout(SOON, poll_fn(|cx| behind.poll_recv(cx))).await;
+    assert!(first.expect("it goes on").is_some());
+    assert_eq!(meter.counted(BUFFER_LOST).get("unknown"), Some(&stored));
+    drop(folder);
+}
+
+/// Somebody held the log while he waited for the disk, and the stage waited for him in the runtime's thread.
+#[test]
+fn a_disk_that_hangs_leaves_the_runtime_to_others() {
+    let Rig { folder, buffer, input, out, before, mut behind } = Rig::new(WhenFull::Block);
+    let shared = Arc::clone(&buffer.shared);
+    let (beat, beats) = std::sync::mpsc::channel();
+    let hung = lock(&shared.log);
+    let meter = Arc::clone(&shared.meter);
+    let running = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async move {
+            let receipts = buffer.receipts.clone();
+            let stage = task::spawn(buffer.run(input, out));
+            let batch = Batch { records: flows(0, 50), ack: receipts.open(), watermark: None };
+            before.send(batch).await.unwrap();
+            drop(before);
+            let _beating = task::spawn(async move {
+                while beat.send(meter.balance().received).is_ok() {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            });
+            let mut delivered = 0;
+            while let Some(batch) = poll_fn(|cx| behind.poll_recv(cx)).await {
+                delivered += batch.records.len();
+                batch.ack.settle(End::Delivered);
+            }
+            stage.await.unwrap().unwrap();
+            delivered
+        })
+    });
+    // Some beats after the batch was taken in: by then the stage has come to the log.
+    let mut after = 0;
+    while after < 20 {
+        let received =
+            beats.recv_timeout(Duration::from_mins(1)).expect("the runtime stands still");
+        after += u32::from(received == 50);
+    }
+    drop(hung);
+    assert_eq!(running.join().unwrap(), 50);
+    drop(folder);
 }
