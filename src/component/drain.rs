@@ -24,6 +24,8 @@ pub const LAST_REPORT: Duration = Duration::from_secs(50);
 pub const BETWEEN_TRIES: Duration = Duration::from_secs(5);
 /// A client of the HTTP endpoint that keeps its connection open.
 pub const CLIENTS: Duration = Duration::from_secs(1);
+/// The file that tells the next run what this one had in memory, to be removed when all is done.
+pub const JOURNAL: Duration = Duration::from_secs(5);
 /// Threads that are still in a system call when all is done.
 pub const THREADS: Duration = Duration::from_secs(1);
 
