@@ -140,8 +140,13 @@ impl Source for Runner {
             }
             self.say(attached, detached.is_some());
         }
-        keeper.finish();
-        reports.finish().await?;
+        let finish = task::blocking(move || {
+            keeper.finish();
+            keeper
+        });
+        let (finished, reported) = tokio::join!(finish, reports.finish());
+        reported?;
+        finished.map_err(|join| Error::failure("the gate's keeper ended").because(join))?;
         if self.config.persist {
             info!(
                 "the gate stays on {}: `tidegate gate detach` takes it off",
