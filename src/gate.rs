@@ -28,6 +28,6 @@ pub use self::pinned::Pinned;
 pub use self::{
     kernel::{Held, Kernel, MapError},
     protected::Protected,
-    store::{GateStore, Policy},
+    store::{GateStore, Last, Policy},
     unseen::{Unseen, alert},
 };

@@ -67,6 +67,11 @@ pub struct Appended<D: Disk> {
     is_new: bool,
 }
 
+/// Bytes that entries take at most whose payloads have so many together.
+pub fn bytes_of(entries: usize, payload_bytes: usize) -> u64 {
+    (payload_bytes + entries * segment::ENTRY_BYTES + HEADER_BYTES) as u64
+}
+
 // === impl Appended ===
 
 impl<D: Disk> Appended<D> {
@@ -189,10 +194,9 @@ impl<D: Disk> Log<D> {
         self.segments.iter().map(|segment| segment.bytes).sum()
     }
 
-    /// Whether there is room for entries whose payloads have so many bytes together.
-    pub fn has_room(&self, entries: usize, payload_bytes: usize) -> bool {
-        let more = payload_bytes + entries * segment::ENTRY_BYTES + HEADER_BYTES;
-        self.segment_sum().saturating_add(more as u64) <= self.max_bytes
+    /// Bytes that it may still take.
+    pub fn room(&self) -> u64 {
+        self.max_bytes.saturating_sub(self.segment_sum())
     }
 
     /// Writes entries. They are to be synced and then committed, before any more are written; or aborted.
@@ -297,13 +301,16 @@ impl<D: Disk> Log<D> {
         }
     }
 
-    /// All entries below `to` are delivered. Segments of nothing else go.
+    /// All entries below `to` are delivered. Segments of nothing else go, also those of earlier calls that
+    /// failed.
     ///
     /// # Errors
-    /// If the system refuses: it is made up for with the next ones.
+    /// If the system refuses: it is made up for with the next call, of the same `to` too.
     pub fn acknowledge(&mut self, to: u64) -> Result<(), Error> {
-        self.acks.advance(&*self.disk, to.min(self.synced))?;
-        self.remove_acknowledged()
+        let advanced = self.acks.advance(&*self.disk, to.min(self.synced));
+        // Nothing goes before the position is synced, in another file if this one failed.
+        let removed = self.remove_acknowledged();
+        advanced.and(removed)
     }
 
     /// Makes the acknowledged position survive a power loss.
@@ -330,12 +337,18 @@ impl<D: Disk> Log<D> {
                 self.acks.sync(&*self.disk)?;
             }
             let name = segment::name(front.first);
+            // One that somebody else has removed is gone as well, and takes no room.
+            let gone = |error: io::Error| match error.kind() {
+                io::ErrorKind::NotFound => Ok(()),
+                _ => Err(error),
+            };
             if front.damaged {
                 let aside = format!("{name}{DAMAGED}");
-                self.disk.rename(&name, &aside).map_err(Error::io("rename", &name))?;
+                let renamed = self.disk.rename(&name, &aside).or_else(gone);
+                renamed.map_err(Error::io("rename", &name))?;
                 self.shed_damaged();
             } else {
-                self.disk.remove(&name).map_err(Error::io("remove", &name))?;
+                self.disk.remove(&name).or_else(gone).map_err(Error::io("remove", &name))?;
             }
             self.segments.pop_front();
         }

@@ -6,6 +6,8 @@
 //! (docs/adr/0022-what-a-disk-buffer-takes-is-absorbed.md).
 
 mod forward;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::VecDeque,
@@ -21,7 +23,7 @@ use tracing::{error, warn};
 use self::forward::{CHUNK_BYTES, Forward};
 use super::{
     disk::Folder,
-    log::Log,
+    log::{Log, bytes_of},
     reader::{Reader, lock},
 };
 use crate::{
@@ -67,16 +69,19 @@ struct Buffer {
     receipts: Receipts,
     when_full: WhenFull,
     max_bytes: u64,
+    /// What all below of was acknowledged when the log was opened.
+    acknowledged: u64,
     _directory: OwnDirectory,
 }
 
 /// What both loops need.
 #[derive(Debug)]
 struct Shared {
+    /// Held while its disk is waited for: only threads that may wait take it.
     log: Mutex<Log<Folder>>,
     meter: Arc<Meter>,
-    /// What was told to the gauges: events and bytes.
-    told: Mutex<(u64, u64)>,
+    /// How the log stood after the last operation, as the gauges say; never held for long.
+    standing: Mutex<Standing>,
     /// Something was synced, or nothing more comes.
     synced: Notify,
     /// Something was acknowledged.
@@ -84,6 +89,16 @@ struct Shared {
     failures: LogLimit,
     full: LogLimit,
     damage: LogLimit,
+}
+
+/// How a log stands.
+#[derive(Debug, Clone, Copy, Default)]
+struct Standing {
+    /// Entries that are synced and not acknowledged.
+    waiting: u64,
+    bytes: u64,
+    /// Bytes that it may still take.
+    room: u64,
 }
 
 /// Records that are encoded, and who waits for them.
@@ -102,59 +117,17 @@ struct Group {
 /// # Errors
 /// When its directory can't be used, or what is in it can't be read by this version.
 pub fn component(settings: &Settings, context: &Context) -> Result<Component, Error> {
-    let Settings { path, max_bytes, when_full } = settings;
-    let unusable = |error: storage::Error| {
-        let message = "the disk buffer's directory can't be used";
-        match error {
-            storage::Error::Busy { .. } => Error::failure(message).because(error),
-            _ => Error::configuration(message)
-                .because(error)
-                .hint("give the user that runs tidegate access, or set `buffer.path`"),
-        }
-    };
-    let directory = OwnDirectory::open(path).map_err(unusable)?;
-    let opened = Log::open(Folder(path.clone()), *max_bytes);
-    let (log, found) = opened.map_err(|error| {
-        Error::failure(format!("the disk buffer in {} can't be opened", path.display()))
-            .because(error)
-    })?;
-    if found.torn_bytes > 0 {
-        context.meter.count(ERRORS, ErrorType::BufferTorn, 1);
-        warn!(
-            torn_bytes = found.torn_bytes,
-            zero = found.torn_zero,
-            "the buffer ended in bytes that a crash had left there; they were cut off"
-        );
-    }
-    let shared = Shared {
-        log: Mutex::new(log),
-        meter: Arc::clone(&context.meter),
-        told: Mutex::default(),
-        synced: Notify::new(),
-        freed: Notify::new(),
-        failures: LogLimit::series(),
-        full: LogLimit::series(),
-        damage: LogLimit::series(),
-    };
-    shared.tell();
-    Ok(Component::stage(Buffer {
-        shared: Arc::new(shared),
-        receipts: context.receipts.clone(),
-        when_full: *when_full,
-        max_bytes: *max_bytes,
-        _directory: directory,
-    }))
+    Ok(Component::stage(Buffer::open(settings, context)?))
 }
 
 // === impl Buffer ===
 
 impl Stage for Buffer {
     async fn run(self, mut input: Input, out: Outputs) -> Result<(), Error> {
-        let expected = lock(&self.shared.log).acknowledged();
         let forward = Forward {
             shared: Arc::clone(&self.shared),
             receipts: self.receipts.clone(),
-            reader: Reader::new(expected),
+            reader: Reader::new(self.acknowledged),
             ready: VecDeque::new(),
             failed_reads: 0,
             damaged: None,
@@ -181,6 +154,53 @@ impl Stage for Buffer {
 }
 
 impl Buffer {
+    fn open(settings: &Settings, context: &Context) -> Result<Self, Error> {
+        let Settings { path, max_bytes, when_full } = settings;
+        let unusable = |error: storage::Error| {
+            let message = "the disk buffer's directory can't be used";
+            match error {
+                storage::Error::Busy { .. } => Error::failure(message).because(error),
+                _ => Error::configuration(message)
+                    .because(error)
+                    .hint("give the user that runs tidegate access, or set `buffer.path`"),
+            }
+        };
+        let directory = OwnDirectory::open(path).map_err(unusable)?;
+        let opened = Log::open(Folder(path.clone()), *max_bytes);
+        let (log, found) = opened.map_err(|error| {
+            Error::failure(format!("the disk buffer in {} can't be opened", path.display()))
+                .because(error)
+        })?;
+        if found.torn_bytes > 0 {
+            context.meter.count(ERRORS, ErrorType::BufferTorn, 1);
+            warn!(
+                torn_bytes = found.torn_bytes,
+                zero = found.torn_zero,
+                "the buffer ended in bytes that a crash had left there; they were cut off"
+            );
+        }
+        let acknowledged = log.acknowledged();
+        let shared = Shared {
+            log: Mutex::new(log),
+            meter: Arc::clone(&context.meter),
+            standing: Mutex::default(),
+            synced: Notify::new(),
+            freed: Notify::new(),
+            failures: LogLimit::series(),
+            full: LogLimit::series(),
+            damage: LogLimit::series(),
+        };
+        shared.with_log(|_| ());
+        Ok(Self {
+            shared: Arc::new(shared),
+            receipts: context.receipts.clone(),
+            when_full: *when_full,
+            max_bytes: *max_bytes,
+            acknowledged,
+            _directory: directory,
+        })
+    }
+
     /// Brings a group to the disk, a part that has room after the other, and acknowledges it.
     async fn store(&self, mut group: Group, out: &Outputs) -> Result<(), Error> {
         let total = group.ends.len();
@@ -217,11 +237,11 @@ impl Buffer {
 
     /// Waits for room, or says that there is none.
     async fn has_room(&self, ends: &[usize], part: std::ops::Range<usize>) -> bool {
-        let bytes = end(ends, part.end) - end(ends, part.start);
+        let bytes = bytes_of(part.len(), end(ends, part.end) - end(ends, part.start));
         let mut holding = None;
         loop {
             let freed = self.shared.freed.notified();
-            if lock(&self.shared.log).has_room(part.len(), bytes) {
+            if self.shared.standing().room >= bytes {
                 return true;
             }
             if let Some(suppressed) = self.shared.full.admit(1, Clock::Wall.now(None)) {
@@ -256,7 +276,6 @@ impl Buffer {
             self.shared.failed(&error);
             tokio::time::sleep(PAUSE).await;
         }
-        self.shared.tell();
         self.shared.synced.notify_one();
     }
 }
@@ -276,6 +295,26 @@ fn part(ends: &[usize], from: usize, bytes: usize) -> usize {
 // === impl Shared ===
 
 impl Shared {
+    /// Works on the log, and then says how it stands. Waits for the disk, and for others who do: to be
+    /// called in a thread that may.
+    fn with_log<T>(&self, work: impl FnOnce(&mut Log<Folder>) -> T) -> T {
+        let mut log = lock(&self.log);
+        let done = work(&mut log);
+        let (waiting, bytes, room) = (log.waiting(), log.bytes(), log.room());
+        // Under the log's lock: what is told last is what holds.
+        let now = Standing { waiting, bytes, room };
+        let before = std::mem::replace(&mut *known(&self.standing), now);
+        let level = self.meter.level();
+        level.add(waiting.saturating_sub(before.waiting), bytes.saturating_sub(before.bytes));
+        level.remove(before.waiting.saturating_sub(waiting), before.bytes.saturating_sub(bytes));
+        self.meter.stored(waiting);
+        done
+    }
+
+    fn standing(&self) -> Standing {
+        *known(&self.standing)
+    }
+
     /// Appends records and syncs them, without keeping others from the log meanwhile.
     fn write(
         &self,
@@ -286,10 +325,9 @@ impl Shared {
         let failure = |error: super::Error| Error::failure("kept, and tried again").because(error);
         let each =
             part.map(|at| payloads.get(end(ends, at)..end(ends, at + 1)).unwrap_or_default());
-        let appended = lock(&self.log).append(each).map_err(failure)?;
+        let appended = self.with_log(|log| log.append(each)).map_err(failure)?;
         let synced = appended.sync();
-        let mut log = lock(&self.log);
-        match synced {
+        self.with_log(|log| match synced {
             Ok(()) => {
                 log.commit(appended);
                 Ok(())
@@ -298,7 +336,7 @@ impl Shared {
                 log.abort(appended);
                 Err(failure(error))
             }
-        }
+        })
     }
 
     fn failed(&self, error: &Error) {
@@ -306,19 +344,6 @@ impl Shared {
         if let Some(suppressed) = self.failures.admit(1, Clock::Wall.now(None)) {
             error!(suppressed, "the disk buffer can't go on: {}", with_causes(error));
         }
-    }
-
-    /// Brings the gauges up to date.
-    fn tell(&self) {
-        let (events, bytes) = {
-            let log = lock(&self.log);
-            (log.waiting(), log.bytes())
-        };
-        let mut told = self.told.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let (before, level) = (std::mem::replace(&mut *told, (events, bytes)), self.meter.level());
-        level.add(events.saturating_sub(before.0), bytes.saturating_sub(before.1));
-        level.remove(before.0.saturating_sub(events), before.1.saturating_sub(bytes));
-        self.meter.stored(events);
     }
 
     fn lost(&self, cause: BufferLoss, entries: u64) {
@@ -332,6 +357,10 @@ impl Shared {
             );
         }
     }
+}
+
+fn known(standing: &Mutex<Standing>) -> std::sync::MutexGuard<'_, Standing> {
+    standing.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 // === impl Group ===

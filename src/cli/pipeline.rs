@@ -1,6 +1,6 @@
 //! A pipeline's life as a process: built, running, stopped by signals, accounted for.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, pin::Pin};
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::{
@@ -26,6 +26,9 @@ pub(super) struct Rereading {
     /// Hands on what it says.
     pub(super) renewer: Renewer,
 }
+
+/// A reading of the config that is under way: a file of it may be on a server that does not answer.
+type Reading = Pin<Box<dyn Future<Output = Rereading> + Send>>;
 
 /// What a run's process reacts to.
 struct Signals {
@@ -107,14 +110,22 @@ pub(super) async fn run(
 
 impl Rereading {
     /// Reads the config, and hands on what may change. One that can't be used changes nothing.
-    async fn read(mut self) -> Option<Self> {
+    async fn read(mut self) -> Self {
         let path = self.path.clone();
         let loaded = task::blocking(move || output::load(&path)).await.ok().flatten();
         match loaded {
             None => error!("SIGHUP: the config can't be used, so what held before goes on to hold"),
             Some(loaded) => said(&self.renewer.renew(&loaded.config)),
         }
-        Some(self)
+        self
+    }
+}
+
+/// Waits for a reading, if one is under way.
+async fn read(reading: &mut Option<Reading>) -> Rereading {
+    match reading {
+        Some(reading) => reading.await,
+        None => std::future::pending().await,
     }
 }
 
@@ -155,6 +166,10 @@ impl Signals {
         reload: watch::Sender<u64>,
         mut rereading: Option<Rereading>,
     ) {
+        let reopen = || reload.send_modify(|generation| *generation += 1);
+        let mut reading: Option<Reading> = None;
+        // The config may have been changed again since it began to be read.
+        let mut is_outdated = false;
         // A component that failed stops the sources too: nobody has signalled then.
         let mut signalled = false;
         loop {
@@ -164,9 +179,20 @@ impl Signals {
                 _ = self.hang_up.recv() => {
                     info!("SIGHUP: output files are opened anew, and lists are read again");
                     if let Some(known) = rereading.take() {
-                        rereading = known.read().await;
+                        reading = Some(Box::pin(known.read()));
+                    } else {
+                        is_outdated = reading.is_some();
+                        reopen();
                     }
-                    reload.send_modify(|generation| *generation += 1);
+                    continue;
+                }
+                known = read(&mut reading) => {
+                    if std::mem::take(&mut is_outdated) {
+                        reading = Some(Box::pin(known.read()));
+                    } else {
+                        (reading, rereading) = (None, Some(known));
+                    }
+                    reopen();
                     continue;
                 }
             }

@@ -19,11 +19,16 @@ pub const READERS: Duration = Duration::from_secs(30);
 pub const ACKNOWLEDGEMENTS: Duration = Duration::from_secs(40);
 /// The `health` source, for the other sources: what they lose by stopping is still reported.
 pub const LAST_REPORT: Duration = Duration::from_secs(50);
+/// A component that keeps what it knows over a restart, for the last time it is written: what comes behind
+/// it does not wait for that.
+pub const STATE: Duration = Duration::from_secs(30);
 /// The pause of a sink between two tries while a stopped run drains: a try more is worth more than what
 /// is lost at the end.
 pub const BETWEEN_TRIES: Duration = Duration::from_secs(5);
 /// A client of the HTTP endpoint that keeps its connection open.
 pub const CLIENTS: Duration = Duration::from_secs(1);
+/// The file that tells the next run what this one had in memory, to be removed when all is done.
+pub const JOURNAL: Duration = Duration::from_secs(5);
 /// Threads that are still in a system call when all is done.
 pub const THREADS: Duration = Duration::from_secs(1);
 
@@ -32,5 +37,6 @@ const _: () = {
     assert!(WRITER.as_secs() <= WRITER_TO_PIPE.as_secs());
     assert!(WRITER_TO_PIPE.as_secs() + READERS.as_secs() < LAST_REPORT.as_secs());
     assert!(ACKNOWLEDGEMENTS.as_secs() < LAST_REPORT.as_secs());
+    assert!(STATE.as_secs() < LAST_REPORT.as_secs());
     assert!(LAST_REPORT.as_secs() + BETWEEN_TRIES.as_secs() < RUN.as_secs());
 };

@@ -2,17 +2,19 @@
 
 use std::{
     collections::BTreeMap,
+    fmt::Debug,
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
 use ipnet::IpNet;
 use tokio::sync::watch;
+use tracing::warn;
 
 use super::{
     Held, Kernel, MapError, Protected,
-    log::{self, Change},
+    log::{self, Change, VerdictLog},
 };
 use crate::{
     metrics::XdpOutcome,
@@ -45,6 +47,16 @@ pub struct GateStore {
     /// Who acts, if it is a person.
     user: Option<Box<str>>,
     state: Mutex<State>,
+    last: OnceLock<Last>,
+}
+
+/// What is still to be done when the source has ended and those that give verdicts have not.
+#[derive(Debug)]
+pub struct Last {
+    /// Gets the lines of their verdicts, when the last of them has gone.
+    pub log: VerdictLog,
+    /// Goes on until then.
+    pub alive: Box<dyn Debug + Send + Sync>,
 }
 
 #[derive(Debug)]
@@ -80,7 +92,13 @@ impl GateStore {
             lines: Vec::new(),
             lines_missing: 0,
         };
-        Self { source: source.into(), policy, user: user.map(Into::into), state: Mutex::new(state) }
+        let (user, state) = (user.map(Into::into), Mutex::new(state));
+        Self { source: source.into(), policy, user, state, last: OnceLock::new() }
+    }
+
+    /// The source ends here.
+    pub fn leave(&self, last: Last) {
+        self.last.set(last).unwrap_or_default();
     }
 
     /// Takes over what the kernel holds, with the reasons that the log knows; and with `put_back` puts
@@ -402,6 +420,16 @@ impl State {
             if let Some(entry) = self.entries.get_mut(network) {
                 (entry.packets, entry.bytes) = (held.packets, held.bytes);
             }
+        }
+    }
+}
+
+impl Drop for GateStore {
+    fn drop(&mut self) {
+        let Some(Last { log, .. }) = self.last.take() else { return };
+        let (lines, _) = self.take_lines();
+        if let Err(error) = log.append(&lines) {
+            warn!(%error, path = %log.path().display(), lines = lines.len(), "the last verdicts are not in their log");
         }
     }
 }

@@ -12,7 +12,7 @@ use proptest::{collection::vec, prelude::*};
 use tokio::sync::watch;
 
 use super::{
-    GateStore, Held, Kernel, MapError, Policy, Protected, Unseen, alert,
+    GateStore, Held, Kernel, Last, MapError, Policy, Protected, Unseen, alert,
     log::{self, Change, VerdictLog},
 };
 use crate::{
@@ -299,6 +299,20 @@ fn observe_never_arms_enforce() {
     let enforcing = Bench::new(ENFORCE);
     assert_eq!(enforcing.store.adopt(log.read("gate"), true, at(1)).unwrap(), (0, 0));
     assert!(enforcing.held().is_empty());
+}
+
+#[test]
+fn verdicts_that_are_given_after_the_source_has_ended_are_in_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = || VerdictLog::new(folder.path());
+    let ended = Arc::new(());
+    let bench = Bench::new(ENFORCE);
+    bench.store.leave(Last { log: log(), alive: Box::new(Arc::clone(&ended)) });
+    let answer = bench.store.apply(verdict("203.0.113.1/32", None, By::Score), at(0));
+    assert_eq!(answer, Answer::Applied(Mode::Enforce));
+    assert_eq!((log().read("gate").len(), Arc::strong_count(&ended)), (0, 2));
+    drop(bench);
+    assert_eq!((log().read("gate").len(), Arc::strong_count(&ended)), (1, 1));
 }
 
 #[test]

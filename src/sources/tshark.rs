@@ -322,6 +322,7 @@ impl Configure for Config {
             arguments: arguments::tshark(self, self.mode == Mode::Pipe).into(),
             max_line_bytes: self.max_line_bytes,
             live: self.mode == Mode::Pipe,
+            stalled_after: self.programs.stalled_after,
             meter: Arc::clone(&context.meter),
         };
         Ok(Component::source(Sidecar { config: self.clone(), reader, context: context.clone() }))

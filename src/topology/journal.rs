@@ -7,16 +7,19 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::summary::Observed;
 use crate::{
-    component::Role,
+    component::{Role, drain},
     metrics::{CAPTURE_LOST, FLOW_ACTIVE, LossCause, Meter},
     task,
 };
@@ -29,8 +32,18 @@ const WRITE_EVERY: Duration = Duration::from_secs(1);
 /// Keeps the file.
 #[derive(Debug)]
 pub(super) struct Journal {
-    path: PathBuf,
+    file: Arc<File>,
     writing: AbortOnDropHandle<()>,
+}
+
+/// The file, to be worked on in threads that may wait for a disk.
+#[derive(Debug)]
+struct File {
+    path: PathBuf,
+    /// Nothing is to be there any more.
+    ended: AtomicBool,
+    /// Held by whoever works on it.
+    turn: Mutex<()>,
 }
 
 // === impl Journal ===
@@ -50,28 +63,33 @@ impl Journal {
             });
         }
         let meters = components.iter().map(|component| Arc::clone(&component.meter)).collect();
-        let writing = AbortOnDropHandle::new(task::spawn(write(path.clone(), meters)));
-        Self { path, writing }
+        let file = Arc::new(File { path, ended: AtomicBool::new(false), turn: Mutex::default() });
+        let writing = AbortOnDropHandle::new(task::spawn(write(Arc::clone(&file), meters)));
+        Self { file, writing }
     }
 
     /// The run has ended and its account says what was lost.
     pub(super) async fn end(self) {
-        let Self { path, writing } = self;
+        self.end_within(drain::JOURNAL).await;
+    }
+
+    async fn end_within(self, limit: Duration) {
+        let Self { file, writing } = self;
         writing.abort();
-        // An abort does not stop a write that is under way.
-        let ended = writing.await;
-        drop(ended);
-        let removed = task::blocking(move || fs::remove_file(path)).await;
-        match removed.map_err(io::Error::other).flatten() {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(%error, "the next run will take this one for killed");
-            }
-            _ => {}
+        // An abort does not stop a write that is under way: that sees this, or the removal waits for it.
+        file.ended.store(true, Ordering::SeqCst);
+        let removal = task::blocking(move || file.remove());
+        let removed = match timeout(limit, removal).await {
+            Ok(removed) => removed.map_err(io::Error::other).flatten(),
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        };
+        if let Err(error) = removed {
+            tracing::warn!(%error, "the next run will take this one for killed");
         }
     }
 }
 
-async fn write(path: PathBuf, meters: Vec<Arc<Meter>>) {
+async fn write(file: Arc<File>, meters: Vec<Arc<Meter>>) {
     let mut every = interval(WRITE_EVERY);
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut written = None;
@@ -81,8 +99,8 @@ async fn write(path: PathBuf, meters: Vec<Arc<Meter>>) {
         if written == Some(records) {
             continue;
         }
-        let path = path.clone();
-        let done = task::blocking(move || put(&path, records)).await;
+        let file = Arc::clone(&file);
+        let done = task::blocking(move || file.put(records)).await;
         match done.map_err(io::Error::other).flatten() {
             Ok(()) => written = Some(records),
             Err(error) => tracing::debug!(%error, "what is in memory is not written down"),
@@ -95,10 +113,29 @@ fn in_memory(meters: &[Arc<Meter>]) -> u64 {
     meters.iter().map(|meter| meter.balance().held + meter.gauged(FLOW_ACTIVE)).sum()
 }
 
-fn put(path: &Path, records: u64) -> io::Result<()> {
-    let new = path.with_extension("new");
-    fs::write(&new, format!("{records}\n"))?;
-    fs::rename(new, path)
+// === impl File ===
+
+impl File {
+    fn put(&self, records: u64) -> io::Result<()> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.ended.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        let new = self.path.with_extension("new");
+        fs::write(&new, format!("{records}\n"))?;
+        if self.ended.load(Ordering::SeqCst) {
+            return fs::remove_file(new);
+        }
+        fs::rename(new, &self.path)
+    }
+
+    fn remove(&self) -> io::Result<()> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        }
+    }
 }
 
 /// What stands there; `None` if nothing does, or no number.
@@ -108,7 +145,10 @@ fn read(path: &Path) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use std::slice::from_ref;
+    use std::{
+        io::{Read, Write},
+        slice::from_ref,
+    };
 
     use super::*;
 
@@ -142,6 +182,48 @@ mod tests {
         let last = component(0);
         Journal::start(folder.path(), from_ref(&last)).end().await;
         assert_eq!(last.meter.balance().lost.len(), 0);
+    }
+
+    /// How many open files of this process are the one at `path`.
+    fn opened(path: &Path) -> usize {
+        let open = fs::read_dir("/proc/self/fd").unwrap();
+        let target = |entry: io::Result<fs::DirEntry>| fs::read_link(entry.ok()?.path()).ok();
+        open.filter_map(target).filter(|target| target == path).count()
+    }
+
+    /// A write that was under way came to its end after the removal: the next run took this one for killed.
+    #[tokio::test]
+    async fn a_write_that_hangs_leaves_nothing_when_it_comes_to_its_end_and_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = component(0);
+        let journal = Journal::start(folder.path(), from_ref(&run));
+        let pause = || tokio::time::sleep(Duration::from_millis(20));
+        while read(&folder.path().join(NAME)).is_none() {
+            pause().await;
+        }
+        // A write into a pipe that is full.
+        let new = folder.path().join(NAME).with_extension("new");
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, &new, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        let pipe = fs::OpenOptions::new().read(true).write(true).open(&new).unwrap();
+        let room = rustix::pipe::fcntl_getpipe_size(&pipe).unwrap();
+        (&pipe).write_all(&vec![0; room]).unwrap();
+        run.meter.received(3);
+        while opened(&new) < 2 {
+            pause().await;
+        }
+        journal.end_within(Duration::from_millis(50)).await;
+        (&pipe).read_exact(&mut vec![0; room]).unwrap();
+        while opened(&new) > 1 {
+            pause().await;
+        }
+        let is_empty = async {
+            while fs::read_dir(folder.path()).unwrap().count() > 0 {
+                pause().await;
+            }
+        };
+        let emptied = timeout(Duration::from_mins(1), is_empty).await;
+        assert!(emptied.is_ok(), "what is left would be counted by the next run");
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod tests;
 
 use std::{collections::VecDeque, path::PathBuf, sync::Arc};
 
+use futures_util::future::OptionFuture;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::sync::watch;
@@ -25,7 +26,7 @@ use crate::{
         Problem, Reference, Renewed, Signature, Stage,
     },
     dns::{self, PassiveNames},
-    metrics::{ERRORS, ErrorType, VERDICT_LATENCY, VERDICTS},
+    metrics::{ERRORS, ErrorType, Meter, VERDICT_LATENCY, VERDICTS},
     networks::Networks,
     record::{Alert, Contact, Kind, Kinds, Packet, Records},
     score::{Block, CircuitBreaker, External, Judge, Levels, Seat, Settings, Signals},
@@ -99,8 +100,11 @@ struct Score {
     by_event_time: bool,
     networks: watch::Receiver<Arc<Networks>>,
     names: PassiveNames,
+    /// Alerts that are to be handed on next, and those behind them.
+    offered: Option<Batch>,
     waiting: VecDeque<Alert>,
     told: Vec<Alert>,
+    meter: Arc<Meter>,
     keeper: Option<Keeper>,
     renewed: watch::Receiver<Option<Renewed>>,
 }
@@ -193,6 +197,12 @@ impl Configure for Config {
     }
 
     fn build(&self, context: &Context) -> Result<Component, Error> {
+        Ok(Component::stage(self.stage(context)?))
+    }
+}
+
+impl Config {
+    fn stage(&self, context: &Context) -> Result<Score, Error> {
         if context.from_others && self.block.via.is_some() {
             let message = "block.via acts on this host, and other sensors saw what is judged";
             return Err(
@@ -223,7 +233,7 @@ impl Configure for Config {
         if let Some(keeper) = &keeper {
             keeper.resume(&mut judge, context.clock.now(None));
         }
-        Ok(Component::stage(Score {
+        Ok(Score {
             judge,
             keeper,
             renewed: context.renewed.clone(),
@@ -231,9 +241,11 @@ impl Configure for Config {
             by_event_time: context.clock == Clock::Event || context.from_others,
             networks,
             names: PassiveNames::new(MAX_NAMES),
+            offered: None,
             waiting: VecDeque::new(),
             told: Vec::new(),
-        }))
+            meter: Arc::clone(&context.meter),
+        })
     }
 }
 
@@ -361,10 +373,10 @@ impl Score {
 
     async fn live(&mut self, input: &mut Input, out: &Outputs) -> Result<(), Error> {
         input.prefer(Kind::Contact);
-        let (mut flows, mut alerts): (Option<Batch>, Option<Batch>) = (None, None);
+        let mut flows: Option<Batch> = None;
         loop {
-            if alerts.is_none() && !self.waiting.is_empty() {
-                alerts = Some(self.next_alerts(input.watermark()));
+            if self.offered.is_none() && !self.waiting.is_empty() {
+                self.offered = Some(self.next_alerts(input.watermark()));
             }
             let room = async |port, batch: Option<&Batch>| match batch {
                 Some(batch) => out.room(port, batch).await,
@@ -378,8 +390,8 @@ impl Score {
                         out.pass(Port::MAIN, flows).await?;
                     }
                 }
-                () = room(ALERTS, alerts.as_ref()) => {
-                    if let Some(alerts) = alerts.take() {
+                () = room(ALERTS, self.offered.as_ref()) => {
+                    if let Some(alerts) = self.offered.take() {
                         out.emit(ALERTS, alerts.records, alerts.watermark).await?;
                     }
                 }
@@ -402,10 +414,24 @@ impl Score {
             }
             self.queue(input);
         }
-        if let Some(alerts) = alerts {
+        Ok(())
+    }
+
+    /// Hands on all alerts that wait.
+    async fn hand_on_alerts(
+        &mut self,
+        watermark: Option<Watermark>,
+        out: &Outputs,
+    ) -> Result<(), Error> {
+        loop {
+            let next = self.offered.take();
+            let Some(alerts) =
+                next.or_else(|| (!self.waiting.is_empty()).then(|| self.next_alerts(watermark)))
+            else {
+                return Ok(());
+            };
             out.emit(ALERTS, alerts.records, alerts.watermark).await?;
         }
-        Ok(())
     }
 }
 
@@ -429,15 +455,24 @@ impl Stage for Score {
             Clock::Wall => self.live(&mut input, &out).await?,
         }
         self.judge.finish(&mut self.told);
-        if let Some(keeper) = self.keeper.take() {
-            keeper.finish(&self.judge, self.clock.now(None)).await;
-        }
         self.queue(&input);
-        let watermark = input.watermark();
-        while !self.waiting.is_empty() {
-            let alerts = self.next_alerts(watermark);
-            out.emit(ALERTS, alerts.records, watermark).await?;
-        }
-        Ok(())
+        let now = self.clock.now(None);
+        let keeper = self.keeper.take().map(|keeper| keeper.finish(&self.judge, now));
+        // Neither waits for the other: a disk may hang, and a destination be away.
+        let handing_on = async {
+            let handed_on = self.hand_on_alerts(input.watermark(), &out).await;
+            drop(out);
+            handed_on
+        };
+        let (handed_on, _) = tokio::join!(handing_on, OptionFuture::from(keeper));
+        handed_on
+    }
+}
+
+/// A judge that is cut off says what it takes with it: nothing, if it has come to its end.
+impl Drop for Score {
+    fn drop(&mut self) {
+        let offered = self.offered.as_ref().map_or(0, |alerts| alerts.records.len());
+        self.meter.cut_off((offered + self.waiting.len() + self.told.len()) as u64);
     }
 }

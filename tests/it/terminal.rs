@@ -36,6 +36,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new(a_terminal_that_can_not_change_a_line_has_none),
         Case::new(what_a_destination_has_not_confirmed_is_waiting),
         Case::new(a_sighup_is_said_to_do_what_it_does_and_not_more),
+        Case::new(a_config_that_can_not_be_read_to_its_end_keeps_no_signal_waiting),
     ]
 }
 
@@ -166,4 +167,28 @@ fn a_sighup_is_said_to_do_what_it_does_and_not_more(scene: &Scene) -> Outcome {
         "lists are read again",
         "all else in it, a key or a certificate takes a restart",
     ])
+}
+
+/// No signal was taken while a SIGHUP had the config read, which was on a server that hung.
+fn a_config_that_can_not_be_read_to_its_end_keeps_no_signal_waiting(scene: &Scene) -> Outcome {
+    let config = scene.write("tidegate.yaml", CONFIG);
+    let mut running = Tidegate::new(scene, ["run", "-c"]).arg(&config).start()?;
+    let reports = scene.path("reports.ndjson");
+    poll::until_true("a report", SOON, || reports.exists())?;
+    // Nobody writes to it: it can't even be opened.
+    fs::remove_file(&config)?;
+    let made = Command::new("mkfifo").arg(&config).status()?;
+    assert!(made.success(), "mkfifo ended with {made}");
+    running.signal(Signal::HUP);
+    poll::until_true("the SIGHUP to be taken", SOON, || {
+        running.stderr().contains("output files are opened anew")
+    })?;
+    // As logrotate does it: files are opened anew all the same.
+    fs::rename(&reports, scene.path("rotated.ndjson"))?;
+    running.signal(Signal::HUP);
+    poll::until_true("a new file", SOON, || reports.exists())?;
+    running.still_runs()?;
+    running.signal(Signal::TERM);
+    running.wait(SOON)?.expect(0)?;
+    Ok(())
 }

@@ -3,13 +3,18 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, stream::FuturesOrdered};
+use tokio::time::{Instant, sleep_until};
 use tracing::error;
 
 use super::{PAUSE, Shared};
 use crate::{
     ack::{End, Receipts},
     batch::Batch,
-    buffer::reader::{Chunk, Reader, lock},
+    buffer::{
+        disk::Folder,
+        log::Log,
+        reader::{Chunk, Reader},
+    },
     codec::wire,
     component::{Clock, Error, Outputs, Port, with_causes},
     metrics::{BufferLoss, Holding},
@@ -35,6 +40,15 @@ pub(super) struct Forward {
     pub(super) damaged: Option<Holding>,
 }
 
+/// What came of reading.
+enum Read {
+    Some,
+    /// There is nothing.
+    None,
+    /// It is to be tried again.
+    Failed,
+}
+
 // === impl Forward ===
 
 impl Forward {
@@ -47,12 +61,21 @@ impl Forward {
         let mut sync = tokio::time::interval(SYNC_ACKS);
         sync.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let (mut is_read, mut is_lost, mut is_last_look) = (false, false, false);
+        // When what could not be read is read again.
+        let mut again = None;
         loop {
             if self.ready.is_empty() && !is_read {
-                is_read = !self.read_on().await;
+                match self.read_on().await {
+                    Read::Some => {}
+                    Read::None => is_read = true,
+                    Read::Failed => {
+                        (is_read, again) = (true, Some(Instant::now() + PAUSE));
+                    }
+                }
                 continue;
             }
-            if is_read && self.ready.is_empty() && under_way.is_empty() && *ended.borrow() {
+            let is_idle = is_read && self.ready.is_empty() && under_way.is_empty();
+            if is_idle && again.is_none() && *ended.borrow() {
                 // What was synced after the last look is still to be read; what can't be is for the next start.
                 if std::mem::replace(&mut is_last_look, true) {
                     break;
@@ -76,16 +99,24 @@ impl Forward {
                         out.send(Port::MAIN, batch).await?;
                     }
                 }
-                () = self.shared.synced.notified(), if is_read => is_read = false,
-                _ = sync.tick() => self.sync_acknowledged().await,
+                () = self.shared.synced.notified(), if is_read && again.is_none() => is_read = false,
+                () = sleep_until(again.unwrap_or_else(Instant::now)), if again.is_some() => {
+                    (is_read, again) = (false, None);
+                }
+                _ = sync.tick() => {
+                    // Where nothing is under way, nothing else answers for what could not be read.
+                    let to = if is_idle && !is_lost { self.reader.expected() } else { 0 };
+                    self.acknowledge(to).await;
+                    self.sync_acknowledged().await;
+                }
             }
         }
         self.sync_acknowledged().await;
         Ok(())
     }
 
-    /// Reads what is synced; false if there is nothing.
-    async fn read_on(&mut self) -> bool {
+    /// Reads what is synced.
+    async fn read_on(&mut self) -> Read {
         let shared = Arc::clone(&self.shared);
         let mut reader = std::mem::replace(&mut self.reader, Reader::new(0));
         let read = task::blocking(move || {
@@ -102,32 +133,44 @@ impl Forward {
         match chunk {
             Ok(chunk) => {
                 self.failed_reads = 0;
-                self.take(&chunk);
-                !chunk.is_empty()
+                self.take(&chunk).await;
+                if chunk.is_empty() { Read::None } else { Read::Some }
             }
             Err(error) => {
                 self.shared.failed(&error);
                 self.failed_reads += 1;
                 if self.failed_reads >= READ_TRIES {
                     self.failed_reads = 0;
-                    let skipped = self.reader.skip(&self.shared.log);
-                    self.lost(BufferLoss::Unreadable, skipped);
+                    self.skip().await;
                 }
-                tokio::time::sleep(PAUSE).await;
-                true
+                Read::Failed
             }
         }
     }
 
+    /// Gives up the rest of what can't be read.
+    async fn skip(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        let mut reader = std::mem::replace(&mut self.reader, Reader::new(0));
+        let skip = task::blocking(move || {
+            let skipped = reader.skip(&shared.log);
+            (reader, skipped)
+        });
+        if let Ok((reader, skipped)) = skip.await {
+            self.reader = reader;
+            self.lost(BufferLoss::Unreadable, skipped);
+        }
+    }
+
     /// Decodes what was read.
-    fn take(&mut self, chunk: &Chunk) {
+    async fn take(&mut self, chunk: &Chunk) {
         self.lost(BufferLoss::Missing, chunk.missing);
         self.lost(BufferLoss::Damaged, chunk.damaged);
         let mut records = wire::Reader::default();
-        let mut to = Vec::new();
+        let (mut to, mut unknown) = (Vec::new(), Vec::new());
         for (sequence, payload) in chunk.entries() {
             if let Err(error) = records.read(payload) {
-                lock(&self.shared.log).mark_damaged(sequence);
+                unknown.push(sequence);
                 self.lost(BufferLoss::Unknown, 1);
                 if let Some(suppressed) = self.shared.failures.admit(1, Clock::Wall.now(None)) {
                     error!(suppressed, "a record of the disk buffer: {}", with_causes(&error));
@@ -135,6 +178,15 @@ impl Forward {
             } else {
                 to.push(sequence + 1);
             }
+        }
+        if !unknown.is_empty() {
+            let mark = |log: &mut Log<Folder>| {
+                for sequence in unknown {
+                    log.mark_damaged(sequence);
+                }
+                Ok(())
+            };
+            self.work(mark).await;
         }
         let (runs, mut taken) = (records.take(), 0);
         let last = runs.len();
@@ -160,21 +212,23 @@ impl Forward {
         }
     }
 
+    /// All below `to` is delivered. Makes up for what failed before, whatever `to` is.
     async fn acknowledge(&self, to: u64) {
-        let shared = Arc::clone(&self.shared);
-        let acknowledge = move || lock(&shared.log).acknowledge(to);
-        self.note(task::blocking(acknowledge).await);
-        self.shared.tell();
+        self.work(move |log| log.acknowledge(to)).await;
         self.shared.freed.notify_one();
     }
 
     async fn sync_acknowledged(&self) {
-        let shared = Arc::clone(&self.shared);
-        self.note(task::blocking(move || lock(&shared.log).sync_acknowledged()).await);
+        self.work(Log::sync_acknowledged).await;
     }
 
-    fn note(&self, done: Result<Result<(), crate::buffer::Error>, tokio::task::JoinError>) {
-        match done {
+    /// Works on the log in a thread that may wait for it.
+    async fn work(
+        &self,
+        work: impl FnOnce(&mut Log<Folder>) -> Result<(), crate::buffer::Error> + Send + 'static,
+    ) {
+        let shared = Arc::clone(&self.shared);
+        match task::blocking(move || shared.with_log(work)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => self.shared.failed(&Error::failure("tried again").because(error)),
             Err(join) => self.shared.failed(&Error::failure("it panicked").because(join)),

@@ -31,6 +31,8 @@ struct State {
     operations: usize,
     /// One in so many writes and syncs fails; 0 for none.
     fault_every: u64,
+    /// The next so many writes and syncs fail.
+    faults: usize,
     random: Random,
 }
 
@@ -102,6 +104,10 @@ impl State {
     }
 
     fn fails(&mut self) -> bool {
+        if let Some(left) = self.faults.checked_sub(1) {
+            self.faults = left;
+            return true;
+        }
         self.fault_every > 0 && self.random.below(self.fault_every) == 0
     }
 
@@ -142,6 +148,10 @@ impl Model {
     pub(super) fn fail_every(&self, operations: u64, seed: u64) {
         let mut state = self.state();
         (state.fault_every, state.random) = (operations, Random(seed));
+    }
+
+    pub(super) fn fail_next(&self, operations: usize) {
+        self.state().faults = operations;
     }
 
     pub(super) fn operations(&self) -> usize {
@@ -228,6 +238,7 @@ impl Disk for Model {
     fn rename(&self, name: &str, to: &str) -> io::Result<()> {
         let mut state = self.state();
         state.operate()?;
+        state.names.get(name).ok_or(io::ErrorKind::NotFound)?;
         state.name(Naming::Changed(name.to_owned(), to.to_owned()));
         Ok(())
     }
@@ -235,6 +246,7 @@ impl Disk for Model {
     fn remove(&self, name: &str) -> io::Result<()> {
         let mut state = self.state();
         state.operate()?;
+        state.names.get(name).ok_or(io::ErrorKind::NotFound)?;
         state.name(Naming::Taken(name.to_owned()));
         Ok(())
     }

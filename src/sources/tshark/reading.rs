@@ -48,14 +48,14 @@ impl Reading {
         self.worker.as_ref().is_none_or(Worker::is_done)
     }
 
-    /// Hands on what has come; `Some` at the end. `open` opens the capture once more.
+    /// Hands on what has come; `Some` at the end. `open` opens the capture once more, if that is needed.
     ///
     /// # Errors
     /// If a component downstream has ended.
     pub(super) async fn step(
         &mut self,
         reader: &Tshark,
-        open: impl Fn() -> Result<Stdio, Error>,
+        open: impl Future<Output = Result<Stdio, Error>>,
         emitter: &mut Emitter<'_>,
     ) -> Result<Option<ReadEnd>, Error> {
         let Some(worker) = &mut self.worker else {
@@ -80,7 +80,7 @@ impl Reading {
                 self.tries += 1;
                 tracing::warn!(signal, "tshark was killed; the capture is read again");
                 emitter.again();
-                let started = match open() {
+                let started = match open.await {
                     Ok(capture) => reader.start(capture).await,
                     Err(error) => Err(error),
                 };

@@ -176,4 +176,9 @@ impl Keeper {
         }
         self.write();
     }
+
+    /// Its log, for those that give verdicts after it.
+    pub(super) fn into_log(self) -> VerdictLog {
+        self.log
+    }
 }

@@ -24,7 +24,7 @@ use crate::{
     component::{Configure, Context, Error, Outputs, Port, Source},
     flow::{Policy, Timeouts, counted::Ledger, denied::Reporter},
     gate::{
-        GateStore,
+        GateStore, Last,
         evidence::{Teller, View},
         guard::{Desk as GuardDesk, Terms},
         log::VerdictLog,
@@ -111,8 +111,21 @@ impl Source for Runner {
             notice.signs(&heart, &stand);
             notice.health(&stand, heart.is_open(), now);
         }
-        keeper.finish();
-        reports.finish().await?;
+        // Verdicts go on being given, and hold, while what is left is handed on.
+        let ending = reports.finish();
+        tokio::pin!(ending);
+        let reported = loop {
+            tokio::select! {
+                biased;
+                reported = &mut ending => break reported,
+                _ = beats.tick() => {}
+            }
+            let now = context.clock.now(None);
+            keeper = keep(keeper, move |keeper| keeper.beat(now, false)).await?;
+        };
+        let keeper = keep(keeper, Keeper::finish).await?;
+        store.leave(Last { log: keeper.into_log(), alive: Box::new(heart) });
+        reported?;
         if !config.persist {
             if let Err(error) = pins.detach() {
                 // The next start does it.
@@ -123,6 +136,18 @@ impl Source for Runner {
         }
         Ok(())
     }
+}
+
+/// Has the keeper do this in a thread that may wait.
+async fn keep(
+    mut keeper: Keeper,
+    work: impl FnOnce(&mut Keeper) + Send + 'static,
+) -> Result<Keeper, Error> {
+    let kept = task::blocking(move || {
+        work(&mut keeper);
+        keeper
+    });
+    kept.await.map_err(|join| Error::failure("the gate's keeper ended").because(join))
 }
 
 impl Runner {

@@ -12,12 +12,12 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::{
     task::JoinHandle,
-    time::{Interval, MissedTickBehavior, interval_at},
+    time::{Interval, MissedTickBehavior, interval_at, timeout},
 };
 use tracing::{info, warn};
 
 use crate::{
-    component::Context,
+    component::{Context, drain},
     log_limit::LogLimit,
     metrics::{ERRORS, ErrorType, Meter},
     record::Timestamp,
@@ -50,7 +50,7 @@ pub(super) struct Keeper {
     meter: Arc<Meter>,
     limit: Arc<LogLimit>,
     ticks: Option<Interval>,
-    writing: Option<JoinHandle<()>>,
+    pub(super) writing: Option<JoinHandle<()>>,
 }
 
 // === impl Kept ===
@@ -130,7 +130,10 @@ impl Keeper {
 
     /// Takes a snapshot and has it written, which the judge does not wait for.
     pub(super) fn write(&mut self, judge: &Judge, now: Timestamp) {
-        let snapshot = judge.snapshot(self.interface.as_deref(), now);
+        self.write_out(judge.snapshot(self.interface.as_deref(), now), now);
+    }
+
+    fn write_out(&mut self, snapshot: Snapshot, now: Timestamp) {
         let (path, meter, limit) =
             (self.path.clone(), Arc::clone(&self.meter), Arc::clone(&self.limit));
         self.writing = Some(task::blocking(move || {
@@ -143,11 +146,26 @@ impl Keeper {
         }));
     }
 
-    /// Takes the last snapshot, and waits until it is written.
-    pub(super) async fn finish(mut self, judge: &Judge, now: Timestamp) {
-        self.written().await;
-        self.write(judge, now);
-        self.written().await;
+    /// Takes the last snapshot at once. The future waits until it is written, but no longer than
+    /// [`drain::STATE`].
+    pub(super) fn finish(
+        mut self,
+        judge: &Judge,
+        now: Timestamp,
+    ) -> impl Future<Output = ()> + use<> {
+        let snapshot = judge.snapshot(self.interface.as_deref(), now);
+        async move {
+            let write = async {
+                self.written().await;
+                self.write_out(snapshot, now);
+                self.written().await;
+            };
+            if timeout(drain::STATE, write).await.is_err() {
+                self.meter.count(ERRORS, ErrorType::Snapshot, 1);
+                let (snapshot, after) = (self.path.display(), drain::STATE.as_secs());
+                warn!(%snapshot, "the judge's last snapshot was not written within {after} s: is its disk there?");
+            }
+        }
     }
 
     async fn written(&mut self) {

@@ -5,7 +5,10 @@ use std::{fs, future::poll_fn, net::IpAddr, path::Path};
 use super::*;
 use crate::{
     ack::Receipts,
-    component::edge::{Bounds, EdgeReceiver, EdgeSender, WhenFull, edge},
+    component::{
+        drain,
+        edge::{Bounds, EdgeReceiver, EdgeSender, WhenFull, edge},
+    },
     metrics::Meter,
     record::{
         Action, ConnState, Denied, Endpoint, Flow, Id, ObservationPoint, Outcome, Timestamp,
@@ -65,10 +68,17 @@ impl Rig {
 
     /// One that keeps its state in `data_dir`, as the config says.
     fn with(config: &Config, clock: Clock, room: u32, data_dir: &Path) -> Self {
-        let (meter, receipts) = (Meter::new("scored", "score"), Receipts::default());
+        let meter = Meter::new("scored", "score");
         let data_dir = data_dir.to_owned();
-        let context = Context { clock, data_dir, ..Context::alone(Arc::clone(&meter)) };
-        let Ok(Component::Stage(run)) = config.build(&context) else { panic!("no stage") };
+        let context = Context { clock, data_dir, ..Context::alone(meter) };
+        let stage = config.stage(&context).unwrap();
+        Self::of(stage, &context, room)
+    }
+
+    /// Of a stage of one's own.
+    fn of(stage: Score, context: &Context, room: u32) -> Self {
+        let (clock, meter, receipts) =
+            (context.clock, Arc::clone(&context.meter), context.receipts.clone());
         let mut input = Input::new(clock, Arc::clone(&meter));
         let wide = || edge(Bounds::default(), WhenFull::Block, &meter);
         let ((contacts, of_contacts), (flows, of_flows)) = (wide(), wide());
@@ -80,7 +90,7 @@ impl Rig {
         let ((to_main, main), (to_alerts, alerts)) = (reader(), reader());
         out.connect(Port::MAIN, to_main);
         out.connect(ALERTS, to_alerts);
-        let running = tokio::spawn(run(input, out));
+        let running = tokio::spawn(stage.run(input, out));
         let (contacts, flows) = (Some(contacts), Some(flows));
         Self { contacts, flows, main, alerts, meter, receipts, running }
     }
@@ -187,6 +197,48 @@ async fn contacts_are_judged_while_both_outputs_are_full() {
     let (flows, alerts) = rig.end().await;
     assert_eq!(flows.len(), 3);
     assert!(!alerts.is_empty());
+}
+
+/// Has each of three sources alerted on, one after the other, where there is room for one alert.
+async fn alert_on_three(rig: &Rig) {
+    for (source, absorbed) in [(1_u8, 9), (2, 18), (3, 27)] {
+        let from = |contact| Contact { source: [198, 51, 100, source].into(), ..contact };
+        let contacts = (1..10).map(|port| from(failed(port))).collect();
+        rig.send(Records::Contacts(Arc::new(contacts)), 9).await;
+        while rig.meter.balance().absorbed < absorbed || rig.meter.balance().made < 1 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn alerts_that_wait_when_it_is_cut_off_are_in_its_account() {
+    let rig = Rig::new(Clock::Wall, 1);
+    alert_on_three(&rig).await;
+    rig.running.abort();
+    assert!(rig.running.await.is_err());
+    let balance = rig.meter.balance();
+    assert_eq!((balance.made, balance.unmade), (1, 2), "{balance:?}");
+}
+
+/// They waited behind it, and the run was cut off before a disk that hung.
+#[tokio::test(start_paused = true)]
+async fn alerts_do_not_wait_for_the_last_snapshot_nor_that_for_ever() {
+    let data_dir = tempfile::tempdir().unwrap();
+    let config = Config { warmup_secs: 0, ..Config::default() };
+    let context = Context {
+        data_dir: data_dir.path().to_owned(),
+        ..Context::alone(Meter::new("scored", "score"))
+    };
+    let mut stage = config.stage(&context).unwrap();
+    let keeper = stage.keeper.as_mut().unwrap();
+    keeper.writing = Some(tokio::spawn(std::future::pending()));
+    let rig = Rig::of(stage, &context, 1);
+    alert_on_three(&rig).await;
+    let ended = tokio::time::timeout(drain::RUN, rig.end()).await;
+    let (_, alerts) = ended.expect("it ends before the run is cut off");
+    assert_eq!(alerts.len(), 3, "{alerts:?}");
+    assert_eq!(context.meter.counted(ERRORS).get("snapshot"), Some(&1));
 }
 
 #[tokio::test]

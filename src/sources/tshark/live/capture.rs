@@ -126,7 +126,7 @@ impl Capturer {
         stop: &CancellationToken,
     ) -> Result<Reason, Error> {
         let folder = self.folder.join(supervisor.epoch.to_string());
-        fs::create_dir(&folder).map_err(|error| {
+        tokio::fs::create_dir(&folder).await.map_err(|error| {
             Error::failure(format!("{} can't be made", folder.display())).because(error)
         })?;
         let prefix = folder.join("segment.pcap");

@@ -8,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
     process::Stdio,
     sync::Arc,
+    time::Duration,
 };
 
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
@@ -134,11 +135,14 @@ impl Pair<'_> {
         let mut look = interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut silence, mut blocks) = (Silence::new(), 0_u64);
+        // How long tshark has said nothing though there were packets to read. Looks are counted, no clock: a
+        // wait for the destination, or a machine that stood still, is none of its doing.
+        let (mut waited, mut is_stalled) = (Duration::ZERO, false);
         loop {
             tokio::select! {
                 block = worker.blocks.recv() => {
                     let Some(block) = block else { break };
-                    blocks += 1;
+                    (blocks, waited) = (blocks + 1, Duration::ZERO);
                     if ended.is_none() {
                         captures = true;
                         supervisor.captures();
@@ -150,7 +154,14 @@ impl Pair<'_> {
                     deadline = Instant::now() + drain::READERS;
                 }
                 _ = look.tick(), if captures && ended.is_none() => {
-                    let state = is_empty(&packets).then_some(blocks);
+                    let is_read = is_empty(&packets);
+                    let is_silent = !is_read && worker.blocks.is_empty();
+                    waited = if is_silent { waited + LOOK_EVERY } else { Duration::ZERO };
+                    if waited >= self.reader.stalled_after {
+                        is_stalled = true;
+                        break;
+                    }
+                    let state = is_read.then_some(blocks);
                     if let Some(time) = silence.look(state, Clock::Wall.now(None)) {
                         emitter.reached(time).await?;
                     }
@@ -168,22 +179,30 @@ impl Pair<'_> {
         }
         // With nobody to read, dumpcap shall not wait for one.
         drop(packets);
-        let how = if let Some(how) = ended {
-            how
-        } else {
+        if ended.is_none() {
             reader_gone.cancel();
-            capture.await
+        }
+        let (how, finish) = if is_stalled {
+            // As long as it has the pipe, dumpcap waits for it.
+            let finish = worker.give_up().await?;
+            (capture.await, finish)
+        } else {
+            let how = match ended {
+                Some(how) => how,
+                None => capture.await,
+            };
+            (how, worker.finish().await?)
         };
         let (ended, reason) = how.map_err(|error| {
             Error::failure("the supervisor of dumpcap has failed").because(error)
         })?;
-        let finish = worker.finish().await?;
         unaccounted.is_counted();
-        if reason == Reason::ReaderGone {
+        let is_reader_gone = is_stalled || reason == Reason::ReaderGone;
+        if is_reader_gone {
             let (error_type, reason) = describe(&finish);
             supervisor.failed(error_type, &reason);
         }
-        let statistics = supervisor.ended(&ended, reason != Reason::Ended)?;
+        let statistics = supervisor.ended(&ended, is_reader_gone || reason == Reason::Stopped)?;
         if let Some(captured) = statistics.captured {
             let missing = captured.saturating_sub(emitter.packets());
             self.out.meter().count(CAPTURE_LOST, LossCause::Unaccounted, missing);
@@ -199,6 +218,11 @@ fn is_empty(packets: &PipeReader) -> bool {
 
 fn describe(finish: &Finish) -> (ErrorType, String) {
     match finish.ended.exit {
+        _ if finish.stalled => {
+            let reason =
+                "tshark said nothing any more, though packets waited for it, and was killed";
+            (ErrorType::TsharkStalled, reason.to_owned())
+        }
         Exit::Signal(_) => (ErrorType::TsharkKilled, format!("tshark: {}", finish.ended.exit)),
         Exit::Code(_) => (
             ErrorType::TsharkFailed,

@@ -261,7 +261,7 @@ impl Readers<'_> {
     }
 
     async fn start(&self, segment: &Segment) -> Result<Reading, Error> {
-        Ok(Reading::new(self.reader.start(open(&segment.path)?).await?))
+        Ok(Reading::new(self.reader.start(open(&segment.path).await?).await?))
     }
 
     /// Takes the item's turn, and begins others meanwhile.
@@ -324,7 +324,8 @@ impl Readers<'_> {
                 Some(ReadEnd::NotStarted(error)) => with_causes(&error),
             };
             self.out.meter().count(ERRORS, ErrorType::TsharkFailed, 1);
-            if left == 0 || !segment.path.exists() {
+            let is_there = tokio::fs::try_exists(&segment.path).await.unwrap_or(false);
+            if left == 0 || !is_there {
                 self.given_up(segment, &why).await;
                 return Ok(());
             }
@@ -347,7 +348,7 @@ impl Readers<'_> {
         mut reading: Reading,
     ) -> Result<Option<ReadEnd>, Error> {
         loop {
-            let open = || open(&segment.path);
+            let open = open(&segment.path);
             if let Some(end) = reading.step(self.reader, open, &mut self.emitter).await? {
                 return Ok(Some(end));
             }

@@ -6,6 +6,7 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use crate::component::Error;
@@ -17,12 +18,17 @@ pub(in crate::sources::tshark) const CHILD_PATH: &str =
 /// `CAP_NET_RAW` in the masks of `/proc/self/status` (linux/capability.h).
 const NET_RAW: u32 = 13;
 
-/// The names the programs are looked up by; tests put other programs in their place.
+/// A tshark that says nothing for so long, though there is something to read, is stuck.
+const STALLED_AFTER: Duration = Duration::from_mins(2);
+
+/// The names the programs are looked up by, and how long tshark may say nothing; tests put others in their
+/// place.
 #[derive(Debug, Clone)]
 pub(crate) struct Programs {
     pub(crate) tshark: OsString,
     pub(crate) dumpcap: OsString,
     pub(crate) editcap: OsString,
+    pub(crate) stalled_after: Duration,
 }
 
 /// What a child may do that any process may not.
@@ -96,7 +102,12 @@ fn is_program(path: &Path) -> bool {
 
 impl Default for Programs {
     fn default() -> Self {
-        Self { tshark: "tshark".into(), dumpcap: "dumpcap".into(), editcap: "editcap".into() }
+        Self {
+            tshark: "tshark".into(),
+            dumpcap: "dumpcap".into(),
+            editcap: "editcap".into(),
+            stalled_after: STALLED_AFTER,
+        }
     }
 }
 

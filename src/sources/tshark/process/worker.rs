@@ -50,9 +50,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long to wait for the end of a child whose output has ended.
 const EXIT_DEADLINE: Duration = Duration::from_secs(10);
 
-/// A reader of a file that says nothing for so long is stuck.
-const STALLED_AFTER: Duration = Duration::from_mins(2);
-
 /// How to start a tshark, the same for all of a source.
 #[derive(Debug, Clone)]
 pub(in crate::sources::tshark) struct Tshark {
@@ -62,8 +59,11 @@ pub(in crate::sources::tshark) struct Tshark {
     pub(in crate::sources::tshark) arguments: Arc<[String]>,
     /// The cap of a line.
     pub(in crate::sources::tshark) max_line_bytes: usize,
-    /// Whether input may stay away, as it may from a live capture.
+    /// Whether input may stay away, as it may from a live capture. Then only who writes it knows of a
+    /// tshark that is stuck ([`Worker::give_up`]).
     pub(in crate::sources::tshark) live: bool,
+    /// One that says nothing for so long, though there is something to read, is stuck.
+    pub(in crate::sources::tshark) stalled_after: Duration,
     /// Counts what happens to children.
     pub(in crate::sources::tshark) meter: Arc<Meter>,
 }
@@ -73,6 +73,8 @@ pub(in crate::sources::tshark) struct Tshark {
 pub(in crate::sources::tshark) struct Worker {
     /// Its lines, in order, as far as it is ahead.
     pub(in crate::sources::tshark) blocks: mpsc::Receiver<Block>,
+    /// It is stuck, and to be killed.
+    given_up: Arc<AtomicBool>,
     task: JoinHandle<Finish>,
 }
 
@@ -115,15 +117,17 @@ impl Tshark {
         .await?;
         let (sender, blocks) = mpsc::channel(BLOCKS_AHEAD);
         let abandoned = Arc::new(AtomicBool::new(false));
+        let given_up = Arc::new(AtomicBool::new(false));
         let pump = Pump {
             output,
             framer: Framer::new(self.max_line_bytes),
             sender,
-            patience: (!self.live).then_some(STALLED_AFTER),
+            patience: (!self.live).then_some(self.stalled_after),
             abandoned: Arc::clone(&abandoned),
+            given_up: Arc::clone(&given_up),
         };
         let task = task::spawn(accompany(child, pump, abandoned));
-        Ok(Worker { blocks, task })
+        Ok(Worker { blocks, given_up, task })
     }
 
     /// Has tshark read an empty capture, for what it says about its command line. One that is killed says
@@ -162,6 +166,12 @@ impl Worker {
         self.task.is_finished()
     }
 
+    /// Kills a tshark that is stuck, and waits for its end.
+    pub(in crate::sources::tshark) async fn give_up(self) -> Result<Finish, Error> {
+        self.given_up.store(true, Ordering::Release);
+        self.finish().await
+    }
+
     /// Waits for its end. Blocks that were not fetched are dropped.
     pub(in crate::sources::tshark) async fn finish(mut self) -> Result<Finish, Error> {
         self.blocks.close();
@@ -186,6 +196,7 @@ struct Pump {
     patience: Option<Duration>,
     /// The child has gone: what it left in the pipe is all there is.
     abandoned: Arc<AtomicBool>,
+    given_up: Arc<AtomicBool>,
 }
 
 /// How the fetching ended.
@@ -231,7 +242,8 @@ impl Pump {
                 Ok(Some(read)) => read,
                 Ok(None) => {
                     silence += LOOK_EVERY;
-                    stalled = self.patience.is_some_and(|patience| silence >= patience);
+                    stalled = self.patience.is_some_and(|patience| silence >= patience)
+                        || self.given_up.load(Ordering::Acquire);
                     let abandoned = self.abandoned.load(Ordering::Acquire);
                     if stalled || abandoned || self.sender.is_closed() {
                         break;

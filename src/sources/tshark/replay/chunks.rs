@@ -265,7 +265,7 @@ impl Cutter {
     }
 
     async fn editcap(&self, path: &Path, prefix: &Path) -> Result<Child, Error> {
-        let file = open(path)?;
+        let file = open(path).await?;
         Child::start(
             Launch {
                 program: self.editcap.clone(),
@@ -292,8 +292,10 @@ impl Queue<'_> {
 }
 
 /// Opens a capture for a child to read: a child may not itself be allowed to.
-pub(in crate::sources::tshark) fn open(path: &Path) -> Result<Stdio, Error> {
-    File::open(path).map(Stdio::from).map_err(|error| {
+pub(in crate::sources::tshark) async fn open(path: &Path) -> Result<Stdio, Error> {
+    let opened = path.to_owned();
+    let opened = task::blocking(move || File::open(opened)).await;
+    opened.map_err(io::Error::other).flatten().map(Stdio::from).map_err(|error| {
         Error::failure(format!("{} can't be opened", path.display())).because(error)
     })
 }

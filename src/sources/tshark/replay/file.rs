@@ -114,7 +114,7 @@ impl Replay<'_> {
 
     async fn begin(&mut self, unit: Unit) -> Result<(), Error> {
         let mut job = Job { reading: None, unit };
-        match job.open(&self.files) {
+        match job.open(&self.files).await {
             None => {}
             Some(Ok(capture)) => {
                 job.reading = Some(Reading::new(self.reader.start(capture).await?));
@@ -143,7 +143,7 @@ impl Replay<'_> {
             return Ok(());
         };
         let end = loop {
-            let open = || job.open(&self.files).unwrap_or_else(|| Ok(Stdio::null()));
+            let open = async { job.open(&self.files).await.unwrap_or_else(|| Ok(Stdio::null())) };
             let step = reading.step(self.reader, open, &mut self.emitter).await?;
             if let Some(end) = step {
                 break end;
@@ -232,12 +232,13 @@ impl Replay<'_> {
 // === impl Job ===
 
 impl Job {
-    fn open(&self, files: &[PathBuf]) -> Option<Result<Stdio, Error>> {
-        match &self.unit.work {
-            Work::Rest => files.get(self.unit.file).map(|path| open(path)),
-            Work::Chunk { path, .. } => Some(open(path)),
-            Work::Damaged(_) | Work::Unreadable(_) => None,
-        }
+    async fn open(&self, files: &[PathBuf]) -> Option<Result<Stdio, Error>> {
+        let path = match &self.unit.work {
+            Work::Rest => files.get(self.unit.file)?,
+            Work::Chunk { path, .. } => path,
+            Work::Damaged(_) | Work::Unreadable(_) => return None,
+        };
+        Some(open(path).await)
     }
 }
 

@@ -30,6 +30,7 @@ mv $to.part $to
         tshark: program("tshark", &format!("[ $task = version ] && {version} || {reads}")),
         dumpcap: program("dumpcap", "[ $task = check ] || sleep 600"),
         editcap: program("editcap", "sleep 600"),
+        ..Programs::default()
     }
 }
 

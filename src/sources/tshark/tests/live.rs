@@ -199,6 +199,36 @@ async fn a_segment_that_no_tshark_reads_is_counted_and_kept_and_the_next_is_read
     }
 }
 
+/// A packet can send a dissector round and round; nobody noticed, and the capture stood still for good.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tshark_that_hangs_in_a_pipe_is_killed_and_the_capture_begins_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let [starts, five] = ["starts", "five.pcap"].map(|name| folder.path().join(name));
+    // More packets than a pipe holds, so that dumpcap waits for the one that hangs.
+    let mut packets = capture(5);
+    packets.resize(3 << 20, 0);
+    fs::write(&five, packets).unwrap();
+    let script = format!(
+        "[ $(head -c 1 | wc -c) = 1 ] || exit 0
+        echo >> {starts}; [ $(wc -l < {starts}) -gt 1 ] || exec sleep 600
+        for i in $(seq 5); do echo \"{{\\\"layers\\\":{{\\\"frame_number\\\":[\\\"$i\\\"]}}}}\"; done
+        exec cat > /dev/null",
+        starts = starts.display()
+    );
+    let begin = format!("cat {} 2> /dev/null", five.display());
+    let config = fake(&folder, &script);
+    let mut config =
+        capturing(config, &folder, Mode::Pipe, &begin, "echo 'Packets captured: 5' >&2");
+    config.programs.stalled_after = Duration::from_secs(2);
+    let ran = run_until(&config, 5).await;
+    assert!(ran.result.is_ok(), "{:?}", ran.result);
+    assert_eq!(ran.numbers(), [1, 2, 3, 4, 5]);
+    // One at least: a machine that is slow takes others for stuck.
+    let stalled = ran.balance.errors.get("tshark_stalled").copied().unwrap_or(0);
+    assert!(stalled > 0 && ran.balance.unknown_losses > 0, "{:?}", ran.balance);
+    assert_eq!(ran.balance.lost.get("unaccounted"), Some(&(stalled * 5)), "{:?}", ran.balance);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn dumpcap_is_told_to_end_while_the_destination_takes_nothing() {
     let folder = tempfile::tempdir().unwrap();
