@@ -84,7 +84,7 @@ pub fn read(
     Ok(input)
 }
 
-/// Reads an input as [`read`] does, but leaves a log to [`judge`](super::judge), with the others. Of a capture it
+/// Reads an input as [`read`] does, but leaves a log to [`judge`], with the others. Of a capture it
 /// learns what sources resolve, or not, as the judge does that is tuned.
 ///
 /// # Errors
