@@ -153,7 +153,7 @@ fn an_interface_that_is_deleted_is_told_and_leaves_nothing(scene: &Scene) -> Out
     site.add(BAD, &[])?;
     site.wire.cut()?;
     poll::until_true("the daemon to see it", SOON, || {
-        running.stderr().contains("the gate is no longer on")
+        running.stderr().contains("the gate is put back when it is there again")
     })?;
     running.still_runs()?;
     let (_, health) = site.wire.near.get(config::API_PORT, "/health")?;
