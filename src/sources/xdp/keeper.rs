@@ -31,6 +31,7 @@ pub(super) struct Keeper {
     changes: Option<Changes>,
     sessions: Sessions,
     admin_ports: Vec<u16>,
+    /// Packets that were counted so far, by their outcome.
     counted: BTreeMap<&'static str, u64>,
     changed: u64,
     block_files: Vec<PathBuf>,
@@ -48,7 +49,8 @@ pub(super) struct Keeper {
 // === impl Keeper ===
 
 impl Keeper {
-    /// Before the first beat; what of this host is known already is `facts`.
+    /// Before the program is attached: what it counts from then on is this run's. What of this host is known already is
+    /// `facts`.
     pub(super) fn new(
         config: &Config,
         context: &Context,
@@ -60,6 +62,7 @@ impl Keeper {
         let changes = changes.inspect_err(|error| {
             warn!(%error, "changes of addresses and routes are not followed");
         });
+        let before = store.counts().unwrap_or_default().into_iter();
         Self {
             store: Arc::clone(store),
             log: log.clone(),
@@ -69,7 +72,7 @@ impl Keeper {
             changes: changes.ok(),
             sessions: Sessions::default(),
             admin_ports: context.networks.borrow().admin_ports.clone(),
-            counted: BTreeMap::new(),
+            counted: before.map(|(outcome, packets)| (outcome.name(), packets)).collect(),
             changed: store.changes().unwrap_or(0),
             block_files: config.firewall.block_files.clone(),
             lines: Vec::new(),

@@ -64,11 +64,11 @@ pub(super) struct Runner {
 
 impl Source for Runner {
     async fn run(mut self, out: Outputs, stop: CancellationToken) -> Result<(), Error> {
+        let mut keeper =
+            Keeper::new(&self.config, &self.context, &self.store, &self.log, self.facts.clone());
         let sees_egress = self.config.sees_egress() && self.has_witness();
         let attached = self.stand.begin(sees_egress)?;
         let out = Arc::new(out);
-        let mut keeper =
-            Keeper::new(&self.config, &self.context, &self.store, &self.log, self.facts.clone());
         let mut reports = self.reports(&keeper.view, &out)?;
         let Self { config, mut stand, pulse, pins, _lock, store, context, .. } = self;
         let mut heart = Heart::start(pulse);
