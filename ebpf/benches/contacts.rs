@@ -1,14 +1,25 @@
 //! What it costs to tell of contacts, ns: in the program a packet (`BPF_PROG_TEST_RUN`), in user space an event
 //! that is taken off the ring. As root; `cargo bench -p tidegate-ebpf --bench contacts`. All cases take turns, and
-//! the least of each counts.
+//! the least of each counts. Then events at a steady rate, taken off every 5 ms as the source does: none may be lost.
 
-use std::{error::Error, process::exit, time::Instant};
+use std::{
+    error::Error,
+    process::exit,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
 
 use tidegate_ebpf::{Duties, Evidence, Gate, Guard, Maps, Watch, layout::Settings};
 
 const ROUNDS: usize = 20;
 const REPEAT: u32 = 200_000;
 const SECOND: u64 = 1_000_000_000;
+/// The source's default.
+const RING_BYTES: u32 = 1 << 23;
+/// From one look into the ring to the next.
+const PAUSE: Duration = Duration::from_millis(5);
+const STEADY: Duration = Duration::from_secs(10);
 const SYN: u8 = 0x02;
 const FIN: u8 = 0x01;
 const ACK: u8 = 0x10;
@@ -35,9 +46,9 @@ fn main() {
     }
 }
 
-fn cases() -> Fallible<Vec<Measured>> {
-    let quiet = Watch::default();
-    let replies = Watch {
+/// Everything is told, by replies.
+fn told() -> Watch {
+    Watch {
         contacts: true,
         sees_replies: true,
         seed: 7,
@@ -48,8 +59,13 @@ fn cases() -> Fallible<Vec<Measured>> {
         source_burst_ns: 1,
         cpu_interval_ns: 0,
         cpu_burst_ns: 1,
-        ..quiet
-    };
+        ..Watch::default()
+    }
+}
+
+fn cases() -> Fallible<Vec<Measured>> {
+    let quiet = Watch::default();
+    let replies = told();
     let sockets = Watch { sees_replies: false, ..replies };
     let guard = Guard {
         distinct_ports: 32,
@@ -108,6 +124,48 @@ fn measure() -> Fallible<()> {
     println!("| an event that is taken off the ring, in user space | {drained} |");
     let tally = cases[5].1.evidence.tally()?;
     println!("\n{} produced = {events} received + {} lost", tally.produced, tally.lost);
+    println!("\n| events a second | produced | received | lost | ns to take one off |");
+    println!("|---|---|---|---|---|");
+    [10, 200].into_iter().try_for_each(steady)
+}
+
+/// So many events each millisecond, while somebody takes them off.
+#[expect(clippy::disallowed_methods, reason = "it measures")]
+fn steady(each_milli: u32) -> Fallible<()> {
+    let Loaded { mut gate, _maps, mut evidence } =
+        load(&Watch { ring_bytes: RING_BYTES, ..told() })?;
+    let frame = frame(FIN);
+    let is_over = AtomicBool::new(false);
+    let (received, nanos, evidence) = thread::scope(|scope| {
+        let taking = scope.spawn(|| {
+            let (mut received, mut taken) = (0, Duration::ZERO);
+            let mut is_last = false;
+            while !is_last {
+                thread::sleep(PAUSE);
+                is_last = is_over.load(Ordering::Acquire);
+                let began = Instant::now();
+                received += evidence.drain(usize::MAX, |event| assert!(event.source_port > 0));
+                taken += began.elapsed();
+            }
+            (received as u64, taken.as_nanos(), evidence)
+        });
+        let began = Instant::now();
+        let (mut ran, mut due) = (Ok(()), Duration::ZERO);
+        while due < STEADY && ran.is_ok() {
+            due += Duration::from_millis(1);
+            // One by one: for a run that repeats itself the kernel patches its code, and stops all processors.
+            ran = (0..each_milli).try_for_each(|_| gate.run(&frame, 1).map(drop));
+            thread::sleep(due.saturating_sub(began.elapsed()));
+        }
+        is_over.store(true, Ordering::Release);
+        let taken = taking.join().map_err(|_| "whoever takes them off panicked")?;
+        ran?;
+        Fallible::Ok(taken)
+    })?;
+    let (tally, rate) = (evidence.tally()?, each_milli * 1_000);
+    let (each, lost) = (nanos / u128::from(received.max(1)), tally.lost);
+    println!("| {rate} | {} | {received} | {lost} | {each} |", tally.produced);
+    assert_eq!(tally.produced, received + lost);
     Ok(())
 }
 
