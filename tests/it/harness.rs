@@ -258,7 +258,7 @@ impl Scene {
 
 /// The harness's own cases.
 pub(crate) fn cases() -> Vec<Case> {
-    [captures::cases(), faults::cases(), netns::cases(), server::cases()]
+    [captures::cases(), faults::cases(), http::cases(), netns::cases(), server::cases()]
         .into_iter()
         .flatten()
         .collect()

@@ -334,7 +334,7 @@ impl Server {
         if let Some(body) = body {
             request = request.header("content-type", "application/json").body(body.to_string());
         }
-        let answer = request.send().await?;
+        let answer = http::send(request).await?;
         let status = answer.status();
         let text = answer.text().await?;
         if !status.is_success() {

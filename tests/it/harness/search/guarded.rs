@@ -12,6 +12,7 @@ use super::{Admin, Exclusive, Flavor, Server, Slot, give_away, hold};
 use crate::harness::{
     Outcome,
     certificates::Authority,
+    http,
     poll::{self, SOON},
 };
 
@@ -174,7 +175,7 @@ impl Server {
     ) -> Result<(u16, Value), Failed> {
         let request = self.http.request(method, format!("{}/{path}", self.url()));
         let request = request.header("content-type", "application/json").body(body);
-        let answer = request.basic_auth(USER, Some(PASSWORD)).send().await?;
+        let answer = http::send(request.basic_auth(USER, Some(PASSWORD))).await?;
         Ok((answer.status().as_u16(), serde_json::from_str(&answer.text().await?)?))
     }
 
