@@ -144,7 +144,7 @@ impl KafkaCompression {
 impl ConfigureSink for Config {
     fn requests(&self) -> Requests {
         let batch = BatchLimits { max_bytes: 1 << 20, max_events: 10_000, timeout_secs: 1 };
-        Requests { batch, in_order: false, confirmed_later: false }
+        Requests { batch, ..Requests::default() }
     }
 
     fn takes_wire(&self) -> bool {
