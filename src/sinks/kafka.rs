@@ -14,7 +14,7 @@ mod topic;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::{ClientConfig, error::RDKafkaErrorCode};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -38,11 +38,12 @@ use crate::{
     log_limit::LogLimit,
     metrics::{ERRORS, ErrorType, Meter},
     record::Records,
-    remote::{self, TlsConfig, secret::Secret},
+    remote::{self, TlsConfig, kafka::Role, secret::Secret},
 };
 
 /// After so long without a delivery report the sink says that it waits.
 const PATIENCE: Duration = Duration::from_secs(5);
+const ROLE: Role = Role::RD_KAFKA_PRODUCER;
 
 /// Writes records to topics, a message each, in the codec json, msgpack or `wire`. A message counts as
 /// delivered when the broker has confirmed it, with all in-sync replicas. See docs/kafka.md.
@@ -141,6 +142,13 @@ impl KafkaCompression {
 
 // === impl Config ===
 
+impl Config {
+    fn client_config(&self, options: &Options) -> ClientConfig {
+        let bytes = options.batch.or(self.requests().batch).max_bytes;
+        properties::client_config(self, bytes, options.request.concurrency)
+    }
+}
+
 impl ConfigureSink for Config {
     fn requests(&self) -> Requests {
         let batch = BatchLimits { max_bytes: 1 << 20, max_events: 10_000, timeout_secs: 1 };
@@ -163,11 +171,16 @@ impl ConfigureSink for Config {
         }
         problems.extend(properties::brokers(self).check(properties::OURS));
         problems.extend(topic::check(&self.topic, &self.namespace));
+        if problems.is_empty() {
+            let client = self.client_config(options);
+            problems.extend(remote::kafka::check_together(client, ROLE));
+        }
         problems
     }
 
     fn check_environment(&self) -> Vec<Problem> {
-        properties::brokers(self).check_environment()
+        let client = self.client_config(&Options::default());
+        properties::brokers(self).check_environment(client, ROLE)
     }
 
     fn hosts(&self) -> Vec<Host> {
@@ -176,12 +189,11 @@ impl ConfigureSink for Config {
 
     fn build(&self, options: &Options, context: &Context) -> Result<Component, Error> {
         let requests = self.requests();
-        let bytes = options.batch.or(requests.batch).max_bytes;
         let state = Arc::new(State::new(Arc::clone(&context.meter)));
-        let config = properties::client_config(self, bytes, options.request.concurrency);
-        let producers = Producers::start(config, Arc::clone(&state)).map_err(|error| {
-            Error::configuration("librdkafka does not take this config").because(error)
-        })?;
+        let producers =
+            Producers::start(self.client_config(options), Arc::clone(&state)).map_err(|error| {
+                Error::configuration("librdkafka does not take this config").because(error)
+            })?;
         let topics = Topics::new(&self.topic, &self.namespace, &context.observer)
             .map_err(|error| Error::configuration(error).hint("set `topic`, or `observer.name`"))?;
         let codec = options.encoding.codec;

@@ -39,6 +39,9 @@ fn what_the_sink_promises_can_not_be_undone_by_a_property() {
         "compression.type",
         "transactional.id",
         "partitioner",
+        "test.mock.num.brokers",
+        "ssl.endpoint.identification.algorithm",
+        "plugin.library.paths",
     ];
     for property in theirs {
         let found = problems(&json!({"librdkafka": {property: "1"}}));
@@ -52,6 +55,37 @@ fn what_the_sink_promises_can_not_be_undone_by_a_property() {
         let found = problems(&json!({"librdkafka": {property: value}}));
         assert_eq!(found, [format!("librdkafka.{property}")]);
     }
+}
+
+#[test]
+fn properties_that_librdkafka_does_not_take_together_are_named_beforehand() {
+    let cases = [
+        ("max.in.flight.requests.per.connection", "6"),
+        ("retries", "0"),
+        ("queuing.strategy", "lifo"),
+    ];
+    for (property, value) in cases {
+        let more = json!({"librdkafka": {property: value}});
+        assert_eq!(problems(&more), ["librdkafka"], "{property}");
+        let build = Producers::start(
+            config(&more).client_config(&Options::default()),
+            Arc::new(State::new(Meter::new("bus", "kafka"))),
+        );
+        assert!(build.is_err(), "a run takes {property}");
+    }
+    let fine =
+        json!({"tls": {}, "sasl": {"user": "u", "password": "p"}, "librdkafka": {"retries": "3"}});
+    assert_eq!(problems(&fine), [""; 0]);
+}
+
+#[test]
+fn the_name_a_user_gives_a_client_is_the_one_it_has() {
+    let name = |more: serde_json::Value| {
+        let client = config(&more).client_config(&Options::default());
+        client.get("client.id").map(str::to_owned)
+    };
+    assert_eq!(name(json!({})).as_deref(), Some("tidegate"));
+    assert_eq!(name(json!({"librdkafka": {"client.id": "edge-7"}})).as_deref(), Some("edge-7"));
 }
 
 #[test]

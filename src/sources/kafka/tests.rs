@@ -38,6 +38,7 @@ fn values_that_can_not_be_are_named() {
             Some("sasl.mechanism"),
         ),
         (json!({"librdkafka": {"fetch.wait": "1"}}), Some("librdkafka.fetch.wait")),
+        (json!({"librdkafka": {"max.poll.interval.ms": "1000"}}), Some("librdkafka")),
     ];
     for (more, expected) in cases {
         let found: Vec<_> = config(&more).check().into_iter().map(|problem| problem.key).collect();
@@ -53,6 +54,8 @@ fn what_the_source_promises_can_not_be_undone_by_a_property() {
         "auto.offset.reset",
         "auto.commit.interval.ms",
         "group.id",
+        "offset.store.method",
+        "test.mock.num.brokers",
         "queued.max.messages.kbytes",
         "security.protocol",
         "sasl.password",
