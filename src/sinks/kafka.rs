@@ -120,6 +120,8 @@ struct Kafka {
     state: Arc<State>,
     meter: Arc<Meter>,
     recreated: LogLimit,
+    /// Whether brokers that can't be found before anything was delivered end the run.
+    gives_up: bool,
 }
 
 fn default_namespace() -> String {
@@ -210,6 +212,7 @@ impl ConfigureSink for Config {
             state,
             meter: Arc::clone(&context.meter),
             recreated: LogLimit::series(),
+            gives_up: context.gives_up,
         };
         driver::component(sink, requests, options, context)
     }
@@ -273,8 +276,8 @@ impl Kafka {
         (sending.take(), refusal)
     }
 
-    /// Waits for all delivery reports. Says so when none comes, and gives up only if the brokers refuse us:
-    /// gives why.
+    /// Waits for all delivery reports. Says so when none comes, and gives up only if the brokers refuse us, or
+    /// none has ever been found where nobody waits for that: gives why.
     async fn reported(&self, producer: &Generation, sending: &Sending) -> Option<String> {
         let mut holding = None;
         loop {
@@ -284,7 +287,8 @@ impl Kafka {
                 () = sending.done() => return None,
                 () = tokio::time::sleep(PATIENCE) => {}
             }
-            if let Some(reason) = self.state.refusal() {
+            let astray = || self.state.astray().filter(|_| self.gives_up);
+            if let Some(reason) = self.state.refusal().or_else(astray) {
                 // What waits in the producer comes back as purged, and is sent again.
                 self.recreate(&reason);
                 producer.purge();

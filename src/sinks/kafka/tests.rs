@@ -2,10 +2,14 @@
 
 use std::net::IpAddr;
 
-use rdkafka::{error::KafkaError, message::Headers as _};
+use rdkafka::{
+    ClientContext as _,
+    error::{KafkaError, RDKafkaErrorCode as Code},
+    message::Headers as _,
+};
 use serde_json::json;
 
-use super::*;
+use super::{client::Reports, *};
 use crate::{
     codec::Schema,
     record::{Contact, Endpoint, Flow, Id, Kind, ObservationPoint, Outcome, Timestamp, Transport},
@@ -86,6 +90,27 @@ fn the_name_a_user_gives_a_client_is_the_one_it_has() {
     };
     assert_eq!(name(json!({})).as_deref(), Some("tidegate"));
     assert_eq!(name(json!({"librdkafka": {"client.id": "edge-7"}})).as_deref(), Some("edge-7"));
+}
+
+#[test]
+fn only_where_no_name_of_a_broker_leads_anywhere_are_all_of_them_astray() {
+    let down = [Code::AllBrokersDown];
+    let cases: [(&[Code], bool); 5] = [
+        (&[Code::Resolve], false),
+        (&[Code::Resolve, down[0]], true),
+        (&[down[0], Code::Resolve], true),
+        (&[Code::BrokerTransportFailure, Code::Resolve, down[0]], false),
+        (&[Code::BrokerTransportFailure, down[0]], false),
+    ];
+    for (errors, is_astray) in cases {
+        let state = Arc::new(State::new(Meter::new("bus", "kafka")));
+        for code in errors {
+            Reports(Arc::clone(&state)).error(KafkaError::Global(*code), "so it is");
+        }
+        assert_eq!(state.astray().is_some(), is_astray, "{errors:?}");
+        state.delivered();
+        assert_eq!(state.astray(), None);
+    }
 }
 
 #[test]
