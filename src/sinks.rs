@@ -33,6 +33,9 @@ pub struct Requests {
     pub in_order: bool,
     /// Whether the destination confirms them later, so that they are kept meanwhile.
     pub confirmed_later: bool,
+    /// Whether the destination may fail at some of its items for good: these are set aside, so that others
+    /// go on meanwhile.
+    pub items_fail: bool,
 }
 
 /// The config of a sink: its own keys. What it shares with the others is in [`Options`], which

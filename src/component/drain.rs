@@ -17,6 +17,10 @@ pub const WRITER_TO_PIPE: Duration = Duration::from_secs(15);
 pub const READERS: Duration = Duration::from_secs(30);
 /// A source that tells where it reads up to where it was acknowledged, for those acknowledgements.
 pub const ACKNOWLEDGEMENTS: Duration = Duration::from_secs(40);
+/// The same source, to have a coordinator that may be away take what was acknowledged.
+pub const COMMIT: Duration = Duration::from_secs(8);
+/// And to leave its group too.
+pub const LEAVE: Duration = Duration::from_secs(9);
 /// The `health` source, for the other sources: what they lose by stopping is still reported.
 pub const LAST_REPORT: Duration = Duration::from_secs(50);
 /// A component that keeps what it knows over a restart, for the last time it is written: what comes behind
@@ -36,7 +40,8 @@ pub const THREADS: Duration = Duration::from_secs(1);
 const _: () = {
     assert!(WRITER.as_secs() <= WRITER_TO_PIPE.as_secs());
     assert!(WRITER_TO_PIPE.as_secs() + READERS.as_secs() < LAST_REPORT.as_secs());
-    assert!(ACKNOWLEDGEMENTS.as_secs() < LAST_REPORT.as_secs());
+    assert!(COMMIT.as_secs() < LEAVE.as_secs());
+    assert!(ACKNOWLEDGEMENTS.as_secs() + LEAVE.as_secs() < LAST_REPORT.as_secs());
     assert!(STATE.as_secs() < LAST_REPORT.as_secs());
     assert!(LAST_REPORT.as_secs() + BETWEEN_TRIES.as_secs() < RUN.as_secs());
 };

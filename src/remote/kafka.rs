@@ -3,7 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use rdkafka::ClientConfig;
+pub(crate) use rdkafka::types::RDKafkaType as Role;
+use rdkafka::{
+    ClientConfig, ClientContext, client::Client, config::RDKafkaLogLevel, error::KafkaError,
+};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -24,8 +27,14 @@ const OURS: &[Ours] = &[
     ("security.protocol", "it follows from tls and sasl"),
     ("ssl.ca.", "use tls.ca"),
     ("ssl.certificate.", "use tls.cert"),
+    ("ssl.endpoint.identification.algorithm", "use tls.verify"),
+    ("ssl.engine.", "keys are in files: use tls.cert and tls.key"),
     ("ssl.key.", "use tls.key"),
+    ("ssl.keystore.", "use tls.cert and tls.key"),
     ("enable.ssl.certificate.verification", "use tls.verify"),
+    ("internal.", "signals are handled elsewhere"),
+    ("plugin.", "a plugin could change what is sent and what is confirmed"),
+    ("test.", "it is for tests of librdkafka: nothing would come to your brokers"),
     ("statistics.interval.ms", "metrics are made of them"),
 ];
 
@@ -86,6 +95,9 @@ fn host(server: &str) -> Option<Host> {
     is_name.then(|| Host { name: name.to_owned(), port })
 }
 
+/// A client that says nothing.
+struct Silent;
+
 /// A property that is not the user's to set.
 fn conflict(property: &str, further: &[Ours]) -> Option<Problem> {
     let is_ours = |(ours, _): &&Ours| {
@@ -94,6 +106,32 @@ fn conflict(property: &str, further: &[Ours]) -> Option<Problem> {
     let (_, why) = OURS.iter().chain(further).find(is_ours)?;
     let message = "this property is not free";
     Some(Problem::new(format!("librdkafka.{property}"), message).hint(*why))
+}
+
+/// Makes a client of these properties, as a run does, and leaves it again.
+fn try_out(client: &ClientConfig, role: Role) -> Result<(), KafkaError> {
+    let native = client.create_native_config()?;
+    Client::new(client, native, role, Silent).map(drop)
+}
+
+/// Why librdkafka does not take all of these properties together, if it does not. No broker is asked, and no file
+/// of `tls` is read.
+pub(crate) fn check_together(mut client: ClientConfig, role: Role) -> Option<Problem> {
+    let is_plain = client.get("sasl.username").is_none();
+    client
+        .set("security.protocol", if is_plain { "plaintext" } else { "sasl_plaintext" })
+        .remove("bootstrap.servers");
+    let error = try_out(&client, role).err()?;
+    let message = format!("librdkafka does not take these properties together: {}", told(&error));
+    Some(Problem::new("librdkafka", message).hint("change one of those it names, or leave it out"))
+}
+
+/// What it says, without the words around it.
+fn told(error: &KafkaError) -> String {
+    match error {
+        KafkaError::ClientCreation(told) => told.clone(),
+        _ => error.to_string(),
+    }
 }
 
 // === impl Brokers ===
@@ -145,8 +183,8 @@ impl Brokers<'_> {
         })
     }
 
-    /// Files that are missing or damaged.
-    pub(crate) fn check_environment(&self) -> Vec<Problem> {
+    /// Files that are missing or damaged. The `client` has all properties of a run.
+    pub(crate) fn check_environment(&self, mut client: ClientConfig, role: Role) -> Vec<Problem> {
         let Some(tls) = self.tls else { return Vec::new() };
         let files = [("tls.ca", &tls.ca), ("tls.cert", &tls.cert), ("tls.key", &tls.key)];
         let unreadable = files.into_iter().filter_map(|(key, path)| {
@@ -156,16 +194,17 @@ impl Brokers<'_> {
         });
         let mut problems: Vec<_> = unreadable.collect();
         if problems.is_empty()
-            && let Err(error) = self.client_config().create_native_config()
+            && let Err(error) = try_out(client.remove("bootstrap.servers"), role)
         {
-            problems.push(Problem::new("tls", error.to_string()));
+            problems.push(Problem::new("tls", told(&error)));
         }
         problems
     }
 
-    /// The user's properties, and those of the connection.
+    /// The user's properties, which win where ours are only better defaults, and those of the connection.
     pub(crate) fn client_config(&self) -> ClientConfig {
         let mut client = ClientConfig::new();
+        client.set("client.id", "tidegate").set("log.connection.close", "false");
         for (property, value) in self.librdkafka {
             client.set(property, value.expose());
         }
@@ -176,11 +215,9 @@ impl Brokers<'_> {
             (Some(_), Some(_)) => "sasl_ssl",
         };
         client
-            .set("client.id", "tidegate")
             .set("bootstrap.servers", self.bootstrap_servers.join(","))
             .set("security.protocol", protocol)
-            .set("statistics.interval.ms", STATISTICS_MILLIS.to_string())
-            .set("log.connection.close", "false");
+            .set("statistics.interval.ms", STATISTICS_MILLIS.to_string());
         if let Some(tls) = self.tls {
             let files = [
                 ("ssl.ca.location", &tls.ca),
@@ -202,6 +239,14 @@ impl Brokers<'_> {
         }
         client
     }
+}
+
+// === impl Silent ===
+
+impl ClientContext for Silent {
+    fn log(&self, _level: RDKafkaLogLevel, _facility: &str, _line: &str) {}
+
+    fn error(&self, _error: KafkaError, _reason: &str) {}
 }
 
 // === impl Mechanism ===

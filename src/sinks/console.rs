@@ -55,7 +55,7 @@ impl ConfigureSink for Config {
     /// only works if no other comes between.
     fn requests(&self) -> Requests {
         let batch = BatchLimits { max_bytes: 64 << 10, max_events: 1_000, timeout_secs: 0 };
-        Requests { batch, in_order: true, confirmed_later: false }
+        Requests { batch, in_order: true, ..Requests::default() }
     }
 
     fn schema(&self) -> Schema {

@@ -142,12 +142,13 @@ impl Limits {
         let BatchLimits { max_bytes, max_events, timeout_secs } = options.batch.or(requests.batch);
         let in_flight = if requests.in_order { 1 } else { options.request.concurrency as usize };
         let per_place = if requests.confirmed_later { UNCONFIRMED_PER_PLACE } else { 1 };
+        let least = if requests.items_fail { 2 } else { 1 };
         Self {
             bytes: max_bytes as usize,
             items: max_events as usize,
             age: Duration::from_secs(timeout_secs),
             in_flight,
-            under_way: in_flight * per_place,
+            under_way: (in_flight * per_place).max(least),
         }
     }
 }

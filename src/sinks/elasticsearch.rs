@@ -298,7 +298,7 @@ impl ConfigureSink for Config {
     /// memory.
     fn requests(&self) -> Requests {
         let batch = BatchLimits { max_bytes: 5_000_000, ..BatchLimits::default() };
-        Requests { batch, ..Requests::default() }
+        Requests { batch, items_fail: true, ..Requests::default() }
     }
 
     fn hosts(&self) -> Vec<Host> {

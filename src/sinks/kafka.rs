@@ -14,7 +14,7 @@ mod topic;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::{ClientConfig, error::RDKafkaErrorCode};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -38,11 +38,12 @@ use crate::{
     log_limit::LogLimit,
     metrics::{ERRORS, ErrorType, Meter},
     record::Records,
-    remote::{self, TlsConfig, secret::Secret},
+    remote::{self, TlsConfig, kafka::Role, secret::Secret},
 };
 
 /// After so long without a delivery report the sink says that it waits.
 const PATIENCE: Duration = Duration::from_secs(5);
+const ROLE: Role = Role::RD_KAFKA_PRODUCER;
 
 /// Writes records to topics, a message each, in the codec json, msgpack or `wire`. A message counts as
 /// delivered when the broker has confirmed it, with all in-sync replicas. See docs/kafka.md.
@@ -119,6 +120,8 @@ struct Kafka {
     state: Arc<State>,
     meter: Arc<Meter>,
     recreated: LogLimit,
+    /// Whether brokers that can't be found before anything was delivered end the run.
+    gives_up: bool,
 }
 
 fn default_namespace() -> String {
@@ -141,10 +144,17 @@ impl KafkaCompression {
 
 // === impl Config ===
 
+impl Config {
+    fn client_config(&self, options: &Options) -> ClientConfig {
+        let bytes = options.batch.or(self.requests().batch).max_bytes;
+        properties::client_config(self, bytes, options.request.concurrency)
+    }
+}
+
 impl ConfigureSink for Config {
     fn requests(&self) -> Requests {
         let batch = BatchLimits { max_bytes: 1 << 20, max_events: 10_000, timeout_secs: 1 };
-        Requests { batch, in_order: false, confirmed_later: false }
+        Requests { batch, ..Requests::default() }
     }
 
     fn takes_wire(&self) -> bool {
@@ -163,11 +173,16 @@ impl ConfigureSink for Config {
         }
         problems.extend(properties::brokers(self).check(properties::OURS));
         problems.extend(topic::check(&self.topic, &self.namespace));
+        if problems.is_empty() {
+            let client = self.client_config(options);
+            problems.extend(remote::kafka::check_together(client, ROLE));
+        }
         problems
     }
 
     fn check_environment(&self) -> Vec<Problem> {
-        properties::brokers(self).check_environment()
+        let client = self.client_config(&Options::default());
+        properties::brokers(self).check_environment(client, ROLE)
     }
 
     fn hosts(&self) -> Vec<Host> {
@@ -176,12 +191,11 @@ impl ConfigureSink for Config {
 
     fn build(&self, options: &Options, context: &Context) -> Result<Component, Error> {
         let requests = self.requests();
-        let bytes = options.batch.or(requests.batch).max_bytes;
         let state = Arc::new(State::new(Arc::clone(&context.meter)));
-        let config = properties::client_config(self, bytes, options.request.concurrency);
-        let producers = Producers::start(config, Arc::clone(&state)).map_err(|error| {
-            Error::configuration("librdkafka does not take this config").because(error)
-        })?;
+        let producers =
+            Producers::start(self.client_config(options), Arc::clone(&state)).map_err(|error| {
+                Error::configuration("librdkafka does not take this config").because(error)
+            })?;
         let topics = Topics::new(&self.topic, &self.namespace, &context.observer)
             .map_err(|error| Error::configuration(error).hint("set `topic`, or `observer.name`"))?;
         let codec = options.encoding.codec;
@@ -198,6 +212,7 @@ impl ConfigureSink for Config {
             state,
             meter: Arc::clone(&context.meter),
             recreated: LogLimit::series(),
+            gives_up: context.gives_up,
         };
         driver::component(sink, requests, options, context)
     }
@@ -261,8 +276,8 @@ impl Kafka {
         (sending.take(), refusal)
     }
 
-    /// Waits for all delivery reports. Says so when none comes, and gives up only if the brokers refuse us:
-    /// gives why.
+    /// Waits for all delivery reports. Says so when none comes, and gives up only if the brokers refuse us, or
+    /// none has ever been found where nobody waits for that: gives why.
     async fn reported(&self, producer: &Generation, sending: &Sending) -> Option<String> {
         let mut holding = None;
         loop {
@@ -272,7 +287,8 @@ impl Kafka {
                 () = sending.done() => return None,
                 () = tokio::time::sleep(PATIENCE) => {}
             }
-            if let Some(reason) = self.state.refusal() {
+            let astray = || self.state.astray().filter(|_| self.gives_up);
+            if let Some(reason) = self.state.refusal().or_else(astray) {
                 // What waits in the producer comes back as purged, and is sent again.
                 self.recreate(&reason);
                 producer.purge();

@@ -69,7 +69,7 @@ pub struct Config {
     /// The events' source type: `auto` (default) is `tidegate:` and the record's kind
     /// (`tidegate:flow`).
     pub sourcetype: String,
-    /// The events' host (default: the sensor's name).
+    /// The events' host (default: the name of the sensor that saw the record).
     pub host: Option<String>,
     /// Whether an event counts as delivered once the indexers have it.
     pub acknowledgements: Acknowledgements,

@@ -23,8 +23,8 @@ use crate::{
     component::{Carries, Component, Configure, Context, Error, PortSpec, Problem, Signature},
     record::{Kind, Kinds},
     remote::{
-        TlsConfig,
-        kafka::{Brokers, Ours},
+        self, TlsConfig,
+        kafka::{Brokers, Ours, Role},
         secret::Secret,
     },
 };
@@ -46,6 +46,7 @@ const OURS: &[Ours] = &[
     ("fetch.max.bytes", "it is a part of the memory budget"),
     ("group.id", "use group"),
     ("group.protocol", "it is the classic one"),
+    ("offset.store.", "what is acknowledged is committed, and nothing else"),
     ("queued.max.messages.kbytes", "it is a part of the memory budget"),
 ];
 
@@ -55,6 +56,7 @@ const QUEUE_BYTES: u64 = 16 << 20;
 const FETCH_BYTES: u64 = 8 << 20;
 /// How soon a topic that was missing is found, and a partition that was added.
 const REFRESH_MILLIS: u32 = 30_000;
+const ROLE: Role = Role::RD_KAFKA_CONSUMER;
 const MAX_GROUP_BYTES: usize = 255;
 const MAX_TOPIC_BYTES: usize = 249;
 
@@ -174,11 +176,14 @@ impl Configure for Config {
                 problems.push(Problem::new(key, format!("{topic} is listed twice")));
             }
         }
+        if problems.is_empty() {
+            problems.extend(remote::kafka::check_together(self.client_config(), ROLE));
+        }
         problems
     }
 
     fn check_environment(&self) -> Vec<Problem> {
-        self.brokers().check_environment()
+        self.brokers().check_environment(self.client_config(), ROLE)
     }
 
     fn memory_bytes(&self) -> u64 {

@@ -139,7 +139,8 @@ pub struct Segment {
     #[schemars(range(min = 1, max = 3600))]
     pub max_secs: u32,
     /// The folder for segments, on a disk of this machine; by default `segments/ID` in `data_dir`.
-    /// They hold packets, so a folder of mode 0700 is made in it.
+    /// They hold packets, so a folder of mode 0700 is made in it: `source-ID`, so that several sources may
+    /// name the same.
     #[schemars(extend("format" = "path"))]
     pub dir: Option<PathBuf>,
     /// Bytes that segments may take on disk, 1 GiB by default. Beyond it, and where the disk fills

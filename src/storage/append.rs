@@ -180,6 +180,20 @@ impl AppendFile {
         &self.path
     }
 
+    /// Its own name: where the links lead to, if its path is one.
+    ///
+    /// # Errors
+    /// If it is no longer there.
+    pub fn place(&self) -> io::Result<PathBuf> {
+        let place = behind_links(&self.path);
+        let meta = fs::symlink_metadata(&place)?;
+        if self.identity == (Identity { device: meta.dev(), inode: meta.ino() }) {
+            Ok(place)
+        } else {
+            Err(io::Error::other(format!("{} is another file by now", place.display())))
+        }
+    }
+
     /// Bytes of whole records, as of the last write.
     pub fn whole_bytes(&self) -> u64 {
         self.whole_bytes
@@ -268,10 +282,12 @@ impl Drop for AppendFile {
 
 /// Where the file at `path` is to be made: where the links lead to, if they lead to nothing yet.
 fn place(path: &Path) -> PathBuf {
+    if fs::metadata(path).is_ok() { path.to_owned() } else { behind_links(path) }
+}
+
+/// What a path names that is no link any more.
+fn behind_links(path: &Path) -> PathBuf {
     let mut place = path.to_owned();
-    if fs::metadata(path).is_ok() {
-        return place;
-    }
     for _ in 0..MAX_LINKS {
         match fs::read_link(&place) {
             Ok(target) => place = directory_of(&place).join(target),

@@ -37,8 +37,10 @@ pub fn sweep(base: &Path, mut each: impl FnMut(&Path) -> bool) {
         let Ok(folder) = File::open(&path) else {
             continue;
         };
-        // Where there are no locks, the living can't be told from the dead.
+        // Where there are no locks, the living can't be told from the dead. Who had the lock before us may
+        // have removed it.
         if lock(&folder).is_ok()
+            && path.is_dir()
             && each(&path)
             && let Err(error) = fs::remove_dir_all(&path)
         {

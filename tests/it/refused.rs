@@ -1,6 +1,7 @@
 //! Replays into destinations that refuse us: they end at once and say why, unless they are told to wait.
 
 use std::{
+    fs,
     path::PathBuf,
     sync::{
         Arc,
@@ -26,6 +27,7 @@ pub(crate) fn cases() -> Vec<Case> {
     vec![
         Case::new(a_wrong_password_ends_a_replay_and_a_patient_one_waits_until_it_is_mended),
         Case::new(a_wrong_authority_or_name_ends_a_replay),
+        Case::new(brokers_whose_names_lead_nowhere_end_a_replay),
         Case::new(a_refusal_after_the_first_delivered_record_is_waited_out),
     ]
 }
@@ -107,6 +109,20 @@ fn a_wrong_authority_or_name_ends_a_replay(scene: &Scene) -> Outcome {
         ended.says(&["siem", "nothing can be delivered", says, "--wait"])?;
     }
     Ok(())
+}
+
+fn brokers_whose_names_lead_nowhere_end_a_replay(scene: &Scene) -> Outcome {
+    let text = fs::read_to_string(config(scene, "https://siem.invalid:8088"))?
+        .replace("type: splunk_hec", "type: kafka")
+        .replace(
+            "endpoint: \"https://siem.invalid:8088\"",
+            "bootstrap_servers: [siem.invalid:9092]",
+        )
+        .replace("token: some-token", "topic: packets")
+        .replace("    acknowledgements: { enabled: false }\n", "");
+    let config_file = scene.write("nowhere.yaml", text);
+    let ended = replay(scene, &config_file, &[]).start()?.wait(LIMIT)?.expect(78)?;
+    ended.says(&["siem", "nothing can be delivered", "siem.invalid", "--wait"])
 }
 
 fn a_refusal_after_the_first_delivered_record_is_waited_out(scene: &Scene) -> Outcome {

@@ -52,7 +52,7 @@ type Parts<M> = VecDeque<Vec<Item<M>>>;
 
 impl<S: Sink> Delivery<S> {
     /// Delivers a request. Holds a place among the requests in flight, except while it waits for a
-    /// confirmation.
+    /// confirmation, or with nothing but items that the destination failed at.
     ///
     /// # Errors
     /// When the destination is gone for good: what is left of the request is lost.
@@ -95,6 +95,9 @@ impl<S: Sink> Delivery<S> {
                     }
                     for part in again.into_iter().rev() {
                         parts.push_front(part);
+                    }
+                    if tries.has_failed_items() {
+                        place = None;
                     }
                     if let Some(reason) = wait {
                         tries.wait(None, &reason).await;

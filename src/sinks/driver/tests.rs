@@ -5,7 +5,7 @@ use std::{
     path::Path,
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -24,12 +24,13 @@ use crate::{
 };
 
 /// A destination that answers as its script says, and delivers once the script is over, but for what
-/// ends with `fails`.
+/// ends with `fails`, and for all while it is down.
 #[derive(Clone, Default)]
 struct Scripted {
     answers: Arc<Mutex<VecDeque<Answer>>>,
     requests: Arc<Mutex<Vec<Vec<String>>>>,
     confirmations: Arc<Mutex<VecDeque<Result<bool, SendError>>>>,
+    is_down: Arc<AtomicBool>,
 }
 
 type Answer = Result<SendOutcome<()>, SendError>;
@@ -53,7 +54,7 @@ impl Sink for Scripted {
         let texts = items.iter().map(|(bytes, _)| String::from_utf8_lossy(bytes).into_owned());
         let texts: Vec<_> = texts.collect();
         let end = |text: &String| {
-            let fails = text.ends_with("fails");
+            let fails = text.ends_with("fails") || self.is_down.load(Ordering::Relaxed);
             if fails { ItemEnd::Failed("500".into()) } else { ItemEnd::Delivered }
         };
         let ends = texts.iter().map(end).collect();
@@ -87,8 +88,8 @@ impl Bench {
         meter.set_state(State::Running);
         let receipts = Receipts::default();
         let context = Context { receipts: receipts.clone(), ..Context::alone(Arc::clone(&meter)) };
-        let Ok(Component::Sink(run)) =
-            component(destination.clone(), Requests::default(), options, &context)
+        let requests = Requests { items_fail: true, ..Requests::default() };
+        let Ok(Component::Sink(run)) = component(destination.clone(), requests, options, &context)
         else {
             panic!("a driver is a sink");
         };
@@ -295,14 +296,59 @@ async fn an_item_the_destination_always_fails_at_is_refused_while_others_are_del
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_item_is_kept_while_the_destination_fails_at_all_there_is() {
+async fn items_are_kept_while_the_destination_fails_at_all_there_is() {
+    let bench = Bench::start([], &options());
+    // It fails from within an answer on.
+    let first = bench.send(&["a1", "a-fails"]).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    bench.destination.is_down.store(true, Ordering::Relaxed);
+    let second = bench.send(&["b1"]).await;
+    tokio::time::sleep(HOUR).await;
+    let balance = bench.meter.balance();
+    assert_eq!((balance.delivered, balance.held, balance.dropped.len()), (1, 2, 0));
+    assert!(lock(&bench.destination.requests).len() > 40);
+    // It delivers again, and only now one of them is known to be at fault itself.
+    bench.destination.is_down.store(false, Ordering::Relaxed);
+    let ended = async { (first.ended().await, second.ended().await) };
+    let ended = tokio::time::timeout(HOUR, ended).await;
+    assert_eq!(ended, Ok((End::Dropped, End::Delivered)));
+    bench.requests().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_item_that_always_fails_holds_up_no_others_with_one_request_at_a_time() {
+    let mut options = options();
+    options.batch.max_events = Some(3);
+    let bench = Bench::start([], &options);
+    let failing = bench.send(&["a1", "a-fails", "a2"]).await;
+    let others = bench.send(&["a3", "a4", "a5"]).await;
+    let delivered = tokio::time::timeout(HOUR, others.ended()).await;
+    assert_eq!(delivered, Ok(End::Delivered));
+    assert_eq!(bench.meter.balance().held, 1);
+    assert_eq!(failing.ended().await, End::Dropped);
+    let tries = bench.requests().await.concat();
+    assert_eq!(tries.iter().filter(|text| *text == "a-fails").count(), 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_item_that_always_fails_in_the_last_request_does_not_keep_a_run_from_its_end() {
     let bench = Bench::start([], &options());
     let receipt = bench.send(&["a1", "a-fails"]).await;
-    let waited = tokio::time::timeout(Duration::from_hours(1), receipt.ended()).await;
-    assert!(waited.is_err(), "{waited:?}");
-    assert!(!bench.meter.balance().dropped.contains_key("refused"));
-    assert!(lock(&bench.destination.requests).len() > 20);
-    bench.driver.abort();
+    let requests = tokio::time::timeout(HOUR, bench.requests()).await.unwrap();
+    assert_eq!(receipt.ended().await, End::Dropped);
+    assert_eq!(requests.concat().iter().filter(|text| *text == "a-fails").count(), 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_part_of_a_request_is_tried_anew() {
+    let mut options = options();
+    options.batch.timeout_secs = Some(0);
+    let bench = Bench::start([Err(SendError::Split { reason: "413".into() })], &options);
+    bench.send(&["a1", "a-fails", "a2", "a-also-fails"]).await;
+    let tries = tokio::time::timeout(HOUR, bench.requests()).await.unwrap().concat();
+    let so_often = |item: &str| tries.iter().filter(|text| *text == item).count();
+    // Once as a whole.
+    assert_eq!((so_often("a-fails"), so_often("a-also-fails")), (11, 11));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,7 +1,13 @@
 //! The waits between a request's tries: how long they are, what the log says of them, and what
 //! `/health` shows meanwhile.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::{sync::watch, time::Instant};
 use tracing::{error, info};
@@ -30,6 +36,8 @@ pub(super) struct Waits {
     logged: LogLimit,
     /// When the input ended, once it has.
     input_ended: watch::Sender<Option<Instant>>,
+    /// Tries that delivered nothing at all, but for those of items that were set aside.
+    in_vain: AtomicU64,
 }
 
 /// How often one request failed in a row, and how long to wait now.
@@ -48,8 +56,19 @@ pub(super) struct Tries<'a> {
     unclear: u32,
     /// How often in a row the destination failed at each item that is left.
     items_failed: u32,
-    /// Items of the sink that were delivered until the first of these failures.
-    delivered_before: u64,
+    /// How the sink did at the first of these failures.
+    at_first: AtFirst,
+}
+
+/// How a sink did when its destination first failed at items.
+#[derive(Debug, Default)]
+struct AtFirst {
+    /// Items that were delivered until then.
+    delivered: u64,
+    /// Tries that had delivered nothing until then.
+    in_vain: u64,
+    /// Whether others were delivered by the very same answer.
+    is_mixed: bool,
 }
 
 // === impl Waits ===
@@ -57,7 +76,8 @@ pub(super) struct Tries<'a> {
 impl Waits {
     pub(super) fn new(meter: Arc<Meter>, retry_initial: Duration, retry_max: Duration) -> Self {
         let logged = LogLimit::series();
-        Self { meter, retry_initial, retry_max, logged, input_ended: watch::Sender::new(None) }
+        let input_ended = watch::Sender::new(None);
+        Self { meter, retry_initial, retry_max, logged, input_ended, in_vain: AtomicU64::new(0) }
     }
 
     /// The longest wait that nobody asked for.
@@ -85,7 +105,7 @@ impl Waits {
             no_room: 0,
             unclear: 0,
             items_failed: 0,
-            delivered_before: 0,
+            at_first: AtFirst::default(),
         }
     }
 
@@ -118,6 +138,15 @@ impl Tries<'_> {
         let next = |is_next: bool, count: u32| if is_next { count.saturating_add(1) } else { 0 };
         self.no_room = next(matches!(answer, Err(SendError::Busy { .. })), self.no_room);
         self.unclear = next(matches!(answer, Err(SendError::Unclear { .. })), self.unclear);
+        if is_in_vain(answer) && !(self.has_failed_items() && self.at_first.is_mixed) {
+            self.waits.in_vain.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether all that is left are items that the destination failed at: they may be at fault themselves,
+    /// so others need not wait for them.
+    pub(super) fn has_failed_items(&self) -> bool {
+        self.items_failed > 0
     }
 
     /// Whether it may be too much to be ever taken as a whole: it is sent in halves, and counted anew.
@@ -130,7 +159,8 @@ impl Tries<'_> {
     }
 
     /// Notes the ends of a request's items, when the sink has delivered so many; true if those that the
-    /// destination failed at are to be given up: it does deliver others.
+    /// destination failed at are to be given up: it does deliver others, since then or, as long as nothing
+    /// was sent in vain since, by the answer that told of the first failure.
     pub(super) fn fail_for_good(&mut self, ends: &[ItemEnd], delivered: u64) -> bool {
         let is_failure = |end: &ItemEnd| matches!(end, ItemEnd::Failed(_));
         if !ends.iter().any(is_failure) || ends.iter().any(|end| matches!(end, ItemEnd::Retry(_))) {
@@ -138,12 +168,21 @@ impl Tries<'_> {
             return false;
         }
         if self.items_failed == 0 {
-            let is_there = |end: &&ItemEnd| matches!(end, ItemEnd::Delivered | ItemEnd::Duplicate);
-            let here = ends.iter().filter(is_there).count();
-            self.delivered_before = delivered.saturating_add(here as u64);
+            let here = ends.iter().filter(|end| is_there(end)).count();
+            self.at_first = AtFirst {
+                delivered: delivered.saturating_add(here as u64),
+                in_vain: self.waits.in_vain.load(Ordering::Relaxed),
+                is_mixed: here > 0,
+            };
         }
         self.items_failed = self.items_failed.saturating_add(1);
-        self.items_failed >= TRIES_OF_AN_ITEM && delivered > self.delivered_before
+        let AtFirst { delivered: before, in_vain, is_mixed } = self.at_first;
+        let is_alone = is_mixed && in_vain == self.waits.in_vain.load(Ordering::Relaxed);
+        let give_up = self.items_failed >= TRIES_OF_AN_ITEM && (delivered > before || is_alone);
+        if give_up {
+            self.items_failed = 0;
+        }
+        give_up
     }
 
     /// Waits before the next try, for `at_least` as long if somebody asked for it. Says so at the first
@@ -181,4 +220,21 @@ impl Tries<'_> {
         }
         self.holding = None;
     }
+}
+
+/// Whether a try delivered nothing, for want of a destination that delivers.
+fn is_in_vain<P>(answer: &Result<SendOutcome<P>, SendError>) -> bool {
+    match answer {
+        Ok(SendOutcome::Delivered | SendOutcome::Pending(_))
+        | Err(SendError::Split { .. } | SendError::Gone { .. }) => false,
+        Ok(SendOutcome::Items(ends)) => {
+            let is_open = |end: &ItemEnd| matches!(end, ItemEnd::Failed(_) | ItemEnd::Retry(_));
+            ends.iter().any(is_open) && !ends.iter().any(is_there)
+        }
+        Err(_) => true,
+    }
+}
+
+const fn is_there(end: &ItemEnd) -> bool {
+    matches!(end, ItemEnd::Delivered | ItemEnd::Duplicate)
 }

@@ -112,6 +112,30 @@ async fn records_go_to_the_file_of_their_own_time() {
 }
 
 #[tokio::test]
+async fn rotated_files_stay_where_a_link_leads() {
+    for exists in [true, false] {
+        let bench = Bench::new("flows.ndjson", json!({"rotate": {"max_bytes": 1024, "keep": 1}}));
+        let big = tempfile::tempdir().unwrap();
+        let target = big.path().join("flows.ndjson");
+        std::os::unix::fs::symlink(&target, bench.path("link")).unwrap();
+        std::os::unix::fs::symlink("link", bench.path("flows.ndjson")).unwrap();
+        if exists {
+            fs::write(&target, "").unwrap();
+        }
+        let line = |n: u32| format!("{n:>1000}\n");
+        for n in 1..=4 {
+            bench.sent(&line(n)).await;
+        }
+        assert_eq!(bench.names(), ["flows.ndjson", "link"]);
+        assert_eq!(fs::read_to_string(&target).unwrap(), line(4));
+        let third = big.path().join("flows.000003.ndjson");
+        assert_eq!(fs::read_to_string(third).unwrap(), line(3));
+        let gone = ["flows.000001.ndjson", "flows.000002.ndjson"].map(|name| big.path().join(name));
+        assert!(!gone.iter().any(|path| path.exists()));
+    }
+}
+
+#[tokio::test]
 async fn more_files_than_may_be_open_are_all_written_in_turn() {
     let bench = Bench::new("%Y-%m-%d", json!({"compression": "gzip", "sync": "batch"}));
     for round in 0..3 {

@@ -187,13 +187,15 @@ impl Writer {
         bytes > 0 && limit.is_some_and(|limit| bytes.saturating_add(more as u64) > limit)
     }
 
-    /// Puts a file aside; gives it back if the system refuses, for it is better than none.
+    /// Puts a file aside, where it is: a link to it stays, and leads to the next one. Gives it back if the
+    /// system refuses, for it is better than none.
     fn rotate(&mut self, open: Open, now: Timestamp) -> Result<Option<Open>, Error> {
         let mut open = self.synced(open)?;
         let path = open.file.path().to_owned();
-        let rotated = match rotation::rotate(&path) {
-            Ok(Some(rotated)) => rotated,
-            Ok(None) => {
+        let moved = open.file.place().and_then(|place| Ok((rotation::rotate(&place)?, place)));
+        let (rotated, place) = match moved {
+            Ok((Some(rotated), place)) => (rotated, place),
+            Ok((None, _)) => {
                 self.open.push(open);
                 return Err(Error::NumbersUsedUp { path });
             }
@@ -207,13 +209,13 @@ impl Writer {
         self.close(open)?;
         info!(path = %path.display(), rotated = %rotated.display(), "rotated");
         if let Some(keep) = self.rotate.keep
-            && let Err(error) = rotation::keep(&path, &rotated, keep)
+            && let Err(error) = rotation::keep(&place, &rotated, keep)
         {
             // The records are safe; only the disk fills up, and the next rotation tries again.
             warn!(path = %path.display(), %error, "old rotated files not deleted");
         }
         if self.sync != Sync::None {
-            sync_directory(&path)?;
+            sync_directory(&place)?;
         }
         Ok(None)
     }

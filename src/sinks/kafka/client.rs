@@ -40,6 +40,12 @@ struct Said {
     error: Option<String>,
     /// Why they refuse us: our login, or our certificate or theirs.
     refusal: Option<String>,
+    /// Why a broker's name leads nowhere.
+    unknown_name: Option<String>,
+    /// Whether all of them were down at a time: then each has told why it is.
+    are_all_down: bool,
+    /// Whether one of them was found, though it may be away now.
+    is_one_found: bool,
 }
 
 /// The context of a producer.
@@ -73,10 +79,16 @@ impl State {
         self.said().refusal.clone()
     }
 
+    /// Why no broker was ever found, if it is for their names.
+    pub(super) fn astray(&self) -> Option<String> {
+        let said = self.said();
+        said.unknown_name.clone().filter(|_| said.are_all_down && !said.is_one_found)
+    }
+
     /// Something was delivered.
     pub(super) fn delivered(&self) {
         let mut said = self.said();
-        (said.error, said.refusal) = (None, None);
+        (said.error, said.refusal, said.is_one_found) = (None, None, true);
     }
 
     /// Another producer tries anew.
@@ -97,6 +109,19 @@ impl State {
 
     fn said(&self) -> MutexGuard<'_, Said> {
         self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Said ===
+
+impl Said {
+    /// Notes what an error tells of the brokers' names.
+    fn look(&mut self, code: Option<Code>, reason: &str) {
+        match code {
+            Some(Code::Resolve) => self.unknown_name = Some(reason.to_owned()),
+            Some(Code::AllBrokersDown) => self.are_all_down = true,
+            _ => self.is_one_found = true,
+        }
     }
 }
 
@@ -121,6 +146,7 @@ impl ClientContext for Reports {
         if code != Some(Code::AllBrokersDown) || said.error.is_none() {
             said.error = Some(reason.to_owned());
         }
+        said.look(code, reason);
         if refuses {
             said.refusal = Some(reason.to_owned());
         }
@@ -134,6 +160,9 @@ impl ClientContext for Reports {
     }
 
     fn stats(&self, statistics: Statistics) {
+        if statistics.brokers.values().any(|broker| broker.state == "UP") {
+            self.0.said().is_one_found = true;
+        }
         let number = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
         self.0.meter.set(KAFKA_QUEUE_EVENTS, number(statistics.msg_cnt));
         self.0.meter.set(KAFKA_QUEUE_BYTES, number(statistics.msg_size));

@@ -2,10 +2,14 @@
 
 use std::net::IpAddr;
 
-use rdkafka::{error::KafkaError, message::Headers as _};
+use rdkafka::{
+    ClientContext as _,
+    error::{KafkaError, RDKafkaErrorCode as Code},
+    message::Headers as _,
+};
 use serde_json::json;
 
-use super::*;
+use super::{client::Reports, *};
 use crate::{
     codec::Schema,
     record::{Contact, Endpoint, Flow, Id, Kind, ObservationPoint, Outcome, Timestamp, Transport},
@@ -39,6 +43,9 @@ fn what_the_sink_promises_can_not_be_undone_by_a_property() {
         "compression.type",
         "transactional.id",
         "partitioner",
+        "test.mock.num.brokers",
+        "ssl.endpoint.identification.algorithm",
+        "plugin.library.paths",
     ];
     for property in theirs {
         let found = problems(&json!({"librdkafka": {property: "1"}}));
@@ -51,6 +58,58 @@ fn what_the_sink_promises_can_not_be_undone_by_a_property() {
     for (property, value) in [("linger.msec", "5"), ("linger.ms", "soon")] {
         let found = problems(&json!({"librdkafka": {property: value}}));
         assert_eq!(found, [format!("librdkafka.{property}")]);
+    }
+}
+
+#[test]
+fn properties_that_librdkafka_does_not_take_together_are_named_beforehand() {
+    let cases = [
+        ("max.in.flight.requests.per.connection", "6"),
+        ("retries", "0"),
+        ("queuing.strategy", "lifo"),
+    ];
+    for (property, value) in cases {
+        let more = json!({"librdkafka": {property: value}});
+        assert_eq!(problems(&more), ["librdkafka"], "{property}");
+        let build = Producers::start(
+            config(&more).client_config(&Options::default()),
+            Arc::new(State::new(Meter::new("bus", "kafka"))),
+        );
+        assert!(build.is_err(), "a run takes {property}");
+    }
+    let fine =
+        json!({"tls": {}, "sasl": {"user": "u", "password": "p"}, "librdkafka": {"retries": "3"}});
+    assert_eq!(problems(&fine), [""; 0]);
+}
+
+#[test]
+fn the_name_a_user_gives_a_client_is_the_one_it_has() {
+    let name = |more: serde_json::Value| {
+        let client = config(&more).client_config(&Options::default());
+        client.get("client.id").map(str::to_owned)
+    };
+    assert_eq!(name(json!({})).as_deref(), Some("tidegate"));
+    assert_eq!(name(json!({"librdkafka": {"client.id": "edge-7"}})).as_deref(), Some("edge-7"));
+}
+
+#[test]
+fn only_where_no_name_of_a_broker_leads_anywhere_are_all_of_them_astray() {
+    let down = [Code::AllBrokersDown];
+    let cases: [(&[Code], bool); 5] = [
+        (&[Code::Resolve], false),
+        (&[Code::Resolve, down[0]], true),
+        (&[down[0], Code::Resolve], true),
+        (&[Code::BrokerTransportFailure, Code::Resolve, down[0]], false),
+        (&[Code::BrokerTransportFailure, down[0]], false),
+    ];
+    for (errors, is_astray) in cases {
+        let state = Arc::new(State::new(Meter::new("bus", "kafka")));
+        for code in errors {
+            Reports(Arc::clone(&state)).error(KafkaError::Global(*code), "so it is");
+        }
+        assert_eq!(state.astray().is_some(), is_astray, "{errors:?}");
+        state.delivered();
+        assert_eq!(state.astray(), None);
     }
 }
 

@@ -11,13 +11,18 @@ use crate::{
 };
 
 const OPENING: &[u8] = br#"{"time":""#;
+const HOST: &[u8] = br#"","host":"#;
 
 /// Writes records as events in their envelopes, one a line.
 #[derive(Debug)]
 pub(super) struct Envelopes {
     encoder: Encoder,
     max_bytes: usize,
-    /// Of each kind, by [`Kind`]: the envelope between the time and the event.
+    /// The config's host; without one it is the sensor that saw the record.
+    host: Option<Box<str>>,
+    /// This sensor.
+    observer: Box<str>,
+    /// Of each kind, by [`Kind`]: the envelope between the host and the event.
     middles: [Box<str>; Kind::ALL.len()],
 }
 
@@ -32,14 +37,12 @@ pub(super) enum Size {
 
 impl Envelopes {
     pub(super) fn new(config: &Config, encoder: Encoder, observer: &str) -> Self {
-        let host = config.host.as_deref().unwrap_or(observer);
         let middle = |kind: Kind| {
             let sourcetype = match config.sourcetype.as_str() {
                 "auto" => format!("tidegate:{kind}"),
                 sourcetype => sourcetype.to_owned(),
             };
             let pairs = [
-                ("host", Some(host)),
                 ("source", config.source.as_deref()),
                 ("sourcetype", Some(&sourcetype)),
                 ("index", config.index.as_deref()),
@@ -47,9 +50,15 @@ impl Envelopes {
             let pairs = pairs.into_iter().filter_map(|(key, value)| {
                 Some(format!("\"{key}\":{},", serde_json::Value::from(value?)))
             });
-            format!("\",{}\"event\":", pairs.collect::<String>()).into()
+            format!(",{}\"event\":", pairs.collect::<String>()).into()
         };
-        Self { encoder, max_bytes: config.max_event_bytes as usize, middles: Kind::ALL.map(middle) }
+        Self {
+            encoder,
+            max_bytes: config.max_event_bytes as usize,
+            host: config.host.as_deref().map(Box::from),
+            observer: observer.into(),
+            middles: Kind::ALL.map(middle),
+        }
     }
 
     /// Appends the record's event.
@@ -74,6 +83,10 @@ impl Envelopes {
         }
         out.push(b'.');
         append_digits::<9>(nanos.into(), out);
+        out.extend_from_slice(HOST);
+        let other = if self.host.is_none() { records.observer(index) } else { None };
+        let host = other.as_deref().or(self.host.as_deref()).unwrap_or(&self.observer);
+        serde_json::to_writer(&mut *out, host).map_err(|error| failed().because(error))?;
         out.extend_from_slice(middle.as_bytes());
         self.encoder.encode(records, index, out).map_err(|error| failed().because(error))?;
         if out.last() == Some(&b'\n') {
@@ -89,6 +102,7 @@ impl Envelopes {
             let middle = self.middles.get(kind as usize)?;
             let rest = item.strip_prefix(OPENING)?;
             let (time, rest) = rest.split_at(memchr::memchr(b'"', rest)?);
+            let rest = behind_text(rest.strip_prefix(HOST)?)?;
             let event = rest.strip_prefix(middle.as_bytes())?.strip_suffix(b"}\n")?;
             let (seconds, nanos) = std::str::from_utf8(time).ok()?.split_once('.')?;
             let time = Timestamp::from_parts(seconds.parse().ok()?, nanos.parse().ok()?)?;
@@ -96,6 +110,14 @@ impl Envelopes {
         };
         parts().unwrap_or_else(|| Returned::new(kind, item))
     }
+}
+
+/// What follows a JSON string.
+fn behind_text(json: &[u8]) -> Option<&[u8]> {
+    let mut texts =
+        serde_json::Deserializer::from_slice(json).into_iter::<&serde_json::value::RawValue>();
+    texts.next()?.ok()?;
+    json.get(texts.byte_offset()..)
 }
 
 /// Appends the last `N` decimal digits of a number.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     component::Clock,
-    record::{Health, Timestamp},
+    record::{Action, Alert, Health, Names, ObservationPoint, Timestamp},
 };
 
 fn config(value: Value) -> Config {
@@ -107,6 +107,41 @@ fn an_envelope_has_what_the_config_says_and_stays_json() {
         ("time", "0.000000000"),
     ] {
         assert_eq!(event[key], expected, "{key}");
+    }
+}
+
+#[test]
+fn the_host_is_the_sensor_that_saw_the_record() {
+    let agent = Arc::from("agent \"7\"");
+    let alert = Alert {
+        time: Timestamp::from_nanos(0),
+        origin: ObservationPoint::default(),
+        source: "192.0.2.1".parse().unwrap(),
+        action: Action::Alert,
+        risk_score: 50,
+        reasons: Vec::new(),
+        ordinal: 0,
+        names: Names::default(),
+        details: Box::default(),
+    };
+    for mut records in [health(0), Records::Alerts(Arc::new(vec![alert]))] {
+        let host = |value: Value, records: &Records| {
+            let (_, text) = event(value, &Options::default(), records);
+            serde_json::from_str::<Value>(&text).unwrap()["host"].clone()
+        };
+        assert_eq!(host(json!({}), &records), "sensor");
+        records.seen_by(&agent);
+        assert_eq!(host(json!({}), &records), "agent \"7\"");
+        assert_eq!(host(json!({"host": "ours"}), &records), "ours");
+
+        let config = config(json!({}));
+        let options = Options::default();
+        let origin = Origin::new("sensor", Clock::Event);
+        let encoder = Encoder::new(&options.encoding, config.schema(), origin);
+        let (_, text) = event(json!({}), &options, &records);
+        let envelopes = Envelopes::new(&config, encoder, "sensor");
+        let returned = envelopes.returned(records.kind_of(0), text.as_bytes());
+        assert_eq!(returned.time, Some(Timestamp::from_nanos(0)));
     }
 }
 

@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     batch::Watermark,
-    component::Clock,
+    component::{Clock, drain},
     metrics::{CAPTURE_LOST, ERRORS, ErrorType, LossCause},
     record::Timestamp,
     retry::Delays,
@@ -43,8 +43,6 @@ const ONE_MORE: Duration = Duration::from_millis(5);
 const NO_ROOM: Duration = Duration::from_secs(1);
 /// Nanoseconds between two commits.
 const COMMIT_NANOS: u64 = 1_000_000_000;
-/// So many times what was acknowledged is committed at the end while partitions move.
-const LAST_COMMITS: u32 = 100;
 /// Brokers that refuse us for so many nanoseconds: the consumer is made anew, as files may have been mended.
 const REFUSED_NANOS: u64 = 5_000_000_000;
 /// Delays before a consumer is made anew.
@@ -178,15 +176,24 @@ impl Polling<'_> {
         self.shared.commit(&self.consumer, &parts, mode)
     }
 
-    /// Commits before it goes. While partitions move that is not taken, and they move only while it polls.
-    fn commit_at_last(&self) {
-        for _ in 0..LAST_COMMITS {
-            if self.commit(CommitMode::Sync) {
+    /// Commits before it goes, for a while: without a coordinator that is not taken, nor while partitions move,
+    /// which they do only while it polls.
+    fn commit_at_last(&mut self) {
+        let begun = Clock::Wall.now(None);
+        self.committed = begun;
+        self.commit(CommitMode::Async);
+        while self.shared.has_to_commit() {
+            let now = Clock::Wall.now(None);
+            if now < begun || u128::from(now.since(begun)) >= drain::COMMIT.as_nanos() {
+                warn!("stops without a commit: what was not committed is read again");
                 return;
+            }
+            if now.since(self.committed) >= COMMIT_NANOS {
+                self.committed = now;
+                self.commit(CommitMode::Async);
             }
             drop(self.consumer.poll(FIRST));
         }
-        warn!("stops before the partitions have moved: what was not committed is read again");
     }
 
     fn poll(&mut self, phase: Phase) -> Option<Done> {

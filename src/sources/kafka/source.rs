@@ -5,6 +5,7 @@ use std::{collections::VecDeque, pin::Pin, sync::Arc};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::{sync::mpsc, time::timeout};
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use super::{
     PORTS,
@@ -73,7 +74,14 @@ impl Source for Consumer {
         };
         timeout(drain::ACKNOWLEDGEMENTS, settle).await.unwrap_or_default();
         shared.enter(Phase::Over);
-        thread.await.map_err(|join| Error::failure("the consumer panicked").because(join))?;
+        if let Ok(ended) = timeout(drain::LEAVE, thread).await {
+            ended.map_err(|join| Error::failure("the consumer panicked").because(join))?;
+        } else {
+            warn!(
+                "the group can't be left in time, as its coordinator is away: it notices by itself, and what was \
+                 not committed is read again"
+            );
+        }
         handed_on
     }
 }

@@ -1,14 +1,26 @@
 //! What is asked of librdkafka, and what becomes of messages; a real broker is in tests/it/kafka.
 
+use std::{future::poll_fn, time::Duration};
+
 use proptest::prelude::*;
+use rdkafka::{
+    mocking::MockCluster,
+    producer::{BaseProducer, BaseRecord, Producer as _},
+};
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use super::{chunk::Gathering, ledger::Part, *};
 use crate::{
+    ack::{End, Receipts},
+    batch::Batch,
     codec::wire,
-    component::Port,
+    component::{
+        Outputs, Port,
+        edge::{Bounds, EdgeReceiver, WhenFull, edge},
+    },
     log_limit::LogLimit,
-    metrics::Reason,
+    metrics::{Meter, Reason},
     record::{Health, Records, Returned, Timestamp},
 };
 
@@ -38,6 +50,7 @@ fn values_that_can_not_be_are_named() {
             Some("sasl.mechanism"),
         ),
         (json!({"librdkafka": {"fetch.wait": "1"}}), Some("librdkafka.fetch.wait")),
+        (json!({"librdkafka": {"max.poll.interval.ms": "1000"}}), Some("librdkafka")),
     ];
     for (more, expected) in cases {
         let found: Vec<_> = config(&more).check().into_iter().map(|problem| problem.key).collect();
@@ -53,6 +66,8 @@ fn what_the_source_promises_can_not_be_undone_by_a_property() {
         "auto.offset.reset",
         "auto.commit.interval.ms",
         "group.id",
+        "offset.store.method",
+        "test.mock.num.brokers",
         "queued.max.messages.kbytes",
         "security.protocol",
         "sasl.password",
@@ -68,6 +83,55 @@ fn what_the_source_promises_can_not_be_undone_by_a_property() {
         config(&json!({"start": "latest"})).client_config().get("auto.offset.reset"),
         Some("latest")
     );
+}
+
+/// Takes the next batch in which there is something.
+async fn next(receiver: &mut EdgeReceiver) -> Batch {
+    loop {
+        let batch = poll_fn(|cx| receiver.poll_recv(cx)).await.unwrap();
+        if !batch.records.is_empty() {
+            return batch;
+        }
+    }
+}
+
+#[test]
+fn a_stop_does_not_wait_for_a_coordinator_until_the_run_is_cut_off() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(stop_without_a_coordinator());
+    // Its thread would be waited for.
+    runtime.shutdown_background();
+}
+
+async fn stop_without_a_coordinator() {
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic("tidegate.flow", 1, 1).unwrap();
+    let servers = cluster.bootstrap_servers();
+    let producer: BaseProducer =
+        ClientConfig::new().set("bootstrap.servers", &servers).create().unwrap();
+    let payload = written(&health(7));
+    producer.send(BaseRecord::<(), _>::to("tidegate.flow").payload(&payload)).unwrap();
+    producer.flush(Duration::from_mins(1)).unwrap();
+
+    let meter = Meter::new("bus", "kafka");
+    let receipts = Receipts::default();
+    let context = Context { receipts: receipts.clone(), ..Context::alone(Arc::clone(&meter)) };
+    let mut out = Outputs::new(PORTS.len(), Arc::clone(&meter), receipts);
+    let (sender, mut receiver) = edge(Bounds::default(), WhenFull::Block, &meter);
+    out.connect(Port(3), sender);
+    let stop = CancellationToken::new();
+    let config = config(&json!({"bootstrap_servers": [servers]}));
+    let Ok(Component::Source(source, _)) = config.build(&context) else {
+        panic!("it is a source");
+    };
+    let running = tokio::spawn(source(out, stop.clone()));
+    let batch = next(&mut receiver).await;
+    cluster.broker_down(1).unwrap();
+    batch.ack.settle(End::Delivered);
+    stop.cancel();
+    // librdkafka itself would wait for as long as a session lasts, which is 45 s.
+    let ended = tokio::time::timeout(Duration::from_secs(30), running).await;
+    assert!(ended.unwrap().unwrap().is_ok());
 }
 
 fn gathering() -> Gathering {

@@ -194,6 +194,12 @@ impl Shared {
         since.map_or(0, |since| now.since(since))
     }
 
+    /// Whether anything is acknowledged that is not known to be committed.
+    pub(super) fn has_to_commit(&self) -> bool {
+        let ledger = self.ledger();
+        !ledger.to_commit(&ledger.parts()).is_empty()
+    }
+
     /// Commits what of these is acknowledged. False if that is not taken while partitions move: it is, once
     /// they have.
     pub(super) fn commit(

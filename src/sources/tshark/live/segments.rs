@@ -42,6 +42,8 @@ use crate::{
 /// How often a segment is tried whose tshark does not start: with the delays of a default config a
 /// shortage of processes or memory, or an update of tshark, may last some 45 seconds.
 const TRIES: u32 = 8;
+/// The folder in `data_dir` that has one for each source without a `segment.dir`.
+const BY_DEFAULT: &str = "segments";
 
 /// An item, and the tshark that reads it if it is a segment.
 struct Job {
@@ -85,7 +87,7 @@ pub(in crate::sources::tshark) async fn run(
     stop: CancellationToken,
 ) -> Result<(), Error> {
     let base = folder(config, context);
-    let (mut private, epochs) = prepare(base.clone()).await?;
+    let (mut private, epochs) = prepare(base.clone(), former(config, context)).await?;
     // Whatever becomes of us, the next run reads what lies there.
     private.keep(true);
     let backlog = Arc::new(Backlog::default());
@@ -143,14 +145,30 @@ pub(in crate::sources::tshark) async fn run(
     read.and(stopped)
 }
 
-/// Where segments go.
+/// Where segments go. Sources that name one folder have one of their own in it, each: they must not read
+/// what another one captured.
 pub(in crate::sources::tshark) fn folder(config: &Config, context: &Context) -> PathBuf {
-    let default = || context.data_dir.join("segments").join(context.meter.id());
-    config.segment.dir.clone().unwrap_or_else(default)
+    let id = context.meter.id();
+    match &config.segment.dir {
+        Some(dir) => dir.join(format!("source-{id}")),
+        None => context.data_dir.join(BY_DEFAULT).join(id),
+    }
 }
 
-/// A new folder for segments in `base`, with what earlier runs left there.
-async fn prepare(base: PathBuf) -> Result<(PrivateFolder, Vec<left::Epoch>), Error> {
+/// Where earlier versions put them, without telling sources apart: the first source that comes reads what they
+/// left. What lies in the folder that another source has by default is that one's.
+fn former(config: &Config, context: &Context) -> Option<PathBuf> {
+    let dir = std::path::absolute(config.segment.dir.as_ref()?).ok()?;
+    let defaults = std::path::absolute(context.data_dir.join(BY_DEFAULT)).ok()?;
+    let is_anothers = dir.parent() == Some(&defaults) && !dir.ends_with(context.meter.id());
+    (!is_anothers).then_some(dir)
+}
+
+/// A new folder for segments in `base`, with what earlier runs left there, and in the `former` place.
+async fn prepare(
+    base: PathBuf,
+    former: Option<PathBuf>,
+) -> Result<(PrivateFolder, Vec<left::Epoch>), Error> {
     let prepare = move || {
         let unwritable = |error| {
             Error::configuration(format!("no segments can be written to {}", base.display()))
@@ -160,12 +178,14 @@ async fn prepare(base: PathBuf) -> Result<(PrivateFolder, Vec<left::Epoch>), Err
         DirBuilder::new().recursive(true).mode(0o700).create(&base).map_err(unwritable)?;
         let folder = PrivateFolder::create(&base).map_err(unwritable)?;
         let mut taken = Ok(());
-        private::sweep(&base, |dead| {
-            if taken.is_ok() {
-                taken = left::take_over(dead, folder.path());
-            }
-            taken.is_ok()
-        });
+        for place in former.iter().chain([&base]) {
+            private::sweep(place, |dead| {
+                if taken.is_ok() {
+                    taken = left::take_over(dead, folder.path());
+                }
+                taken.is_ok()
+            });
+        }
         let found = taken.and_then(|()| left::found(folder.path())).map_err(unwritable)?;
         let bytes: u64 = found.iter().map(left::Epoch::bytes).sum();
         if bytes > 0 {
@@ -421,7 +441,7 @@ mod tests {
         fs::write(dead.join("3/segment_00001_20260101.pcap"), segment(5)).unwrap();
         let (path, is_there) = (base.path().to_owned(), dead.clone());
         with_no_thread_that_may_wait(|release| async move {
-            let mut preparing = Box::pin(prepare(path));
+            let mut preparing = Box::pin(prepare(path, None));
             assert!(poll!(&mut preparing).is_pending());
             assert!(is_there.exists());
             release.send(()).unwrap();

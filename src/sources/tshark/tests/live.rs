@@ -63,6 +63,34 @@ async fn wait_for(path: &Path) {
     tokio::time::timeout(SOON, there).await.unwrap_or_else(|_| panic!("no {}", path.display()));
 }
 
+/// A segment of so many packets that a run left which died.
+fn left(folder: &TempDir, at: &str, packets: u32) -> PathBuf {
+    let epoch = folder.path().join("segments").join(at).join("0");
+    fs::create_dir_all(&epoch).unwrap();
+    let path = epoch.join("segment_00001_20260101120000.pcap");
+    fs::write(&path, capture(packets)).unwrap();
+    path
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_reads_what_it_left_and_not_what_another_left_in_the_same_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let (own, others) = ("source-wire/tidegate-4194304-1", "source-other/tidegate-4194304-2");
+    let own = left(&folder, own, 5);
+    let others = left(&folder, others, 10);
+    // As earlier versions left it, for whoever comes first.
+    let former = left(&folder, "tidegate-4194304-0", 10);
+    let config = fake(&folder, &format!("bytes=$(wc -c); {PRINT_ALL}"));
+    let told = "echo 'Packets captured: 0' >&2";
+    let config = capturing(config, &folder, Mode::Segments, "", told);
+    let ran = tokio::time::timeout(SOON, run_until(&config, 15)).await.expect("what is left");
+    assert!(ran.result.is_ok(), "{:?}", ran.result);
+    assert_eq!(ran.lines.len(), 15);
+    assert!(!own.exists() && !former.exists() && others.exists());
+    let again = run_until(&config, 0).await;
+    assert_eq!((again.lines.len(), others.exists()), (0, true));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_segment_waits_for_a_tshark_that_does_not_start_for_a_while() {
     let folder = tempfile::tempdir().unwrap();
@@ -138,7 +166,7 @@ async fn a_damaged_segment_is_read_up_to_there_counted_and_kept() {
     assert_eq!(ran.frames, (1..=12).collect::<Vec<_>>());
     assert_eq!(ran.errors(), [("damaged_segment", 1)]);
     assert_eq!(ran.balance.lost.get("unaccounted"), Some(&3));
-    let kept = fs::read_dir(folder.path().join("segments/damaged")).unwrap();
+    let kept = fs::read_dir(folder.path().join("segments/source-wire/damaged")).unwrap();
     assert_eq!(kept.count(), 1);
 }
 
@@ -194,7 +222,7 @@ async fn a_segment_that_no_tshark_reads_is_counted_and_kept_and_the_next_is_read
         assert_eq!(ran.errors(), [("damaged_segment", 1), error], "{fails}");
         let lost: Vec<_> = ran.balance.lost.into_iter().collect();
         assert_eq!((lost, ran.balance.unknown_losses), (vec![("tshark_failed", 10)], 0), "{fails}");
-        let kept = fs::read_dir(folder.path().join("segments/damaged")).unwrap();
+        let kept = fs::read_dir(folder.path().join("segments/source-wire/damaged")).unwrap();
         assert_eq!(kept.count(), 1, "{fails}");
     }
 }
