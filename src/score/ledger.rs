@@ -5,6 +5,7 @@
 //! them that matters least: the lowest level, then the longest silent. So a flood from addresses that are seen once
 //! pushes out its own.
 
+mod before;
 mod history;
 mod weighing;
 
@@ -13,6 +14,7 @@ use std::hash::BuildHasher;
 use foldhash::quality::RandomState;
 use hashbrown::HashTable;
 
+use self::before::Before;
 pub(super) use self::history::{History, Told};
 use super::{
     policy::{Level, Policy},
@@ -82,6 +84,8 @@ pub(super) struct Entry {
     pub(super) destinations: u32,
     pub(super) walk: f32,
     pub(super) slow_walk: f32,
+    /// What it was before it began to fail.
+    pub(super) before: Before,
     /// What the other signals have counted, by their index.
     pub(super) counts: [f32; Signal::COUNT],
     /// Destinations, hashed, where it tries to log in.
@@ -280,6 +284,7 @@ impl Entry {
             destinations: 0,
             walk: 0.0,
             slow_walk: 0.0,
+            before: Before::default(),
             counts: [0.0; Signal::COUNT],
             logins: [0; 8],
             favourite: target,

@@ -127,7 +127,9 @@ impl Points {
 // === impl Saved ===
 
 impl Saved {
+    /// Of an entry. What an outage holds against it is not kept: nobody would know that it was one.
     pub(super) fn of(entry: &Entry, points: &mut Points) -> Self {
+        let entry = &entry.relieved();
         Self {
             address: entry.source.address(),
             is_site: entry.source.is_site(),
