@@ -229,10 +229,13 @@ impl Evidence {
         let reached = if is_check { Reached::Yes } else { reached };
         let is_mended = has_failed && reached == Reached::Yes;
         if !is_first && !is_mended {
-            if contact.path_proven
-                && let Some(entry) = self.ledger.get_mut(source)
-            {
-                entry.proven = Some(now);
+            if let Some(entry) = self.ledger.get_mut(source) {
+                if contact.path_proven {
+                    entry.proven = Some(now);
+                }
+                if self.had_worked && reached == Reached::Yes && before & EXEMPT == 0 {
+                    entry.repeat(now, policy);
+                }
             }
             return None;
         }

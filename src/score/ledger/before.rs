@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use super::{Entry, NANOS};
+use super::{Entry, whole_secs};
 use crate::{
     record::Timestamp,
     score::policy::{Level, Policy},
@@ -33,10 +33,10 @@ impl Entry {
         if self.before.is_struck {
             return;
         }
-        let now = secs(self.last);
+        let now = whole_secs(self.last);
         let window = policy.settings.circuit_breaker.window_secs;
         let is_over = match outage {
-            Some(since) => self.before.first < secs(since),
+            Some(since) => self.before.first < whole_secs(since),
             None => u64::from(now.saturating_sub(self.before.latest)) > window,
         };
         if is_over {
@@ -82,9 +82,4 @@ impl Entry {
         entry.relieve();
         Cow::Owned(entry)
     }
-}
-
-fn secs(time: Timestamp) -> u32 {
-    let secs = u64::try_from(time.nanos()).unwrap_or(0) / NANOS;
-    u32::try_from(secs).unwrap_or(u32::MAX)
 }
