@@ -58,6 +58,8 @@ pub(super) struct Evidence {
     pub(super) trail: Trail,
     /// Whether the contact that was taken in last had succeeded before.
     pub(super) had_worked: bool,
+    /// Since when what fails may be an outage's, while there is one.
+    pub(super) outage: Option<Timestamp>,
     tries: Recent<(Source, u64), Tries, RandomState>,
     open: Recent<(Source, u16), Idle, RandomState>,
     buckets: Recent<(Source, Metered), Option<Bucket>, RandomState>,
@@ -125,6 +127,7 @@ impl Evidence {
             buckets: Recent::new(MAX_FOLLOWED, MINUTE_NANOS, hasher),
             salt: Salt::random(),
             had_worked: false,
+            outage: None,
         }
     }
 
@@ -226,10 +229,13 @@ impl Evidence {
         let reached = if is_check { Reached::Yes } else { reached };
         let is_mended = has_failed && reached == Reached::Yes;
         if !is_first && !is_mended {
-            if contact.path_proven
-                && let Some(entry) = self.ledger.get_mut(source)
-            {
-                entry.proven = Some(now);
+            if let Some(entry) = self.ledger.get_mut(source) {
+                if contact.path_proven {
+                    entry.proven = Some(now);
+                }
+                if self.had_worked && reached == Reached::Yes && before & EXEMPT == 0 {
+                    entry.repeat(now, policy);
+                }
             }
             return None;
         }
@@ -267,6 +273,11 @@ impl Evidence {
                 None
             }
             Reached::No | Reached::HalfOpen => {
+                entry.keep_before(self.outage, policy);
+                if entry.before.is_struck {
+                    // It is forgotten with the outage, and does not come back when the contact succeeds then.
+                    self.seen.add(key, EXEMPT, now);
+                }
                 if reached == Reached::HalfOpen {
                     entry.leave_open(contact.source_port);
                 } else {

@@ -81,7 +81,7 @@ impl Judge {
             reporter: Reporter::new(Arc::clone(&seat.config_hash), seat.assets.clone()),
             seat,
             floods: Floods::new(),
-            breaker: Breaker::default(),
+            breaker: Breaker::new(),
             outage: None,
             preference: Preference::new(preferred),
             now: None,
@@ -137,14 +137,14 @@ impl Judge {
             return;
         }
         let source = Source::of(contact.source, &self.networks.internal);
-        let Some(level) = self.look(source, (time, now)) else { return };
+        let Some(is_suspected) = self.look(source, (time, now)) else { return };
         let is_admin = contact.transport == Transport::TCP
             && self.networks.admin_ports.contains(&contact.port);
         let is_resolved = is_resolved && self.networks.internal.contains(contact.source);
         let heard = Heard { contact, source, now: time, is_resolved, looked_up, is_admin };
         let raised = self.evidence.take(heard, &self.policy);
-        if self.evidence.had_worked && level < Level::Alert {
-            self.watch_outage(contact, time, out);
+        if self.evidence.had_worked && !is_suspected {
+            self.watch_outage(contact, source, time, out);
         }
         if let Some(raised) = raised {
             self.weigh(raised, contact, (time, now), out);
@@ -166,6 +166,9 @@ impl Judge {
     pub fn risk(&self, address: IpAddr, now: Timestamp) -> Option<u8> {
         let source = Source::of(address, &self.networks.internal);
         let mut entry = self.evidence.ledger.get(source)?.clone();
+        if self.outage.is_none() {
+            entry.relieve();
+        }
         entry.fade(now, &self.policy);
         Some(entry.score(&self.policy).0)
     }
@@ -245,11 +248,15 @@ impl Judge {
         }
     }
 
-    /// The level of a source; `None` while all that it sends is dropped: what is seen of it all the same is
-    /// held against nobody. A source whose evidence has faded is as if it had done nothing.
-    fn look(&mut self, source: Source, (time, now): (Timestamp, Timestamp)) -> Option<Level> {
+    /// Whether a source is suspected, but for what an outage did to it; `None` while all that it sends is dropped:
+    /// what is seen of it all the same is held against nobody. A source whose evidence has faded is as if it had
+    /// done nothing.
+    fn look(&mut self, source: Source, (time, now): (Timestamp, Timestamp)) -> Option<bool> {
         let policy = &self.policy;
-        let Some(entry) = self.evidence.ledger.get_mut(source) else { return Some(Level::None) };
+        let Some(entry) = self.evidence.ledger.get_mut(source) else { return Some(false) };
+        if self.outage.is_none() {
+            entry.relieve();
+        }
         if let Some(history) = &mut entry.history {
             if history.is_restored {
                 confirm(history, source, self.seat.store.as_deref(), now);
@@ -259,7 +266,7 @@ impl Judge {
             }
         }
         if entry.level == Level::None && !entry.is_excused {
-            return Some(Level::None);
+            return Some(false);
         }
         entry.fade(time, policy);
         if entry.score(policy).0 < policy.settings.levels.clear {
@@ -269,18 +276,25 @@ impl Judge {
                 history.verdict = None;
             }
         }
-        Some(entry.level)
+        Some(entry.level >= Level::Alert && !entry.before.is_struck)
     }
 
     /// Counts a handshake with what had worked before, of a source that is not suspected.
-    fn watch_outage(&mut self, contact: &Contact, time: Timestamp, out: &mut Vec<Alert>) {
+    fn watch_outage(
+        &mut self,
+        contact: &Contact,
+        source: Source,
+        time: Timestamp,
+        out: &mut Vec<Alert>,
+    ) {
         let succeeded = match contact.outcome {
             Outcome::Success => true,
             Outcome::Refused | Outcome::TimedOut if !contact.path_proven => false,
             _ => return,
         };
         if contact.transport == Transport::TCP {
-            self.breaker.count(succeeded, time, &self.policy.settings.circuit_breaker);
+            let of = (source, self.evidence.key(contact, source));
+            self.breaker.count(of, succeeded, time, &self.policy.settings.circuit_breaker);
             self.follow_outage(time, contact.origin, out);
         }
     }
@@ -291,10 +305,13 @@ impl Judge {
         let reason = match (self.outage, self.breaker.is_open(time, settings)) {
             (None, Some(succeeded)) => {
                 self.outage = Some(time);
+                let window = i64::try_from(settings.window_secs.saturating_mul(NANOS));
+                let since = time.nanos().saturating_sub(window.unwrap_or(i64::MAX));
+                self.evidence.outage = Some(Timestamp::from_nanos(since));
                 outage(succeeded) + ", so no verdict is put in force until they do"
             }
             (Some(began), None) => {
-                self.outage = None;
+                (self.outage, self.evidence.outage) = (None, None);
                 let secs = time.since(began) / NANOS;
                 format!("the outage is over after {secs} s: verdicts are put in force again")
             }

@@ -5,6 +5,7 @@
 //! them that matters least: the lowest level, then the longest silent. So a flood from addresses that are seen once
 //! pushes out its own.
 
+mod before;
 mod history;
 mod weighing;
 
@@ -13,6 +14,7 @@ use std::hash::BuildHasher;
 use foldhash::quality::RandomState;
 use hashbrown::HashTable;
 
+use self::before::Before;
 pub(super) use self::history::{History, Told};
 use super::{
     policy::{Level, Policy},
@@ -67,6 +69,9 @@ pub(super) struct Entry {
     pub(super) proven: Option<Timestamp>,
     pub(super) failures: u32,
     pub(super) successes: u32,
+    /// Successes with what had worked that count once more for the share of failures, and when the last one did.
+    pub(super) repeats: u32,
+    pub(super) repeated: u32,
     /// Contacts that it left half open.
     pub(super) half_open: u32,
     /// A guess at the port that it leaves most of them from (a majority vote, as below), and the votes.
@@ -82,6 +87,8 @@ pub(super) struct Entry {
     pub(super) destinations: u32,
     pub(super) walk: f32,
     pub(super) slow_walk: f32,
+    /// What it was before it began to fail.
+    pub(super) before: Before,
     /// What the other signals have counted, by their index.
     pub(super) counts: [f32; Signal::COUNT],
     /// Destinations, hashed, where it tries to log in.
@@ -270,6 +277,8 @@ impl Entry {
             proven: None,
             failures: 0,
             successes: 0,
+            repeats: 0,
+            repeated: 0,
             half_open: 0,
             leaves_from: 0,
             from_one_port: 0,
@@ -280,6 +289,7 @@ impl Entry {
             destinations: 0,
             walk: 0.0,
             slow_walk: 0.0,
+            before: Before::default(),
             counts: [0.0; Signal::COUNT],
             logins: [0; 8],
             favourite: target,
@@ -312,6 +322,7 @@ impl Entry {
         self.last = now;
         if nanos >= SILENCE_NANOS {
             (self.failures, self.successes, self.half_open) = (0, 0, 0);
+            (self.repeats, self.repeated) = (0, 0);
             self.from_one_port = 0;
             (self.destinations, self.met) = (0, [0; MET]);
             self.chain = Chain::default();
@@ -356,6 +367,23 @@ impl Entry {
             self.from_one_port -= 1;
         } else if from != 0 {
             (self.leaves_from, self.from_one_port) = (from, 1);
+        }
+    }
+
+    /// What had worked succeeds again. It counts once more each so often, as often as it might had each destination a
+    /// turn of its own.
+    pub(super) fn repeat(&mut self, now: Timestamp, policy: &Policy) {
+        let scan = &policy.settings.signals.scan;
+        let most = self.successes.saturating_mul(scan.max_repeats).min(scan.max_all_repeats);
+        if self.repeats >= most {
+            return;
+        }
+        let now = whole_secs(now);
+        let secs = now.saturating_sub(self.repeated);
+        if self.repeated == 0 {
+            self.repeated = now;
+        } else if u64::from(secs) * u64::from(self.successes) >= scan.repeat_secs {
+            (self.repeats, self.repeated) = (self.repeats + 1, now);
         }
     }
 
@@ -420,6 +448,12 @@ impl Entry {
 /// A hash of 64 bits, for a table that takes its places from the low ones and its marks from the high ones.
 const fn spread(hash: u32) -> u64 {
     (hash as u64) << 32 | hash as u64
+}
+
+/// Seconds since the epoch.
+fn whole_secs(time: Timestamp) -> u32 {
+    let secs = u64::try_from(time.nanos()).unwrap_or(0) / NANOS;
+    u32::try_from(secs).unwrap_or(u32::MAX)
 }
 
 /// Nanoseconds as seconds.

@@ -120,6 +120,16 @@ fn contact(source: &str, target: (&str, u16), outcome: Outcome, time: Timestamp)
     }
 }
 
+/// For hours a client reaches each of so many servers once in ten minutes.
+fn regular(court: &mut Court, servers: u16) {
+    for _ in 0..20 {
+        for server in 0..servers {
+            court.hear(INSIDE, ("10.2.0.1", 8_000 + server), Outcome::Success, 0.0);
+            court.secs += 600.0 / f64::from(servers);
+        }
+    }
+}
+
 /// An end of a connection that lasted a second.
 const SHORT: Outcome =
     Outcome::Ended { duration_nanos: 1_000_000_000, sent_bytes: 2_000, received_bytes: 2_000 };

@@ -38,7 +38,7 @@ impl Entry {
     fn has_failed(&self, half_open: u32, policy: &Policy) -> bool {
         let scan = &policy.settings.signals.scan;
         let failed = f64::from(self.failures) + f64::from(half_open);
-        let all = f64::from(self.contacts());
+        let all = f64::from(self.contacts()) + f64::from(self.repeats);
         failed >= f64::from(scan.min_failures) && failed >= scan.min_failure_ratio * all
     }
 

@@ -103,6 +103,16 @@ signal! {
         /// The share of its contacts that must have failed, 0 to 1 (0.5): what tells a monitoring host from a scanner.
         #[schemars(range(min = 0.0, max = 1.0))]
         min_failure_ratio: f64 = 0.5;
+        /// Seconds after which a success with what had worked counts again for that share, at the soonest (600): who lives
+        /// off few servers is no scanner.
+        #[schemars(range(min = 1, max = MAX_SECS))]
+        repeat_secs: u64 = 600;
+        /// How often a destination's port counts again (3): who phones home to one server gains no more.
+        #[schemars(range(min = 0, max = 1_000_000))]
+        max_repeats: u32 = 3;
+        /// How often all of a source's together count again (40): so many more failures of a scanner go unseen at most.
+        #[schemars(range(min = 0, max = 1_000_000))]
+        max_all_repeats: u32 = 40;
         /// The share of first contacts that succeed of who means well (0.8).
         #[schemars(range(min = 0.01, max = 0.99))]
         theta0: f64 = 0.8;

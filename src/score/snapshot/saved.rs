@@ -63,6 +63,9 @@ pub(super) struct Saved {
     max_score: u8,
     is_excused: bool,
     history: Option<SavedHistory>,
+    /// Successes that count once more.
+    #[serde(default)]
+    repeats: u32,
 }
 
 /// A destination's port.
@@ -127,7 +130,9 @@ impl Points {
 // === impl Saved ===
 
 impl Saved {
+    /// Of an entry. What an outage holds against it is not kept: nobody would know that it was one.
     pub(super) fn of(entry: &Entry, points: &mut Points) -> Self {
+        let entry = &entry.relieved();
         Self {
             address: entry.source.address(),
             is_site: entry.source.is_site(),
@@ -148,6 +153,7 @@ impl Saved {
             max_score: entry.max_score,
             is_excused: entry.is_excused,
             history: entry.history.as_deref().map(SavedHistory::of),
+            repeats: entry.repeats,
         }
     }
 
@@ -168,6 +174,7 @@ impl Saved {
             proven: self.proven.map(time),
             failures,
             successes,
+            repeats: self.repeats,
             half_open,
             leaves_from: self.left_from[0],
             from_one_port: self.left_from[1],
@@ -237,5 +244,23 @@ impl SavedHistory {
             sessions: self.sessions.into_iter().take(MAX_SESSIONS).map(time).collect(),
             is_restored: true,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_that_was_written_before_successes_counted_again_is_read() {
+        let here = IpAddr::from([192, 0, 2, 1]);
+        let target = Target { address: here, port: 1, transport: Transport::TCP };
+        let entry = Entry::new(Source::restored(here, false), Timestamp::from_nanos(1), target);
+        let saved = Saved::of(&entry, &mut Points::default());
+        let mut bytes = rmp_serde::to_vec(&saved).unwrap();
+        // An array of more than fifteen, whose last is a zero.
+        assert_eq!((bytes[0], bytes.pop()), (0xdc, Some(0)));
+        bytes[2] -= 1;
+        assert_eq!(rmp_serde::from_slice::<Saved>(&bytes).unwrap(), saved);
     }
 }

@@ -418,3 +418,34 @@ fn each_destination_counts_once_however_many_there_are_and_however_often_it_is_m
     let told = court.alerts.last().unwrap();
     assert!(told.reasons[0].contains("at 20 hosts"), "{told:?}");
 }
+
+#[test]
+fn who_lives_off_few_servers_may_fail_as_a_busy_client_does() {
+    let mut court = Court::new();
+    regular(&mut court, 20);
+    court.scan(INSIDE, 34);
+    assert_eq!((court.held(), court.score(INSIDE)), (vec![], 0));
+    // Forty more than it might else: it is a scanner after all.
+    court.scan(INSIDE, 25);
+    assert_eq!(court.held(), []);
+    court.scan(INSIDE, 1);
+    assert_eq!(court.held().len(), 1);
+    // Who phones home to one server gains three.
+    let mut court = Court::new();
+    regular(&mut court, 1);
+    court.scan(INSIDE, 9);
+    assert_eq!(court.held().len(), 1);
+}
+
+#[test]
+fn what_succeeds_again_counts_no_sooner_than_the_config_says() {
+    let mut court = Court::new();
+    for _ in 0..1_000 {
+        for server in 0..10 {
+            court.hear(INSIDE, ("10.2.0.1", 8_000 + server), Outcome::Success, 0.001);
+        }
+    }
+    court.secs += 1_800.0;
+    court.scan(INSIDE, 10);
+    assert_eq!(court.held().len(), 1, "ten of twenty failed");
+}

@@ -196,3 +196,13 @@ fn destinations_that_were_counted_are_not_counted_again() {
     }
     assert!(court.alerts[0].reasons[0].contains("at 2 hosts"), "{:?}", court.alerts);
 }
+
+#[test]
+fn what_counted_again_is_known_after_a_restart() {
+    let mut court = Court::new();
+    regular(&mut court, 20);
+    let now = court.secs + 60.0;
+    let mut court = court.restarted(settings(), [None, None], now);
+    court.scan(INSIDE, 34);
+    assert_eq!(court.held(), []);
+}

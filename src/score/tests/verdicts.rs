@@ -168,10 +168,128 @@ fn an_outage_blocks_none_of_those_whom_it_hits() {
         assert!(alert.reasons.last().unwrap().contains("outage"), "{alert:?}");
     }
     court.judge.reach(at(court.secs + 60.0), &mut court.alerts);
+    let about_nobody =
+        |court: &Court| court.alerts.iter().filter(|alert| alert.source.is_unspecified()).count();
+    assert_eq!(about_nobody(&court), 1, "silence is no success");
+    court.judge.reach(at(court.secs + 700.0), &mut court.alerts);
     let over = court.alerts.last().unwrap();
     assert!(over.reasons[0].starts_with("the outage is over") && !over.details.is_alert);
-    court.judge.reach(at(court.secs + 90.0), &mut court.alerts);
-    assert_eq!(court.alerts.iter().filter(|alert| alert.source.is_unspecified()).count(), 2);
+    court.judge.reach(at(court.secs + 730.0), &mut court.alerts);
+    assert_eq!(about_nobody(&court), 2);
+}
+
+/// Sixty clients reach two ports of a host, and a while later none of them does.
+fn in_an_outage(court: &mut Court) -> Vec<String> {
+    let clients: Vec<_> = (0..60).map(|n| format!("10.5.0.{n}")).collect();
+    for client in &clients {
+        for port in [80, 443] {
+            court.hear(client, (HOST, port), Outcome::Success, 0.01);
+        }
+    }
+    court.secs += 100.0;
+    for client in &clients {
+        court.hear(client, (HOST, 80), Outcome::TimedOut, 0.01);
+    }
+    clients
+}
+
+#[test]
+fn an_outage_in_which_all_try_new_things_lasts_until_something_works() {
+    let mut court = Court::new();
+    let clients = in_an_outage(&mut court);
+    // Five minutes in which each tries what it knows, and something new.
+    for round in 0..60 {
+        for client in &clients {
+            court.hear(client, (HOST, 443), Outcome::TimedOut, 0.04);
+            court.hear(client, ("10.0.0.2", 9_000 + round), Outcome::TimedOut, 0.04);
+        }
+    }
+    assert_eq!(court.held(), []);
+    let refused = court.alerts.iter().filter(|alert| !alert.source.is_unspecified());
+    assert!(refused.clone().count() > 0 && refused.clone().all(|a| a.action == Action::Refused));
+    court.secs += 10.0;
+    for client in clients.iter().cycle().take(240) {
+        court.hear(client, (HOST, 443), Outcome::Success, 0.1);
+    }
+    let over = court.alerts.last().unwrap();
+    assert!(over.reasons[0].starts_with("the outage is over"), "{over:?}");
+    // What failed is forgotten, also where it works now: then some fail, as they do on any day.
+    for client in &clients {
+        court.hear(client, ("10.0.0.2", 9_000), Outcome::Success, 0.01);
+        for port in 0..3 {
+            court.hear(client, ("10.0.0.3", 9_000 + port), Outcome::TimedOut, 0.01);
+        }
+    }
+    assert_eq!((court.held(), court.score(&clients[0])), (vec![], 0));
+    court.scan(&clients[0], 12);
+    assert_eq!(court.held().len(), 1, "who scans now is blocked");
+}
+
+#[test]
+fn failures_as_an_outage_begins_are_forgotten_with_it() {
+    let mut court = Court::new();
+    court.scan("10.5.0.0", 2);
+    court.secs += 60.0;
+    let mut clients = Vec::new();
+    for n in 0..60 {
+        clients.push(format!("10.5.0.{n}"));
+        court.hear(&clients[n], (HOST, 80), Outcome::Success, 0.01);
+    }
+    court.secs += 100.0;
+    court.scan("10.5.0.0", 6);
+    for client in &clients {
+        court.hear(client, (HOST, 80), Outcome::TimedOut, 0.01);
+    }
+    court.scan("10.5.0.0", 1);
+    court.secs += 60.0;
+    for client in &clients {
+        court.hear(client, (HOST, 80), Outcome::Success, 0.01);
+    }
+    court.scan("10.5.0.0", 6);
+    assert_eq!(court.held(), [], "eight of nine failed while there was no outage");
+    court.scan("10.5.0.0", 1);
+    assert_eq!(court.held().len(), 1);
+}
+
+#[test]
+fn who_was_suspected_before_an_outage_is_so_after_it() {
+    let mut court = Court::with(settings(), networks(), Mode::Observe);
+    for port in 0..200 {
+        court.hear(OUTSIDE, (HOST, port), Outcome::Success, 0.0);
+    }
+    court.scan(OUTSIDE, 210);
+    let clients = in_an_outage(&mut court);
+    court.scan(OUTSIDE, 10);
+    // Nor does it hold the outage open.
+    for client in &clients[..10] {
+        for port in 0..200 {
+            court.hear(OUTSIDE, (HOST, port), Outcome::Refused, 0.0);
+        }
+        court.secs += 4.0;
+        court.hear(client, (HOST, 80), Outcome::Success, 0.0);
+        court.hear(client, (HOST, 443), Outcome::Success, 0.0);
+    }
+    let over = court.alerts.iter().rfind(|alert| alert.source.is_unspecified()).unwrap();
+    assert!(over.reasons[0].starts_with("the outage is over"), "{over:?}");
+    assert!(court.score(OUTSIDE) >= 80);
+}
+
+#[test]
+fn one_client_that_tries_again_and_again_what_is_gone_spares_nobody() {
+    let mut court = Court::new();
+    for port in [22, 443, 8443] {
+        court.hear(INSIDE, (HOST, port), Outcome::Success, 1.0);
+    }
+    for half in 0..200_u16 {
+        for port in [22, 443, 8443] {
+            court.hear(INSIDE, (HOST, port), Outcome::Refused, 0.0);
+        }
+        if half > 100 && half.is_multiple_of(5) {
+            court.scan(OUTSIDE, 1);
+        }
+        court.secs += 0.4;
+    }
+    assert_eq!(court.actions(), [Action::Block]);
 }
 
 #[test]
