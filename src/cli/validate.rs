@@ -39,7 +39,7 @@ fn check(file: &Path, environment: bool) -> Option<String> {
     let loaded = match load_file::<Components>(file, !environment) {
         Ok(loaded) => loaded,
         Err(report) => {
-            output::report(report.render(colours));
+            output::problems(&report);
             return None;
         }
     };

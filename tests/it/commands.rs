@@ -53,6 +53,9 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new(what_two_components_can_not_share_and_a_proxy_that_none_speaks_to_are_said),
         Case::new(what_validate_can_not_check_it_names).needs_root(),
         Case::new(paths_begin_at_the_folder_of_the_config_and_errors_have_them_whole),
+        Case::new(a_folder_that_is_no_buffer_is_not_an_empty_one),
+        Case::new(as_json_a_warning_is_none_of_the_errors_and_a_wrong_usage_is_an_object),
+        Case::new(a_replay_says_where_it_writes_and_first_whether_its_summary_has_a_place),
     ]
 }
 
@@ -260,4 +263,74 @@ fn what_validate_can_not_check_it_names(scene: &Scene) -> Outcome {
         "there is no interface `wier0`",
         "not checked: sources.wire.capture_filter (there is no interface wier0)",
     ])
+}
+
+fn a_folder_that_is_no_buffer_is_not_an_empty_one(scene: &Scene) -> Outcome {
+    let state = scene.path("state");
+    fs::create_dir_all(state.join("buffers/siem"))?;
+    let of = |command: &str, folder: &std::path::Path| {
+        Tidegate::new(scene, ["buffer", command]).arg(folder).run()?.expect(1)
+    };
+    for command in ["inspect", "repair"] {
+        of(command, &state)?.says(&["is no disk buffer", "hint", "state/buffers/siem"])?;
+        of(command, &state.join("buffers"))?.says(&["state/buffers/siem"])?;
+        of(command, &state.join("buffers/siem"))?.says(&["is no disk buffer", "buffers/ID"])?;
+        of(command, &scene.path("nowhere"))?.says(&["can't be read", "hint"])?;
+    }
+    Ok(())
+}
+
+/// The levels of the lines on stderr, each of which is an object.
+fn levels(stderr: &str) -> Result<Vec<String>, libtest_mimic::Failed> {
+    let level = |line: &str| {
+        let line: Value = serde_json::from_str(line)?;
+        Ok(line["level"].as_str().unwrap_or_default().to_owned())
+    };
+    stderr.lines().map(level).collect()
+}
+
+fn as_json_a_warning_is_none_of_the_errors_and_a_wrong_usage_is_an_object(
+    scene: &Scene,
+) -> Outcome {
+    let text = "
+api: { address: \"0.0.0.0:0\" }
+sources:
+  capture: { type: tshark, mode: file, files: [a.pcap], dissect: headers }
+transforms:
+  packets: { type: extract, inputs: [capture] }
+sinks:
+  out: { type: blackhole, inputs: [packets] }
+";
+    let path = scene.write("warned.yaml", text);
+    let ended = Tidegate::new(scene, ["validate", "--no-environment", "--log-format", "json"])
+        .arg(&path)
+        .run()?
+        .expect(0)?;
+    assert_eq!(levels(&ended.stderr)?, ["WARN", "INFO"], "{}", ended.stderr);
+    for wrong in [&["run", "--log-format", "json"][..], &["--log-format=json", "flood"]] {
+        let ended = Tidegate::new(scene, wrong).run()?.expect(2)?;
+        assert_eq!(levels(&ended.stderr)?, ["ERROR"], "{}", ended.stderr);
+    }
+    Ok(())
+}
+
+fn a_replay_says_where_it_writes_and_first_whether_its_summary_has_a_place(
+    scene: &Scene,
+) -> Outcome {
+    let config = config::replay(scene, "dissect: headers", "");
+    let replay = |summary: &str| {
+        Tidegate::new(scene, ["replay", "-c"])
+            .arg(&config)
+            .arg("--summary")
+            .arg(summary)
+            .arg(Scene::project("examples/first/first.pcap"))
+            .run()
+    };
+    let ended = replay("nowhere/summary.json")?.expect(1)?;
+    ended.says(&["the summary can't be written", "nowhere"])?;
+    assert!(!scene.path("records.out").exists(), "it has begun");
+    let out = format!("records (file): to {}", scene.path("records.out").display());
+    replay("summary.json")?.expect(0)?.says(&["replaying into", &out])?;
+    assert!(scene.path("summary.json").exists());
+    Ok(())
 }
