@@ -252,8 +252,10 @@ mod pinned {
     ) -> Result<Exit, Error> {
         let none = none_attached(place);
         if let Err(error) = File::open(log.path()) {
-            let hint = "name the verdict log by its config, `-c FILE`, or its folder, `--data-dir DIR`";
-            let message = format!("{none}, and there is no verdict log at {}", log.path().display());
+            let hint =
+                "name the verdict log by its config, `-c FILE`, or its folder, `--data-dir DIR`";
+            let message =
+                format!("{none}, and there is no verdict log at {}", log.path().display());
             return Err(Error::failure(message).because(error).hint(hint));
         }
         let path = log.path().display();

@@ -81,7 +81,8 @@ impl Labels {
             inputs.iter().any(|input| input.judged.sources.contains_key(*source))
         };
         let given = self.0.iter().filter(|(_, label)| !label.is_of_rows);
-        let mut unmet: Vec<_> = given.map(|(source, _)| *source).filter(|it| !is_met(&it)).collect();
+        let mut unmet: Vec<_> =
+            given.map(|(source, _)| *source).filter(|it| !is_met(&it)).collect();
         unmet.sort_unstable();
         unmet
     }

@@ -79,7 +79,10 @@ fn summary(measured: &Measured) -> String {
         }
         (None, doubt) => {
             let doubt = doubt.unwrap_or_default();
-            write!(text, "No threshold can be recommended: {doubt}. Look at the list below for what is yours.")
+            write!(
+                text,
+                "No threshold can be recommended: {doubt}. Look at the list below for what is yours."
+            )
         }
     };
     text

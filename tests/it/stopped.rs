@@ -128,7 +128,9 @@ sinks:
     // Two of one kind would be one.
     running.signal(Signal::INT);
     running.signal(Signal::TERM);
-    poll::until_true("the stop to be heard", LIMIT, || running.stderr().contains("the rest drains"))?;
+    poll::until_true("the stop to be heard", LIMIT, || {
+        running.stderr().contains("the rest drains")
+    })?;
     takes.store(true, Ordering::SeqCst);
     running.wait(LIMIT)?.expect(0)?.says(&[&format!("delivered {PACKETS}")])
 }

@@ -411,12 +411,14 @@ mod tests {
                 false,
                 false,
                 Some("udp"),
-                &["privileges (without CAP_NET_RAW)", "capture_filter (there is no interface eth9)"],
+                &[
+                    "privileges (without CAP_NET_RAW)",
+                    "capture_filter (there is no interface eth9)",
+                ],
             ),
         ];
         for (row, (is_there, may_capture, filter, expected)) in table.into_iter().enumerate() {
-            let config =
-                Config { capture_filter: filter.map(str::to_owned), ..Config::default() };
+            let config = Config { capture_filter: filter.map(str::to_owned), ..Config::default() };
             assert_eq!(not_checked(&config, "eth9", is_there, may_capture), expected, "row {row}");
         }
     }
