@@ -194,8 +194,9 @@ fn data_dir(config: &Config<Components>, clock: Clock) -> Result<Option<OwnDirec
     if !sources && !transforms && !buffers {
         // For what is in memory alone: a run that can't write that down goes on without.
         let journals = clock == Clock::Wall && config.globals.names_data_dir;
-        let own =
-            journals.then(|| OwnDirectory::open(&config.globals.data_dir).map_err(unjournaled));
+        let own = journals.then(|| {
+            OwnDirectory::open(&config.globals.data_dir).map_err(|error| unjournaled(&error))
+        });
         return Ok(own.and_then(Result::ok));
     }
     OwnDirectory::open(&config.globals.data_dir).map(Some).map_err(|error| {
@@ -209,8 +210,8 @@ fn data_dir(config: &Config<Components>, clock: Clock) -> Result<Option<OwnDirec
     })
 }
 
-fn unjournaled(error: storage::Error) {
-    let error = with_causes(&error);
+fn unjournaled(error: &storage::Error) {
+    let error = with_causes(error);
     tracing::warn!(
         error,
         "data_dir can't be used: what is in memory when this run is killed is counted by nobody"
