@@ -114,7 +114,8 @@ fn narrow(error: &crate::document::de::Error, range: Option<String>, problems: &
     if let (Some(range), Some(problem)) = (range, problems.last_mut())
         && expected.starts_with("a whole number from ")
     {
-        problem.message = problem.message.replace(expected, &format!("a whole number from {range}"));
+        problem.message =
+            problem.message.replace(expected, &format!("a whole number from {range}"));
     }
 }
 

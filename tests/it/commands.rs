@@ -61,6 +61,8 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new(mistakes_come_with_their_place_and_what_to_write),
         Case::new(beside_mistakes_validate_says_what_this_machine_lacks),
         Case::new(a_port_in_use_is_an_error_unless_the_run_of_this_config_may_have_it),
+        #[cfg(feature = "xdp")]
+        Case::new(without_a_gate_verdicts_are_explained_by_their_log).needs_root(),
         #[cfg(feature = "kafka")]
         Case::new(what_topics_do_not_hold_is_not_missed),
         Case::new(a_replay_says_where_it_writes_and_first_whether_its_summary_has_a_place),
@@ -443,4 +445,27 @@ fn what_topics_do_not_hold_is_not_missed(scene: &Scene) -> Outcome {
         assert!(!ended.stderr.contains("nobody reads"), "{config}: {}", ended.stderr);
     }
     Ok(())
+}
+
+#[cfg(feature = "xdp")]
+fn without_a_gate_verdicts_are_explained_by_their_log(scene: &Scene) -> Outcome {
+    let explain = |address: &str| {
+        Tidegate::new(
+            scene,
+            ["verdicts", "explain", address, "--source", "gone", "--data-dir", "."],
+        )
+        .run()
+    };
+    explain("192.0.2.9")?.expect(1)?.says(&["has no gate", "no verdict log at", "`-c FILE`"])?;
+    let line = serde_json::json!({
+        "change": "applied", "at_ns": 1, "since_ns": 1, "ttl_ns": 1, "address": "192.0.2.0",
+        "prefix": 24, "source": "gone", "action": "drop", "scope": "all", "mode": "enforce",
+        "packets": 0, "bytes": 0, "score": 90, "offence": 1, "reasons": ["tried 30 ports"],
+        "by": "score", "id": "0123456789abcdef0123456789abcdef",
+    });
+    scene.write("verdicts.ndjson", format!("{line}\n"));
+    let ended = explain("192.0.2.9")?.expect(0)?;
+    ended.says(&["has no gate", "verdicts.ndjson"])?;
+    assert!(ended.stdout.contains("tried 30 ports"), "{}", ended.stdout);
+    explain("198.51.100.1")?.expect(1)?.says(&["no such verdict"])
 }
