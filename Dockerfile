@@ -19,7 +19,8 @@ RUN apt-get update \
     && useradd --system --uid 10001 --user-group --home-dir /nonexistent --no-create-home \
         --shell /usr/sbin/nologin tidegate \
     && install --directory --mode 0755 /etc/tidegate \
-    && install --directory --mode 0700 --owner tidegate --group tidegate /var/lib/tidegate
+    && install --directory --mode 0700 --owner tidegate --group tidegate /var/lib/tidegate \
+    && install --directory --mode 0750 --owner tidegate --group tidegate /var/log/tidegate
 COPY LICENSE /usr/share/doc/tidegate/copyright
 COPY --from=build /src/target/release/tidegate /usr/local/bin/tidegate
 # A number: Kubernetes' runAsNonRoot does not look into the image for names.

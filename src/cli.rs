@@ -24,6 +24,8 @@ mod validate;
 mod verdicts;
 
 use std::{
+    env,
+    ffi::OsString,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -86,12 +88,7 @@ enum Command {
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            // Help and version are data; usage errors go to stderr. clap knows which is which.
-            let printed = error.print();
-            return if error.use_stderr() || printed.is_err() { Exit::Usage } else { Exit::Clean }
-                .into();
-        }
+        Err(error) => return unparsed(&error).into(),
     };
     stderr::start();
     output::set_format(cli.log_format);
@@ -112,6 +109,33 @@ pub fn main() -> ExitCode {
     };
     stderr::finish();
     exit.into()
+}
+
+/// Prints why there is no command line to run.
+fn unparsed(error: &clap::Error) -> Exit {
+    // Help and version are data; usage errors go to stderr. clap knows which is which.
+    if error.use_stderr() && wants_json(env::args_os().skip(1)) {
+        stderr::start();
+        output::set_format(LogFormat::Json);
+        log::start(LogFormat::Json, LogLevel::default(), false);
+        output::report(error.render().to_string().trim_end());
+        stderr::finish();
+        return Exit::Usage;
+    }
+    let printed = error.print();
+    if error.use_stderr() || printed.is_err() { Exit::Usage } else { Exit::Clean }
+}
+
+/// Whether a command line that can't be read asks for JSON all the same.
+fn wants_json(arguments: impl Iterator<Item = OsString>) -> bool {
+    let mut before = OsString::new();
+    for argument in arguments {
+        if argument == "--log-format=json" || before == "--log-format" && argument == "json" {
+            return true;
+        }
+        before = argument;
+    }
+    false
 }
 
 /// The config file of a command that takes one: `-c FILE` or FILE alone.

@@ -36,7 +36,7 @@ pub use self::{
     family::{Facts, Families, Family, NoKeys},
     globals::{Api, Globals, Observer},
     graph::mermaid,
-    load::{Loaded, load, load_file, load_replay},
+    load::{Loaded, load, load_checked, load_file, load_replay},
     networks::{Allow, Ignore, Networks},
     replaced::Replayed,
     schema::schema,

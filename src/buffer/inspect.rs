@@ -43,6 +43,12 @@ pub struct Segment {
     pub torn_bytes: u64,
 }
 
+/// Whether a file of this name is one that a buffer makes, damaged segments included.
+pub fn is_of_a_buffer(name: &str) -> bool {
+    let segment = name.strip_suffix(DAMAGED).unwrap_or(name);
+    acks::number(name).is_some() || segment::first(segment).is_some()
+}
+
 /// Looks at the buffer in a directory, without changing anything.
 ///
 /// # Errors

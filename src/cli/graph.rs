@@ -14,7 +14,7 @@ pub(super) fn run(args: &Args) -> Exit {
     match load_file::<Components>(args.config.path(), true) {
         Ok(loaded) => output::data(&mermaid(&loaded.config)),
         Err(report) => {
-            output::report(report.render(output::colours()));
+            output::problems(&report);
             Exit::Configuration
         }
     }

@@ -40,19 +40,33 @@ struct Seen {
 /// The start block: which program, which config, what is captured how, and where it goes.
 pub(super) fn introduction(config: &Config<Components>, file: &Path) -> String {
     let mut text = format!("tidegate {}: {}", env!("CARGO_PKG_VERSION"), file.display());
-    let mut line = |id: &str, kind: &str, outline: Option<String>| {
-        if let Some(outline) = outline {
-            // Writing to a string can't fail.
-            write!(text, "\n  {id} ({kind}): {outline}").unwrap_or_default();
-        }
-    };
     for source in &config.sources {
-        line(&source.id, source.kind, source.config.configure().outline());
+        if let Some(outline) = source.config.configure().outline() {
+            outlined(&mut text, &source.id, source.kind, &outline);
+        }
     }
-    for sink in &config.sinks {
-        line(&sink.id, sink.kind, sink.config.configure().outline());
-    }
+    sinks(&mut text, config);
     text
+}
+
+/// The start block of a replay: where it writes.
+pub(super) fn destinations(config: &Config<Components>) -> String {
+    let mut text = "replaying into".to_owned();
+    sinks(&mut text, config);
+    text
+}
+
+fn sinks(text: &mut String, config: &Config<Components>) {
+    for sink in &config.sinks {
+        if let Some(outline) = sink.config.configure().outline() {
+            outlined(text, &sink.id, sink.kind, &outline);
+        }
+    }
+}
+
+fn outlined(text: &mut String, id: &str, kind: &str, outline: &str) {
+    // Writing to a string can't fail.
+    write!(text, "\n  {id} ({kind}): {outline}").unwrap_or_default();
 }
 
 // === impl Live ===

@@ -32,15 +32,13 @@ fn usable(loaded: Result<Loaded<Components>, Box<Report>>) -> Option<Loaded<Comp
     let loaded = match loaded {
         Ok(loaded) => loaded,
         Err(problems) => {
-            report(problems.render(colours()));
+            self::problems(&problems);
             return None;
         }
     };
     let unwritable = loaded.check_destinations();
     for problems in [&loaded.warnings, &unwritable] {
-        if !problems.is_empty() {
-            report(problems.render(colours()));
-        }
+        self::problems(problems);
     }
     (unwritable.errors() == 0).then_some(loaded)
 }
@@ -90,6 +88,28 @@ pub(super) fn say(quiet: bool, text: impl Display) {
         tracing::info!("{text}");
     } else {
         stderr::print(&format!("{text}\n"));
+    }
+}
+
+/// Prints the problems of a config, if there are any: as an error if one of them is.
+pub(super) fn problems(problems: &Report) {
+    if problems.is_empty() {
+        return;
+    }
+    let text = problems.render(colours());
+    if is_json() && problems.errors() == 0 {
+        tracing::warn!("{text}");
+    } else {
+        report(text);
+    }
+}
+
+/// Prints a line about what may be other than meant.
+pub(super) fn warning(text: impl Display) {
+    if is_json() {
+        tracing::warn!("{text}");
+    } else {
+        report(format_args!("warning: {text}"));
     }
 }
 

@@ -1,12 +1,13 @@
 //! A pipeline's life as a process: built, running, stopped by signals, accounted for.
 
-use std::{path::PathBuf, pin::Pin};
+use std::{path::PathBuf, pin::Pin, time::Duration};
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::{
     runtime,
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
+    time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -29,6 +30,10 @@ pub(super) struct Rereading {
 
 /// A reading of the config that is under way: a file of it may be on a server that does not answer.
 type Reading = Pin<Box<dyn Future<Output = Rereading> + Send>>;
+
+/// One request to stop may come as several signals: `timeout` signals its child and then the group that it is
+/// in, a terminal the whole group. What comes within this time of the first belongs to it.
+const ONE_REQUEST: Duration = Duration::from_secs(1);
 
 /// What a run's process reacts to.
 struct Signals {
@@ -68,7 +73,7 @@ pub(super) fn record_metrics() -> Result<PrometheusHandle, Error> {
 }
 
 /// Runs a plan to its end. The first SIGINT or SIGTERM stops the sources and lets the rest drain,
-/// the second ends everything now; SIGHUP reopens files, reads lists again, and of the config what may
+/// one that comes a second later or more ends everything now; SIGHUP reopens files, reads lists again, and of the config what may
 /// change while it runs.
 ///
 /// # Errors
@@ -171,7 +176,7 @@ impl Signals {
         // The config may have been changed again since it began to be read.
         let mut is_outdated = false;
         // A component that failed stops the sources too: nobody has signalled then.
-        let mut signalled = false;
+        let mut signalled: Option<Instant> = None;
         loop {
             tokio::select! {
                 _ = self.interrupt.recv() => {}
@@ -196,16 +201,18 @@ impl Signals {
                     continue;
                 }
             }
-            if signalled {
-                warn!("stopped a second time: ending now, what is on its way is lost");
-                abort.cancel();
-            } else {
+            let Some(first) = signalled else {
                 let at_most = drain::RUN.as_secs();
                 info!(
                     "stopping: the sources end, the rest drains for {at_most} s at most (signal again to end now)"
                 );
-                signalled = true;
+                signalled = Some(Instant::now());
                 stop.cancel();
+                continue;
+            };
+            if first.elapsed() >= ONE_REQUEST {
+                warn!("stopped a second time: ending now, what is on its way is lost");
+                abort.cancel();
             }
         }
     }

@@ -9,10 +9,11 @@ use std::{
 
 use tokio::{sync::watch, time::Instant};
 
-use super::{exit::Exit, output, pipeline, progress::Progress};
+use super::{exit::Exit, live, output, pipeline, progress::Progress};
 use crate::{
     component::Error,
     config::{Components, Config, Declared, Replayed, SourceConfig},
+    storage::directory::{directory_of, unwritable},
     topology::{Ended, Unbuilt, build_dead_letters, build_replay},
 };
 
@@ -37,7 +38,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "ID")]
     source: Option<String>,
     /// How deep packets are looked into, whatever the config says: `headers` runs no tshark, and
-    /// takes some forty times less CPU.
+    /// takes about a fiftieth of the CPU.
     #[arg(
         long,
         value_name = "DEPTH",
@@ -72,8 +73,13 @@ pub(super) fn run(args: &Args, quiet: bool) -> Exit {
         output::error(&error);
         return Exit::Configuration;
     }
-    let sinks = loaded.config.sinks.iter().map(|sink| format!("{} ({})", sink.id, sink.kind));
-    output::say(quiet, format_args!("replaying into {}", sinks.collect::<Vec<_>>().join(", ")));
+    for line in live::destinations(&loaded.config).lines() {
+        output::say(quiet, line);
+    }
+    if let Some(why) = args.summary.as_deref().and_then(unsummed) {
+        output::error(&why);
+        return Exit::Failure;
+    }
     let (ended, took) = match pipeline::block_on(replay(&loaded.config, args, quiet)) {
         Ok(ended) => ended,
         Err(unbuilt) => return output::unbuilt(&unbuilt),
@@ -152,12 +158,26 @@ fn replace_source(config: &mut Config<Components>, args: &Args) -> Result<(), Er
     Ok(())
 }
 
-fn write_summary(path: &Path, ended: &Ended, took: Duration) -> Result<(), Error> {
-    let cannot = |error: Box<dyn std::error::Error + Send + Sync>| {
-        Error::failure(format!("the summary can't be written to {}", path.display())).because(error)
+/// Why there is no place for the summary: found before the replay, which would otherwise be over by then.
+fn unsummed(path: &Path) -> Option<Error> {
+    // Something else, such as a pipe, is written as it is.
+    let is_file = fs::metadata(path).map_or(true, |meta| meta.is_file() || meta.is_dir());
+    let why = is_file.then(|| unwritable(path)).flatten();
+    let missing = || {
+        let folder = directory_of(path);
+        (!folder.exists()).then(|| format!("there is no directory {}", folder.display()))
     };
+    why.or_else(missing).map(|why| unwritten(path).because(why))
+}
+
+fn write_summary(path: &Path, ended: &Ended, took: Duration) -> Result<(), Error> {
     let totals = ended.summary.totals(took.as_secs_f64());
-    let mut text = serde_json::to_string_pretty(&totals).map_err(|error| cannot(error.into()))?;
+    let mut text =
+        serde_json::to_string_pretty(&totals).map_err(|error| unwritten(path).because(error))?;
     text.push('\n');
-    fs::write(path, text).map_err(|error| cannot(error.into()))
+    fs::write(path, text).map_err(|error| unwritten(path).because(error))
+}
+
+fn unwritten(path: &Path) -> Error {
+    Error::failure(format!("the summary can't be written to {}", path.display()))
 }

@@ -46,8 +46,9 @@ pub(super) struct Args {
     /// Write a page of HTML to this file, which needs nothing from anywhere.
     #[arg(long, value_name = "HTML")]
     report: Option<PathBuf>,
-    /// The false-positive rate that the recommended threshold stays below, by its upper bound at 95 %.
-    #[arg(long, value_name = "RATE", default_value_t = 0.01)]
+    /// The false-positive rate that the recommended threshold stays below, by its upper bound at 95 %: more than 0
+    /// and less than 1. It takes some 4 divided by the rate of benign sources to show that.
+    #[arg(long, value_name = "RATE", default_value_t = 0.01, value_parser = rate)]
     target_fpr: f64,
 }
 
@@ -76,6 +77,11 @@ pub(super) fn run(args: &Args, quiet: bool) -> Exit {
             if error.is_configuration() { Exit::Configuration } else { Exit::Failure }
         }
     }
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse().ok().filter(|rate: &f64| *rate > 0.0 && *rate < 1.0);
+    rate.ok_or_else(|| "a rate is more than 0 and less than 1".to_owned())
 }
 
 fn defaults() -> Said {
@@ -128,11 +134,11 @@ fn tune(args: &Args, said: Said, quiet: bool) -> Result<Exit, Error> {
             Error::failure(format!("{} can't be read", path.display())).because(error)
         })?;
         for fault in &input.faults {
-            output::report(format_args!("warning: {}: {fault}", path.display()));
+            output::warning(format_args!("{}: {fault}", path.display()));
         }
         if input.bad_rows > 0 {
             let what = format!("{} rows could not be read", input.bad_rows);
-            output::report(format_args!("warning: {}: {what}", path.display()));
+            output::warning(format_args!("{}: {what}", path.display()));
         }
         is_damaged |= input.bad_rows > 0 || !input.faults.is_empty();
         inputs.push(input);
@@ -142,7 +148,7 @@ fn tune(args: &Args, said: Said, quiet: bool) -> Result<Exit, Error> {
     if let Some(path) = &args.labels {
         let unmet = labels.unmet(&inputs);
         if !unmet.is_empty() {
-            output::report(format_args!("warning: {}: {}", path.display(), unlabelling(&unmet)));
+            output::warning(format_args!("{}: {}", path.display(), unlabelling(&unmet)));
         }
     }
     let measured = measure(&inputs, &labels, &settings, &networks, (&said.hash, args.target_fpr));

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{exit::Exit, output};
 use crate::{
-    config::{Components, Config, Declared, SourceConfig, load_file},
+    config::{Components, Config, Declared, Loaded, SourceConfig, load_checked, load_file},
     topology::budget,
 };
 
@@ -35,21 +35,25 @@ pub(super) fn run(args: &Args, quiet: bool) -> Exit {
 
 /// Prints what is wrong with a file; what was checked, if nothing is.
 fn check(file: &Path, environment: bool) -> Option<String> {
-    let colours = output::colours();
-    let loaded = match load_file::<Components>(file, !environment) {
+    let loaded = if environment { load_checked(file) } else { load_file(file, true) };
+    let loaded: Loaded<Components> = match loaded {
         Ok(loaded) => loaded,
         Err(report) => {
-            output::report(report.render(colours));
+            output::problems(&report);
+            if environment {
+                output::report(format_args!(
+                    "{}: not checked: this machine, for what has a mistake: mend that and validate again",
+                    file.display()
+                ));
+            }
             return None;
         }
     };
-    if !loaded.warnings.is_empty() {
-        output::report(loaded.warnings.render(colours));
-    }
+    output::problems(&loaded.warnings);
     let config = &loaded.config;
     let mut valid = true;
     if let Err(error) = budget::check(config) {
-        output::error(&error);
+        output::problems(&loaded.at("memory_budget_bytes", &error));
         valid = false;
     }
     let (networks, _) = config.networks.read();
@@ -65,10 +69,8 @@ fn check(file: &Path, environment: bool) -> Option<String> {
     }
     if environment {
         let missing = loaded.check_environment();
-        if !missing.is_empty() {
-            output::report(missing.render(colours));
-            valid &= missing.errors() == 0;
-        }
+        output::problems(&missing);
+        valid &= missing.errors() == 0;
     }
     let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
     let parts = [

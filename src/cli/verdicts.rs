@@ -141,7 +141,7 @@ fn act(_args: &Args) -> Result<Exit, Error> {
 
 #[cfg(feature = "xdp")]
 mod pinned {
-    use std::{env, sync::Arc};
+    use std::{env, fs::File, net::IpAddr, sync::Arc};
 
     use tidegate_ebpf::{Maps, pins::Pins};
     use tokio::sync::watch;
@@ -182,19 +182,26 @@ mod pinned {
 
     pub(super) fn act(args: &Args) -> Result<Exit, Error> {
         let now = Clock::Wall.now(None);
-        let opened = open(&args.place, now)?;
+        let (networks, log) = said(&args.place)?;
+        let opened = open(&args.place, &networks, &log, now)?;
         let format = match (args.place.json, &args.command) {
             (true, _) => Format::Json,
             (false, Command::Explain { .. }) => Format::TextWithIds,
             (false, _) => Format::Text,
         };
         let exit = match &args.command {
+            Command::Explain { address } if opened.is_empty() => {
+                return logged(&args.place, &log, *address, format, now);
+            }
+            _ if opened.is_empty() => return Err(none_attached(&args.place)),
             Command::List => {
                 let entries = all(&opened, |store| store.list(now));
+                warn_of_no_log(&entries, &log);
                 print(&entries, format, now)
             }
             Command::Explain { address } => {
                 let entries = all(&opened, |store| store.explain(*address, now));
+                warn_of_no_log(&entries, &log);
                 found(&entries, format, now)
             }
             Command::Remove { network } => {
@@ -221,19 +228,80 @@ mod pinned {
         Ok(exit)
     }
 
-    fn open(place: &Place, now: Timestamp) -> Result<Vec<Opened>, Error> {
+    /// Where reasons stand that the kernel does not keep: without them a verdict looks as if it had none.
+    fn warn_of_no_log(entries: &[(&str, Entry)], log: &VerdictLog) {
+        let is_silent = |(_, entry): &(&str, Entry)| entry.verdict.reasons.is_empty();
+        if entries.iter().any(is_silent)
+            && let Err(error) = File::open(log.path())
+        {
+            output::warning(format_args!(
+                "the reasons are not known: there is no verdict log at {} ({error}); name it by its config, \
+                 `-c FILE`, or its folder, `--data-dir DIR`",
+                log.path().display()
+            ));
+        }
+    }
+
+    /// What the log says of an address, where there is no gate to ask.
+    fn logged(
+        place: &Place,
+        log: &VerdictLog,
+        address: IpAddr,
+        format: Format,
+        now: Timestamp,
+    ) -> Result<Exit, Error> {
+        let none = none_attached(place);
+        if let Err(error) = File::open(log.path()) {
+            let hint =
+                "name the verdict log by its config, `-c FILE`, or its folder, `--data-dir DIR`";
+            let message =
+                format!("{none}, and there is no verdict log at {}", log.path().display());
+            return Err(Error::failure(message).because(error).hint(hint));
+        }
+        let path = log.path().display();
+        output::say(false, format_args!("{none}: this is what the verdict log {path} has"));
+        let is_about = |source: &str, entry: &Entry| {
+            place.source.as_deref().is_none_or(|wanted| wanted == source)
+                && entry.verdict.network.contains(&address)
+        };
+        let kept = log.read_all();
+        let entries = kept.iter().filter(|(source, entry)| is_about(source, entry));
+        let entries: Vec<_> =
+            entries.map(|(source, entry)| (source.as_str(), entry.clone())).collect();
+        Ok(found(&entries, format, now))
+    }
+
+    fn none_attached(place: &Place) -> Error {
+        let message = place.source.as_ref().map_or_else(
+            || "no gate is attached".to_owned(),
+            |source| format!("the source `{source}` has no gate"),
+        );
+        Error::failure(message).hint("`tidegate gate status` lists them")
+    }
+
+    /// The networks of the config, if one is named, and the log that is meant.
+    fn said(place: &Place) -> Result<(Networks, VerdictLog), Error> {
         let (networks, data_dir) = match &place.config {
             None => (Networks::default(), place.data_dir.clone()),
             Some(path) => {
                 let loaded = load_file::<Components>(path, true);
                 let loaded = loaded.map_err(|report| {
-                    output::report(report.render(output::colours()));
+                    output::problems(&report);
                     Error::configuration(format!("{} can't be used", path.display()))
                 })?;
                 let (networks, _) = loaded.config.networks.read();
                 (networks, loaded.config.globals.data_dir.clone())
             }
         };
+        Ok((networks, VerdictLog::new(&data_dir)))
+    }
+
+    fn open(
+        place: &Place,
+        networks: &Networks,
+        log: &VerdictLog,
+        now: Timestamp,
+    ) -> Result<Vec<Opened>, Error> {
         let mut opened = Vec::new();
         for source in meant(place.source.as_deref())? {
             let Some(folder) = Pins::of(&source).current() else { continue };
@@ -254,18 +322,10 @@ mod pinned {
             let user = person();
             let kernel = Box::new(Pinned(maps));
             let store = GateStore::new(&source, kernel, policy, networks, Some(&user));
-            let log = VerdictLog::new(&data_dir);
             store.respect(Protected::of(&Facts::read()));
             let adopted = store.adopt(log.read(&source), false, now);
             adopted.map_err(|error| Error::failure("the maps can't be read").because(error))?;
-            opened.push(Opened { source, store, log });
-        }
-        if opened.is_empty() {
-            let message = place.source.as_ref().map_or_else(
-                || "no gate is attached".to_owned(),
-                |source| format!("the source `{source}` has no gate"),
-            );
-            return Err(Error::failure(message).hint("`tidegate gate status` lists them"));
+            opened.push(Opened { source, store, log: log.clone() });
         }
         Ok(opened)
     }

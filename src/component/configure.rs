@@ -14,7 +14,7 @@ use crate::{
     ack::Receipts,
     metrics::{Books, Meter},
     networks::Networks,
-    record::{Added, Kinds},
+    record::{Added, Kind, Kinds},
     verdict::Store,
 };
 
@@ -211,6 +211,17 @@ pub trait Configure {
     /// Whether verdicts have effect in the store that it offers.
     fn enforces(&self) -> bool {
         false
+    }
+
+    /// Whether its outputs are for whoever wants them: one that nobody reads is no oversight then.
+    fn has_outputs_to_choose(&self) -> bool {
+        false
+    }
+
+    /// The kind that its main output passes on, if it makes nothing for it: without any on its inputs there is
+    /// nothing to read.
+    fn passes_on(&self) -> Option<Kind> {
+        None
     }
 
     /// What its packets are as evidence.

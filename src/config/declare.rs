@@ -37,6 +37,8 @@ pub(super) struct Draft<'a> {
     pub(super) facts: Option<Facts>,
     /// Dotted keys that could not be read: what is said of them would be a consequence.
     pub(super) left_out: Vec<String>,
+    /// Whether no mistake was found in its own keys.
+    pub(super) is_sound: bool,
     /// What it reads, as written, and where.
     pub(super) inputs: Vec<(&'a str, Span)>,
 }
@@ -82,9 +84,14 @@ pub(super) fn declare<'a, F: Family>(
             node: &entry.value,
             facts: None,
             left_out: Vec::new(),
+            is_sound: false,
             inputs: Vec::new(),
         };
+        let before = problems.len();
         typed.push(draft.fill::<F>(&common, folder, problems));
+        let mut own = problems.iter().skip(before);
+        draft.is_sound =
+            draft.left_out.is_empty() && own.all(|problem| problem.severity != Severity::Error);
         drafts.push(draft);
     }
     typed
@@ -98,6 +105,17 @@ fn check_id(entry: &Entry, role: Role, problems: &mut Vec<Diagnostic>) {
             Diagnostic::error(entry.key_span, message)
                 .hint("an id is made of letters, digits, `_` and `-`, at most 64 of them"),
         );
+    }
+}
+
+/// Gives the last problem the key's own range, where it names that of every number of the field's size.
+fn narrow(error: &crate::document::de::Error, range: Option<String>, problems: &mut [Diagnostic]) {
+    let crate::document::de::Fault::Mismatch { expected, .. } = &error.fault else { return };
+    if let (Some(range), Some(problem)) = (range, problems.last_mut())
+        && expected.starts_with("a whole number from ")
+    {
+        problem.message =
+            problem.message.replace(expected, &format!("a whole number from {range}"));
     }
 }
 
@@ -182,6 +200,7 @@ impl Draft<'_> {
                 None => "",
             };
             self.report(error, key, wrong_type, &more, problems);
+            narrow(error, ranges::of_key(&schema, key), problems);
             if let (true, Some(how), Some(problem)) =
                 (wrong_type, F::left_out(self.kind), problems.last_mut())
             {
@@ -196,6 +215,7 @@ impl Draft<'_> {
         let shared = read::<F::Common>(shared, 0);
         for error in &shared.errors {
             self.report(error, &error.key, false, &[], problems);
+            narrow(error, ranges::of_key(&common_schema, &error.key), problems);
         }
         self.left_out.extend(shared.left_out);
         self.note_unset();
@@ -346,9 +366,10 @@ impl Draft<'_> {
         }
     }
 
-    /// Numbers out of the ranges that a schema of some of the keys gives.
+    /// Numbers out of the ranges that a schema of some of the keys gives, and paths that nobody expands.
     fn check_ranges(&self, schema: &serde_json::Value, problems: &mut Vec<Diagnostic>) {
         let found = ranges::problems(schema, self.node).into_iter();
+        let found = found.chain(paths::unexpanded(schema, self.node));
         self.report_values(found.map(|problem| (problem, Severity::Error)), problems);
     }
 
@@ -363,7 +384,7 @@ impl Draft<'_> {
         self.report_values(found, problems);
     }
 
-    fn report_values(
+    pub(super) fn report_values(
         &self,
         found: impl Iterator<Item = (Problem, Severity)>,
         problems: &mut Vec<Diagnostic>,

@@ -13,6 +13,7 @@ use crate::{
         text::Span,
         tree::{Entry, Node, Origin, Scalar, Value},
     },
+    record::Kind,
 };
 
 /// One section's components. Serde reads the enum as externally tagged, the tag being `type`; its
@@ -69,6 +70,10 @@ pub struct Facts {
     pub takes_verdicts: bool,
     /// Whether verdicts have effect in it.
     pub enforces: bool,
+    /// Whether its outputs are for whoever wants them.
+    pub has_outputs_to_choose: bool,
+    /// The kind that its main output passes on, if it makes nothing for it.
+    pub passes_on: Option<Kind>,
     /// What its packets are as evidence.
     pub evidence: Evidence,
     /// Sources it acts through.
@@ -95,6 +100,8 @@ impl Facts {
             asks: config.asks(),
             takes_verdicts: config.takes_verdicts(),
             enforces: config.enforces(),
+            has_outputs_to_choose: config.has_outputs_to_choose(),
+            passes_on: config.passes_on(),
             evidence: config.evidence(),
             references: config.references(),
         }
@@ -106,6 +113,8 @@ impl Facts {
             signature: self.signature,
             takes_verdicts: self.takes_verdicts,
             enforces: false,
+            has_outputs_to_choose: self.has_outputs_to_choose,
+            passes_on: self.passes_on,
             evidence: Evidence::default(),
             problems: Vec::new(),
             claims: Vec::new(),

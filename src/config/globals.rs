@@ -14,7 +14,7 @@ use crate::component::{Problem, View};
 use crate::document::{de::read, report::Diagnostic, tree::Node};
 use crate::field::{Schema, check_added};
 use crate::record::Added;
-use crate::storage::directory::unmakable;
+use crate::storage::directory::{holder, unmakable};
 
 /// The smallest memory budget that anything runs in: 16 MiB.
 const MIN_MEMORY_BYTES: u64 = 16 << 20;
@@ -26,6 +26,9 @@ pub struct Globals {
     /// Where buffers, capture segments, snapshots and the verdict log lie. Made on start, readable by its owner only.
     #[schemars(extend("format" = "path"))]
     pub data_dir: PathBuf,
+    /// Whether the config says so itself.
+    #[serde(skip)]
+    pub names_data_dir: bool,
     /// The HTTP endpoint for metrics and health.
     pub api: Api,
     /// Bytes of memory that all that waits in the pipeline may take together (default: 96 MiB, or what the sinks' requests and limits need if that is more): before transforms and sinks, and in the sinks' requests, under way or not yet; 16 MiB or more. Each buffer without a limit of its own has an even share of it. What transforms know (flows, names) has limits of its own.
@@ -63,6 +66,7 @@ impl Default for Globals {
     fn default() -> Self {
         Self {
             data_dir: PathBuf::from("/var/lib/tidegate"),
+            names_data_dir: false,
             api: Api::default(),
             memory_budget_bytes: None,
             observer: Observer::default(),
@@ -101,9 +105,11 @@ impl Globals {
             problem.hint = hint;
             problems.push(problem);
         }
-        let globals = reading.value.unwrap_or_default();
-        let ranges = ranges::problems(&schema, root);
-        for problem in ranges.into_iter().chain(globals.check()) {
+        let mut globals = reading.value.unwrap_or_default();
+        globals.names_data_dir = root.get("data_dir").is_some();
+        let values = ranges::problems(&schema, root).into_iter();
+        let values = values.chain(paths::unexpanded(&schema, root));
+        for problem in values.chain(globals.check()) {
             if reading.left_out.iter().any(|key| problem.key.starts_with(key.as_str())) {
                 continue;
             }
@@ -135,11 +141,15 @@ impl Globals {
         let api = TcpListener::bind(address).err().map(|error| {
             let message = format!("{address} can't be listened on: {error}");
             let problem = Problem::new("api.address", message);
-            if error.kind() == io::ErrorKind::AddrInUse {
-                // Perhaps by the service whose config this is.
-                problem.hint("stop who listens there, or choose another port").warning()
-            } else {
-                problem.hint("choose an address of this machine")
+            if error.kind() != io::ErrorKind::AddrInUse {
+                return problem.hint("choose an address of this machine");
+            }
+            match holder(&self.data_dir) {
+                // Most likely the service whose config this is.
+                Some(holder) => {
+                    problem.hint(format!("{holder} has data_dir: it may be that run")).warning()
+                }
+                None => problem.hint("stop who listens there, or choose another port"),
             }
         });
         folder.into_iter().chain(api).collect()

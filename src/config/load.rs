@@ -16,7 +16,7 @@ use super::{
     replaced::Replayed,
     usage,
 };
-use crate::component::{Problem, Role};
+use crate::component::{Error, Problem, Role, with_causes};
 use crate::document::{
     interpolate::{Surroundings, interpolate},
     report::{Diagnostic, Report, Severity},
@@ -47,7 +47,16 @@ pub struct Loaded<F: Families = Components> {
 /// # Errors
 /// All problems of the config, if there is an error among them.
 pub fn load_file<F: Families>(path: &Path, lenient: bool) -> Result<Loaded<F>, Box<Report>> {
-    read_file(path, lenient, None)
+    read_file(path, lenient, None, false)
+}
+
+/// Loads a config file to check it as a whole: if it has mistakes, what this machine lacks for the components that
+/// have none is among its problems.
+///
+/// # Errors
+/// All problems of the config, if there is an error among them.
+pub fn load_checked<F: Families>(path: &Path) -> Result<Loaded<F>, Box<Report>> {
+    read_file(path, false, None, true)
 }
 
 /// Loads a config file with a replay's captures in the place of what its source reads.
@@ -58,13 +67,14 @@ pub fn load_replay<F: Families>(
     path: &Path,
     replayed: &Replayed<'_>,
 ) -> Result<Loaded<F>, Box<Report>> {
-    read_file(path, false, Some(replayed))
+    read_file(path, false, Some(replayed), false)
 }
 
 fn read_file<F: Families>(
     path: &Path,
     lenient: bool,
     replayed: Option<&Replayed<'_>>,
+    machine: bool,
 ) -> Result<Loaded<F>, Box<Report>> {
     let name = path.display().to_string();
     let mut bytes = Vec::new();
@@ -82,7 +92,7 @@ fn read_file<F: Families>(
     }
     let surroundings =
         Surroundings { variable: &|name| std::env::var(name).ok(), directory, lenient };
-    load_with(name, &bytes, surroundings, replayed)
+    load_with(name, &bytes, surroundings, replayed, machine)
 }
 
 /// The whole path of the directory that a config file lies in.
@@ -103,7 +113,7 @@ pub fn load<F: Families>(
     bytes: &[u8],
     surroundings: Surroundings<'_>,
 ) -> Result<Loaded<F>, Box<Report>> {
-    load_with(name, bytes, surroundings, None)
+    load_with(name, bytes, surroundings, None, false)
 }
 
 fn load_with<F: Families>(
@@ -111,6 +121,7 @@ fn load_with<F: Families>(
     bytes: &[u8],
     surroundings: Surroundings<'_>,
     replayed: Option<&Replayed<'_>>,
+    machine: bool,
 ) -> Result<Loaded<F>, Box<Report>> {
     let (text, mut problems) = Text::decode(name, bytes);
     let root = problems.is_empty().then(|| parse(&text, &mut problems)).flatten();
@@ -123,7 +134,8 @@ fn load_with<F: Families>(
     if let Some(replayed) = replayed {
         replayed.put_into(&mut root);
     }
-    let config = pipeline::<F>(&root, surroundings, &mut problems);
+    let end = Span::new(text.content.len(), text.content.len());
+    let config = pipeline::<F>(&root, machine.then_some(end), surroundings, &mut problems);
     let failed = |problem: &Diagnostic| problem.severity == Severity::Error;
     match config {
         Some(config) if !problems.iter().any(failed) => Ok(Loaded {
@@ -137,8 +149,10 @@ fn load_with<F: Families>(
     }
 }
 
+/// With the text's `end`, this machine is looked at if anything is wrong.
 fn pipeline<F: Families>(
     root: &Node,
+    end: Option<Span>,
     surroundings: Surroundings<'_>,
     problems: &mut Vec<Diagnostic>,
 ) -> Option<Config<F>> {
@@ -153,6 +167,7 @@ fn pipeline<F: Families>(
     let folder =
         &absolute(surroundings.directory).unwrap_or_else(|_| surroundings.directory.to_owned());
     let globals = Globals::read(root, &Role::ALL.map(Role::section), folder, problems);
+    let are_sound = are_sound(problems);
     let networks = globals.networks.lists(root, surroundings, problems);
     let mut drafts = Vec::new();
     let sources = declare::<F::Source>(root, Role::Source, folder, &mut drafts, problems);
@@ -167,9 +182,19 @@ fn pipeline<F: Families>(
     usage::references(&drafts, &mut wiring, problems);
     usage::late_evidence(&drafts, &wiring, problems);
     usage::sampled_evidence(&drafts, &wiring, problems);
-    usage::unused(&drafts, &wiring, problems);
+    usage::unused(&drafts, &wiring, &flowing, problems);
     usage::claims(&drafts, problems);
     usage::ends(root, &drafts, problems);
+    if let Some(end) = end.filter(|_| !self::are_sound(problems)) {
+        let (own, others) = drafts.split_at(sources.len());
+        lacking(own, &sources, problems);
+        let (own, others) = others.split_at(transforms.len());
+        lacking(own, &transforms, problems);
+        lacking(others, &sinks, problems);
+        if are_sound {
+            problems.extend(globals_lacking(&globals, root, end));
+        }
+    }
 
     let mut finisher = Finisher { drafts: &drafts, wiring: &wiring, flowing: &flowing, next: 0 };
     Some(Config {
@@ -180,6 +205,42 @@ fn pipeline<F: Families>(
         transforms: finisher.finish(transforms)?,
         sinks: finisher.finish(sinks)?,
     })
+}
+
+/// Whether nothing of it keeps the config from running.
+fn are_sound(problems: &[Diagnostic]) -> bool {
+    problems.iter().all(|problem| problem.severity != Severity::Error)
+}
+
+/// What this machine lacks for the components of a section that have no mistakes: what is said of the others
+/// might be about a default that nobody chose.
+fn lacking<F: Family>(drafts: &[Draft<'_>], typed: &[Typed<F>], problems: &mut Vec<Diagnostic>) {
+    for (draft, typed) in drafts.iter().zip(typed) {
+        let Some((config, _)) = typed.as_ref().filter(|_| draft.is_sound) else { continue };
+        let found = config.check_environment().into_iter().map(|problem| {
+            let severity = if problem.is_warning { Severity::Warning } else { Severity::Error };
+            (problem, severity)
+        });
+        draft.report_values(found, problems);
+    }
+}
+
+/// What this machine lacks for the top level's keys; `end` is where those stand that the text does not have.
+fn globals_lacking(globals: &Globals, root: &Node, end: Span) -> Vec<Diagnostic> {
+    let located = |problem: Problem| {
+        let place = root.locate(&problem.key);
+        let default = if place.is_some() { "" } else { " (the key's default)" };
+        let message = format!("{}: {}{default}", problem.key, problem.message);
+        let span = place.unwrap_or(end);
+        let mut located = if problem.is_warning {
+            Diagnostic::warning(span, message)
+        } else {
+            Diagnostic::error(span, message)
+        };
+        located.hint = problem.hint;
+        located
+    };
+    globals.check_environment().into_iter().map(located).collect()
 }
 
 /// Joins drafts and typed configs, section by section.
@@ -236,19 +297,17 @@ impl<F: Families> Loaded<F> {
         let mut problems = self.lacking(Role::Source, &self.config.sources);
         problems.extend(self.lacking(Role::Transform, &self.config.transforms));
         problems.extend(self.lacking(Role::Sink, &self.config.sinks));
-        let found = self.config.globals.check_environment();
-        for problem in found {
-            let span = self.root.locate(&problem.key).unwrap_or(self.root.span);
-            let message = format!("{}: {}", problem.key, problem.message);
-            let mut located = if problem.is_warning {
-                Diagnostic::warning(span, message)
-            } else {
-                Diagnostic::error(span, message)
-            };
-            located.hint = problem.hint;
-            problems.push(located);
-        }
+        let end = Span::new(self.text.content.len(), self.text.content.len());
+        problems.extend(globals_lacking(&self.config.globals, &self.root, end));
         Report::new(self.text.clone(), self.secrets.clone(), problems)
+    }
+
+    /// An error of the config as a whole, at the key that it is about.
+    pub fn at(&self, key: &str, error: &Error) -> Report {
+        let span = self.root.locate(key).unwrap_or(self.root.span);
+        let mut located = Diagnostic::error(span, with_causes(error));
+        located.hint = error.remedy().map(str::to_owned);
+        Report::new(self.text.clone(), self.secrets.clone(), vec![located])
     }
 
     /// What keeps the sinks from writing where they are told to: a run that could deliver nothing

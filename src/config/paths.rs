@@ -7,11 +7,57 @@ use std::path::Path;
 
 use serde_json::Value as Schema;
 
-use crate::document::tree::{Node, Origin, Scalar, Typed, Value};
+use crate::{
+    component::Problem,
+    document::tree::{Node, Origin, Scalar, Typed, Value},
+};
 
 /// Makes the paths whole that `schema` names in `node`. `folder` has to be absolute.
 pub(super) fn anchor(schema: &Schema, node: &mut Node, folder: &Path) {
     visit(schema, node, schema["format"].as_str(), folder);
+}
+
+/// The paths in `node` that begin as a shell writes those below a home directory. Nobody expands that here: it would
+/// be a folder called `~`.
+pub(super) fn unexpanded(schema: &Schema, node: &Node) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    look(schema, node, schema["format"].as_str(), "", &mut problems);
+    problems
+}
+
+fn look(
+    schema: &Schema,
+    node: &Node,
+    format: Option<&str>,
+    key: &str,
+    problems: &mut Vec<Problem>,
+) {
+    let shapes = ["anyOf", "oneOf"].into_iter().filter_map(|key| schema[key].as_array());
+    let format = shapes.flatten().find_map(|shape| shape["format"].as_str()).or(format);
+    match &node.value {
+        Value::Scalar(scalar) => {
+            let is_path = matches!(format, Some("path" | "path-pattern"));
+            if is_path && (scalar.text == "~" && !node.is_null() || scalar.text.starts_with("~/")) {
+                let problem = Problem::new(key, "`~` is no home directory here");
+                problems.push(problem.hint("write the whole path, or ${HOME}/…"));
+            }
+        }
+        Value::Sequence(items) => {
+            let own = &schema["items"];
+            for (at, item) in items.iter().enumerate() {
+                let format = own["format"].as_str().or(format);
+                look(own, item, format, &format!("{key}[{at}]"), problems);
+            }
+        }
+        Value::Mapping(entries) => {
+            let dot = if key.is_empty() { "" } else { "." };
+            for entry in entries {
+                let own = &schema["properties"][&entry.key];
+                let key = format!("{key}{dot}{}", entry.key);
+                look(own, &entry.value, own["format"].as_str(), &key, problems);
+            }
+        }
+    }
 }
 
 /// `format` is that of the list which `node` is an item of, if the schema gives it none.

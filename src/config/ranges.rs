@@ -24,6 +24,13 @@ pub(super) fn problems(schema: &Schema, node: &Node) -> Vec<Problem> {
     problems
 }
 
+/// The range that `schema` gives for a dotted key, if it gives both ends.
+pub(super) fn of_key(schema: &Schema, key: &str) -> Option<String> {
+    let own = key.split('.').fold(schema, |schema, key| &schema["properties"][key]);
+    let range = Range::of(own);
+    (range.least.is_some() && range.most.is_some()).then(|| range.to_string())
+}
+
 fn visit(schema: &Schema, node: &Node, key: &str, problems: &mut Vec<Problem>) {
     // One of several shapes is enough.
     let mut of_choices = choices(schema).filter(|choice| may_hold(choice, node)).map(|choice| {

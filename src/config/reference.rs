@@ -23,7 +23,7 @@ use crate::{
 /// The text of the reference.
 fn reference<F: Families>() -> String {
     let mut page = Page::default();
-    page.text("# Reference\n\nGenerated from the code: `TIDEGATE_UPDATE=1 cargo test --lib reference` writes it anew.\n\nA value may hold `${VAR}`, `${VAR:-default}` and `${file:PATH}`; `$$` is a dollar sign. What is substituted is never printed, and it is a number or a bool only where the field wants one and the value stands without quotes.\n\nA relative path begins at the folder of the config file, wherever the command is given: of each key of the type path, and of `${file:PATH}`. Paths on the command line begin where the command is given.\n");
+    page.text("# Reference\n\nGenerated from the code: `TIDEGATE_UPDATE=1 cargo test --lib reference` writes it anew.\n\nA value may hold `${VAR}`, `${VAR:-default}` and `${file:PATH}`; `$$` is a dollar sign. An error of the config never shows what is substituted, and nothing ever prints what a key for a credential holds; the start of a run does say on which interface it captures and to which addresses it sends. What is substituted is a number or a bool only where the field wants one and the value stands without quotes.\n\nA relative path begins at the folder of the config file, wherever the command is given: of each key of the type path, and of `${file:PATH}`. Paths on the command line begin where the command is given.\n");
     page.text("## Top level\n");
     page.table(&schema_of::<Globals>());
     page.section::<F::Source>(Role::Source);

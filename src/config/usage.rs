@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::{
     declare::Draft,
+    edges::Flowing,
     family::Facts,
     inputs::{Wire, Wiring},
 };
@@ -14,7 +15,12 @@ use crate::{
 };
 
 /// Sources and transforms whose records go nowhere.
-pub(super) fn unused(drafts: &[Draft<'_>], wiring: &Wiring, problems: &mut Vec<Diagnostic>) {
+pub(super) fn unused(
+    drafts: &[Draft<'_>],
+    wiring: &Wiring,
+    flowing: &Flowing,
+    problems: &mut Vec<Diagnostic>,
+) {
     let wires: Vec<&Wire> = wiring.edges.iter().flatten().collect();
     let referred = |id: &str| {
         let facts = drafts.iter().filter_map(|draft| draft.facts.as_ref());
@@ -35,6 +41,11 @@ pub(super) fn unused(drafts: &[Draft<'_>], wiring: &Wiring, problems: &mut Vec<D
             let dot = if name.is_empty() { "" } else { "." };
             format!("{}{dot}{name}", draft.id)
         };
+        if draft.facts.as_ref().is_some_and(|facts| facts.has_outputs_to_choose)
+            && !readers.is_empty()
+        {
+            continue;
+        }
         if readers.is_empty() {
             let message = format!("{}: nobody reads this {}", draft.name(""), draft.role.name());
             let output = output(ports.first().map_or("", |spec| &spec.name));
@@ -43,8 +54,11 @@ pub(super) fn unused(drafts: &[Draft<'_>], wiring: &Wiring, problems: &mut Vec<D
             )));
             continue;
         }
+        let passes = draft.facts.as_ref().and_then(|facts| facts.passes_on);
+        let has_nothing = passes.is_some_and(|kind| !arrives(kind, &wiring.edges[at], flowing));
         for (port, spec) in ports.iter().enumerate() {
-            if !is_expected(&spec.name, ports) || is_read(Port(port)) {
+            let is_empty = spec.name.is_empty() && has_nothing;
+            if !is_expected(&spec.name, ports) || is_read(Port(port)) || is_empty {
                 continue;
             }
             let which = match &*spec.name {
@@ -58,6 +72,14 @@ pub(super) fn unused(drafts: &[Draft<'_>], wiring: &Wiring, problems: &mut Vec<D
             )));
         }
     }
+}
+
+/// Whether a kind of record arrives by one of these wires, or may: of what can't be read it isn't known.
+fn arrives(kind: Kind, wires: &[Wire], flowing: &Flowing) -> bool {
+    wires.iter().any(|wire| {
+        let carried = wire.port.and_then(|port| flowing[wire.from].get(port.0));
+        carried.is_none_or(|carried| carried.contains(kind))
+    })
 }
 
 /// Whether a port is one that somebody is expected to read: the main one, or without one, those the

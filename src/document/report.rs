@@ -166,9 +166,12 @@ impl Report {
         )
     }
 
-    /// Without secrets, and without what could steer a terminal.
+    /// Without secrets, and without what could steer a terminal; in one line, as another program's words may have
+    /// several.
     fn printable(&self, text: &str) -> String {
         let text = self.secrets.hide(text);
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        let text = lines.collect::<Vec<_>>().join(" ");
         let visible = |c: char| if c.is_control() { '\u{fffd}' } else { c };
         text.chars().map(visible).collect()
     }

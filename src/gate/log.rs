@@ -240,20 +240,30 @@ impl VerdictLog {
     /// What the log knows of verdicts of `source`: of each network the last one, as it was when it changed
     /// last. From the newest two files; waits for the disk.
     pub fn read(&self, source: &str) -> Vec<Entry> {
+        self.last(|of| of == source).into_iter().map(|(_, entry)| entry).collect()
+    }
+
+    /// The same of every source, with whose verdict each is.
+    pub fn read_all(&self) -> Vec<(String, Entry)> {
+        self.last(|_| true)
+    }
+
+    fn last(&self, is_wanted: impl Fn(&str) -> bool) -> Vec<(String, Entry)> {
         let mut last = std::collections::BTreeMap::new();
         for path in [self.rotated(1), self.path.clone()] {
             let Ok(file) = File::open(path) else { continue };
             let mut reader = BufReader::new(file);
             while let Ok(Some(line)) = next_line(&mut reader) {
-                let Ok(read) = serde_json::from_slice::<Read>(&line) else { continue };
-                if read.source == source
+                let Ok(mut read) = serde_json::from_slice::<Read>(&line) else { continue };
+                let source = std::mem::take(&mut read.source);
+                if is_wanted(&source)
                     && let Some(entry) = read.entry()
                 {
-                    last.insert(entry.verdict.network, entry);
+                    last.insert((source, entry.verdict.network), entry);
                 }
             }
         }
-        last.into_values().collect()
+        last.into_iter().map(|((source, _), entry)| (source, entry)).collect()
     }
 }
 

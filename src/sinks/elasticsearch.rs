@@ -315,7 +315,8 @@ impl ConfigureSink for Config {
         }
         let endpoints = self.endpoints().into_iter().enumerate();
         problems.extend(endpoints.filter_map(|(at, endpoint)| {
-            Some(Problem::new(format!("endpoints[{at}]"), endpoint.err()?))
+            let found = (self.endpoints[at].as_str(), endpoint.err()?);
+            Some(http::unreadable(format!("endpoints[{at}]"), found, "`auth`"))
         }));
         problems.extend(self.auth.iter().flat_map(Auth::check));
         problems.extend(http::check_codec(options, "Elasticsearch takes JSON documents only"));

@@ -10,7 +10,10 @@ mod redaction;
 mod retry_after;
 mod tls;
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use reqwest::{
@@ -90,8 +93,12 @@ pub(super) struct Client {
     timeout: Duration,
     redaction: Redaction,
     lifetime: Lifetime,
+    /// Whether there ever was an answer.
+    heard: AtomicBool,
 }
 
+/// What the HTTP client says of an answer that does not begin as one of HTTP does.
+const NO_HTTP: &str = "invalid HTTP version";
 /// What the HTTP client says where a name has no address.
 const UNKNOWN_NAME: &str = "dns error";
 
@@ -110,7 +117,7 @@ pub(super) enum Failure {
     /// Nothing was sent.
     #[error("{0}")]
     NotSent(String),
-    /// Nothing was sent, nor will be as long as name and certificate of the server are what they are.
+    /// Nothing was taken, nor will be as long as the server's address, name and certificate are what they are.
     #[error("{0}")]
     Astray(String),
     /// Whether the request was taken is not known.
@@ -146,6 +153,19 @@ pub(super) fn endpoint(text: &str) -> Result<Url, String> {
         return Err(format!("{text:?} has a query or fragment: only the base address is wanted"));
     }
     Ok(url)
+}
+
+/// The problem of an address that can't be read, under `key`; `credentials` are the keys for these.
+pub(super) fn unreadable(
+    key: impl Into<String>,
+    (text, why): (&str, String),
+    credentials: &str,
+) -> Problem {
+    let problem = Problem::new(key, why);
+    if text.contains('@') {
+        return problem.hint(format!("leave them out here, and write them in {credentials}"));
+    }
+    problem.hint("write it as https://HOST:PORT, or as http://HOST:PORT where there is no TLS")
 }
 
 /// The address of `path` below a base address.
@@ -229,6 +249,7 @@ impl Client {
             timeout: connection.timeout,
             redaction: Redaction::new(secrets),
             lifetime: Lifetime::new(Instant::now()),
+            heard: AtomicBool::new(false),
         })
     }
 
@@ -276,10 +297,12 @@ impl Client {
         let request = self.http.request(method, url).headers(headers).body(body);
         let failed = |error| self.failure(error);
         let mut response = request.send().await.map_err(failed)?;
+        self.heard.store(true, Ordering::Relaxed);
         self.lifetime.answered(response.status());
         if let Some(target) = redirection(&response) {
             let body = format!("it leads to {target}: name that address").into_bytes();
-            return Ok(Answer { status: response.status(), after: None, body });
+            let answer = Answer { status: response.status(), after: None, body };
+            return Err(Failure::Astray(self.quote(&answer)));
         }
         let asked = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         let after = asked.and_then(|text| retry_after::parse(text, Clock::Wall.now(None)));
@@ -305,6 +328,7 @@ impl Client {
 
     fn failure(&self, error: reqwest::Error) -> Failure {
         let (connect, timeout) = (error.is_connect(), error.is_timeout());
+        let in_clear = error.url().is_some_and(|url| url.scheme() == "http");
         let causes = self.redact(with_causes(&error.without_url()));
         match (connect, timeout) {
             (true, _) => {
@@ -315,6 +339,15 @@ impl Client {
             }
             (false, true) => {
                 Failure::TimedOut(format!("no whole answer within {} s", self.timeout.as_secs()))
+            }
+            (false, false) if in_clear && !self.heard.load(Ordering::Relaxed) => {
+                // A TLS server answers with an alert, which is no HTTP, or ends the connection.
+                let reason = format!("{causes}: if the server wants TLS, write https://");
+                if causes.contains(NO_HTTP) {
+                    Failure::Astray(reason)
+                } else {
+                    Failure::NoAnswer(reason)
+                }
             }
             (false, false) => Failure::NoAnswer(causes),
         }

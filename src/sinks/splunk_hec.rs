@@ -154,7 +154,7 @@ impl Config {
             return Some(problem.hint("name it: endpoint: \"https://HOST:8088\""));
         }
         match http::endpoint(&self.endpoint) {
-            Err(problem) => Some(Problem::new("endpoint", problem)),
+            Err(why) => Some(http::unreadable("endpoint", (&self.endpoint, why), "`token`")),
             Ok(url) if url.path().contains("/services/collector") => Some(
                 Problem::new("endpoint", format!("{url} names the collector's path"))
                     .hint("leave /services/collector out: it is added"),
@@ -219,7 +219,7 @@ impl ConfigureSink for Config {
         let mut problems: Vec<_> = self.check_endpoint().into_iter().collect();
         if self.token.is_empty() {
             let problem = Problem::new("token", "there is no token");
-            problems.push(problem.hint("take it from the environment: token: \"${HEC_TOKEN}\""));
+            problems.push(problem.hint("take it from the environment, token: \"${HEC_TOKEN}\", or a file, token: \"${file:PATH}\", that holds it"));
         } else {
             problems.extend(self.token.check("token"));
         }

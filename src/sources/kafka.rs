@@ -190,6 +190,11 @@ impl Configure for Config {
         QUEUE_BYTES + FETCH_BYTES + chunk::MEMORY_BYTES
     }
 
+    /// Which of the kinds there are is a matter of the topics.
+    fn has_outputs_to_choose(&self) -> bool {
+        true
+    }
+
     fn outline(&self) -> Option<String> {
         let (topics, servers) = (self.topics.join(", "), self.bootstrap_servers.join(", "));
         Some(format!("from {topics} at {servers}, as one of the group {}", self.group))

@@ -17,7 +17,7 @@ use tracing::warn;
 
 use super::{
     Error, failed,
-    lock::{NotLocked, lock, unlock},
+    lock::{Holder, NotLocked, lock, unlock},
 };
 
 /// What open(2) and fsync(2) say of a directory that can't be synced at all, on some network and FUSE
@@ -130,6 +130,12 @@ impl Drop for OwnDirectory {
     }
 }
 
+/// The other process that has a directory to itself, if one has: seen without taking it.
+pub fn holder(path: &Path) -> Option<Holder> {
+    let holder = Holder::of(&File::open(path).ok()?);
+    matches!(holder, Holder::Process(_)).then_some(holder)
+}
+
 /// What keeps `path` from being written by this process, if anything: seen without creating it.
 pub fn unwritable(path: &Path) -> Option<String> {
     let existing = path.ancestors().find_map(|path| {
@@ -162,7 +168,6 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::storage::lock::Holder;
 
     fn error(code: Errno) -> io::Error {
         io::Error::from_raw_os_error(code.raw_os_error())

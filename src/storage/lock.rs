@@ -73,7 +73,8 @@ pub fn unlock(file: &File) {
 // === impl Holder ===
 
 impl Holder {
-    fn of(file: &File) -> Self {
+    /// Who holds the lock of a file, if anybody does; `Unknown` if nobody is seen to.
+    pub(super) fn of(file: &File) -> Self {
         let Ok(meta) = file.metadata() else { return Self::Unknown };
         let tables = (0..LOOKS).map_while(|_| table().ok());
         let mut holders = tables.map(|locks| Self::among(&locks, &meta));

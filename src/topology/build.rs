@@ -24,6 +24,7 @@ use crate::{
     component::{
         Carries, Clock, Component, Context, Error, Machine, Port, Reference, Renewed, Signature,
         edge::{Bounds, WhenFull},
+        with_causes,
     },
     config::{Components, Config, Declared, Edge, Family, SinkConfig},
     metrics::{Books, Meter},
@@ -191,7 +192,12 @@ fn data_dir(config: &Config<Components>, clock: Clock) -> Result<Option<OwnDirec
     let transforms = clock == Clock::Wall
         && transforms.any(|transform| transform.config.configure().keeps_state());
     if !sources && !transforms && !buffers {
-        return Ok(None);
+        // For what is in memory alone: a run that can't write that down goes on without.
+        let journals = clock == Clock::Wall && config.globals.names_data_dir;
+        let own = journals.then(|| {
+            OwnDirectory::open(&config.globals.data_dir).map_err(|error| unjournaled(&error))
+        });
+        return Ok(own.and_then(Result::ok));
     }
     OwnDirectory::open(&config.globals.data_dir).map(Some).map_err(|error| {
         let message = "data_dir can't be used";
@@ -202,6 +208,14 @@ fn data_dir(config: &Config<Components>, clock: Clock) -> Result<Option<OwnDirec
                 .hint("give the user that runs tidegate access, or set `data_dir`"),
         }
     })
+}
+
+fn unjournaled(error: &storage::Error) {
+    let error = with_causes(error);
+    tracing::warn!(
+        error,
+        "data_dir can't be used: what is in memory when this run is killed is counted by nobody"
+    );
 }
 
 fn with_bytes(bounds: Bounds, max_bytes: u32) -> Bounds {
@@ -408,5 +422,44 @@ impl<'a> Builder<'a> {
 impl From<Error> for Unbuilt {
     fn from(error: Error) -> Self {
         Self { component: String::new(), error }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::{Surroundings, load};
+
+    /// A kill of a run that keeps nothing was counted by nobody.
+    #[tokio::test]
+    async fn a_run_that_names_a_data_dir_writes_down_what_is_in_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let surroundings =
+            Surroundings { variable: &|_| None, directory: folder.path(), lenient: false };
+        let text = |data_dir: &str| {
+            format!(
+                "{data_dir}
+sources: {{ wire: {{ type: tshark, mode: pipe, interface: lo, dissect: headers }} }}
+transforms: {{ packets: {{ type: extract, inputs: [wire] }} }}
+sinks: {{ out: {{ type: blackhole, inputs: [packets] }} }}
+"
+            )
+        };
+        let state = folder.path().join("state");
+        let table: [(&str, Clock, Option<&Path>); 4] = [
+            ("data_dir: state", Clock::Wall, Some(&state)),
+            ("data_dir: state", Clock::Event, None),
+            ("data_dir: /proc/version/state", Clock::Wall, None),
+            ("", Clock::Wall, None),
+        ];
+        for (data_dir, clock, expected) in table {
+            let loaded = load::<Components>("a.yaml", text(data_dir).as_bytes(), surroundings);
+            let config = loaded.unwrap_or_else(|report| panic!("{report}")).config;
+            let plan = build(&config, clock, watch::channel(0).1).await.unwrap();
+            let own = plan.data_dir.as_ref().map(OwnDirectory::path);
+            assert_eq!(own, expected, "{data_dir:?} {clock:?}");
+        }
     }
 }

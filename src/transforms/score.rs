@@ -149,6 +149,10 @@ impl Configure for Config {
             .and(PortSpec::named("alerts", Carries::Only(Kind::Alert)))
     }
 
+    fn passes_on(&self) -> Option<Kind> {
+        Some(Kind::Flow)
+    }
+
     fn check(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         let Levels { log, alert, rate_limit, block, clear } = self.levels;

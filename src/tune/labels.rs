@@ -4,6 +4,10 @@ use std::{collections::HashMap, fs, net::IpAddr, path::Path};
 
 use super::open::Input;
 
+/// Words that the heading of a column of addresses has one of; a first line without any is a row.
+const HEADINGS: [&str; 10] =
+    ["src", "source", "ip", "host", "address", "addr", "srcip", "saddr", "ipaddress", "orig"];
+
 /// Labels of sources.
 #[derive(Debug, Clone, Default)]
 pub struct Labels(HashMap<IpAddr, Label>);
@@ -48,7 +52,7 @@ impl Labels {
                     let scenario = parts.next().unwrap_or_default();
                     labels.insert(source, Label::new(label, scenario));
                 }
-                _ if number == 1 => {}
+                _ if number == 1 && is_heading(source) => {}
                 _ => return Err(number),
             }
         }
@@ -71,12 +75,14 @@ impl Labels {
         self.0.get(&source).map(|label| (&*label.name, &*label.scenario))
     }
 
-    /// The labelled sources that none of the inputs has, sorted.
+    /// The sources that a file labels and none of the inputs has, sorted.
     pub fn unmet(&self, inputs: &[Input]) -> Vec<IpAddr> {
         let is_met = |source: &&IpAddr| {
             inputs.iter().any(|input| input.judged.sources.contains_key(*source))
         };
-        let mut unmet: Vec<_> = self.0.keys().filter(|source| !is_met(source)).copied().collect();
+        let given = self.0.iter().filter(|(_, label)| !label.is_of_rows);
+        let mut unmet: Vec<_> =
+            given.map(|(source, _)| *source).filter(|it| !is_met(&it)).collect();
         unmet.sort_unstable();
         unmet
     }
@@ -85,6 +91,12 @@ impl Labels {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+}
+
+/// Whether it heads a column: `src`, `Source.IP`, `# host`.
+fn is_heading(cell: &str) -> bool {
+    let cell = cell.to_lowercase();
+    cell.split(|letter: char| !letter.is_alphanumeric()).any(|word| HEADINGS.contains(&word))
 }
 
 // === impl Label ===
@@ -108,10 +120,29 @@ mod tests {
         assert_eq!(labels.of("10.0.0.1".parse().unwrap()), Some(("scan", "a, b")));
         assert_eq!(labels.of("::1".parse().unwrap()), Some(("benign", "")));
         assert_eq!(labels.of("::2".parse().unwrap()), None);
-        for (text, line) in [("10.0.0.1,a\nten,b\n", 2), ("src,l\n10.0.0.1\n", 2)] {
-            assert_eq!(Labels::parse(text).unwrap_err(), line);
+        for (text, line) in [
+            ("10.0.0.1,a\nten,b\n", 2),
+            ("src,l\n10.0.0.1\n", 2),
+            ("10.0.0.256,scan\n10.0.0.2,scan\n", 1),
+            ("10.0.0.1\n10.0.0.2,scan\n", 1),
+            ("10.0.0.1;scan\n10.0.0.2,scan\n", 1),
+        ] {
+            assert_eq!(Labels::parse(text).unwrap_err(), line, "{text}");
+        }
+        for heading in ["src", "# Source.IP", "id.orig_h", "IP address", "\"source_ip\"", "Host"] {
+            let text = format!("{heading},label\n10.0.0.1,scan\n");
+            assert!(Labels::parse(&text).is_ok(), "{heading}");
         }
     }
+
+    #[test]
+    fn only_what_a_file_labels_can_be_unmet() {
+        let mut labels = Labels::parse("10.0.0.1,benign\n10.0.0.2,scan").unwrap();
+        labels.tell("10.0.0.3".parse().unwrap(), true);
+        let unmet = ["10.0.0.1", "10.0.0.2"].map(|source| source.parse::<IpAddr>().unwrap());
+        assert_eq!(labels.unmet(&[]), unmet);
+    }
+
     #[test]
     fn labels_are_read_as_spreadsheets_and_systems_write_them() {
         let text = "\u{feff}10.0.0.1,Benign\r\n10.0.0.2,IGNORE,ours\r\nfe80::1%eth0,scan\r\n\"10.0.0.3\",Scan";

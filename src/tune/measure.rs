@@ -18,6 +18,9 @@ use crate::{networks::Networks, record::Signal, score::Settings};
 
 /// The bounds of what a site's own success rate may make of `theta0`.
 const THETA0: (f64, f64) = (0.6, 0.98);
+/// So many benign sources, divided by a rate, show that it is not reached if none of them is told of: the square of
+/// the interval's quantile at 95 %.
+const SHOWS: f64 = 3.84;
 /// Sources with fewer contacts are too short to judge.
 const JUDGED_CONTACTS: u32 = 9;
 
@@ -38,6 +41,13 @@ pub struct Measured {
     pub theta0: f64,
     /// The lowest threshold whose false positives are few enough; none without labels.
     pub recommended_threshold: Option<u8>,
+    /// Whether the benign sources are enough to show that. If not, none of them is told of from that threshold on,
+    /// which says little of others.
+    pub recommended_is_shown: bool,
+    /// The rate of false positives that was asked for.
+    pub target_fpr: f64,
+    /// Sources that are labelled benign.
+    pub benign_sources: u64,
     /// Seconds to a block: the median and the 95th percentile.
     pub block_seconds: [Option<f64>; 2],
 }
@@ -119,19 +129,23 @@ pub fn measure(
     let thresholds = thresholds(&sources, labels, 0);
     let few = |outcome: &&ThresholdOutcome| outcome.fpr_high <= target_fpr;
     let least = |outcome: &&ThresholdOutcome| outcome.fp == 0;
-    let any_benign = sources.keys().any(|address| is_positive(labels, *address) == Some(false));
+    let is_benign = |address: &&IpAddr| is_positive(labels, **address) == Some(false);
+    let benign_sources = sources.keys().filter(is_benign).count() as u64;
     // With few benign sources no interval is narrow enough: then none of them may be told of.
     let recommended = thresholds.iter().find(few).or(thresholds.iter().find(least));
-    let recommended_threshold = recommended.filter(|_| any_benign).map(|found| found.threshold);
+    let recommended = recommended.filter(|_| benign_sources > 0);
     let mut seconds: Vec<_> = sources.values().filter_map(block_seconds).collect();
     seconds.sort_by(f64::total_cmp);
     Measured {
         config_hash: config_hash.to_owned(),
+        recommended_threshold: recommended.map(|found| found.threshold),
+        recommended_is_shown: recommended.is_some_and(|found| few(&found)),
+        target_fpr,
+        benign_sources,
         thresholds_judged: self::thresholds(&sources, labels, JUDGED_CONTACTS),
         thresholds,
         ablation: ablation(inputs, labels, settings, networks),
         theta0: theta0(inputs, labels),
-        recommended_threshold,
         block_seconds: [percentile(&seconds, 50), percentile(&seconds, 95)],
         sources: sources
             .iter()
@@ -140,6 +154,29 @@ pub fn measure(
             })
             .map(|(address, met)| outcome(*address, met, labels))
             .collect(),
+    }
+}
+
+// === impl Measured ===
+
+impl Measured {
+    /// Why the recommended threshold is not shown to be what was asked for, if it is not.
+    pub(super) fn doubt(&self) -> Option<String> {
+        let rate = self.target_fpr;
+        let benign = self.benign_sources;
+        if benign == 0 {
+            return Some("no source is labelled benign".to_owned());
+        }
+        if self.recommended_threshold.is_none() {
+            return Some("benign sources are told of at every threshold".to_owned());
+        }
+        let needed = (SHOWS / rate).ceil();
+        (!self.recommended_is_shown).then(|| {
+            format!(
+                "not shown: {benign} benign are too few for a rate below {rate} of false positives, which takes \
+                 some {needed}"
+            )
+        })
     }
 }
 

@@ -70,12 +70,21 @@ fn summary(measured: &Measured) -> String {
              within {late:.1} s. "
         );
     }
-    match measured.recommended_threshold {
-        Some(threshold) => {
-            let _infallible = write!(text, "The lowest threshold with few enough false positives is {threshold}.");
+    let _infallible = match (measured.recommended_threshold, measured.doubt()) {
+        (Some(threshold), None) => {
+            write!(text, "The lowest threshold with few enough false positives is {threshold}.")
         }
-        None => text.push_str("No source is labelled benign, so no threshold can be recommended: look at the list below for what is yours."),
-    }
+        (Some(threshold), Some(doubt)) => {
+            write!(text, "The lowest threshold without a false positive is {threshold} ({doubt}).")
+        }
+        (None, doubt) => {
+            let doubt = doubt.unwrap_or_default();
+            write!(
+                text,
+                "No threshold can be recommended: {doubt}. Look at the list below for what is yours."
+            )
+        }
+    };
     text
 }
 

@@ -57,9 +57,11 @@ pub fn table(measured: &Measured) -> String {
             put(&mut text, &line);
         }
     }
-    let recommended = measured
-        .recommended_threshold
-        .map_or("none: no benign source is labelled".to_owned(), |t| t.to_string());
+    let recommended = match (measured.recommended_threshold, measured.doubt()) {
+        (Some(threshold), None) => threshold.to_string(),
+        (Some(threshold), Some(doubt)) => format!("{threshold} ({doubt})"),
+        (None, doubt) => format!("none: {}", doubt.unwrap_or_default()),
+    };
     let theta0 = measured.theta0;
     let _infallible = writeln!(text, "\ntheta0 {theta0:.2} · recommended threshold {recommended}");
     text

@@ -1,6 +1,8 @@
 //! The commands that start nothing: what they say of a config, and how they end.
 
-use std::fs;
+use std::{fs, net::TcpListener};
+
+use rustix::fs::{FlockOperation, flock};
 
 use serde_json::Value;
 
@@ -24,6 +26,7 @@ sinks:
   two: { type: file, inputs: [parsed], path: /tmp/same.ndjson }
   three: { type: console, inputs: [] }
   four: { type: blackhole, inputs: [wire] }
+api: { address: '127.0.0.1:0' }
 ";
 
 /// The line of each mistake, and a word of its message or hint.
@@ -53,6 +56,16 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new(what_two_components_can_not_share_and_a_proxy_that_none_speaks_to_are_said),
         Case::new(what_validate_can_not_check_it_names).needs_root(),
         Case::new(paths_begin_at_the_folder_of_the_config_and_errors_have_them_whole),
+        Case::new(a_folder_that_is_no_buffer_is_not_an_empty_one),
+        Case::new(as_json_a_warning_is_none_of_the_errors_and_a_wrong_usage_is_an_object),
+        Case::new(mistakes_come_with_their_place_and_what_to_write),
+        Case::new(beside_mistakes_validate_says_what_this_machine_lacks),
+        Case::new(a_port_in_use_is_an_error_unless_the_run_of_this_config_may_have_it),
+        #[cfg(feature = "xdp")]
+        Case::new(without_a_gate_verdicts_are_explained_by_their_log).needs_root(),
+        #[cfg(feature = "kafka")]
+        Case::new(what_topics_do_not_hold_is_not_missed),
+        Case::new(a_replay_says_where_it_writes_and_first_whether_its_summary_has_a_place),
     ]
 }
 
@@ -260,4 +273,199 @@ fn what_validate_can_not_check_it_names(scene: &Scene) -> Outcome {
         "there is no interface `wier0`",
         "not checked: sources.wire.capture_filter (there is no interface wier0)",
     ])
+}
+
+fn a_folder_that_is_no_buffer_is_not_an_empty_one(scene: &Scene) -> Outcome {
+    let state = scene.path("state");
+    fs::create_dir_all(state.join("buffers/siem"))?;
+    let of = |command: &str, folder: &std::path::Path| {
+        Tidegate::new(scene, ["buffer", command]).arg(folder).run()?.expect(1)
+    };
+    for command in ["inspect", "repair"] {
+        of(command, &state)?.says(&["is no disk buffer", "hint", "state/buffers/siem"])?;
+        of(command, &state.join("buffers"))?.says(&["state/buffers/siem"])?;
+        of(command, &state.join("buffers/siem"))?.says(&["is no disk buffer", "buffers/ID"])?;
+        of(command, &scene.path("nowhere"))?.says(&["can't be read", "hint"])?;
+    }
+    Ok(())
+}
+
+/// The levels of the lines on stderr, each of which is an object.
+fn levels(stderr: &str) -> Result<Vec<String>, libtest_mimic::Failed> {
+    let level = |line: &str| {
+        let line: Value = serde_json::from_str(line)?;
+        Ok(line["level"].as_str().unwrap_or_default().to_owned())
+    };
+    stderr.lines().map(level).collect()
+}
+
+fn as_json_a_warning_is_none_of_the_errors_and_a_wrong_usage_is_an_object(
+    scene: &Scene,
+) -> Outcome {
+    let text = "
+api: { address: \"0.0.0.0:0\" }
+sources:
+  capture: { type: tshark, mode: file, files: [a.pcap], dissect: headers }
+transforms:
+  packets: { type: extract, inputs: [capture] }
+sinks:
+  out: { type: blackhole, inputs: [packets] }
+";
+    let path = scene.write("warned.yaml", text);
+    let ended = Tidegate::new(scene, ["validate", "--no-environment", "--log-format", "json"])
+        .arg(&path)
+        .run()?
+        .expect(0)?;
+    assert_eq!(levels(&ended.stderr)?, ["WARN", "INFO"], "{}", ended.stderr);
+    for wrong in [&["run", "--log-format", "json"][..], &["--log-format=json", "flood"]] {
+        let ended = Tidegate::new(scene, wrong).run()?.expect(2)?;
+        assert_eq!(levels(&ended.stderr)?, ["ERROR"], "{}", ended.stderr);
+    }
+    Ok(())
+}
+
+fn a_replay_says_where_it_writes_and_first_whether_its_summary_has_a_place(
+    scene: &Scene,
+) -> Outcome {
+    let config = config::replay(scene, "dissect: headers", "");
+    let replay = |summary: &str| {
+        Tidegate::new(scene, ["replay", "-c"])
+            .arg(&config)
+            .arg("--summary")
+            .arg(summary)
+            .arg(Scene::project("examples/first/first.pcap"))
+            .run()
+    };
+    let ended = replay("nowhere/summary.json")?.expect(1)?;
+    ended.says(&["the summary can't be written", "nowhere"])?;
+    assert!(!scene.path("records.out").exists(), "it has begun");
+    let out = format!("records (file): to {}", scene.path("records.out").display());
+    replay("summary.json")?.expect(0)?.says(&["replaying into", &out])?;
+    assert!(scene.path("summary.json").exists());
+    Ok(())
+}
+
+/// A pipeline to which lines are added: of the top level, of the source and of the sink.
+fn pipeline(top: &str, source: &str, sink: &str) -> String {
+    format!(
+        "{top}
+sources:
+  wire: {{ type: tshark, interface: lo, dissect: headers{source} }}
+transforms:
+  packets: {{ type: extract, inputs: [wire] }}
+sinks:
+  out: {{ inputs: [packets], {sink} }}
+"
+    )
+}
+
+fn mistakes_come_with_their_place_and_what_to_write(scene: &Scene) -> Outcome {
+    let siem = |endpoint: &str| format!("type: elasticsearch, endpoints: ['{endpoint}']");
+    let nowhere = "type: blackhole";
+    let table: [(String, &[&str]); 8] = [
+        (pipeline("api: { address: 'localhost:9598' }", "", nowhere), &["127.0.0.1:9598"]),
+        (pipeline("api: { address: 9598 }", "", nowhere), &["127.0.0.1:9598"]),
+        (pipeline("", ", snaplen: 1MB", nowhere), &["0 to 262144"]),
+        (pipeline("", "", &siem("localhost:9200")), &["https://HOST:PORT"]),
+        (pipeline("", "", &siem("https://u:pw@h:9200")), &["`auth`"]),
+        (pipeline("", "", "type: file, path: '~/x'"), &["no home directory", "whole path"]),
+        (pipeline("data_dir: ~/x", "", nowhere), &["no home directory"]),
+        (
+            pipeline("memory_budget_bytes: 16777216", "", &siem("http://h")),
+            &["wrong.yaml:1", "lower batch.max_bytes"],
+        ),
+    ];
+    for (text, words) in table {
+        let path = scene.write("wrong.yaml", text.trim_start());
+        let ended =
+            Tidegate::new(scene, ["validate", "--no-environment"]).arg(&path).run()?.expect(78)?;
+        ended.says(words)?;
+    }
+    Ok(())
+}
+
+fn beside_mistakes_validate_says_what_this_machine_lacks(scene: &Scene) -> Outcome {
+    let text = "
+api: { address: '192.0.2.1:9598' }
+sources:
+  capture: { type: tshark, mode: file, files: [nowhere.pcap], dissect: headers }
+transforms:
+  packets: { type: extract, inputs: [captur] }
+sinks:
+  out: { type: file, inputs: [packets], path: /proc/version/out }
+  other: { type: file, inputs: [packets], paht: a }
+";
+    let path = scene.write("both.yaml", text);
+    let ended = Tidegate::new(scene, ["validate"]).arg(&path).run()?.expect(78)?;
+    ended.says(&[
+        "`captur`",
+        "`paht`",
+        "nowhere.pcap can't be read",
+        "/proc/version",
+        "192.0.2.1",
+    ])?;
+    let ended = Tidegate::new(scene, ["run", "-c"]).arg(&path).run()?.expect(78)?;
+    assert!(!ended.stderr.contains("nowhere.pcap"), "{}", ended.stderr);
+    Ok(())
+}
+
+fn a_port_in_use_is_an_error_unless_the_run_of_this_config_may_have_it(scene: &Scene) -> Outcome {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    scene.write("a.pcap", "there");
+    let text = format!(
+        "
+data_dir: state
+api: {{ address: \"{}\" }}
+sources:
+  capture: {{ type: tshark, mode: file, files: [a.pcap], dissect: headers }}
+transforms:
+  packets: {{ type: extract, inputs: [capture] }}
+sinks:
+  out: {{ type: blackhole, inputs: [packets] }}
+",
+        listener.local_addr()?
+    );
+    let path = scene.write("taken.yaml", text);
+    let validate = || Tidegate::new(scene, ["validate"]).arg(&path).run();
+    validate()?.expect(78)?.says(&["api.address", "can't be listened on"])?;
+    let state = scene.path("state");
+    fs::create_dir(&state)?;
+    let held = fs::File::open(&state)?;
+    flock(&held, FlockOperation::NonBlockingLockExclusive)?;
+    validate()?.expect(0)?.says(&["warning", "has data_dir"])
+}
+
+#[cfg(feature = "kafka")]
+fn what_topics_do_not_hold_is_not_missed(scene: &Scene) -> Outcome {
+    for config in ["config/kafka-to-siem.yaml", "examples/kafka/siem.yaml"] {
+        let ended = Tidegate::new(scene, ["validate", "--no-environment", config])
+            .in_folder(&Scene::project(""))
+            .run()?
+            .expect(0)?;
+        assert!(!ended.stderr.contains("nobody reads"), "{config}: {}", ended.stderr);
+    }
+    Ok(())
+}
+
+#[cfg(feature = "xdp")]
+fn without_a_gate_verdicts_are_explained_by_their_log(scene: &Scene) -> Outcome {
+    let explain = |address: &str| {
+        Tidegate::new(
+            scene,
+            ["verdicts", "explain", address, "--source", "gone", "--data-dir", "."],
+        )
+        .run()
+    };
+    explain("192.0.2.9")?.expect(1)?.says(&["has no gate", "no verdict log at", "`-c FILE`"])?;
+    let line = serde_json::json!({
+        "change": "applied", "at_ns": 1, "since_ns": 1, "ttl_ns": 1, "address": "192.0.2.0",
+        "prefix": 24, "source": "gone", "action": "drop", "scope": "all", "mode": "enforce",
+        "packets": 0, "bytes": 0, "score": 90, "offence": 1, "reasons": ["tried 30 ports"],
+        "by": "score", "id": "0123456789abcdef0123456789abcdef",
+    });
+    scene.write("verdicts.ndjson", format!("{line}\n"));
+    let ended = explain("192.0.2.9")?.expect(0)?;
+    ended.says(&["has no gate", "verdicts.ndjson"])?;
+    assert!(ended.stdout.contains("tried 30 ports"), "{}", ended.stdout);
+    explain("198.51.100.1")?.expect(1)?.says(&["no such verdict"])
 }

@@ -131,7 +131,7 @@ fn what_a_stop_leaves_unread_the_next_run_reads(scene: &Scene) -> Outcome {
     running.signal(Signal::TERM);
     // It drains in vain; a second signal ends that.
     poll::until_true("the drain to begin", SOON, || running.stderr().contains("stopping"))?;
-    running.signal(Signal::TERM);
+    running.stop_again()?;
     let ended = running.wait(SOON)?;
     assert!(matches!(ended.code, Some(1 | 3)), "exit {:?}\n{}", ended.code, ended.stderr);
     let left = ports_left(&scene.path("state"))?;

@@ -1,13 +1,21 @@
 //! Runs that are stopped while their destination is away: what they take along is in their figures.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::harness::{
     Case, Outcome, Scene,
-    captures::Capture,
+    captures::{self, Capture},
+    faults::{FaultServer, Reply, Request},
     frames::{self, Way},
     poll, server,
     tidegate::Tidegate,
@@ -19,7 +27,10 @@ const LIMIT: Duration = Duration::from_mins(1);
 
 /// The cases.
 pub(crate) fn cases() -> Vec<Case> {
-    vec![Case::new(a_replay_that_is_cut_off_counts_every_flow_it_takes_along)]
+    vec![
+        Case::new(a_replay_that_is_cut_off_counts_every_flow_it_takes_along),
+        Case::new(one_stop_that_comes_as_two_signals_cuts_nothing_off),
+    ]
 }
 
 /// UDP packets, each of a flow of its own.
@@ -69,11 +80,57 @@ sinks:
     poll::until_true("the first signal to be heard", LIMIT, || {
         running.stderr().contains("the rest drains")
     })?;
-    running.signal(Signal::INT);
+    running.stop_again()?;
     let ended = running.wait(LIMIT)?.expect(3)?;
     let totals: Value = serde_json::from_slice(&fs::read(&summary)?)?;
     assert_eq!(totals["packets"], json!(FLOWS), "{totals}");
     assert_eq!(totals["delivered"], json!(0), "{totals}");
     assert_eq!(totals["lost"], json!({"unfinished": FLOWS}), "{totals}");
     ended.says(&["cut off before they were made", "were on their way"])
+}
+
+/// `timeout` signals its child, and then the group that it is in.
+fn one_stop_that_comes_as_two_signals_cuts_nothing_off(scene: &Scene) -> Outcome {
+    const PACKETS: u32 = 10;
+    let capture = scene.path("some.pcap");
+    captures::numbered(PACKETS).write(&capture);
+    let takes = Arc::new(AtomicBool::new(false));
+    let answers = Arc::clone(&takes);
+    let runtime = tokio::runtime::Runtime::new()?;
+    let server = runtime.block_on(FaultServer::start(None, move |_: &Request| {
+        let (status, text) =
+            if answers.load(Ordering::SeqCst) { (200, "Success") } else { (503, "busy") };
+        Reply::Answer(status, json!({"text": text, "code": 0}).to_string(), None)
+    }))?;
+    let config = scene.write(
+        "busy.yaml",
+        format!(
+            "sources:
+  capture: {{ type: tshark, mode: file, files: [replaced.pcap], dissect: headers }}
+transforms:
+  packets: {{ type: extract, inputs: [capture] }}
+sinks:
+  siem:
+    type: splunk_hec
+    inputs: [packets]
+    endpoint: \"{}\"
+    token: some-token
+    acknowledgements: {{ enabled: false }}
+    request: {{ retry_max_secs: 1 }}
+",
+            server.url()
+        ),
+    );
+    let running = Tidegate::new(scene, ["replay", "-c"]).arg(&config).arg(&capture).start()?;
+    poll::until_true("the sink to have tried", LIMIT, || {
+        running.stderr().contains("not delivered, kept and sent again")
+    })?;
+    // Two of one kind would be one.
+    running.signal(Signal::INT);
+    running.signal(Signal::TERM);
+    poll::until_true("the stop to be heard", LIMIT, || {
+        running.stderr().contains("the rest drains")
+    })?;
+    takes.store(true, Ordering::SeqCst);
+    running.wait(LIMIT)?.expect(0)?.says(&[&format!("delivered {PACKETS}")])
 }

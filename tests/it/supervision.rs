@@ -235,7 +235,7 @@ fn a_second_sigterm_ends_a_drain_that_hangs(scene: &Scene) -> Outcome {
     poll::until_true("the drain to begin", SOON, || live.running.stderr().contains("stopping"))?;
     // The drain can't end: its deadline is a minute, and the disk stays full.
     live.running.still_runs()?;
-    live.running.signal(Signal::TERM);
+    live.running.stop_again()?;
     let at = poll::now();
     let ended = live.cut_off()?;
     let waited = at.elapsed();

@@ -215,6 +215,8 @@ impl Family for Sink {
             asks: Vec::new(),
             takes_verdicts: false,
             enforces: false,
+            has_outputs_to_choose: false,
+            passes_on: None,
             evidence: Evidence::default(),
             references: Vec::new(),
         }

@@ -118,7 +118,14 @@ impl Error {
                 };
                 (format!("expected {expected}, found {found}"), hint.map(str::to_owned))
             }
-            Fault::Other(message) => (message.clone(), None),
+            Fault::Other(message) => {
+                // What the standard library says of a `SocketAddr`.
+                let hint = (message == "invalid socket address syntax").then(|| {
+                    "write ADDRESS:PORT with the address in digits: 127.0.0.1:9598, [::1]:9598"
+                        .to_owned()
+                });
+                (message.clone(), hint)
+            }
         }
     }
 

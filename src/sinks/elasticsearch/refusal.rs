@@ -26,7 +26,10 @@ impl Refusal {
     pub(super) fn means(self, own_ids: bool) -> SendError {
         let Self { status, after, told, reason } = self;
         match status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => SendError::Hold { reason },
+            StatusCode::UNAUTHORIZED => {
+                SendError::Hold { reason: format!("{reason}; the user or the key is in `auth`") }
+            }
+            StatusCode::FORBIDDEN => SendError::Hold { reason },
             // It is too much: halves are less, down to the one document that is too large.
             StatusCode::PAYLOAD_TOO_LARGE => SendError::Split { reason },
             StatusCode::BAD_REQUEST => match told {

@@ -14,7 +14,7 @@ use tracing::{info, warn};
 
 use super::mappings::{Server, Types};
 use super::{
-    super::http::{self, Answer, Client},
+    super::http::{self, Answer, Client, Failure},
     nodes::{Node, Round},
     server_error::ServerError,
     templates::{self, Facilities, NAME, PATTERN},
@@ -202,13 +202,16 @@ impl Cluster<'_> {
         ]);
         let body = body.map(ToString::to_string).unwrap_or_default().into_bytes();
         let url = http::below(&self.node.base, path);
-        let shown = format!("{}: set-up, {method} {path}", self.node.name);
+        let shown = format!("{}: set-up, {method} /{path}", self.node.name);
         let answer = self.client.request(method, url, headers, body, MAX_ANSWER_BYTES).await;
         self.round.answered(self.node, answer.as_ref(), Instant::now());
         // Asked twice, it does the same: whether it was taken does not matter.
-        let answer = answer.map_err(|failure| SendError::Retry {
-            after: None,
-            reason: format!("{shown}: {failure}"),
+        let answer = answer.map_err(|failure| {
+            let reason = format!("{shown}: {failure}");
+            match failure {
+                Failure::Astray(_) => SendError::Astray { reason },
+                _ => SendError::Retry { after: None, reason },
+            }
         })?;
         match answer.status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(SendError::Hold {
@@ -235,7 +238,7 @@ impl Cluster<'_> {
         let causes = causes.filter(|causes| !causes.is_empty()).map(String::into_bytes);
         let body = causes.unwrap_or_else(|| answer.body.clone());
         let quoted = self.client.quote(&Answer { body, ..answer.clone() });
-        SendError::Hold { reason: format!("{}: set-up, PUT {path}: {quoted}", self.node.name) }
+        SendError::Hold { reason: format!("{}: set-up, PUT /{path}: {quoted}", self.node.name) }
     }
 }
 

@@ -88,7 +88,7 @@ fn an_authority_file_without_one_is_a_config_error() {
 }
 
 /// What a request to a server that answers with `head` comes to.
-async fn asked(head: &'static str) -> (String, Answer) {
+async fn asked(head: &'static [u8]) -> (String, Result<Answer, Failure>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/_bulk", listener.local_addr().unwrap());
     let server = tokio::spawn(async move {
@@ -97,20 +97,31 @@ async fn asked(head: &'static str) -> (String, Answer) {
         while !request.ends_with(b"\r\n\r\n") {
             request.push(stream.read_u8().await.unwrap());
         }
-        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(head).await.unwrap();
         String::from_utf8(request).unwrap()
     });
     let client = client(Authorization::None);
     let url = Url::parse(&url).unwrap();
-    let answer = client.request(Method::GET, url, HeaderMap::new(), "", 1024).await.unwrap();
+    let answer = client.request(Method::GET, url, HeaderMap::new(), "", 1024).await;
     (server.await.unwrap(), answer)
 }
 
 #[tokio::test]
 async fn an_answer_is_wanted_as_it_is() {
-    let (request, answer) = asked("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await;
+    let (request, answer) = asked(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await;
     assert!(request.to_ascii_lowercase().contains("accept-encoding: identity\r\n"), "{request}");
-    assert_eq!(answer.body, b"{}");
+    assert_eq!(answer.unwrap().body, b"{}");
+}
+
+#[tokio::test]
+async fn a_server_that_wants_tls_is_told_from_one_that_says_nothing() {
+    // An alert of TLS: a message that was not expected.
+    let (_, answer) = asked(b"\x15\x03\x01\x00\x02\x02\x0a").await;
+    let Err(Failure::Astray(reason)) = answer else { panic!("{answer:?}") };
+    assert!(reason.contains("write https://"), "{reason}");
+    let (_, answer) = asked(b"").await;
+    let Err(Failure::NoAnswer(reason)) = answer else { panic!("{answer:?}") };
+    assert!(reason.contains("write https://"), "{reason}");
 }
 
 #[tokio::test]
@@ -122,8 +133,8 @@ async fn a_redirection_names_its_target_and_no_credential_in_it() {
     ] {
         let head =
             format!("HTTP/1.1 301 Moved\r\nlocation: {location}\r\ncontent-length: 1\r\n\r\nx");
-        let (_, answer) = asked(Box::leak(head.into_boxed_str())).await;
-        let quote = client(Authorization::None).quote(&answer);
+        let (_, answer) = asked(Box::leak(head.into_boxed_str()).as_bytes()).await;
+        let Err(Failure::Astray(quote)) = answer else { panic!("{answer:?}") };
         assert!(quote.starts_with("HTTP 301: it leads to ") && quote.contains(target), "{quote}");
         assert!(!quote.contains("hunter2"), "{quote}");
     }

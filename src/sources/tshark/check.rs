@@ -237,16 +237,25 @@ fn segments(config: &Config) -> Option<Problem> {
 
 /// What can't be checked here, and why.
 pub(super) fn unchecked(config: &Config) -> Vec<String> {
-    let Some(interface) = &config.interface else { return Vec::new() };
-    let why = if !exists(interface) {
-        format!("there is no interface {interface}")
-    } else if !programs::may_capture() {
-        "without CAP_NET_RAW".to_owned()
-    } else {
-        return Vec::new();
+    let interface = config.interface.as_deref().filter(|_| config.mode != Mode::File);
+    interface.map_or_else(Vec::new, |interface| {
+        not_checked(config, interface, exists(interface), programs::may_capture())
+    })
+}
+
+/// The same, of an interface that is there or not, by a user who may capture or not. dumpcap opens nothing to
+/// compile a filter, so that it does is no proof that it may.
+fn not_checked(config: &Config, interface: &str, is_there: bool, may_capture: bool) -> Vec<String> {
+    let (missing, unprivileged) =
+        (format!("there is no interface {interface}"), "without CAP_NET_RAW");
+    let privileges = (!may_capture).then(|| format!("privileges ({unprivileged})"));
+    let why = match (is_there, may_capture) {
+        (false, _) => Some(missing.as_str()),
+        (true, false) => Some(unprivileged),
+        (true, true) => None,
     };
-    let filter = config.capture_filter.as_ref().map(|_| format!("capture_filter ({why})"));
-    filter.into_iter().collect()
+    let filter = why.filter(|_| config.capture_filter.is_some());
+    privileges.into_iter().chain(filter.map(|why| format!("capture_filter ({why})"))).collect()
 }
 
 fn exists(interface: &str) -> bool {
@@ -384,6 +393,34 @@ mod tests {
                 "/ can't be read: it is a folder",
             ]
         );
+    }
+
+    #[test]
+    fn whether_a_user_without_the_capability_may_capture_is_not_checked_by_name() {
+        let table: [(bool, bool, Option<&str>, &[&str]); 5] = [
+            (true, true, Some("udp"), &[]),
+            (true, false, None, &["privileges (without CAP_NET_RAW)"]),
+            (
+                true,
+                false,
+                Some("udp"),
+                &["privileges (without CAP_NET_RAW)", "capture_filter (without CAP_NET_RAW)"],
+            ),
+            (false, true, Some("udp"), &["capture_filter (there is no interface eth9)"]),
+            (
+                false,
+                false,
+                Some("udp"),
+                &[
+                    "privileges (without CAP_NET_RAW)",
+                    "capture_filter (there is no interface eth9)",
+                ],
+            ),
+        ];
+        for (row, (is_there, may_capture, filter, expected)) in table.into_iter().enumerate() {
+            let config = Config { capture_filter: filter.map(str::to_owned), ..Config::default() };
+            assert_eq!(not_checked(&config, "eth9", is_there, may_capture), expected, "row {row}");
+        }
     }
 
     #[test]

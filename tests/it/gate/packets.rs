@@ -419,7 +419,7 @@ fn a_sink_that_takes_nothing_holds_up_neither_contacts_nor_the_gate(scene: &Scen
     running.signal(Signal::TERM);
     let waits = "packets wait in the gate's ring";
     poll::until_true("the gate to wait for room", SOON, || running.stderr().contains(waits))?;
-    running.signal(Signal::TERM);
+    running.stop_again()?;
     let ended = running.wait(SOON)?.expect(3)?;
     let summary =
         ended.stderr.lines().find(|line| line.contains("lost") && line.contains("xdp: in"));

@@ -14,6 +14,7 @@ pub(crate) fn replay(scene: &Scene, source: &str, sink: &str) -> PathBuf {
     let out = scene.path("records.out");
     let text = format!(
         "data_dir: {state}
+api: {{ address: \"127.0.0.1:0\" }}
 sources:
   capture: {{ type: tshark, mode: file, files: [replaced.pcap]{source} }}
 transforms:

@@ -173,6 +173,17 @@ impl Running {
         process::signal(self.pid(), signal);
     }
 
+    /// Stops it a second time: what comes soon after the first signal belongs to that one.
+    ///
+    /// # Errors
+    /// When it does not hear.
+    pub(crate) fn stop_again(&self) -> Result<(), Failed> {
+        poll::until_true("the second stop to be heard", poll::SOON, || {
+            self.signal(Signal::TERM);
+            self.stderr().contains("stopped a second time")
+        })
+    }
+
     /// Waits for its end.
     ///
     /// # Errors
