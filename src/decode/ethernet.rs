@@ -4,7 +4,7 @@
 
 use super::{
     Skipped,
-    link::{Layer, Link, Step},
+    link::{self, Layer, Link, Step},
     view::View,
 };
 use crate::record::MacAddress;
@@ -41,14 +41,14 @@ pub(super) fn frame<'a>(view: View<'a>, link: &mut Link) -> Step<'a> {
 /// What an `EtherType`, or a length in its place, announces.
 #[expect(clippy::inline_always, reason = "what it returns is large: 20 ns a packet for its copies")]
 #[inline(always)]
-pub(super) fn announced<'a>(kind: u16, view: View<'a>, link: &mut Link) -> Step<'a> {
+pub(super) fn announced<'a>(kind: u16, view: View<'a>, frame: &mut Link) -> Step<'a> {
     match kind {
-        IPV4 => Ok((Layer::Ip, view)),
-        IPV6 if view.byte(0).is_none_or(|version| version >> 4 == 6) => Ok((Layer::Ip, view)),
+        IPV4 => link::ip(4, view),
+        IPV6 => link::ip(6, view),
         // 802.1Q, 802.1ad, and what preceded it.
         CUSTOMER_TAG | SERVICE_TAG | 0x9100 | 0x9200 | 0x9300 => {
             let &[high, low, _, _] = view.need()?;
-            link.tag(u16::from_be_bytes([high, low]));
+            frame.tag(u16::from_be_bytes([high, low]));
             behind(view, 2)
         }
         MPLS | MPLS_UPSTREAM => Ok((Layer::Mpls, view)),
@@ -115,7 +115,7 @@ pub(super) fn llc(view: View<'_>) -> Step<'_> {
     let payload = view.behind(3)?;
     match (destination, source, control) {
         (0xaa, 0xaa, UNNUMBERED) => snap(payload),
-        (0x06, _, UNNUMBERED) => Ok((Layer::Ip, payload)),
+        (0x06, _, UNNUMBERED) => link::ip(4, payload),
         _ => Err(Skipped::NotIp),
     }
 }
@@ -177,7 +177,8 @@ pub(super) fn service(view: View<'_>) -> Step<'_> {
 /// What the next-protocol numbers of NSH and VXLAN-GPE stand for.
 pub(super) fn generic(next: u8, payload: View<'_>) -> Step<'_> {
     match next {
-        1 | 2 => Ok((Layer::Ip, payload)),
+        1 => link::ip(4, payload),
+        2 => link::ip(6, payload),
         3 => Ok((Layer::Ethernet, payload)),
         4 => Ok((Layer::Service, payload)),
         5 => Ok((Layer::Mpls, payload)),
