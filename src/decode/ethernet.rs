@@ -21,6 +21,9 @@ const MPLS: u16 = 0x8847;
 const MPLS_UPSTREAM: u16 = 0x8848;
 const CUSTOMER_TAG: u16 = 0x8100;
 const SERVICE_TAG: u16 = 0x88a8;
+/// Length of the header that Cisco's inter-switch link puts before a frame: it begins with an address
+/// of a group of its own, ends with the VLAN, and has the frame's length where others have a type.
+const INTER_SWITCH_LINK: usize = 26;
 /// The highest number that is a length (IEEE 802.3, 3.2.6).
 const MAX_LENGTH: u16 = 1500;
 /// More than a length of 16 bits can say: an offloaded frame, whose own lengths say nothing.
@@ -32,6 +35,9 @@ const OFFLOADED: u32 = 0xffff;
 #[inline(always)]
 pub(super) fn frame<'a>(view: View<'a>, link: &mut Link) -> Step<'a> {
     let &[a, b, c, d, e, f, g, h, i, j, k, l, high, low] = view.need()?;
+    if matches!([a, b, c, d, e], [1 | 3, 0, 0x0c, 0, 0]) && f >> 4 == 0 && high < 6 {
+        return Ok((Layer::Ethernet, view.behind(INTER_SWITCH_LINK)?));
+    }
     if link.addresses.is_none() {
         link.addresses = Some([MacAddress([g, h, i, j, k, l]), MacAddress([a, b, c, d, e, f])]);
     }
@@ -58,6 +64,11 @@ pub(super) fn announced<'a>(kind: u16, view: View<'a>, frame: &mut Link) -> Step
         0x6558 => Ok((Layer::Ethernet, view)),
         0x8870 => Ok((Layer::Llc, view)),
         0x894f => Ok((Layer::Service, view)),
+        // Cisco FabricPath: a tag of two bytes between the addresses of switches and a whole frame.
+        0x8903 => {
+            frame.addresses = None;
+            Ok((Layer::Ethernet, view.behind(2)?))
+        }
         // Cisco metadata: version, length, a security group tag of four bytes.
         0x8909 => behind(view, 6),
         // VN-Tag (IEEE 802.1Qbh), HSR (IEC 62439-3), R-Tag (IEEE 802.1CB).
