@@ -147,6 +147,8 @@ impl Pcap {
             // Both are below 2^32, so this stays below 2^63.
             let time =
                 Timestamp::from_nanos(seconds * 1_000_000_000 + fraction * self.nanos_per_unit);
+            // What was captured was on the wire, whatever the length says.
+            let length = length.max(captured);
             let place =
                 FramePlace { time, captured, length, link: self.link, ..FramePlace::default() };
             if let Some(want) = scan.frame(place, header_bytes, captured as usize) {

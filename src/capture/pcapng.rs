@@ -265,6 +265,8 @@ impl Described {
         if captured > most {
             return Err(Fault::FrameTooLong { claimed: captured, most });
         }
+        // What was captured was on the wire, whatever the length says.
+        let length = length.max(captured);
         let place = FramePlace { time, captured, length, link, interface, ..FramePlace::default() };
         scan.push(place, begin);
         Ok(())

@@ -4,7 +4,7 @@
 
 use super::{
     Skipped,
-    link::{Layer, Link, Step},
+    link::{self, Layer, Link, Step},
     view::View,
 };
 use crate::record::MacAddress;
@@ -21,6 +21,9 @@ const MPLS: u16 = 0x8847;
 const MPLS_UPSTREAM: u16 = 0x8848;
 const CUSTOMER_TAG: u16 = 0x8100;
 const SERVICE_TAG: u16 = 0x88a8;
+/// Length of the header that Cisco's inter-switch link puts before a frame: it begins with an address
+/// of a group of its own, ends with the VLAN, and has the frame's length where others have a type.
+const INTER_SWITCH_LINK: usize = 26;
 /// The highest number that is a length (IEEE 802.3, 3.2.6).
 const MAX_LENGTH: u16 = 1500;
 /// More than a length of 16 bits can say: an offloaded frame, whose own lengths say nothing.
@@ -32,6 +35,9 @@ const OFFLOADED: u32 = 0xffff;
 #[inline(always)]
 pub(super) fn frame<'a>(view: View<'a>, link: &mut Link) -> Step<'a> {
     let &[a, b, c, d, e, f, g, h, i, j, k, l, high, low] = view.need()?;
+    if matches!([a, b, c, d, e], [1 | 3, 0, 0x0c, 0, 0]) && f >> 4 == 0 && high < 6 {
+        return Ok((Layer::Ethernet, view.behind(INTER_SWITCH_LINK)?));
+    }
     if link.addresses.is_none() {
         link.addresses = Some([MacAddress([g, h, i, j, k, l]), MacAddress([a, b, c, d, e, f])]);
     }
@@ -41,14 +47,14 @@ pub(super) fn frame<'a>(view: View<'a>, link: &mut Link) -> Step<'a> {
 /// What an `EtherType`, or a length in its place, announces.
 #[expect(clippy::inline_always, reason = "what it returns is large: 20 ns a packet for its copies")]
 #[inline(always)]
-pub(super) fn announced<'a>(kind: u16, view: View<'a>, link: &mut Link) -> Step<'a> {
+pub(super) fn announced<'a>(kind: u16, view: View<'a>, frame: &mut Link) -> Step<'a> {
     match kind {
-        IPV4 => Ok((Layer::Ip, view)),
-        IPV6 if view.byte(0).is_none_or(|version| version >> 4 == 6) => Ok((Layer::Ip, view)),
+        IPV4 => link::ip(4, view),
+        IPV6 => link::ip(6, view),
         // 802.1Q, 802.1ad, and what preceded it.
         CUSTOMER_TAG | SERVICE_TAG | 0x9100 | 0x9200 | 0x9300 => {
             let &[high, low, _, _] = view.need()?;
-            link.tag(u16::from_be_bytes([high, low]));
+            frame.tag(u16::from_be_bytes([high, low]));
             behind(view, 2)
         }
         MPLS | MPLS_UPSTREAM => Ok((Layer::Mpls, view)),
@@ -58,6 +64,11 @@ pub(super) fn announced<'a>(kind: u16, view: View<'a>, link: &mut Link) -> Step<
         0x6558 => Ok((Layer::Ethernet, view)),
         0x8870 => Ok((Layer::Llc, view)),
         0x894f => Ok((Layer::Service, view)),
+        // Cisco FabricPath: a tag of two bytes between the addresses of switches and a whole frame.
+        0x8903 => {
+            frame.addresses = None;
+            Ok((Layer::Ethernet, view.behind(2)?))
+        }
         // Cisco metadata: version, length, a security group tag of four bytes.
         0x8909 => behind(view, 6),
         // VN-Tag (IEEE 802.1Qbh), HSR (IEC 62439-3), R-Tag (IEEE 802.1CB).
@@ -115,7 +126,7 @@ pub(super) fn llc(view: View<'_>) -> Step<'_> {
     let payload = view.behind(3)?;
     match (destination, source, control) {
         (0xaa, 0xaa, UNNUMBERED) => snap(payload),
-        (0x06, _, UNNUMBERED) => Ok((Layer::Ip, payload)),
+        (0x06, _, UNNUMBERED) => link::ip(4, payload),
         _ => Err(Skipped::NotIp),
     }
 }
@@ -177,7 +188,8 @@ pub(super) fn service(view: View<'_>) -> Step<'_> {
 /// What the next-protocol numbers of NSH and VXLAN-GPE stand for.
 pub(super) fn generic(next: u8, payload: View<'_>) -> Step<'_> {
     match next {
-        1 | 2 => Ok((Layer::Ip, payload)),
+        1 => link::ip(4, payload),
+        2 => link::ip(6, payload),
         3 => Ok((Layer::Ethernet, payload)),
         4 => Ok((Layer::Service, payload)),
         5 => Ok((Layer::Mpls, payload)),

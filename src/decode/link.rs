@@ -157,6 +157,15 @@ pub(super) fn descend<'a>(
     Err(Skipped::TooDeep)
 }
 
+/// IP of the version that was announced; what begins as the other one is none.
+#[inline]
+pub(super) fn ip(version: u8, view: View<'_>) -> Step<'_> {
+    match view.byte(0) {
+        Some(first) if matches!(first >> 4, 4 | 6) && first >> 4 != version => Err(Skipped::NotIp),
+        _ => Ok((Layer::Ip, view)),
+    }
+}
+
 fn type_at(view: View<'_>, at: u8) -> Step<'_> {
     let behind = view.behind(at.into())?;
     let kind = u16::from_be_bytes(*behind.need()?);
@@ -197,28 +206,30 @@ fn cooked_payload(hardware: [u8; 2], protocol: [u8; 2], payload: View<'_>) -> St
 fn loopback(view: View<'_>) -> Step<'_> {
     let family = u32::from_be_bytes(*view.need()?);
     let family = if family > 0xffff { family.swap_bytes() } else { family };
-    let layer = match family {
-        family if is_ip_family(family) => Layer::Ip,
-        family => match u16::try_from(family) {
-            Ok(kind) if kind >= ethernet::FIRST_TYPE => Layer::EtherType(kind),
-            _ => return Err(Skipped::NotIp),
-        },
-    };
-    Ok((layer, view.behind(4)?))
+    let payload = view.behind(4)?;
+    if let Some(version) = version(family) {
+        return ip(version, payload);
+    }
+    match u16::try_from(family) {
+        Ok(kind) if kind >= ethernet::FIRST_TYPE => Ok((Layer::EtherType(kind), payload)),
+        _ => Err(Skipped::NotIp),
+    }
 }
 
-/// `AF_INET`, and the `AF_INET6` of Linux, Windows, the BSDs and macOS.
-fn is_ip_family(family: u32) -> bool {
-    matches!(family, 2 | 10 | 23 | 24 | 28 | 30)
+/// The version that `AF_INET` stands for, and the `AF_INET6` of Linux, Windows, the BSDs and macOS.
+fn version(family: u32) -> Option<u8> {
+    match family {
+        2 => Some(4),
+        10 | 23 | 24 | 28 | 30 => Some(6),
+        _ => None,
+    }
 }
 
 /// `LINKTYPE_PFLOG`: the header's length, without its padding, then the address family.
 fn packet_filter_log(view: View<'_>) -> Step<'_> {
     let &[length, family] = view.need()?;
-    if !is_ip_family(family.into()) {
-        return Err(Skipped::NotIp);
-    }
-    Ok((Layer::Ip, view.behind(usize::from(length).next_multiple_of(4))?))
+    let version = version(family.into()).ok_or(Skipped::NotIp)?;
+    ip(version, view.behind(usize::from(length).next_multiple_of(4))?)
 }
 
 /// `LINKTYPE_NFLOG`: family, version, resource id, then values with length and type, in the byte order
@@ -227,9 +238,7 @@ fn netfilter_log(view: View<'_>) -> Step<'_> {
     const PAYLOAD: u16 = 9;
     const MAX_VALUES: usize = 64;
     let &[family, _, _, _] = view.need()?;
-    if !is_ip_family(family.into()) {
-        return Err(Skipped::NotIp);
-    }
+    let version = version(family.into()).ok_or(Skipped::NotIp)?;
     let mut rest = view.behind(4)?;
     // The first value is short, so its length is the smaller number.
     let first = *rest.need()?;
@@ -245,7 +254,7 @@ fn netfilter_log(view: View<'_>) -> Step<'_> {
             return Err(Skipped::Malformed);
         }
         if kind & 0x7fff == PAYLOAD {
-            return Ok((Layer::Ip, rest.limit(length.into()).behind(4)?));
+            return ip(version, rest.limit(length.into()).behind(4)?);
         }
         rest = rest.behind(usize::from(length).next_multiple_of(4))?;
     }

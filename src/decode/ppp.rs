@@ -2,7 +2,7 @@
 
 use super::{
     Skipped, ethernet,
-    link::{Layer, Step},
+    link::{self, Layer, Step},
     view::View,
 };
 
@@ -25,7 +25,8 @@ pub(super) fn ppp(view: View<'_>) -> Step<'_> {
         (u16::from_be_bytes(*rest.need()?), rest.behind(2)?)
     };
     match protocol {
-        0x0021 | 0x0057 => Ok((Layer::Ip, payload)),
+        0x0021 => link::ip(4, payload),
+        0x0057 => link::ip(6, payload),
         0x0281 | 0x0283 => Ok((Layer::Mpls, payload)),
         _ => Err(Skipped::NotIp),
     }
@@ -53,7 +54,8 @@ pub(super) fn frame_relay(view: View<'_>) -> Step<'_> {
     let &[identifier] = behind.need()?;
     let payload = behind.behind(1)?;
     match identifier {
-        0xcc | 0x8e => Ok((Layer::Ip, payload)),
+        0xcc => link::ip(4, payload),
+        0x8e => link::ip(6, payload),
         0x80 => ethernet::snap(payload),
         _ => Err(Skipped::NotIp),
     }

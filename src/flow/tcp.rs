@@ -183,13 +183,26 @@ impl Side {
         self.marks = self.marks & !(WRAPPED | SEVERAL) | PLACED;
     }
 
+    /// Moves the sequence space of a connection that goes on to another start: what was seen keeps its
+    /// place in it.
+    fn shift(&mut self, start: u32, last: u32) {
+        let distance = start.wrapping_sub(self.start);
+        self.start = start;
+        self.last = last;
+        self.next = self.next.wrapping_add(distance);
+        let (from, past) = self.beyond;
+        self.beyond = (from.wrapping_add(distance), past.wrapping_add(distance));
+    }
+
     /// Starts the sequence space if this segment does; says whether it did.
-    fn begin(&mut self, tcp: &Tcp, past: u32) -> bool {
+    fn begin(&mut self, tcp: &Tcp, past: u32, as_zeek: bool) -> bool {
         let syn = tcp.flags.has(TcpFlags::SYN);
         match self.state {
-            State::Inactive | State::Established | State::Partial if syn => {
-                self.place(tcp.sequence, past);
-            }
+            State::Inactive if syn => self.place(tcp.sequence, past),
+            // Its handshake comes again, and that says nothing new.
+            State::Established | State::Partial
+                if syn && !as_zeek && tcp.sequence == self.start => {}
+            State::Established | State::Partial if syn => self.shift(tcp.sequence, past),
             // As though there had been a SYN; the first segment is no retransmission.
             State::Inactive => self.place(tcp.sequence.wrapping_sub(1), tcp.sequence),
             State::SynSent | State::SynAckSent if syn && tcp.sequence != self.start => {

@@ -8,6 +8,7 @@ mod properties;
 mod tcp;
 mod time;
 mod tunnels;
+mod zeek;
 
 use super::{Output, Policy, Shards, Timeouts};
 use crate::record::{Contact, EndReason, Flow, FlowTags, Outcome, Packet};

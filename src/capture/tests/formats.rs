@@ -115,6 +115,21 @@ fn every_packet_block_of_a_pcapng_is_read_in_both_byte_orders() {
 }
 
 #[test]
+fn a_frame_is_at_least_as_long_as_what_was_captured_of_it() {
+    let whole = frame(1, 60);
+    for length in [0, 42, 60] {
+        let mut pcap = Pcap::new(Order::Little, 0xa1b2_c3d4);
+        pcap.record([0, 0], [60, length], &whole).record([1, 0], [60, length], &whole);
+        assert_eq!(told(pcap.bytes()), [(0, 60, 60), (NANOS, 60, 60)], "{length}");
+        let mut body = Writer::new(Order::Little);
+        body.u32(0).u32(0).u32(0).u32(60).u32(length).raw(&whole);
+        let mut pcapng = Pcapng::new(Order::Little);
+        pcapng.interface(1, &[]).block(6, &body.bytes);
+        assert_eq!(told(pcapng.bytes()), [(0, 60, 60)], "{length}");
+    }
+}
+
+#[test]
 fn a_simple_packet_is_as_long_as_the_first_interface_captures() {
     let mut pcapng = Pcapng::new(Order::Little);
     let mut body = Writer::new(Order::Little);

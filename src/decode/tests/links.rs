@@ -132,6 +132,25 @@ fn ip_is_found_behind_every_tag_and_shim() {
 }
 
 #[test]
+fn the_frames_within_ciscos_frames_are_read_with_their_own_addresses() {
+    let whole = on_ethernet(&inside());
+    let between = [2, 1, 0, 0, 0, 7, 2, 2, 0, 0, 0, 9];
+    let fabric_path = [&between[..], &[0x89, 0x03, 0x04, 0x20], &whole].concat();
+    let trunk = |group: u8| {
+        let front = [group, 0, 0x0c, 0, 0, 0, 2, 2, 0, 0, 0, 9];
+        let rest = [0xaa, 0xaa, 3, 2, 2, 0, 0, 0x14, 0, 3, 0, 0];
+        let held = length(&whole) + 12;
+        [&front[..], &held.to_be_bytes(), &rest, &whole, &[1, 2, 3, 4]].concat()
+    };
+    for frame in [fabric_path, trunk(1), trunk(3)] {
+        let packet = packet(1, &frame);
+        assert_eq!(packet.outer.layer4.ports().unwrap().destination, 514);
+        assert_eq!(packet.source_mac, Some(MacAddress([2, 0, 0, 0, 0, 1])));
+        assert!(!packet.damaged);
+    }
+}
+
+#[test]
 fn vlans_are_told_from_the_outside_in_and_0_is_none() {
     let tagged = |tags: &[(u16, u16)]| {
         let tagged = tags
@@ -166,6 +185,10 @@ fn what_carries_no_ip_packet_is_skipped_with_its_reason() {
         ("802.11, several", 105, wlan([0x88, 1], &[0x80, 0], &logical), Skipped::SeveralPackets),
         ("MAC security, encrypted", 1, ethernet(0x88e5, &[0x0c; 40]), Skipped::Encrypted),
         ("IPv4 announced as IPv6", 1, ethernet(0x86dd, &inside()), Skipped::NotIp),
+        ("IPv6 announced as IPv4", 1, ethernet(0x0800, &inside6()), Skipped::NotIp),
+        ("no version, announced as IPv4", 1, ethernet(0x0800, &[0; 40]), Skipped::Malformed),
+        ("IPv6 as IPv4 in PPP", 9, [&[0xff, 3, 0, 0x21], &inside6()[..]].concat(), Skipped::NotIp),
+        ("IPv4 as IPv6 in PPP", 9, [&[0xff, 3, 0, 0x57], &inside()[..]].concat(), Skipped::NotIp),
         ("Bluetooth", 201, on_ethernet(&inside()), Skipped::UnknownLink),
         ("PPI in PPI", 192, vec![0, 0, 8, 0, 192, 0, 0, 0], Skipped::UnknownLink),
         ("half a header", 1, vec![0; 13], Skipped::Malformed),

@@ -44,7 +44,7 @@ pub(in crate::flow) fn take(
         .wrapping_add(payload)
         .wrapping_add(u32::from(syn))
         .wrapping_add(u32::from(fin));
-    let is_first = (syn || own.state == State::Inactive) && own.begin(tcp, past);
+    let is_first = (syn || own.state == State::Inactive) && own.begin(tcp, past, as_zeek);
     let too_early = own.precedes(tcp.sequence);
     own.note(segment, history);
     if tcp.window == Some(0) && !reset && peer.state != State::Closed && own.state != State::Reset {
