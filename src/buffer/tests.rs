@@ -287,6 +287,37 @@ fn a_damaged_segment_is_kept_aside_when_the_rest_of_it_is_delivered() {
     assert!(!files.contains(&name));
 }
 
+/// A log on a disk, whose segment at `place` has a byte of its first entry broken: the segment's name, and what
+/// is read of it.
+fn damaged_at(disk: &Model, place: impl FnOnce(usize) -> usize) -> (String, Scene) {
+    let mut scene = Scene::open(disk, 5).unwrap();
+    for _ in 0..60 {
+        scene.write();
+    }
+    let segments: Vec<_> =
+        disk.files().into_iter().filter(|name| segment::first(name).is_some()).collect();
+    assert!(segments.len() > 5, "{segments:?}");
+    let name = segments[place(segments.len())].clone();
+    disk.damage(&name, |content| content[60] ^= 1);
+    (name, Scene::open(disk, 5).unwrap())
+}
+
+/// All that were read behind it in one go were kept as well, and as only so many are, it was not.
+#[test]
+fn of_several_segments_only_the_damaged_one_is_kept_aside() {
+    for place in [|_| 0, |segments| segments - 1] {
+        let disk = Model::default();
+        let (name, mut again) = damaged_at(&disk, place);
+        let chunk = again.reader.read(&again.log, 1 << 20, 1_000).unwrap();
+        assert!(chunk.damaged > 0);
+        let behind = lock(&again.log).synced();
+        lock(&again.log).acknowledge(behind).unwrap();
+        let mut files = disk.files();
+        files.retain(|name| !name.starts_with("acks"));
+        assert_eq!(files, [format!("{name}.damaged")]);
+    }
+}
+
 #[test]
 fn a_later_version_is_named_and_left_alone() {
     let disk = Model::default();
