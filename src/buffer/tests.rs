@@ -450,6 +450,27 @@ fn a_folder_is_inspected_and_repaired() {
     assert_eq!(std::fs::read(aside).unwrap(), content);
 }
 
+/// A buffer at work removed a segment between the look at the folder and that at the file. A link to nothing is
+/// in the folder and can't be opened either.
+#[test]
+fn what_goes_while_a_folder_is_inspected_is_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut log, _) = Log::open(Folder(folder.path().to_owned()), MAX_BYTES).unwrap();
+    for part in (0..40).map(payload).collect::<Vec<_>>().chunks(4) {
+        let appended = log.append(part.iter().map(|payload| &payload[..])).unwrap();
+        appended.sync().unwrap();
+        log.commit(appended);
+    }
+    let second = inspect(folder.path()).unwrap().segments[1].first;
+    log.acknowledge(second).unwrap();
+    let without = inspect(folder.path()).unwrap();
+    assert_eq!((without.waiting(), without.missing()), (40 - second, 0), "{without}");
+    for name in [segment::name(0), "acks-0007".to_owned()] {
+        std::os::unix::fs::symlink("gone", folder.path().join(name)).unwrap();
+    }
+    assert_eq!(inspect(folder.path()).unwrap(), without);
+}
+
 #[test]
 fn bytes_of_any_kind_are_read_to_their_end() {
     let folder = tempfile::tempdir().unwrap();
