@@ -17,6 +17,7 @@ use super::{
     reader::{Reader, lock},
     segment,
 };
+use crate::codec::wire;
 
 const MAX_BYTES: u64 = 16 << 10;
 
@@ -318,19 +319,40 @@ fn of_several_segments_only_the_damaged_one_is_kept_aside() {
     }
 }
 
-#[test]
-fn a_later_version_is_named_and_left_alone() {
+/// A log with one segment, whose header says that it has this version; and what comes of opening it.
+fn of_version(version: u32) -> Result<Scene, Error> {
     let disk = Model::default();
     let mut scene = Scene::open(&disk, 5).unwrap();
     scene.write();
     let name = disk.files().into_iter().find(|name| segment::first(name).is_some()).unwrap();
     disk.damage(&name, |content| {
-        content[8] = 2;
+        content[8..12].copy_from_slice(&version.to_le_bytes());
         let crc = crc32fast::hash(&content[..20]).to_le_bytes();
         content[20..24].copy_from_slice(&crc);
     });
-    let Err(error) = Scene::open(&disk, 5) else { panic!("it was opened") };
-    assert!(matches!(error, Error::Newer { version: 2, .. }), "{error}");
+    let mut again = Scene::open(&disk, 5)?;
+    let read = again.read();
+    assert_eq!(read.len(), scene.waiting.len());
+    lock(&again.log).acknowledge(read.len() as u64).unwrap();
+    assert_eq!(disk.files().iter().any(|name| name.ends_with(".damaged")), version == 0);
+    Ok(again)
+}
+
+#[test]
+fn a_later_version_is_named_and_left_alone() {
+    let later = u32::from(wire::VERSION) + 1;
+    let Err(error) = of_version(later) else { panic!("it was opened") };
+    assert!(matches!(error, Error::Newer { version, .. } if version == later), "{error}");
+}
+
+/// Entries are in the wire form: where that had a new version and segments had not, an earlier program began to
+/// read what it did not know, and removed it.
+#[test]
+fn segments_have_the_version_of_the_wire_form_and_earlier_ones_are_read() {
+    assert_eq!(segment::header(0)[8..12], u32::from(wire::VERSION).to_le_bytes());
+    for version in 0..=u32::from(wire::VERSION) {
+        of_version(version).unwrap();
+    }
 }
 
 #[test]
