@@ -33,8 +33,8 @@ pub enum Error {
     },
     /// A later version of this program wrote it.
     #[error(
-        "{name} is written in version {version} of the disk buffer, and this program reads up to {}: update \
-         it",
+        "{name} is written in version {version} of the disk buffer, and this program reads up to {}: start the \
+         later Tidegate that wrote it, at least until it has delivered what is there",
         segment::VERSION
     )]
     Newer {

@@ -1,6 +1,6 @@
 //! What is in a disk buffer, for a person: by the same reader that the buffer itself uses.
 
-use std::{fmt, path::Path, sync::Arc};
+use std::{fmt, fs::File, io, path::Path, sync::Arc};
 
 use super::{
     Error, acks,
@@ -49,32 +49,55 @@ pub fn is_of_a_buffer(name: &str) -> bool {
     acks::number(name).is_some() || segment::first(segment).is_some()
 }
 
-/// Looks at the buffer in a directory, without changing anything.
+/// Looks at the buffer in a directory, without changing anything. What a buffer at work removes meanwhile is
+/// passed over.
 ///
 /// # Errors
 /// If the system refuses, or a later version wrote it.
 pub fn inspect(path: &Path) -> Result<Inspection, Error> {
     let disk = Folder(path.to_owned());
     let names = disk.names().map_err(Error::io("list", "the directory"))?;
-    let mut inspection = Inspection::default();
-    for name in &names {
-        if acks::number(name).is_some() {
-            let file = disk.open(name).map_err(Error::io("open", name))?;
-            let position = acks::read(&file, name)?.map_or(0, |(position, _)| position);
-            inspection.acknowledged = inspection.acknowledged.max(position);
-        }
-    }
     let mut firsts: Vec<u64> = names.iter().filter_map(|name| segment::first(name)).collect();
     firsts.sort_unstable();
-    for (at, first) in firsts.iter().enumerate() {
-        let below = firsts.get(at + 1).copied().unwrap_or(u64::MAX);
-        let segment = look(&disk, *first, below, inspection.acknowledged, |_, _| {})?;
+    let mut opened = Vec::new();
+    for first in firsts {
+        let name = segment::name(first);
+        let file = there(disk.open(&name)).map_err(Error::io("open", &name))?;
+        opened.extend(file.map(|file| (first, file)));
+    }
+    // Only now: what went before was acknowledged before, and what is open stays.
+    let mut inspection = Inspection { acknowledged: acknowledged(&disk)?, ..Inspection::default() };
+    let mut opened = opened.into_iter().peekable();
+    while let Some((first, file)) = opened.next() {
+        let below = opened.peek().map_or(u64::MAX, |(following, _)| *following);
+        let segment = look(file, first, below, inspection.acknowledged, |_, _| {})?;
         inspection.segments.push(segment);
     }
     let set_aside = names.into_iter().filter(|name| name.ends_with(DAMAGED));
     inspection.set_aside = set_aside.collect();
     inspection.set_aside.sort_unstable();
     Ok(inspection)
+}
+
+/// What was opened, unless it is gone.
+fn there<T>(opened: io::Result<T>) -> io::Result<Option<T>> {
+    match opened {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        opened => opened.map(Some),
+    }
+}
+
+/// What all below of is acknowledged.
+fn acknowledged(disk: &Folder) -> Result<u64, Error> {
+    let names = disk.names().map_err(Error::io("list", "the directory"))?;
+    let mut acknowledged = 0;
+    for name in names.iter().filter(|name| acks::number(name).is_some()) {
+        if let Some(file) = there(disk.open(name)).map_err(Error::io("open", name))? {
+            let position = acks::read(&file, name)?.map_or(0, |(position, _)| position);
+            acknowledged = acknowledged.max(position);
+        }
+    }
+    Ok(acknowledged)
 }
 
 /// Writes each damaged segment anew with its whole entries, and sets a copy of the damaged one aside. Gives
@@ -91,7 +114,8 @@ pub fn repair(path: &Path) -> Result<Inspection, Error> {
         }
         let below = found.segments.get(at + 1).map_or(u64::MAX, |following| following.first);
         let mut whole = segment::header(segment.first);
-        look(&disk, segment.first, below, 0, |sequence, payload| {
+        let file = disk.open(&segment.name).map_err(Error::io("open", &segment.name))?;
+        look(file, segment.first, below, 0, |sequence, payload| {
             segment::write_entry(sequence, payload, &mut whole);
         })?;
         let damaged = std::fs::read(path.join(&segment.name));
@@ -114,14 +138,13 @@ fn replace(disk: &Folder, name: &str, bytes: &[u8]) -> Result<(), Error> {
 }
 
 fn look(
-    disk: &Folder,
+    file: File,
     first: u64,
     below: u64,
     acknowledged: u64,
     mut each: impl FnMut(u64, &[u8]),
 ) -> Result<Segment, Error> {
     let name = segment::name(first);
-    let file = disk.open(&name).map_err(Error::io("open", &name))?;
     let bytes = file.bytes().map_err(Error::io("inspect", &name))?;
     let header = segment::check_header(&file, &name, first)?;
     let mut segment = Segment {

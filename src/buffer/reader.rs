@@ -75,12 +75,21 @@ impl<F: DiskFile> Reader<F> {
                 let cursor = Cursor::new(file, begin, ahead.first, u64::MAX);
                 self.at = Some((ahead.first, cursor));
             }
-            match self.read_segment(&ahead, &mut chunk, max_bytes, max_entries) {
-                Ok(None) => {}
-                Ok(Some(_)) if ahead.following.is_none() => break,
+            let damaged_before = chunk.damaged;
+            let read = self.read_segment(&ahead, &mut chunk, max_bytes, max_entries);
+            let is_last = ahead.following.is_none();
+            match read {
                 // A segment that ends as it should is followed by one that is gone.
-                Ok(Some(0)) => chunk.missing += self.leave(&ahead),
-                Ok(Some(_)) => chunk.damaged += self.leave(&ahead),
+                Ok(Some(0)) if !is_last => chunk.missing += self.leave(&ahead),
+                Ok(Some(_)) if !is_last => chunk.damaged += self.leave(&ahead),
+                _ => {}
+            }
+            if chunk.damaged > damaged_before {
+                lock(log).mark_damaged(ahead.first);
+            }
+            match read {
+                Ok(Some(_)) if is_last => break,
+                Ok(_) => {}
                 Err(error) => {
                     self.at = None;
                     if chunk.is_empty() {
@@ -89,9 +98,6 @@ impl<F: DiskFile> Reader<F> {
                     // It comes again, at the beginning of the next call.
                     break;
                 }
-            }
-            if chunk.damaged > 0 {
-                lock(log).mark_damaged(ahead.first);
             }
         }
         Ok(chunk)

@@ -10,9 +10,12 @@ use crc32fast::Hasher;
 use memchr::memmem;
 
 use super::{Error, disk::DiskFile};
+use crate::codec::wire;
 
-/// The version that is written.
-pub const VERSION: u32 = 1;
+/// The version that is written: that of the wire form, which entries have. So an earlier program, which could
+/// not read them, does not begin with them. A reader reads all earlier ones; version 1 was written with the wire
+/// form up to version 4 too.
+pub const VERSION: u32 = u32::from_le_bytes([wire::VERSION, 0, 0, 0]);
 /// Bytes of a header.
 pub(super) const HEADER_BYTES: usize = 24;
 /// Bytes before an entry's payload.
@@ -79,8 +82,12 @@ pub(super) fn first(name: &str) -> Option<u64> {
 
 /// The header of the segment that begins with `first`.
 pub(super) fn header(first: u64) -> Vec<u8> {
+    header_in(VERSION, first)
+}
+
+fn header_in(version: u32, first: u64) -> Vec<u8> {
     let mut header = MAGIC.to_vec();
-    header.extend(VERSION.to_le_bytes());
+    header.extend(version.to_le_bytes());
     header.extend(first.to_le_bytes());
     let crc = crc32fast::hash(&header);
     header.extend(crc.to_le_bytes());
@@ -94,17 +101,15 @@ pub(super) fn header(first: u64) -> Vec<u8> {
 pub(super) fn check_header(file: &impl DiskFile, name: &str, first: u64) -> Result<bool, Error> {
     let mut there = [0; HEADER_BYTES];
     let read = file.read_at(0, &mut there).map_err(Error::io("read", name))?;
-    if read == HEADER_BYTES && there == *header(first) {
-        return Ok(true);
+    let number = there.get(8..12).and_then(|bytes| bytes.try_into().ok());
+    let version = number.map_or(0, u32::from_le_bytes);
+    if read < HEADER_BYTES || there != *header_in(version, first) {
+        return Ok(false);
     }
-    let version = there.get(8..12).and_then(|bytes| bytes.try_into().ok());
-    let version = version.map_or(0, u32::from_le_bytes);
-    let crc = there.get(20..).and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes);
-    let whole = crc == there.get(..20).map(crc32fast::hash);
-    if there.starts_with(MAGIC) && whole && version > VERSION {
+    if version > VERSION {
         return Err(Error::Newer { name: name.to_owned(), version });
     }
-    Ok(false)
+    Ok(version > 0)
 }
 
 /// Appends an entry.

@@ -130,6 +130,7 @@ impl Stage for Buffer {
             reader: Reader::new(self.acknowledged),
             ready: VecDeque::new(),
             failed_reads: 0,
+            newer: None,
             damaged: None,
         };
         let (done, ended) = tokio::sync::watch::channel(false);

@@ -17,6 +17,7 @@ use super::{
     reader::{Reader, lock},
     segment,
 };
+use crate::codec::wire;
 
 const MAX_BYTES: u64 = 16 << 10;
 
@@ -287,19 +288,71 @@ fn a_damaged_segment_is_kept_aside_when_the_rest_of_it_is_delivered() {
     assert!(!files.contains(&name));
 }
 
+/// A log on a disk, whose segment at `place` has a byte of its first entry broken: the segment's name, and what
+/// is read of it.
+fn damaged_at(disk: &Model, place: impl FnOnce(usize) -> usize) -> (String, Scene) {
+    let mut scene = Scene::open(disk, 5).unwrap();
+    for _ in 0..60 {
+        scene.write();
+    }
+    let segments: Vec<_> =
+        disk.files().into_iter().filter(|name| segment::first(name).is_some()).collect();
+    assert!(segments.len() > 5, "{segments:?}");
+    let name = segments[place(segments.len())].clone();
+    disk.damage(&name, |content| content[60] ^= 1);
+    (name, Scene::open(disk, 5).unwrap())
+}
+
+/// All that were read behind it in one go were kept as well, and as only so many are, it was not.
 #[test]
-fn a_later_version_is_named_and_left_alone() {
+fn of_several_segments_only_the_damaged_one_is_kept_aside() {
+    for place in [|_| 0, |segments| segments - 1] {
+        let disk = Model::default();
+        let (name, mut again) = damaged_at(&disk, place);
+        let chunk = again.reader.read(&again.log, 1 << 20, 1_000).unwrap();
+        assert!(chunk.damaged > 0);
+        let behind = lock(&again.log).synced();
+        lock(&again.log).acknowledge(behind).unwrap();
+        let mut files = disk.files();
+        files.retain(|name| !name.starts_with("acks"));
+        assert_eq!(files, [format!("{name}.damaged")]);
+    }
+}
+
+/// A log with one segment, whose header says that it has this version; and what comes of opening it.
+fn of_version(version: u32) -> Result<Scene, Error> {
     let disk = Model::default();
     let mut scene = Scene::open(&disk, 5).unwrap();
     scene.write();
     let name = disk.files().into_iter().find(|name| segment::first(name).is_some()).unwrap();
     disk.damage(&name, |content| {
-        content[8] = 2;
+        content[8..12].copy_from_slice(&version.to_le_bytes());
         let crc = crc32fast::hash(&content[..20]).to_le_bytes();
         content[20..24].copy_from_slice(&crc);
     });
-    let Err(error) = Scene::open(&disk, 5) else { panic!("it was opened") };
-    assert!(matches!(error, Error::Newer { version: 2, .. }), "{error}");
+    let mut again = Scene::open(&disk, 5)?;
+    let read = again.read();
+    assert_eq!(read.len(), scene.waiting.len());
+    lock(&again.log).acknowledge(read.len() as u64).unwrap();
+    assert_eq!(disk.files().iter().any(|name| name.ends_with(".damaged")), version == 0);
+    Ok(again)
+}
+
+#[test]
+fn a_later_version_is_named_and_left_alone() {
+    let later = u32::from(wire::VERSION) + 1;
+    let Err(error) = of_version(later) else { panic!("it was opened") };
+    assert!(matches!(error, Error::Newer { version, .. } if version == later), "{error}");
+}
+
+/// Entries are in the wire form: where that had a new version and segments had not, an earlier program began to
+/// read what it did not know, and removed it.
+#[test]
+fn segments_have_the_version_of_the_wire_form_and_earlier_ones_are_read() {
+    assert_eq!(segment::header(0)[8..12], u32::from(wire::VERSION).to_le_bytes());
+    for version in 0..=u32::from(wire::VERSION) {
+        of_version(version).unwrap();
+    }
 }
 
 #[test]
@@ -417,6 +470,27 @@ fn a_folder_is_inspected_and_repaired() {
     assert!(mended.segments.iter().all(inspect::Segment::is_whole));
     let aside = folder.path().join(format!("{}.damaged", mended.segments[0].name));
     assert_eq!(std::fs::read(aside).unwrap(), content);
+}
+
+/// A buffer at work removed a segment between the look at the folder and that at the file. A link to nothing is
+/// in the folder and can't be opened either.
+#[test]
+fn what_goes_while_a_folder_is_inspected_is_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut log, _) = Log::open(Folder(folder.path().to_owned()), MAX_BYTES).unwrap();
+    for part in (0..40).map(payload).collect::<Vec<_>>().chunks(4) {
+        let appended = log.append(part.iter().map(|payload| &payload[..])).unwrap();
+        appended.sync().unwrap();
+        log.commit(appended);
+    }
+    let second = inspect(folder.path()).unwrap().segments[1].first;
+    log.acknowledge(second).unwrap();
+    let without = inspect(folder.path()).unwrap();
+    assert_eq!((without.waiting(), without.missing()), (40 - second, 0), "{without}");
+    for name in [segment::name(0), "acks-0007".to_owned()] {
+        std::os::unix::fs::symlink("gone", folder.path().join(name)).unwrap();
+    }
+    assert_eq!(inspect(folder.path()).unwrap(), without);
 }
 
 #[test]

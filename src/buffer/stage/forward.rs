@@ -37,6 +37,8 @@ pub(super) struct Forward {
     /// Batches that were read and are to be handed on, with the sequence behind each.
     pub(super) ready: VecDeque<(Batch, crate::ack::Receipt, u64)>,
     pub(super) failed_reads: u32,
+    /// The entry that only a later version of this program can read: nothing goes on behind it.
+    pub(super) newer: Option<(u64, wire::ReadError)>,
     pub(super) damaged: Option<Holding>,
 }
 
@@ -64,6 +66,7 @@ impl Forward {
         // When what could not be read is read again.
         let mut again = None;
         loop {
+            is_read |= self.newer.is_some();
             if self.ready.is_empty() && !is_read {
                 match self.read_on().await {
                     Read::Some => {}
@@ -75,6 +78,9 @@ impl Forward {
                 continue;
             }
             let is_idle = is_read && self.ready.is_empty() && under_way.is_empty();
+            if is_idle && self.newer.is_some() {
+                break;
+            }
             if is_idle && again.is_none() && *ended.borrow() {
                 // What was synced after the last look is still to be read; what can't be is for the next start.
                 if std::mem::replace(&mut is_last_look, true) {
@@ -105,14 +111,19 @@ impl Forward {
                 }
                 _ = sync.tick() => {
                     // Where nothing is under way, nothing else answers for what could not be read.
-                    let to = if is_idle && !is_lost { self.reader.expected() } else { 0 };
+                    let to = if is_idle && !is_lost { self.read_to() } else { 0 };
                     self.acknowledge(to).await;
                     self.sync_acknowledged().await;
                 }
             }
         }
         self.sync_acknowledged().await;
-        Ok(())
+        self.newer.map_or(Ok(()), |(_, error)| Err(written_by_later(error)))
+    }
+
+    /// All entries below were read and handed on, or can't be read at all.
+    fn read_to(&self) -> u64 {
+        self.newer.as_ref().map_or(self.reader.expected(), |(sequence, _)| *sequence)
     }
 
     /// Reads what is synced.
@@ -169,14 +180,19 @@ impl Forward {
         let mut records = wire::Reader::default();
         let (mut to, mut unknown) = (Vec::new(), Vec::new());
         for (sequence, payload) in chunk.entries() {
-            if let Err(error) = records.read(payload) {
-                unknown.push(sequence);
-                self.lost(BufferLoss::Unknown, 1);
-                if let Some(suppressed) = self.shared.failures.admit(1, Clock::Wall.now(None)) {
-                    error!(suppressed, "a record of the disk buffer: {}", with_causes(&error));
+            match records.read(payload) {
+                Ok(()) => to.push(sequence + 1),
+                Err(error @ wire::ReadError::Newer { .. }) => {
+                    self.newer = Some((sequence, error));
+                    break;
                 }
-            } else {
-                to.push(sequence + 1);
+                Err(error) => {
+                    unknown.push(sequence);
+                    self.lost(BufferLoss::Unknown, 1);
+                    if let Some(suppressed) = self.shared.failures.admit(1, Clock::Wall.now(None)) {
+                        error!(suppressed, "a record of the disk buffer: {}", with_causes(&error));
+                    }
+                }
             }
         }
         if !unknown.is_empty() {
@@ -197,7 +213,7 @@ impl Forward {
             }
             taken += records.len();
             // The last one answers for all that was read, also for what is not there.
-            let behind = if at == last { Some(self.reader.expected()) } else { None };
+            let behind = if at == last { Some(self.read_to()) } else { None };
             let behind = behind.or_else(|| to.get(taken - 1).copied()).unwrap_or_default();
             let (ack, receipt) = self.receipts.open_awaited();
             self.ready.push_back((Batch { records, ack, watermark: None }, receipt, behind));
@@ -234,6 +250,13 @@ impl Forward {
             Err(join) => self.shared.failed(&Error::failure("it panicked").because(join)),
         }
     }
+}
+
+/// What is left is kept as it is, for one who can read it.
+fn written_by_later(error: wire::ReadError) -> Error {
+    Error::failure("a record of the disk buffer is kept for the later Tidegate that wrote it")
+        .because(error)
+        .hint("start that one again, at least until it has delivered what is there")
 }
 
 /// Waits until there is room for a batch.

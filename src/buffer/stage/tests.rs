@@ -138,6 +138,36 @@ async fn a_full_buffer_goes_on_where_nothing_of_it_can_be_read() {
     drop(folder);
 }
 
+/// They were counted as unknown, acknowledged and removed: an earlier Tidegate emptied a later one's buffer.
+#[tokio::test(start_paused = true)]
+async fn records_of_a_later_version_stay_where_they_are() {
+    let Rig { folder: _folder, buffer, input, out, before: _before, mut behind } =
+        Rig::new(WhenFull::Block);
+    let (shared, meter) = (Arc::clone(&buffer.shared), Arc::clone(&buffer.shared.meter));
+    let mut entries = vec![Vec::new(); 6];
+    let records = flows(0, 6);
+    for (at, entry) in entries.iter_mut().enumerate() {
+        wire::write(&records, at, "", entry).unwrap();
+        entry[1] += u8::from(at >= 4);
+    }
+    let appended = shared.with_log(|log| log.append(entries.iter().map(|entry| &entry[..])));
+    let appended = appended.unwrap();
+    appended.sync().unwrap();
+    shared.with_log(|log| log.commit(appended));
+    let running = task::spawn(buffer.run(input, out));
+    let batch = tokio::time::timeout(SOON, poll_fn(|cx| behind.poll_recv(cx))).await;
+    let batch = batch.unwrap().expect("those before are handed on");
+    assert_eq!(batch.records.len(), 4);
+    tokio::time::sleep(SOON).await;
+    batch.ack.settle(End::Delivered);
+    let ended = tokio::time::timeout(SOON, running).await.expect("it ends").unwrap();
+    let error = with_causes(&ended.unwrap_err());
+    assert!(error.contains(&format!("version {}", wire::VERSION + 1)), "{error}");
+    let log = lock(&shared.log);
+    assert_eq!((log.acknowledged(), log.waiting()), (4, 2));
+    assert!(meter.counted(BUFFER_LOST).is_empty());
+}
+
 /// Somebody held the log while he waited for the disk, and the stage waited for him in the runtime's thread.
 #[test]
 fn a_disk_that_hangs_leaves_the_runtime_to_others() {
