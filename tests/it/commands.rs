@@ -223,6 +223,7 @@ fn paths_begin_at_the_folder_of_the_config_and_errors_have_them_whole(scene: &Sc
     // What the config names lies where it does; what the command names, where that is given.
     let text = "
 data_dir: state
+api: { address: '127.0.0.1:0' }
 sources:
   capture: { type: tshark, mode: file, files: [beside.pcap], dissect: headers }
 transforms:

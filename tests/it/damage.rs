@@ -1,6 +1,6 @@
 //! Bad input and bad outputs: each ends in a clear message, a counter, and no loss beyond what it names.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+use std::{fs, path::Path};
 
 use libtest_mimic::Failed;
 use serde_json::Value;
@@ -167,15 +167,14 @@ fn with_version(scene: &Scene, version: &str, script: &str) -> Result<Ended, Fai
     captures::numbered(10).write(&capture);
     let folder = scene.path("bin");
     fs::create_dir_all(&folder)?;
-    let program = folder.join("tshark");
     let version =
         format!("case \"$*\" in *-v*) echo 'TShark (Wireshark) {version}.'; exit 0;; esac");
     let mut folders = std::env::var("PATH")?;
     let real = folders.split(':').map(|folder| Path::new(folder).join("tshark"));
     let real = real.into_iter().find(|path| path.exists()).ok_or("no tshark")?;
     let real = format!("tshark_of_the_machine() {{ {} \"$@\"; }}", real.display());
-    fs::write(&program, format!("#!/bin/sh\n{version}\n{real}\n{script}\n"))?;
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+    let script = format!("#!/bin/sh\n{version}\n{real}\n{script}\n");
+    scene.write_program("bin/tshark", &script)?;
     folders.insert_str(0, &format!("{}:", folder.display()));
     let config = config::replay(scene, "", "");
     Tidegate::new(scene, ["replay", "-c"]).arg(&config).arg(&capture).env("PATH", folders).run()

@@ -34,8 +34,10 @@ pub(crate) mod unbound;
 use std::{
     any::{Any, type_name},
     env, fs,
+    io::ErrorKind,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use libtest_mimic::{Completion, Failed, Trial};
@@ -189,9 +191,7 @@ impl Case {
         let queued = poll::now();
         let _place = machine::enter(self.load);
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(self.name.replace("::", "-"));
-        if folder.exists() {
-            fs::remove_dir_all(&folder)?;
-        }
+        delete(&folder)?;
         fs::create_dir_all(&folder)?;
         let scene = Scene { folder, data: settings.data.clone(), full: settings.full };
         let began = poll::now();
@@ -204,9 +204,18 @@ impl Case {
             times::failed(&self.name, reason);
             return Err(format!("{reason}\nits files and logs are kept in {kept}").into());
         }
-        fs::remove_dir_all(&scene.folder)?;
-        Ok(())
+        delete(&scene.folder)
     }
+}
+
+/// Deletes a folder, if it is there. What a case has ended may still write into it for a moment.
+fn delete(folder: &Path) -> Outcome {
+    let mut why = None;
+    let deleted = poll::until_true("a folder to be deleted", poll::SOON, || {
+        why = fs::remove_dir_all(folder).err();
+        why.as_ref().is_none_or(|error| error.kind() == ErrorKind::NotFound && !folder.exists())
+    });
+    deleted.map_err(|_| format!("can't delete {}: {why:?}", folder.display()).into())
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> &str {
@@ -248,6 +257,19 @@ impl Scene {
         let path = self.path(name);
         fs::write(&path, content).expect("the case's folder is writable");
         path
+    }
+
+    /// Writes a program into the case's folder, by another process: what this one has open to write, a child that
+    /// another case starts meanwhile holds open still, and what is open to write can't be run.
+    ///
+    /// # Errors
+    /// When `install` fails: with its words.
+    pub(crate) fn write_program(&self, name: &str, text: &str) -> Result<PathBuf, Failed> {
+        let draft = self.write(&format!("{name}.draft"), text);
+        let path = self.path(name);
+        process::output(Command::new("install").args(["-m", "755"]).args([&draft, &path]))?;
+        fs::remove_file(draft)?;
+        Ok(path)
     }
 
     /// A file of the project.

@@ -4,7 +4,6 @@ use std::{
     collections::BTreeMap,
     fs::{self, File, OpenOptions},
     io::Write,
-    os::unix::fs::PermissionsExt,
     path::Path,
     process::Command,
     thread,
@@ -467,9 +466,8 @@ fn without_tshark(scene: &Scene) -> Result<String, Failed> {
     let folder = scene.path("bin");
     fs::create_dir_all(&folder)?;
     for name in ["tshark", "editcap"] {
-        let program = folder.join(name);
-        fs::write(&program, "#!/bin/sh\necho \"no $0 here: no tshark here\" >&2\nexit 1\n")?;
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+        let script = "#!/bin/sh\necho \"no $0 here: no tshark here\" >&2\nexit 1\n";
+        scene.write_program(&format!("bin/{name}"), script)?;
     }
     Ok(format!("{}:{}", folder.display(), std::env::var("PATH")?))
 }

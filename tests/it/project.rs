@@ -173,14 +173,10 @@ fn a_build_without_clang_or_headers_says_what_to_install(scene: &Scene) -> Outco
     let mut compile = Command::new("rustc");
     compile.args(["--edition", "2024", "-o"]).arg(&script);
     process::output(compile.arg(Scene::project("ebpf/build.rs")))?;
-    let text = scene.write(
-        "clang.sh",
+    let without_headers = scene.write_program(
+        "clang",
         "#!/bin/sh\necho \"bpf/tidegate.bpf.c:3:10: fatal error: 'bpf/bpf_helpers.h' file not found\" >&2\nexit 1\n",
-    );
-    // By another process: what this one has had open to write, a child of another case may hold open still.
-    let without_headers = scene.path("clang");
-    let mut install = Command::new("install");
-    process::output(install.args(["-m", "755"]).args([&text, &without_headers]))?;
+    )?;
     for (clang, why) in
         [(Path::new("/nonexistent/clang"), "can't be run"), (&without_headers, "can't compile")]
     {

@@ -19,7 +19,7 @@ use crate::harness::{
     tidegate::Tidegate,
 };
 
-const LIMIT: Duration = Duration::from_mins(1);
+const LIMIT: Duration = Duration::from_mins(5);
 const PACKETS: u32 = 10;
 
 /// The cases.

@@ -3,9 +3,11 @@
 
 use std::{
     fs::{self, File},
-    io::{Write, pipe},
+    io::{Read, Write, pipe},
     os::fd::AsFd,
     process::{Command, Stdio},
+    sync::{Arc, Mutex, PoisonError},
+    thread,
     time::Duration,
 };
 
@@ -147,9 +149,23 @@ fn a_file_at_its_limit_holds_the_records_and_goes_on_when_it_is_raised(scene: &S
     let mut command = Command::new("prlimit");
     command.arg("--fsize=600:unlimited").arg(replaying.get_program()).args(replaying.get_args());
     command.current_dir(&scene.folder).env("TMPDIR", &scene.folder).stdout(Stdio::null());
-    let log = scene.path("stderr");
-    let mut child = command.stderr(File::create(&log)?).spawn()?;
-    let said = || fs::read_to_string(&log).unwrap_or_default();
+    // The limit is for whatever file it writes, and its log would be one.
+    let mut child = command.stderr(Stdio::piped()).spawn()?;
+    let mut stderr = child.stderr.take().ok_or("no log")?;
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let reading = thread::spawn({
+        let log = Arc::clone(&log);
+        move || {
+            let mut bytes = [0; 4096];
+            while let Ok(count @ 1..) = stderr.read(&mut bytes) {
+                log.lock().unwrap_or_else(PoisonError::into_inner).extend(&bytes[..count]);
+            }
+        }
+    });
+    let said = || {
+        let log = log.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&log).into_owned()
+    };
     let held =
         poll::until_true("the file to reach its limit", SOON, || said().contains("File too large"));
     // Long enough for several more tries.
@@ -163,6 +179,7 @@ fn a_file_at_its_limit_holds_the_records_and_goes_on_when_it_is_raised(scene: &S
         child.kill()?;
         child.wait()?;
     }
+    reading.join().map_err(|_| "the log can't be read")?;
     let said = said();
     assert!(held.is_ok() && early.is_err(), "{held:?} {early:?}\n{said}");
     assert!(raised?.success());

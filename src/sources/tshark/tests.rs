@@ -1,7 +1,11 @@
 //! The source on capture files: with the real programs, and with others in their place.
 
 use std::{
-    fs, future::poll_fn, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration,
+    fs,
+    future::poll_fn,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
 };
 
 use tempfile::TempDir;
@@ -140,12 +144,23 @@ fn files(folder: &TempDir, contents: &[(&str, Vec<u8>)]) -> Config {
     Config::default().replay(contents.iter().map(write).collect())
 }
 
+/// A script that can be run, written by another process: what this one has open to write, a child that another test
+/// starts meanwhile holds open still, and what is open to write can't be run.
+fn program(folder: &TempDir, name: &str, script: &str) -> PathBuf {
+    let [draft, path] = [format!("{name}.draft"), name.to_owned()].map(|n| folder.path().join(n));
+    fs::write(&draft, script).unwrap();
+    let installed =
+        std::process::Command::new("install").args(["-m", "755"]).args([&draft, &path]).status();
+    assert!(installed.unwrap().success());
+    fs::remove_file(draft).unwrap();
+    path
+}
+
 /// Ten packets, read by a shell script in the place of tshark. Asked for its version, which happens
 /// at the same time, it says nothing.
 fn fake(folder: &TempDir, script: &str) -> Config {
-    let path = folder.path().join("tshark");
-    fs::write(&path, format!("#!/bin/sh\n[ \"$1\" = --version ] && exit\n{script}\n")).unwrap();
-    fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+    let script = format!("#!/bin/sh\n[ \"$1\" = --version ] && exit\n{script}\n");
+    let path = program(folder, "tshark", &script);
     let mut config = files(folder, &[("ten.pcap", capture(10))]);
     config.programs.tshark = path.into();
     config

@@ -333,7 +333,7 @@ fn disturbances() -> Vec<Fault> {
         },
         Fault {
             duplicated: all,
-            timeout_secs: 10,
+            timeout_secs: 30,
             ..Fault::new("a slow answer", |index, request| {
                 let answer = index.take_all(request);
                 let late = Duration::from_mins(10);

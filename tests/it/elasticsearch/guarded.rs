@@ -68,7 +68,9 @@ fn with_server(play: impl AsyncFnOnce(&Server) -> Outcome) -> Outcome {
             "data_stream": {},
             "template": {"settings": {"number_of_replicas": 0, "number_of_shards": 6}},
         });
-        server.ask(Method::PUT, "_index_template/tidegate-tests", Some(template)).await?;
+        server
+            .ask(Method::PUT, "_index_template/tidegate-tests?master_timeout=5m", Some(template))
+            .await?;
         play(&server).await
     })
 }

@@ -21,7 +21,7 @@ use crate::harness::{
     table::Row,
 };
 
-const LIMIT: Duration = Duration::from_mins(1);
+const LIMIT: Duration = Duration::from_mins(5);
 
 /// The cases.
 pub(crate) fn cases() -> Vec<Case> {

@@ -72,7 +72,10 @@ async fn install_template(server: &Server) -> Outcome {
             }},
         },
     });
-    server.ask(Method::PUT, "_index_template/tidegate-tests", Some(template)).await.map(drop)
+    server
+        .ask(Method::PUT, "_index_template/tidegate-tests?master_timeout=5m", Some(template))
+        .await
+        .map(drop)
 }
 
 fn options(scene: &Scene) -> Value {
@@ -176,7 +179,8 @@ fn a_rollover_in_the_middle_loses_nothing(scene: &Scene, flavor: Flavor) -> Outc
         .await?;
         delivery.send(all[4_000..8_000].to_vec()).await?;
         assert!(delivery.held() > 0, "it rolls over with requests under way");
-        server.ask(Method::POST, &format!("{stream}/_rollover"), None).await?;
+        let rollover = format!("{stream}/_rollover?master_timeout=5m&timeout=5m");
+        server.ask(Method::POST, &rollover, None).await?;
         delivery.send(all[8_000..].to_vec()).await?;
         let balance = delivery.finish(LIMIT).await?;
         assert_eq!(balance.delivered, 10_000);

@@ -17,7 +17,7 @@ use crate::harness::{
     faults::{FaultServer, Reply, Request},
 };
 
-const LIMIT: Duration = Duration::from_mins(1);
+const LIMIT: Duration = Duration::from_mins(5);
 const SENT: u32 = 10;
 const ILM: &str = "/_ilm/policy/tidegate";
 const ISM: &str = "/_plugins/_ism/policies/tidegate";

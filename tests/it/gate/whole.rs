@@ -113,6 +113,7 @@ transforms:
     resolvers: ['127.0.0.1:{resolver}']
     private: '127.0.0.1:{resolver}'
     allow: [10.77.0.0/24]
+    max_wait_ms: 60000
 sinks:
   siem:
     type: elasticsearch

@@ -261,6 +261,19 @@ fn dns(flags: u16, answers: u16) -> Vec<u8> {
 
 // === captures of the data folder ===
 
+/// How many packets a capture has.
+pub(crate) fn count(capture: &[u8]) -> usize {
+    let mut rest = capture.get(24..).unwrap_or_default();
+    let mut count = 0;
+    while let Some((header, behind)) = rest.split_first_chunk::<16>() {
+        let [.., a, b, c, d, _, _, _, _] = *header;
+        let length = u32::from_le_bytes([a, b, c, d]) as usize;
+        let Some(next) = behind.get(length..) else { break };
+        (rest, count) = (next, count + 1);
+    }
+    count
+}
+
 /// Every capture below a folder, in the order of their paths.
 ///
 /// # Errors

@@ -100,7 +100,7 @@ impl Wire {
     }
 
     /// Sends a capture from the far side, `loops` times over, at this rate; answers how many packets
-    /// went out.
+    /// arrived: where nobody had time to take them off the wire, some are dropped.
     ///
     /// # Errors
     /// When tcpreplay fails, or a packet didn't go out.
@@ -110,6 +110,7 @@ impl Wire {
         packets_per_second: u32,
         loops: u32,
     ) -> Result<u64, Failed> {
+        let dropped = self.dropped()?;
         let said = output(
             self.far
                 .command("tcpreplay")
@@ -127,7 +128,16 @@ impl Wire {
         if failed > 0 {
             return Err(format!("tcpreplay could not send {failed} packets").into());
         }
-        Ok(number("Successful packets:")?)
+        // The kernel may say that it dropped one, which is sent again then.
+        let lost =
+            (self.dropped()? - dropped).saturating_sub(number("Retried packets (ENOBUFS):")?);
+        Ok(number("Successful packets:")? - lost)
+    }
+
+    /// How many packets from the far side were dropped on their way, as there was no room on the near one.
+    pub(crate) fn dropped(&self) -> Result<u64, Failed> {
+        let path = format!("/sys/class/net/{INTERFACE}/statistics/tx_dropped");
+        Ok(self.far.run("cat", &[&path])?.trim().parse()?)
     }
 
     /// How many packets arrived on the near side since it was laid.
@@ -221,7 +231,7 @@ impl Namespace {
     pub(crate) fn get(&self, port: u16, path: &str) -> Result<(u16, String), Failed> {
         let script = format!(
             "exec 3<>/dev/tcp/127.0.0.1/{port} && \
-             printf 'GET {path} HTTP/1.0\\r\\nHost: localhost\\r\\n\\r\\n' >&3 && timeout 10 cat <&3"
+             printf 'GET {path} HTTP/1.0\\r\\nHost: localhost\\r\\n\\r\\n' >&3 && timeout 60 cat <&3"
         );
         let answer = self.run("bash", &["-c", &script])?;
         let (head, body) =

@@ -412,7 +412,10 @@ impl Server {
         &self,
         stream: &str,
     ) -> impl AsyncFn() -> Result<(), reqwest::Error> + Send + Sync + use<> {
-        let (http, url) = (self.http.clone(), format!("{}/{stream}/_rollover", self.url()));
+        let (http, url) = (
+            self.http.clone(),
+            format!("{}/{stream}/_rollover?master_timeout=5m&timeout=5m", self.url()),
+        );
         async move || http.post(&url).send().await?.error_for_status().map(drop)
     }
 

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    net::{Ipv4Addr, TcpListener},
+    net::{Ipv4Addr, TcpListener, UdpSocket},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
@@ -53,7 +53,8 @@ pub(crate) fn free_port() -> Result<u16, Failed> {
     for _ in 0..PORTS {
         let next = NEXT.fetch_add(1, Ordering::Relaxed);
         let port = FIRST + start.wrapping_add(next) % PORTS;
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+        let place = (Ipv4Addr::LOCALHOST, port);
+        if TcpListener::bind(place).is_ok() && UdpSocket::bind(place).is_ok() {
             return Ok(port);
         }
     }

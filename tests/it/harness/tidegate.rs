@@ -14,7 +14,7 @@ use rustix::process::Signal;
 use super::{Scene, netns::Namespace, poll, process};
 
 /// How long a run that ends by itself may take.
-const LIMIT: Duration = Duration::from_mins(5);
+const LIMIT: Duration = Duration::from_mins(15);
 
 /// A command line of the built program.
 #[derive(Debug)]

@@ -2,14 +2,14 @@
 
 use std::{
     fs,
-    net::{SocketAddr, UdpSocket},
+    net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
     process::{Child, Command, Stdio},
 };
 
 use libtest_mimic::Failed;
 
-use super::{Scene, poll};
+use super::{Scene, poll, server};
 
 /// A resolver that knows `zones` and nothing else; killed when dropped.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ impl Unbound {
     /// # Errors
     /// When it can't be started.
     pub(crate) fn start(scene: &Scene, zones: &str, broken: &str) -> Result<Self, Failed> {
-        let address = UdpSocket::bind("127.0.0.1:0")?.local_addr()?;
+        let address = (Ipv4Addr::LOCALHOST, server::free_port()?).into();
         Self::start_at(scene, address, zones, broken)
     }
 
@@ -41,7 +41,7 @@ impl Unbound {
         zones: &str,
         broken: &str,
     ) -> Result<Self, Failed> {
-        let nobody = UdpSocket::bind("127.0.0.1:0")?.local_addr()?.port();
+        let nobody = server::free_port()?;
         let log = scene.path("unbound.log");
         // An earlier one's says that it has started.
         fs::write(&log, "")?;

@@ -1,10 +1,11 @@
-//! The same capture judged live, at the speed it was taken at, and from the file: alike.
+//! The same packets judged live, at the speed they were taken at, and from a file: alike.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io::Read,
     path::{Path, PathBuf},
+    process::Child,
 };
 
 use flate2::read::GzDecoder;
@@ -13,7 +14,7 @@ use serde_json::Value;
 
 use crate::harness::{
     Case, Outcome, Scene,
-    captures::Capture,
+    captures::{self, Capture},
     live::Live,
     netns::INTERFACE,
     poll::{self, SOON},
@@ -42,35 +43,92 @@ pub(crate) fn cases() -> Vec<Case> {
 fn an_excerpt_of_the_lab_is_judged_live_as_from_the_file(scene: &Scene, secs: u32) -> Outcome {
     let excerpt = scene.path("excerpt.pcap");
     cut(&scene.data.join("scans/lab/lab.pcap.gz"), secs)?.write(&excerpt);
-    let config = config(scene);
-    let ended = Tidegate::new(scene, ["replay", "-c"]).arg(&config).arg(&excerpt).run()?;
-    ended.expect(0)?;
-    let records = scene.path("alerts.ndjson");
-    let replayed = judged(&records)?;
-    assert!(replayed.len() > 5, "{replayed:?}");
-    assert_eq!(gravest(&replayed), tuned(scene, &config, &excerpt)?, "replay and tune");
-    fs::remove_file(&records)?;
-
+    let (live_config, lived) = config(scene, "live");
+    let (config, replayed) = config(scene, "replayed");
     let live = Live::start_with(scene, |wire| {
-        Tidegate::inside(scene, &wire.near, ["run", "-c"]).arg(&config)
+        Tidegate::inside(scene, &wire.near, ["run", "-c"]).arg(&live_config)
     })?;
+    let seen = scene.path("seen.pcap");
+    let recording = Recording::start(scene, &live, &seen)?;
     let limit = format!("{}s", 2 * (secs + REST_SECS) + 60);
     let mut sender = live.wire.far.command("timeout");
     sender.args([&limit, "tcpreplay", "--intf1", INTERFACE, "--preload-pcap", "--multiplier=1"]);
     let said = output(sender.arg(&excerpt))?;
     let none_failed = |line: &str| line.split_whitespace().eq(["Failed", "packets:", "0"]);
     assert!(said.lines().any(none_failed), "{said}");
+    recording.end(live.wire.arrived()?)?;
+
+    // What came in, as it came in: a sender that is late sends what is due at once, and that is judged otherwise.
+    let ended = Tidegate::new(scene, ["replay", "-c"]).arg(&config).arg(&seen).run()?;
+    ended.expect(0)?;
+    let replayed = judged(&replayed)?;
+    assert!(replayed.len() > 5, "{replayed:?}");
+    assert_eq!(gravest(&replayed), tuned(scene, &config, &seen)?, "replay and tune");
     // What is missing may still be on its way; what is too much would stay.
     poll::until_true("the records of the replay", SOON, || {
-        judged(&records).is_ok_and(|judged| judged.is_superset(&replayed))
+        judged(&lived).is_ok_and(|judged| judged.is_superset(&replayed))
     })
     .unwrap_or_default();
     live.stop()?.0.expect(0)?;
-    let lived = judged(&records)?;
+    let lived = judged(&lived)?;
     let differ = lived.symmetric_difference(&replayed);
     let differ: Vec<_> = differ.filter(|record| !is_step(record, [&lived, &replayed])).collect();
     assert!(differ.is_empty(), "{differ:?}\nlive: {lived:?}\nreplayed: {replayed:?}");
     Ok(())
+}
+
+/// tcpdump on the near side; killed when dropped.
+struct Recording {
+    tcpdump: Child,
+    file: PathBuf,
+    log: PathBuf,
+}
+
+// === impl Recording ===
+
+impl Recording {
+    /// Starts it, and waits until it listens.
+    fn start(scene: &Scene, live: &Live<'_>, file: &Path) -> Result<Self, Failed> {
+        let log = scene.path("tcpdump.stderr");
+        let mut tcpdump = live.wire.near.command("tcpdump");
+        tcpdump.args([
+            "-i",
+            INTERFACE,
+            "-n",
+            "-U",
+            "--immediate-mode",
+            "-s",
+            "0",
+            "-B",
+            "65536",
+            "-Z",
+            "root",
+        ]);
+        tcpdump.args(["--time-stamp-precision=nano", "-w"]).arg(file).stderr(File::create(&log)?);
+        let recording = Self { tcpdump: tcpdump.spawn()?, file: file.to_owned(), log };
+        poll::until_true("tcpdump to listen", SOON, || recording.said().contains("listening on"))?;
+        Ok(recording)
+    }
+
+    fn said(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Ends it once it has so many packets.
+    fn end(self, packets: u64) -> Outcome {
+        poll::until_true("all packets in the file", SOON, || {
+            fs::read(&self.file).is_ok_and(|bytes| captures::count(&bytes) as u64 >= packets)
+        })
+    }
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        let ended = self.tcpdump.kill().and_then(|()| self.tcpdump.wait());
+        if let Err(error) = ended {
+            eprintln!("can't end tcpdump {}: {error}", self.tcpdump.id());
+        }
+    }
 }
 
 /// Whether a record is a step on the way to a graver one of the same source that both have. A rate is counted by the
@@ -82,8 +140,9 @@ fn is_step((source, action, rule): &(String, String, String), both: [&Judged; 2]
     rule == "Packet rate" && graver.any(|record| both.iter().all(|judged| judged.contains(&record)))
 }
 
-/// One config for all three: a replay takes the place of its source.
-fn config(scene: &Scene) -> PathBuf {
+/// The config of all three, with files of this name, and where its records go: a replay takes the place of its source.
+fn config(scene: &Scene, name: &str) -> (PathBuf, PathBuf) {
+    let alerts = scene.path(&format!("{name}.ndjson"));
     let text = format!(
         "data_dir: {state}\nnetworks: {{ internal: [10.77.0.0/16] }}\nsources:\n  \
          wire: {{ type: tshark, interface: {INTERFACE}, mode: pipe, dissect: headers }}\ntransforms:\n  \
@@ -92,10 +151,10 @@ fn config(scene: &Scene) -> PathBuf {
          scored: {{ type: score, inputs: [flows, flows.contacts], warmup_secs: 0 }}\nsinks:\n  \
          alerts: {{ type: file, inputs: [scored.alerts], path: {alerts}, batch: {{ timeout_secs: 1 }} }}\n  \
          rest: {{ type: blackhole, inputs: [scored] }}\n",
-        state = scene.path("state").display(),
-        alerts = scene.path("alerts.ndjson").display(),
+        state = scene.path(&format!("{name}.state")).display(),
+        alerts = alerts.display(),
     );
-    scene.write("speed.yaml", text)
+    (scene.write(&format!("{name}.yaml"), text), alerts)
 }
 
 /// The first seconds of a capture. Its frames, which were captured in part, are filled up with zeros to the

@@ -4,7 +4,6 @@ use std::{
     env,
     fmt::Write as _,
     fs,
-    os::unix::fs::PermissionsExt,
     path::Path,
     process::{Command, Stdio},
 };
@@ -140,8 +139,7 @@ fn site<'a>(scene: &'a Scene, allow: &str) -> Result<Site<'a>, Failed> {
     // As the unit's ExecReload, but that the case itself sends the signal.
     for (name, text) in [("tidegate", tidegate), ("systemctl", "#!/bin/sh\ntouch reload\n".into())]
     {
-        let path = scene.write(&format!("bin/{name}"), text);
-        fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
+        scene.write_program(&format!("bin/{name}"), &text)?;
     }
     Ok(site)
 }

@@ -74,7 +74,7 @@ fn a_broker_that_is_killed_and_comes_back_loses_nothing(scene: &Scene) -> Outcom
     runtime.block_on(send(&sink, SENT / 2..SENT))?;
     broker.start()?;
     let balance = runtime.block_on(sink.finish(LIMIT))?;
-    enter("killed with -9 under load, restarted", &balance, &broker.read("killed")?, 0)
+    enter("killed with -9 under load, restarted", &balance, &broker.read_of("killed", SENT)?, 0)
 }
 
 fn a_broker_that_is_away_is_waited_for(scene: &Scene) -> Outcome {
@@ -90,7 +90,7 @@ fn a_broker_that_is_away_is_waited_for(scene: &Scene) -> Outcome {
     broker.start()?;
     runtime.block_on(send(&sink, SENT / 4..SENT))?;
     let balance = runtime.block_on(sink.finish(LIMIT))?;
-    enter("away from the beginning, then there", &balance, &broker.read("away")?, 0)
+    enter("away from the beginning, then there", &balance, &broker.read_of("away", SENT)?, 0)
 }
 
 fn a_topic_that_is_deleted_and_made_anew_gets_the_rest(scene: &Scene) -> Outcome {
@@ -101,14 +101,14 @@ fn a_topic_that_is_deleted_and_made_anew_gets_the_rest(scene: &Scene) -> Outcome
     let sink = runtime.block_on(async { start(scene, &server, "deleted", json!({})) })?;
     runtime.block_on(send(&sink, 0..SENT / 2))?;
     until_held(&sink, 0)?;
-    let mut content = broker.read("deleted")?;
+    let mut content = broker.read_of("deleted", SENT / 2)?;
     runtime.block_on(broker.delete("deleted"))?;
     runtime.block_on(send(&sink, SENT / 2..SENT / 2 + 1_000))?;
     sink.keeps(1_000, "producer_recreated")?;
     runtime.block_on(broker.create("deleted", 1, &[]))?;
     runtime.block_on(send(&sink, SENT / 2 + 1_000..SENT))?;
     let balance = runtime.block_on(sink.finish(LIMIT))?;
-    content.and(broker.read("deleted")?);
+    content.and(broker.read_of("deleted", SENT / 2)?);
     enter("topic deleted, and made anew", &balance, &content, 0)
 }
 
@@ -128,7 +128,7 @@ fn what_is_too_large_for_the_topic_is_dead_lettered(scene: &Scene) -> Outcome {
         sink.send(alerts).await?;
         Ok::<_, Failed>((u64::from(SENT / 10), sink.finish(LIMIT).await?))
     })?;
-    let content = broker.read("small")?;
+    let content = broker.read_of("small", balance.delivered)?;
     let letters = delivery::letters(&delivery::dead_letter(scene, "small"));
     let (delivered, doubled) = content.distinct();
     let dead_lettered = letters.len() as u64;
@@ -152,7 +152,7 @@ fn messages_that_are_too_large_only_together_are_all_delivered(scene: &Scene) ->
         Ok::<_, Failed>((sink.finish(LIMIT).await?, errors))
     })?;
     assert_eq!((balance.dead_lettered, balance.duplicated), (0, 0), "{balance:?} {errors:?}");
-    enter("batches larger than the topic takes", &balance, &broker.read("narrow")?, 0)
+    enter("batches larger than the topic takes", &balance, &broker.read_of("narrow", SENT)?, 0)
 }
 
 fn a_login_that_is_refused_is_held_until_it_is_taken(scene: &Scene) -> Outcome {
@@ -171,7 +171,7 @@ fn a_login_that_is_refused_is_held_until_it_is_taken(scene: &Scene) -> Outcome {
     broker.add_user("late", "late-secret")?;
     runtime.block_on(send(&sink, 1_000..SENT))?;
     let balance = runtime.block_on(sink.finish(LIMIT))?;
-    enter("login refused, then taken", &balance, &broker.read("login")?, 0)
+    enter("login refused, then taken", &balance, &broker.read_of("login", SENT)?, 0)
 }
 
 fn a_broker_that_nobody_vouches_for_gets_nothing(scene: &Scene) -> Outcome {
@@ -189,7 +189,12 @@ fn a_broker_that_nobody_vouches_for_gets_nothing(scene: &Scene) -> Outcome {
     scene.write("ca.pem", &broker.authority.pem);
     runtime.block_on(send(&sink, 1_000..SENT))?;
     let balance = runtime.block_on(sink.finish(LIMIT))?;
-    enter("certificate of another authority, then mended", &balance, &broker.read("vouched")?, 0)
+    enter(
+        "certificate of another authority, then mended",
+        &balance,
+        &broker.read_of("vouched", SENT)?,
+        0,
+    )
 }
 
 fn a_right_that_is_withdrawn_is_waited_for(scene: &Scene) -> Outcome {
@@ -208,7 +213,12 @@ fn a_right_that_is_withdrawn_is_waited_for(scene: &Scene) -> Outcome {
     broker.deny(USER, "Write", "rights", false)?;
     runtime.block_on(send(&sink, SENT / 2 + 1_000..SENT))?;
     let balance = runtime.block_on(sink.finish(LIMIT))?;
-    enter("the right to write withdrawn, then restored", &balance, &broker.read("rights")?, 0)
+    enter(
+        "the right to write withdrawn, then restored",
+        &balance,
+        &broker.read_of("rights", SENT)?,
+        0,
+    )
 }
 
 fn a_topic_that_is_missing_is_waited_for(scene: &Scene) -> Outcome {
@@ -221,7 +231,7 @@ fn a_topic_that_is_missing_is_waited_for(scene: &Scene) -> Outcome {
     runtime.block_on(broker.create("late", 1, &[]))?;
     runtime.block_on(send(&sink, 1_000..SENT))?;
     let balance = runtime.block_on(sink.finish(LIMIT))?;
-    enter("topic missing at the start", &balance, &broker.read("late")?, 0)
+    enter("topic missing at the start", &balance, &broker.read_of("late", SENT)?, 0)
 }
 
 fn no_secret_is_in_what_a_failing_sink_says(scene: &Scene) -> Outcome {

@@ -37,6 +37,16 @@ fn page(port: u16, path: &str) -> String {
     got.ok().and_then(Result::ok).map(|(_, text)| text).unwrap_or_default()
 }
 
+/// How many events a component of it has received.
+fn received(port: u16, component: &str) -> Option<u64> {
+    let metrics = page(port, "/metrics");
+    let mut lines = metrics.lines().filter(|line| {
+        line.starts_with("tidegate_component_received_events_total")
+            && line.contains(&format!("component_id=\"{component}\""))
+    });
+    lines.next()?.rsplit(' ').next()?.parse().ok()
+}
+
 /// A Tidegate that judges the contacts of a topic; its API is at `port`.
 fn judge(scene: &Scene, broker: &Broker, topic: &str, port: u16) -> Result<String, Failed> {
     let alerts = scene.path("alerts.out");
@@ -112,13 +122,7 @@ sinks:
     let mut running = start(scene, &config)?;
     let sent = broker.ends("contacts")?;
     poll::until_true("all contacts to be judged", LIMIT, || {
-        let metrics = page(port, "/metrics");
-        let mut lines = metrics.lines().filter(|line| {
-            line.starts_with("tidegate_component_received_events_total")
-                && line.contains("component_id=\"judged\"")
-        });
-        let count = lines.next().and_then(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
-        count.is_some_and(|count| count >= sent)
+        received(port, "judged").is_some_and(|count| count >= sent)
     })
     .or_else(|late| running.still_runs().and(Err(late)))?;
     running.signal(Signal::TERM);
@@ -183,7 +187,12 @@ fn event_time_is_that_of_the_partition_behind_unless_it_is_idle(scene: &Scene) -
         let fed = write(0, 600_000);
         fed.is_ok() && until("23:21.123").is_ok()
     })?;
+    let before = received(port, "out").unwrap_or_default();
     write(1, 700_000)?;
+    // Read together, the later one might be the first.
+    poll::until_true("the earlier one to be read", SOON, || {
+        received(port, "out").is_some_and(|now| now > before)
+    })?;
     write(0, 800_000)?;
     until("25:01.123")?;
     running.signal(Signal::TERM);

@@ -60,7 +60,7 @@ fn leaders_that_move_under_load_lose_nothing_on_either_side(scene: &Scene) -> Ou
     cluster.kill(leader, "moved")?;
     cluster.start_again(leader)?;
     let balance = runtime.block_on(sending)??;
-    let (delivered, doubled) = cluster.read("moved")?.distinct();
+    let (delivered, doubled) = cluster.read_of("moved", SENT)?.distinct();
     let fault =
         "leaders moved: two brokers of three killed with -9 in turn, one elected".to_owned();
     let row = Row {
@@ -103,7 +103,7 @@ fn a_broker_that_is_gone_for_a_minute_loses_nothing_on_either_side(scene: &Scene
     }
     broker.start()?;
     writing.wait(LIMIT)?.expect(0)?;
-    let content = broker.read("minute")?;
+    let content = broker.read_of("minute", SENT)?;
     let (delivered, doubled) = content.distinct();
     let fault = "gone for a minute under load".to_owned();
     let (sink, server, sent) = ("kafka", NAME, SENT.into());

@@ -9,7 +9,7 @@ use tidegate::{codec::wire::Reader, record::Records};
 use crate::harness::{
     Case, Outcome, Scene, delivery,
     kafka::{self, PASSWORD, USER},
-    poll::{self, SOON},
+    poll::SOON,
 };
 
 /// The cases.
@@ -38,7 +38,7 @@ fn a_message_has_the_key_the_time_and_the_headers_of_its_record(scene: &Scene) -
             assert_eq!((balance.delivered, balance.duplicated), (500, 0), "{balance:?}");
             Ok::<_, Failed>(())
         })?;
-        let content = broker.read(&topic)?;
+        let content = broker.read_of(&topic, 500_u64)?;
         assert_eq!(content.distinct(), (500, 0));
         let Records::Flows(sent) = &flows else { return Err("no flows".into()) };
         let by_id: BTreeMap<_, _> = sent.iter().map(|flow| (flow.id.to_string(), flow)).collect();
@@ -72,7 +72,7 @@ fn the_wire_form_comes_back_as_the_records_that_went(scene: &Scene) -> Outcome {
         sink.finish(SOON).await.map(drop)
     })?;
     let mut reader = Reader::default();
-    for message in broker.read("wire")?.messages {
+    for message in broker.read_of("wire", 1_000_u64)?.messages {
         assert_eq!(message.headers["content-type"], "application/vnd.tidegate.wire");
         reader.read(&message.payload).map_err(|error| error.to_string())?;
     }
@@ -108,12 +108,6 @@ fn tls_logins_and_certificates_are_taken(scene: &Scene) -> Outcome {
         assert_eq!(balance.delivered, 10, "way {at}: {balance:?}");
         sent += 10;
     }
-    // What was acknowledged is there; readers see it once the broker has moved its watermark.
-    let mut read = (0, 0);
-    poll::until_true("all of them to be read", SOON, || {
-        read = broker.read("secured").map_or((0, 0), |content| content.distinct());
-        read.0 >= sent
-    })?;
-    assert_eq!(read, (sent, 0));
+    assert_eq!(broker.read_of("secured", sent)?.distinct(), (sent, 0));
     Ok(())
 }

@@ -68,7 +68,7 @@ sinks:
     assert!(kibibytes <= 128 << 10, "{peak} with the broker gone");
     broker.start()?;
     running.wait(SOON * 2)?.expect(0)?.says(&["bus.buffer"])?;
-    assert_eq!(broker.read("together")?.distinct().0, 40_000);
+    assert_eq!(broker.read_of("together", 40_000_u64)?.distinct().0, 40_000);
     Ok(())
 }
 
@@ -128,7 +128,10 @@ sinks:
     running.still_runs()?;
     broker.start()?;
     running.wait(SOON * 3)?.expect(0)?.says(&["siem", "delivered 60000", "bus.buffer"])?;
-    assert_eq!((count(), broker.read("apart")?.distinct().0), (PACKETS.into(), PACKETS.into()));
+    assert_eq!(
+        (count(), broker.read_of("apart", PACKETS)?.distinct().0),
+        (PACKETS.into(), PACKETS.into())
+    );
     Ok(())
 }
 
@@ -226,7 +229,7 @@ sinks:
         broker.start()?;
     }
     running.wait(LIMIT)?.expect(0)?;
-    let (delivered, doubled) = broker.read("million")?.distinct();
+    let (delivered, doubled) = broker.read_of("million", FLOWS)?.distinct();
     let fault = "killed twice under a million flows, through a disk buffer".to_owned();
     let (sink, server, dead_lettered) = ("kafka", kafka::NAME, 0);
     Row { sink, server, fault, sent: FLOWS.into(), delivered, doubled, dead_lettered }.enter()

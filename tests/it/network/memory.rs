@@ -32,9 +32,11 @@ const MAX_REFUSED_KIB: u64 = if cfg!(debug_assertions) { 192 << 10 } else { MAX_
 const PACKETS: u32 = 400_000;
 /// Enough for every buffer to have been as full as it gets, where a server takes all.
 const PACKETS_TAKEN: u32 = 150_000;
+/// Growth that is less is of no buffer.
+const GROWTH_KIB: u64 = 1 << 10;
 /// Memory that has not grown for so long won't: every buffer is full.
 const STEADY: Duration = Duration::from_secs(10);
-const LONGEST: Duration = Duration::from_mins(3);
+const LONGEST: Duration = Duration::from_mins(10);
 
 /// What is done to a sink; answers the most that the run had in memory, in KiB.
 type Play = fn(&Scene, Sink) -> Result<u64, Failed>;
@@ -126,11 +128,12 @@ fn refuse(sink: Sink, request: &Request) -> Reply {
 
 /// The most that a run has had in memory once it grows no more; ends it.
 fn until_steady(running: Running) -> Result<u64, Failed> {
-    let (mut most, mut grew) = (0, poll::now());
+    let (mut most, mut grown_to, mut grew) = (0, 0, poll::now());
     poll::until_true("memory to grow no more", LONGEST, || {
         let now = peak_kib(running.pid()).unwrap_or_default();
-        if now > most {
-            (most, grew) = (now, poll::now());
+        most = most.max(now);
+        if now > grown_to + GROWTH_KIB {
+            (grown_to, grew) = (now, poll::now());
         }
         grew.elapsed() > STEADY
     })?;

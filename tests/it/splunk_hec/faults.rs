@@ -253,7 +253,7 @@ fn of_connections() -> Vec<Fault> {
             )
         },
         Fault {
-            options: json!({"request": {"timeout_secs": 5}}),
+            options: json!({"request": {"timeout_secs": 30}}),
             doubled: Some(all),
             channels: Some(2),
             ..Fault::new("a slow answer", |collector, request, at| {

@@ -10,7 +10,6 @@ fn watched(folder: &TempDir, reads: &str) -> Programs {
     let said = folder.path().join("said");
     fs::create_dir(&said).unwrap();
     let program = |name: &str, script: &str| {
-        let path = folder.path().join(name);
         let script = format!(
             "#!/bin/sh
 case \"$*\" in *--version*) task=version;; *-d\\ -f*) task=check;; *) task=read;; esac
@@ -21,9 +20,7 @@ mv $to.part $to
 ",
             said = said.display()
         );
-        fs::write(&path, script).unwrap();
-        fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
-        path.into_os_string()
+        program(folder, name, &script).into_os_string()
     };
     let version = "echo 'TShark (Wireshark) 4.0'";
     Programs {

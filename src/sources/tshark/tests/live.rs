@@ -8,7 +8,6 @@ const SOON: Duration = Duration::from_secs(30);
 /// Puts a script in dumpcap's place. Told to end, it says what `told` makes of it. A shell can't catch
 /// what was ignored when it began, as SIGINT is for tests in the background of a script.
 fn capturing(mut config: Config, folder: &TempDir, mode: Mode, begin: &str, told: &str) -> Config {
-    let path = folder.path().join("dumpcap");
     let script = format!(
         "#!/usr/bin/env -S --default-signal=INT /bin/sh
 while [ $# -gt 0 ]; do [ \"$1\" = -w ] && prefix=${{2%.pcap}}; shift; done
@@ -18,8 +17,7 @@ trap end INT
 while :; do sleep 0.1; done
 "
     );
-    fs::write(&path, script).unwrap();
-    fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+    let path = program(folder, "dumpcap", &script);
     config.mode = mode;
     config.interface = Some("lo".to_owned());
     config.files = Vec::new();

@@ -8,15 +8,17 @@ use rdkafka::{
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer as _},
+    error::KafkaError,
     message::{BorrowedMessage, Headers as _},
     metadata::{MetadataPartition, MetadataTopic},
     producer::{BaseProducer, BaseRecord, Producer as _},
 };
+use tokio::task::block_in_place;
 
 use crate::harness::poll::{self, SOON};
 
-/// How long a broker may take to answer.
-pub(super) const ASK: Duration = Duration::from_secs(10);
+/// How long a broker may take to answer, where it is asked again and again.
+const ASK: Duration = Duration::from_secs(10);
 
 /// Asks brokers that listen in the clear.
 #[derive(Debug)]
@@ -44,6 +46,22 @@ pub(crate) struct Seen {
     pub(crate) payload: Vec<u8>,
     pub(crate) millis: Option<i64>,
     pub(crate) headers: BTreeMap<String, String>,
+}
+
+/// The next message, if one comes soon. What is wrong for a while, as a connection that is lost, librdkafka tells
+/// between messages, and goes on.
+fn next(consumer: &BaseConsumer) -> Result<Option<BorrowedMessage<'_>>, KafkaError> {
+    match consumer.poll(Duration::from_millis(100)) {
+        Some(Ok(message)) => Ok(Some(message)),
+        Some(Err(error)) if is_fatal(consumer, &error) => Err(error),
+        Some(Err(_)) | None => Ok(None),
+    }
+}
+
+/// Whether no further message can come.
+fn is_fatal(consumer: &BaseConsumer, error: &KafkaError) -> bool {
+    matches!(error, KafkaError::MessageConsumptionFatal(_))
+        || consumer.client().fatal_error().is_some()
 }
 
 // === impl Client ===
@@ -85,7 +103,14 @@ impl Client {
         for made in admin.create_topics([&new], &options).await? {
             made.map_err(|(topic, code)| format!("{topic}: {code}"))?;
         }
-        Ok(())
+        // Made is not yet led.
+        let partitions = usize::try_from(partitions)?;
+        poll::until_answered("leaders of a new topic", SOON, async || {
+            let leaders = block_in_place(|| self.leaders(topic)).ok()?;
+            let are_there = leaders.len() == partitions && leaders.iter().all(|one| *one >= 0);
+            are_there.then_some(())
+        })
+        .await
     }
 
     /// Deletes a topic with all that is in it.
@@ -132,7 +157,7 @@ impl Client {
     /// When no broker can be asked.
     pub(crate) fn leaders(&self, topic: &str) -> Result<Vec<i32>, Failed> {
         let consumer: BaseConsumer = self.config().create()?;
-        let metadata = consumer.fetch_metadata(Some(topic), ASK)?;
+        let metadata = consumer.fetch_metadata(Some(topic), SOON)?;
         let partitions = metadata.topics().iter().flat_map(MetadataTopic::partitions);
         let mut leaders: Vec<_> = partitions.map(|one| (one.id(), one.leader())).collect();
         leaders.sort_unstable();
@@ -145,7 +170,7 @@ impl Client {
     /// When no broker can be asked.
     pub(crate) fn group(&self, group: &str) -> Result<(usize, String), Failed> {
         let consumer: BaseConsumer = self.config().create()?;
-        let listed = consumer.fetch_group_list(Some(group), ASK)?;
+        let listed = consumer.fetch_group_list(Some(group), SOON)?;
         let found = listed.groups().iter().find(|one| one.name() == group);
         Ok(found.map_or((0, String::new()), |one| (one.members().len(), one.state().to_owned())))
     }
@@ -156,14 +181,34 @@ impl Client {
     /// When the broker can't be asked.
     pub(crate) fn ends(&self, topic: &str) -> Result<u64, Failed> {
         let consumer: BaseConsumer = self.config().create()?;
-        let metadata = consumer.fetch_metadata(Some(topic), ASK)?;
+        let metadata = consumer.fetch_metadata(Some(topic), SOON)?;
         let partitions = metadata.topics().iter().flat_map(MetadataTopic::partitions);
         let mut sum = 0;
         for partition in partitions {
-            let (_, end) = consumer.fetch_watermarks(topic, partition.id(), ASK)?;
+            let (_, end) = consumer.fetch_watermarks(topic, partition.id(), SOON)?;
             sum += u64::try_from(end)?;
         }
         Ok(sum)
+    }
+
+    /// All that a topic holds once it has so many records, or else what it holds after a while: what was acknowledged is
+    /// there, and readers see it when the broker has moved its watermark. To be called as [`Self::read`].
+    ///
+    /// # Errors
+    /// As for [`Self::read`].
+    pub(crate) fn read_of(&self, topic: &str, records: impl Into<u64>) -> Result<Content, Failed> {
+        let (records, mut read) = (records.into(), self.read(topic));
+        let has_all = |read: &Result<Content, Failed>| {
+            read.as_ref().is_ok_and(|content| content.distinct().0 >= records)
+        };
+        if !has_all(&read) {
+            poll::until_true("all records", SOON, || {
+                read = self.read(topic);
+                has_all(&read)
+            })
+            .unwrap_or_default();
+        }
+        read
     }
 
     /// All that a topic holds now. To be called off the runtime's own threads.
@@ -177,12 +222,12 @@ impl Client {
             .set("enable.auto.commit", "false")
             .set("check.crcs", "true")
             .create()?;
-        let metadata = consumer.fetch_metadata(Some(topic), ASK)?;
+        let metadata = consumer.fetch_metadata(Some(topic), SOON)?;
         let partitions = metadata.topics().iter().flat_map(MetadataTopic::partitions);
         let mut from = TopicPartitionList::new();
         let mut ends = BTreeMap::new();
         for partition in partitions.map(MetadataPartition::id) {
-            let (_, end) = consumer.fetch_watermarks(topic, partition, ASK)?;
+            let (_, end) = consumer.fetch_watermarks(topic, partition, SOON)?;
             from.add_partition_offset(topic, partition, Offset::Beginning)?;
             ends.insert(partition, end);
         }
@@ -190,9 +235,7 @@ impl Client {
         consumer.assign(&from)?;
         let mut held = Content::default();
         while !ends.is_empty() {
-            let read =
-                poll::until("a message", SOON, || consumer.poll(Duration::from_millis(100)))?;
-            let message = read?;
+            let message = poll::until("a message", SOON, || next(&consumer).transpose())??;
             if ends.get(&message.partition()).is_some_and(|end| message.offset() + 1 >= *end) {
                 ends.remove(&message.partition());
             }
