@@ -49,8 +49,6 @@ pub struct Timeouts {
     pub tcp_attempt: u64,
     /// A TCP connection that is over: how long its stragglers are waited for.
     pub tcp_closed: u64,
-    /// The same after a RST.
-    pub tcp_reset: u64,
     /// A UDP flow without packets.
     pub udp: u64,
     /// An ICMP flow without packets.
@@ -187,16 +185,14 @@ impl Default for Policy {
 // === impl Timeouts ===
 
 impl Timeouts {
-    /// Zeek's: attempts 5 s, no reports of flows that go on, a RST lingers 100 ms.
-    pub const ZEEK: Self =
-        Self { tcp_attempt: 5 * SECOND, tcp_reset: SECOND / 10, active: None, ..Self::USUAL };
+    /// Zeek's: attempts 5 s, no reports of flows that go on.
+    pub const ZEEK: Self = Self { tcp_attempt: 5 * SECOND, active: None, ..Self::USUAL };
 
     /// Ours.
     pub const USUAL: Self = Self {
         tcp_established: 300 * SECOND,
         tcp_attempt: 60 * SECOND,
         tcp_closed: 5 * SECOND,
-        tcp_reset: 5 * SECOND,
         udp: 60 * SECOND,
         icmp: 60 * SECOND,
         other: 60 * SECOND,

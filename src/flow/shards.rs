@@ -102,6 +102,11 @@ impl Shards {
         let mut steady = true;
         for (index, packet) in packets.iter().enumerate() {
             let (before, point) = (self.clock.now(), self.point(packet));
+            if self.policy.as_zeek {
+                let moment = self.clock.follow(packet);
+                self.absorb_one(packets, Some(index), packet, before, &moment, out);
+                continue;
+            }
             if let Some(moment) = self.clock.goes_on(point, packet) {
                 self.absorb_one(packets, Some(index), packet, before, &moment, out);
                 continue;
@@ -411,15 +416,28 @@ fn refused(packet: &Packet) -> Option<&Header> {
 }
 
 /// Whether Zeek makes no connection of a header: tunnels that are IP protocols of their own, what
-/// has no next header or hides it, a transport header that was cut off, a length beyond the frame.
+/// has no next header or hides it, a transport header that was cut off.
 fn is_unseen_by_zeek(packet: &Packet, header: &Header, depth: usize) -> bool {
-    let room = packet.frame_bytes.saturating_sub(packet.link_bytes());
-    let lies = depth == 0 && header.ip_bytes > room;
-    let cut_off = matches!(header.layer4, Layer4::Opaque | Layer4::TcpPorts(_));
-    lies || match header.transport {
-        Transport::TCP | Transport::UDP | Transport::ICMP | Transport::ICMPV6 => cut_off,
-        // IPIP, 6in4, GRE, ESP, no next header, mobility.
-        Transport(4 | 41 | 47 | 50 | 59 | 135) => true,
+    match header.transport {
+        Transport::TCP | Transport::UDP | Transport::ICMP | Transport::ICMPV6 => {
+            matches!(header.layer4, Layer4::Opaque | Layer4::TcpPorts(_))
+                || depth == 0 && is_cut(packet)
+        }
+        // IPIP, 6in4, GRE, no next header.
+        Transport(4 | 41 | 47 | 59) => true,
+        // ESP and mobility, extension headers of IPv6.
+        Transport(50 | 135) => header.source.is_ipv6(),
         _ => false,
     }
+}
+
+/// Whether less was captured than the shortest transport header takes.
+fn is_cut(packet: &Packet) -> bool {
+    let header = &packet.outer;
+    let least = match header.transport {
+        Transport::TCP => 20,
+        _ => 8,
+    };
+    let before = packet.link_bytes() + if header.source.is_ipv6() { 40 } else { 20 };
+    packet.captured_bytes < packet.frame_bytes && packet.captured_bytes < before + least
 }

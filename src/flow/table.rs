@@ -40,6 +40,11 @@ const NEVER: Timestamp = Timestamp::from_nanos(i64::MAX);
 /// First contacts remembered, over all shards; each takes about 20 bytes.
 const MAX_MET: usize = 262_144;
 
+/// How long Zeek lets connections be idle where people log in.
+const LOGIN_NANOS: u64 = 3_600_000_000_000;
+/// How often Zeek looks at questions to name servers.
+const QUERY_NANOS: u64 = 10_000_000_000;
+
 /// The table's state: a seeded hash finds the slot, the slab holds the flow, the lists know which is
 /// due next.
 #[derive(Debug)]
@@ -272,6 +277,7 @@ impl Table {
     ) {
         let &Arrival { packet, header, moment, .. } = arrival;
         let discounted = self.is_discounted(header);
+        let is_cut = arrival.depth == 0 && self.policy.as_zeek && is_cut_in_options(packet);
         let as_zeek = self.policy.as_zeek;
         let entry = self.flows.get_mut(slot);
         // The dissector names what the outermost header carries.
@@ -282,13 +288,13 @@ impl Table {
             entry.protocol = self.protocols.number(name);
         }
         take_note(entry, oriented, arrival);
-        let states = entry.states();
+        let (states, closed) = (entry.states(), entry.closed());
         let mut follows = false;
         if discounted {
             let by_initiator = entry.is_by_initiator(oriented.from_low);
             let (own, _, history) = entry.sides_of(by_initiator);
             own.bad_checksum(by_initiator, history);
-        } else {
+        } else if !is_cut {
             if let Layer4::Tcp(tcp) = &header.layer4
                 && !is_challenge
             {
@@ -301,9 +307,13 @@ impl Table {
             }
         }
         // A flow that goes on stays where it waits, unless a state changed.
-        let goes_on = entry.class.is_renewed() && entry.due != NEVER && entry.states() == states;
-        let class = if goes_on { entry.class } else { entry.class(as_zeek) };
-        let moves = class != entry.class || entry.due == NEVER;
+        let closes = entry.closed() != closed;
+        let is_same = entry.states() == states && !closes;
+        let goes_on = entry.class.is_renewed() && entry.due != NEVER && is_same;
+        let class = if goes_on { entry.class } else { entry.class(&self.policy) };
+        // Zeek waits anew once the other side has closed as well.
+        let is_over_anew = as_zeek && closes && class == Class::Closed;
+        let moves = class != entry.class || entry.due == NEVER || is_over_anew;
         let is_followed = follows || entry.contact == Progress::Followed;
         let ends = is_followed && matches!(class, Class::Closed | Class::Reset);
         if !moves && class.is_renewed() {
@@ -320,6 +330,14 @@ impl Table {
             self.wait(slot, class, moment.now);
         }
     }
+}
+
+/// Whether a segment's options were not captured whole: it counts for nothing in Zeek's eyes.
+fn is_cut_in_options(packet: &Packet) -> bool {
+    let Layer4::Tcp(tcp) = packet.outer.layer4 else { return false };
+    let header_bytes = packet.outer.ip_bytes.saturating_sub(tcp.payload_bytes);
+    packet.captured_bytes < packet.frame_bytes
+        && packet.captured_bytes < packet.link_bytes().saturating_add(header_bytes)
 }
 
 /// Takes note of what a packet says beside its counts.
@@ -357,7 +375,7 @@ fn count(
 ) -> bool {
     let &Arrival { packet, header, .. } = arrival;
     let by_initiator = entry.is_by_initiator(from_low);
-    entry.extend(packet.time);
+    entry.extend(packet.time, as_zeek);
     let bytes = ip_bytes(packet, header, arrival.depth, as_zeek);
     let (own, peer, history) = entry.sides_of(by_initiator);
     own.count(1, bytes);
@@ -379,7 +397,7 @@ fn count(
         Layer4::Udp(..) => own.datagram(by_initiator, history),
         _ => {
             if let Some(stream) = first.stream(header) {
-                tcp::resume(stream, own, by_initiator, history);
+                tcp::resume(stream, own, peer, by_initiator, history);
             }
         }
     }
@@ -431,9 +449,10 @@ fn timeout(timeouts: &Timeouts, class: Class) -> u64 {
         Class::Fresh => answer,
         Class::Attempt => timeouts.tcp_attempt - answer,
         Class::Established => timeouts.tcp_established,
-        Class::Closed => timeouts.tcp_closed,
-        Class::Reset => timeouts.tcp_reset,
+        Class::Login => timeouts.tcp_established.max(LOGIN_NANOS),
+        Class::Closed | Class::Reset => timeouts.tcp_closed,
         Class::Udp => timeouts.udp,
+        Class::Query => timeouts.udp.min(QUERY_NANOS),
         Class::Icmp => timeouts.icmp,
         Class::Other => timeouts.other,
     }
@@ -447,18 +466,25 @@ fn put_right(entry: &mut Entry, tcp: &Tcp, from_low: bool, as_zeek: bool) {
         return;
     }
     let control = TcpFlags::SYN | TcpFlags::FIN | TcpFlags::RST | TcpFlags::ACK;
-    let goes_on = tcp.flags.0 & control == TcpFlags::ACK;
-    let by_other = !entry.is_by_initiator(from_low);
     // Zeek looks at the history, which has to be that one letter.
-    if !by_other && as_zeek && entry.history.len() != 1 {
-        return;
-    }
-    if goes_on || (by_other && tcp::is_reversal(tcp, initiator, responder)) {
+    let is_first = !as_zeek || entry.history.len() == 1;
+    let goes_on = tcp.flags.0 & control == TcpFlags::ACK && is_first;
+    let by_other = !entry.is_by_initiator(from_low);
+    let is_overtaken = by_other && tcp::is_reversal(tcp, initiator, responder);
+    if goes_on {
         entry.flip();
-        tcp::establish(&mut entry.sides[1]);
-        if !goes_on {
-            tcp::establish(&mut entry.sides[0]);
+        if !as_zeek {
+            tcp::establish(&mut entry.sides[1]);
         }
+    } else if is_overtaken {
+        if as_zeek {
+            let (own, _, history) = entry.sides_of(false);
+            own.note_overtaken(history);
+            entry.turn();
+        } else {
+            entry.flip();
+        }
+        entry.sides.iter_mut().for_each(tcp::establish);
     }
 }
 
