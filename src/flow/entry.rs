@@ -179,6 +179,21 @@ impl Entry {
         self.history.turn();
     }
 
+    /// Exchanges initiator and responder, as a datagram of the one or the other says, which was counted
+    /// already: what each has done stays, and the datagram is the new one's.
+    pub(super) fn turn_by_content(&mut self, by_initiator: bool, bytes: u64) {
+        let [initiator, responder] = &mut self.sides;
+        initiator.exchange(responder);
+        let (own, other) =
+            if by_initiator { (initiator, responder) } else { (responder, initiator) };
+        other.packets = other.packets.saturating_sub(1);
+        other.bytes = other.bytes.saturating_sub(bytes);
+        own.count(1, bytes);
+        self.low_initiates = !self.low_initiates;
+        self.history.turn();
+        self.contact = Progress::None;
+    }
+
     /// Whether the sender of a packet is the initiator.
     pub(super) fn is_by_initiator(&self, from_low: bool) -> bool {
         self.low_initiates == from_low

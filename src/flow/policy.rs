@@ -5,7 +5,9 @@ use std::{net::IpAddr, sync::Arc};
 use super::{key::Place, server_ports::ServerPorts};
 use crate::{
     networks::NetworkSet,
-    record::{Direction, IcmpPorts, Layer4, MacAddress, Packet, Ports, TcpFlags, Transport, Vlans},
+    record::{
+        Direction, IcmpPorts, Layer4, MacAddress, Marks, Packet, Ports, TcpFlags, Transport, Vlans,
+    },
 };
 use ipnet::IpNet;
 
@@ -95,6 +97,7 @@ impl Policy {
         transport: Transport,
         layer4: &Layer4,
         ports: Ports,
+        marks: Marks,
     ) -> bool {
         let Ports { source, destination } = ports;
         let serves = |port| self.server_ports.contains(transport, port);
@@ -120,6 +123,8 @@ impl Policy {
                 );
                 asked && !self.as_zeek && IcmpPorts::of(transport, message).reply
             }
+            // Both may use the server's port: then the message tells.
+            Layer4::Udp(..) if !self.as_zeek && marks.has(Marks::ANSWERS) => serves(source),
             _ => serves(source) && !serves(destination),
         }
     }

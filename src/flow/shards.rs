@@ -22,7 +22,7 @@ use super::{
     table::{Arrival, Table},
     tally::Tally,
 };
-use crate::record::{Header, Layer4, ObservationPoint, Packet, Timestamp, Transport};
+use crate::record::{Header, Layer4, Marks, ObservationPoint, Packet, Timestamp, Transport};
 use ending::Ending;
 
 /// How many tunnels deep headers make flows of their own.
@@ -385,7 +385,8 @@ fn descend(policy: &Policy, table: &mut Table, packet: &Packet, moment: &Moment,
         let next = packet.inner.get(depth);
         let is_error = quotes(header);
         let carried = next.filter(|_| policy.inner && !is_error && depth < MAX_DEPTH);
-        if !(policy.as_zeek && is_unseen_by_zeek(packet, header, depth)) {
+        let is_unseen = policy.as_zeek && is_unseen_by_zeek(packet, header, depth);
+        if !is_unseen {
             let quoted = next.filter(|_| is_error);
             let arrival = Arrival { packet, header, quoted, moment, depth, parent, place };
             let Some(slot) = table.absorb(&arrival, out) else { return };
@@ -416,8 +417,11 @@ fn refused(packet: &Packet) -> Option<&Header> {
 }
 
 /// Whether Zeek makes no connection of a header: tunnels that are IP protocols of their own, what
-/// has no next header or hides it, a transport header that was cut off.
+/// has no next header or hides it, a transport header that was cut off, a length beyond the frame.
 fn is_unseen_by_zeek(packet: &Packet, header: &Header, depth: usize) -> bool {
+    if header.marks.has(Marks::TOO_LONG) {
+        return true;
+    }
     match header.transport {
         Transport::TCP | Transport::UDP | Transport::ICMP | Transport::ICMPV6 => {
             matches!(header.layer4, Layer4::Opaque | Layer4::TcpPorts(_))

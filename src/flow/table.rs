@@ -4,6 +4,7 @@ mod begin;
 mod deadlines;
 mod elsewhere;
 mod followed;
+mod turned;
 
 use std::{
     hash::BuildHasher as _,
@@ -26,15 +27,16 @@ use super::{
     recent::Recent,
     slab::Slab,
     tally::Senders,
-    tcp::{self, Segment, State},
+    tcp::{self, Segment, Side, State},
 };
 use crate::record::{
-    Checksum, CommunityId, EndReason, FlowTags, Header, Id, Layer4, Outcome, Packet, Tcp, TcpFlags,
-    Timestamp, Transport,
+    Checksum, CommunityId, EndReason, FlowTags, Header, Id, Layer4, Marks, Outcome, Packet,
+    TcpFlags, Timestamp, Transport,
 };
 use begin::Opened;
 use elsewhere::Elsewhere;
 use followed::Followed;
+use turned::{put_right, turn_by_content};
 
 const NEVER: Timestamp = Timestamp::from_nanos(i64::MAX);
 /// First contacts remembered, over all shards; each takes about 20 bytes.
@@ -133,7 +135,10 @@ impl Table {
         if moment.now >= self.earliest {
             self.advance(moment.now, out);
         }
-        let is_damaged = header.checksums.ip == Checksum::Bad && !self.policy.ignore_checksums;
+        // For Zeek a length that offloading left out is a checksum that is wrong.
+        let is_offloaded = self.policy.as_zeek && header.marks.has(Marks::NO_LENGTH);
+        let is_damaged =
+            (header.checksums.ip == Checksum::Bad || is_offloaded) && !self.policy.ignore_checksums;
         if is_damaged {
             out.discarded += u64::from(arrival.depth == 0);
             return None;
@@ -288,7 +293,7 @@ impl Table {
             entry.protocol = self.protocols.number(name);
         }
         take_note(entry, oriented, arrival);
-        let (states, closed) = (entry.states(), entry.closed());
+        let (states, ended) = (entry.states(), entry.closed());
         let mut follows = false;
         if discounted {
             let by_initiator = entry.is_by_initiator(oriented.from_low);
@@ -301,18 +306,22 @@ impl Table {
                 put_right(entry, tcp, oriented.from_low, as_zeek);
             }
             let before = entry.states();
+            let is_first = !entry.sides.iter().any(Side::is_active);
             let believed = count(entry, oriented.from_low, arrival, first, is_challenge, as_zeek);
+            if as_zeek && header.marks.has(Marks::ASKS.and(Marks::ANSWERS)) {
+                turn_by_content(entry, oriented.from_low, is_first, arrival, &self.policy);
+            }
             if believed && entry.contact.is_unanswered() {
                 follows = answer(entry, oriented.from_low, before, arrival, out);
             }
         }
         // A flow that goes on stays where it waits, unless a state changed.
-        let closes = entry.closed() != closed;
-        let is_same = entry.states() == states && !closes;
+        let has_ended = entry.closed() != ended;
+        let is_same = entry.states() == states && !has_ended;
         let goes_on = entry.class.is_renewed() && entry.due != NEVER && is_same;
         let class = if goes_on { entry.class } else { entry.class(&self.policy) };
         // Zeek waits anew once the other side has closed as well.
-        let is_over_anew = as_zeek && closes && class == Class::Closed;
+        let is_over_anew = as_zeek && has_ended && class == Class::Closed;
         let moves = class != entry.class || entry.due == NEVER || is_over_anew;
         let is_followed = follows || entry.contact == Progress::Followed;
         let ends = is_followed && matches!(class, Class::Closed | Class::Reset);
@@ -458,39 +467,13 @@ fn timeout(timeouts: &Timeouts, class: Class) -> u64 {
     }
 }
 
-/// Exchanges the roles of a handshake whose SYN-ACK was seen first, once it is known to be none of an
-/// opening from both sides: by the SYN itself, or by an ACK or payload of either side.
-fn put_right(entry: &mut Entry, tcp: &Tcp, from_low: bool, as_zeek: bool) {
-    let [initiator, responder] = &entry.sides;
-    if initiator.state != State::SynAckSent || responder.state != State::Inactive {
-        return;
-    }
-    let control = TcpFlags::SYN | TcpFlags::FIN | TcpFlags::RST | TcpFlags::ACK;
-    // Zeek looks at the history, which has to be that one letter.
-    let is_first = !as_zeek || entry.history.len() == 1;
-    let goes_on = tcp.flags.0 & control == TcpFlags::ACK && is_first;
-    let by_other = !entry.is_by_initiator(from_low);
-    let is_overtaken = by_other && tcp::is_reversal(tcp, initiator, responder);
-    if goes_on {
-        entry.flip();
-        if !as_zeek {
-            tcp::establish(&mut entry.sides[1]);
-        }
-    } else if is_overtaken {
-        if as_zeek {
-            let (own, _, history) = entry.sides_of(false);
-            own.note_overtaken(history);
-            entry.turn();
-        } else {
-            entry.flip();
-        }
-        entry.sides.iter_mut().for_each(tcp::establish);
-    }
-}
-
 /// The IP packet's length, but no more than the frame holds; of one that offloading left without,
 /// what the frame holds.
 fn ip_bytes(packet: &Packet, header: &Header, depth: usize, as_zeek: bool) -> u64 {
+    if as_zeek && header.marks.has(Marks::NO_LENGTH) {
+        // Zeek adds what the header says, and that of IPv6 leaves its own bytes out.
+        return if header.source.is_ipv6() { 40 } else { 0 };
+    }
     if as_zeek {
         return header.ip_bytes.into();
     }

@@ -6,6 +6,8 @@
 
 mod machine;
 
+use std::mem;
+
 pub(super) use self::machine::{
     Opening, are_over, conn_state, establish, is_over, is_over_for_zeek, is_reversal, of_states,
     opening, opening_as_zeek, pass_by, resume, take,
@@ -138,6 +140,16 @@ impl Side {
             self.mac = mac;
             self.marks |= MAC;
         }
+    }
+
+    /// Exchanges what was counted, and the link-layer addresses; what each has done stays.
+    pub(super) fn exchange(&mut self, other: &mut Self) {
+        mem::swap(&mut self.packets, &mut other.packets);
+        mem::swap(&mut self.bytes, &mut other.bytes);
+        mem::swap(&mut self.mac, &mut other.mac);
+        let differs = (self.marks ^ other.marks) & MAC;
+        self.marks ^= differs;
+        other.marks ^= differs;
     }
 
     /// A payload letter for a transport without states.

@@ -162,6 +162,11 @@ impl History {
         *self = flipped;
     }
 
+    /// Whether the roles were exchanged after something had happened.
+    pub fn has_turned(self) -> bool {
+        self.codes().skip(1).any(|code| code == FLIP)
+    }
+
     /// How many letters it has.
     pub fn len(self) -> u32 {
         (u128::BITS - self.0.leading_zeros()).div_ceil(BITS)

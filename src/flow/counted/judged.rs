@@ -137,7 +137,8 @@ fn is_flipped(totals: &Totals, policy: &Policy, sees_replies: bool) -> bool {
         }
     }
     let [source, destination] = totals.ends;
-    if policy.sender_is_responder(totals.transport, &layer4, ports) {
+    if policy.sender_is_responder(totals.transport, &layer4, ports, crate::record::Marks::default())
+    {
         !policy.is_group(destination, None)
     } else {
         is_certain_group(source) && !is_certain_group(destination)

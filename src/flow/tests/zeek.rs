@@ -3,7 +3,7 @@
 use super::{packets::*, run};
 use crate::{
     flow::{Policy, ServerPorts, Timeouts},
-    record::{Flow, Layer4, Packet, Transport},
+    record::{Flow, Layer4, Marks, Packet, Transport},
 };
 
 type Step = (bool, &'static str, u32, u32, u32);
@@ -228,4 +228,72 @@ fn what_was_cut_within_its_transport_header_is_no_connection() {
             expected.into_iter().map(|(packets, text)| (packets, text.to_owned())).collect();
         assert_eq!(told, expected, "{captured}");
     }
+}
+
+fn marked(mut packet: Packet, marks: Marks) -> Packet {
+    packet.outer.marks = marks;
+    packet
+}
+
+/// A datagram between two that both use the server's port.
+fn between(by_client: bool, port: u16, marks: Marks, second: i64) -> Packet {
+    let (from, to) = if by_client { (CLIENT, SERVER) } else { (SERVER, CLIENT) };
+    marked(udp(from, port, to, port, 76).at(second), marks)
+}
+
+#[test]
+fn what_a_datagram_says_turns_the_roles() {
+    let (asks, answers) = (Marks::ASKS, Marks::ANSWERS);
+    for (port, steps, expected) in [
+        // Who answers is no initiator; what has happened stays the old one's.
+        (123, &[(false, answers), (true, asks)][..], ("S0", "D^", 2, 0)),
+        (123, &[(false, answers), (true, asks), (false, answers)], ("SF", "D^d", 2, 1)),
+        // Who asks is no responder, wherever it does so.
+        (123, &[(false, Marks::default()), (true, asks)], ("SF", "Dd^", 0, 2)),
+        // Only once.
+        (123, &[(false, answers), (true, answers)], ("S0", "D^", 2, 0)),
+        (53, &[(false, answers), (true, asks)], ("S0", "D^", 2, 0)),
+        (5353, &[(true, asks), (false, asks), (true, answers)], ("SF", "Dd", 2, 1)),
+    ] {
+        let packets: Vec<_> = steps
+            .iter()
+            .zip(0..)
+            .map(|(&(by_client, marks), second)| between(by_client, port, marks, second))
+            .collect();
+        let flows = flows(&packets);
+        assert_eq!(flows.len(), 1);
+        let flow = &flows[0];
+        assert_eq!(flow.initiator.address, CLIENT, "{steps:?}");
+        let told = (flow.conn_state.name(), flow.history.to_string());
+        assert_eq!((told.0, told.1.as_str()), (expected.0, expected.1), "{steps:?}");
+        let counts = (flow.initiator.packets, flow.responder.packets);
+        assert_eq!(counts, (expected.2, expected.3), "{steps:?}");
+        assert_eq!((flow.initiator.bytes, flow.responder.bytes), (counts.0 * 76, counts.1 * 76));
+    }
+    let unlisted = Policy { server_ports: ServerPorts::parse(["80/tcp"]).unwrap(), ..zeek() };
+    let answered = [between(false, 123, answers, 0)];
+    assert_eq!(run(unlisted, &answered).0[0].initiator.address, SERVER);
+    // Who otherwise sees an answer first takes its sender for the server from the beginning.
+    let flows = super::flows(&[between(false, 123, answers, 0), between(true, 123, asks, 1)]);
+    assert_eq!((flows[0].initiator.address, flows[0].conn_state.name()), (CLIENT, "SF"));
+    assert_eq!(flows[0].history.to_string(), "^dD");
+}
+
+#[test]
+fn an_announcement_to_a_group_is_its_senders() {
+    let group = [224, 0, 0, 251].into();
+    let announced = marked(udp(SERVER, 5353, group, 5353, 90).at(1), Marks::ANSWERS);
+    for flows in [flows(std::slice::from_ref(&announced)), super::flows(&[announced])] {
+        assert_eq!(flows[0].initiator.address, SERVER);
+    }
+}
+
+#[test]
+fn a_length_that_offloading_left_out_counts_nothing() {
+    let packet = || marked(tcp(true, "S", 1, 0, 100).at(1), Marks::NO_LENGTH);
+    let flow = &flows(&[packet()])[0];
+    assert_eq!((flow.initiator.packets, flow.initiator.bytes), (1, 0));
+    assert_eq!(super::flows(&[packet()])[0].initiator.bytes, 140);
+    let policy = Policy { ignore_checksums: false, ..zeek() };
+    assert_eq!(run(policy, &[packet()]).0, []);
 }
