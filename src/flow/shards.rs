@@ -92,6 +92,7 @@ impl Shards {
         if self.policy.as_zeek && packets.iter().any(is_fragment) {
             let whole: Vec<_> =
                 packets.iter().filter_map(|packet| self.reassembly.take(packet)).collect();
+            out.unconnected += (packets.len() - whole.len()) as u64;
             return self.absorb_whole(&whole, out);
         }
         self.absorb_whole(packets, out)
@@ -379,6 +380,7 @@ fn walk(policy: &Policy, table: &mut Table, packet: &Packet, moment: &Moment, ou
 fn descend(policy: &Policy, table: &mut Table, packet: &Packet, moment: &Moment, out: &mut Output) {
     let mut header = &packet.outer;
     let mut parent = None;
+    let mut is_connected = false;
     let mut depth = 0;
     let mut place = policy.place(packet);
     loop {
@@ -391,8 +393,12 @@ fn descend(policy: &Policy, table: &mut Table, packet: &Packet, moment: &Moment,
             let arrival = Arrival { packet, header, quoted, moment, depth, parent, place };
             let Some(slot) = table.absorb(&arrival, out) else { return };
             parent = carried.map(|_| table.id(slot));
+            is_connected = true;
         }
-        let Some(carried) = carried else { return };
+        let Some(carried) = carried else {
+            out.unconnected += u64::from(!is_connected);
+            return;
+        };
         header = carried;
         if !policy.as_zeek {
             place = place.within(carried.tunnel);

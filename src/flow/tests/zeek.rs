@@ -2,7 +2,7 @@
 
 use super::{packets::*, run};
 use crate::{
-    flow::{Policy, ServerPorts, Timeouts},
+    flow::{Output, Policy, ServerPorts, Shards, Timeouts},
     record::{Flow, Layer4, Marks, Packet, Transport},
 };
 
@@ -296,4 +296,27 @@ fn a_length_that_offloading_left_out_counts_nothing() {
     assert_eq!(super::flows(&[packet()])[0].initiator.bytes, 140);
     let policy = Policy { ignore_checksums: false, ..zeek() };
     assert_eq!(run(policy, &[packet()]).0, []);
+}
+
+#[test]
+fn what_ends_in_no_connection_is_counted() {
+    let carried = udp(CLIENT, 1, SERVER, 2, 60).outer;
+    let part = |offset, more| udp(CLIENT, 1, SERVER, 2, 100).fragment(7, offset, more).at(1);
+    for (packets, flows, unconnected) in [
+        (vec![opaque(true, 50)], 0, 1),
+        (vec![opaque(false, 59)], 0, 1),
+        (vec![marked(udp(CLIENT, 1, SERVER, 2, 60).at(1), Marks::TOO_LONG)], 0, 1),
+        // What a tunnel carries is one, if there is anything.
+        (vec![opaque(false, 47)], 0, 1),
+        (vec![opaque(false, 47).carrying(carried)], 1, 0),
+        // The last part is the packet.
+        (vec![part(0, true), part(80, false)], 1, 1),
+        (vec![part(0, true), part(160, false)], 0, 2),
+    ] {
+        let mut table = Shards::new(zeek(), 1);
+        let mut out = Output::default();
+        table.absorb(&packets, &mut out);
+        table.drain(&mut out);
+        assert_eq!((out.flows.len(), out.unconnected), (flows, unconnected), "{packets:?}");
+    }
 }
