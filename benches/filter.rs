@@ -39,6 +39,7 @@ fn packet(number: u16) -> Packet {
         destination_mac: None,
         vlans: Vlans::default(),
         outer: Header {
+            marks: tidegate::record::Marks::default(),
             source: address(number, 1),
             destination: address(number, 254),
             tunnel: None,

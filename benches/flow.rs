@@ -43,6 +43,7 @@ fn packet(flow: u32, nanos: i64) -> Packet {
         destination_mac: Some(MacAddress([2, 0, 0, 0, 0, 2])),
         vlans: Vlans::default(),
         outer: Header {
+            marks: tidegate::record::Marks::default(),
             source: address.into(),
             destination: Ipv4Addr::new(192, 0, 2, 1).into(),
             transport: Transport::TCP,

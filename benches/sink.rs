@@ -64,6 +64,7 @@ fn packet(number: u32) -> Packet {
         destination_mac: None,
         vlans: Vlans::default(),
         outer: Header {
+            marks: tidegate::record::Marks::default(),
             source: address(number, 10),
             destination: address(number / 7, 172),
             transport: Transport::UDP,

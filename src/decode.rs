@@ -22,6 +22,7 @@ mod frames;
 mod link;
 mod network;
 mod ppp;
+mod role;
 #[cfg(test)]
 mod tests;
 mod transport;

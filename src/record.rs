@@ -42,8 +42,8 @@ pub use self::{
     names::{HostNames, NameOrigin, Names},
     origin::{Interface, ObservationPoint, PointNames},
     packet::{
-        Checksum, Checksums, Extra, Fragment, Header, Icmp, Layer4, MacAddress, Packet, Ports, Tcp,
-        TcpFlags, TunnelKey, Vlans,
+        Checksum, Checksums, Extra, Fragment, Header, Icmp, Layer4, MacAddress, Marks, Packet,
+        Ports, Tcp, TcpFlags, TunnelKey, Vlans,
     },
     returned::Returned,
     signal::{Signal, Technique},

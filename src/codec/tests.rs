@@ -35,6 +35,7 @@ fn packet(transport: Transport, layer4: Layer4) -> Packet {
         destination_mac: None,
         vlans: Vlans::default(),
         outer: Header {
+            marks: crate::record::Marks::default(),
             source: IpAddr::V4(Ipv4Addr::new(192, 168, 1, 1)),
             destination: IpAddr::V4(Ipv4Addr::new(10, 0, 0, 5)),
             transport,

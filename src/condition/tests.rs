@@ -49,6 +49,7 @@ fn packet() -> Packet {
         destination_mac: Some(MAC),
         vlans: vlans(),
         outer: Header {
+            marks: crate::record::Marks::default(),
             source: "10.1.2.3".parse().unwrap(),
             destination: "2001:db8::1".parse().unwrap(),
             transport: Transport::TCP,

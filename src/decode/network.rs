@@ -13,7 +13,7 @@ use super::{
     transport,
     view::View,
 };
-use crate::record::{Checksums, Fragment, Header, Layer4, Transport, TunnelKey};
+use crate::record::{Checksums, Fragment, Header, Layer4, Marks, Transport, TunnelKey};
 
 /// Length of an IPv4 header without options, and of an IPv6 header, in bytes.
 const V4_HEADER: u32 = 20;
@@ -77,10 +77,9 @@ fn ipv4(view: View<'_>, partial: bool, checks: bool) -> Result<Network<'_>, Skip
     let [a, b, c, d, e, f, g, h] = rest;
     let header_bytes = u32::from(version & 0x0f) * 4;
     // Offloading leaves no length: the frame tells.
-    let claimed = match u32::from(u16::from_be_bytes([l, m])) {
-        0 => view.wire(),
-        claimed => claimed,
-    };
+    let length = u32::from(u16::from_be_bytes([l, m]));
+    let claimed = if length == 0 { view.wire() } else { length };
+    let is_too_long = !partial && claimed > view.wire();
     if header_bytes < V4_HEADER || claimed < header_bytes {
         return Err(Skipped::Malformed);
     }
@@ -93,7 +92,10 @@ fn ipv4(view: View<'_>, partial: bool, checks: bool) -> Result<Network<'_>, Skip
         more,
     });
     let payload = packet.skip(header_bytes as usize);
+    let marks =
+        Marks::default().and_if(length == 0, Marks::NO_LENGTH).and_if(is_too_long, Marks::TOO_LONG);
     let header = Header {
+        marks,
         source: IpAddr::V4(Ipv4Addr::new(a, b, c, d)),
         destination: IpAddr::V4(
             last_stop(packet, header_bytes as usize).unwrap_or(Ipv4Addr::new(e, f, g, h)),
@@ -113,7 +115,7 @@ fn ipv4(view: View<'_>, partial: bool, checks: bool) -> Result<Network<'_>, Skip
         payload: payload.unwrap_or(packet.limit(0)),
         is_readable: payload.is_some() && offset == 0,
         partial,
-        damaged: !partial && (claimed > view.wire() || payload.is_none()),
+        damaged: is_too_long || !partial && payload.is_none(),
     })
 }
 
@@ -145,15 +147,17 @@ fn ipv6(view: View<'_>, partial: bool) -> Result<Network<'_>, Skipped> {
     let fixed: &[u8; 40] = view.need()?;
     let &[_, _, _, _, l, m, next, _, ..] = fixed;
     let behind = view.behind(V6_HEADER as usize)?;
-    let claimed = match u32::from(u16::from_be_bytes([l, m])) {
-        0 if next == NO_NEXT_HEADER => V6_HEADER,
+    let told = match u32::from(u16::from_be_bytes([l, m])) {
+        0 if next == NO_NEXT_HEADER => Some(V6_HEADER),
         // A jumbogram, or offloading left no length: the frame tells.
-        0 => match extensions::jumbo(next, behind) {
-            Some(length) => length.saturating_add(V6_HEADER),
-            None => view.wire(),
-        },
-        length => length + V6_HEADER,
+        0 => extensions::jumbo(next, behind).map(|length| length.saturating_add(V6_HEADER)),
+        length => Some(length + V6_HEADER),
     };
+    let claimed = told.unwrap_or(view.wire());
+    let is_too_long = !partial && claimed > view.wire();
+    let marks = Marks::default()
+        .and_if(told.is_none(), Marks::NO_LENGTH)
+        .and_if(is_too_long, Marks::TOO_LONG);
     let packet = behind.limit(claimed - V6_HEADER);
     let chain = extensions::walk(next, packet);
     let address = |at: usize| view.chunk::<16>(at).map(|bytes| Ipv6Addr::from(*bytes));
@@ -161,6 +165,7 @@ fn ipv6(view: View<'_>, partial: bool) -> Result<Network<'_>, Skipped> {
         return Err(Skipped::CutShort);
     };
     let header = Header {
+        marks,
         source: IpAddr::V6(source),
         destination: IpAddr::V6(chain.destination.unwrap_or(destination)),
         tunnel: None,
@@ -175,6 +180,6 @@ fn ipv6(view: View<'_>, partial: bool) -> Result<Network<'_>, Skipped> {
         payload: chain.payload.unwrap_or(packet.limit(0)),
         is_readable: chain.payload.is_some(),
         partial,
-        damaged: !partial && (claimed > view.wire() || chain.damaged),
+        damaged: is_too_long || !partial && chain.damaged,
     })
 }

@@ -7,7 +7,7 @@ use super::{
     checksum,
     link::Layer,
     network::{Carried, Found, Network},
-    tunnel,
+    role, tunnel,
     view::View,
 };
 use crate::record::{Header, Icmp, Layer4, Ports, Tcp, TcpFlags, Transport};
@@ -49,6 +49,9 @@ pub(super) fn read(network: Network<'_>, checks: bool) -> Found<'_> {
                 found.carried = tunnel::over_udp(ports, datagram)
                     .map(|payload| carry(payload, tunnel::key_over_udp(ports, datagram)));
                 found.message = Message::of_datagram(ports, datagram);
+                if !partial {
+                    header.marks = header.marks.and(role::marks(ports, datagram));
+                }
             }
         }
         Transport::SCTP => header.layer4 = ports(payload).map_or(Layer4::Opaque, Layer4::Sctp),

@@ -13,7 +13,7 @@ use super::{
     transport,
     values::Values,
 };
-use crate::record::{Checksum, Header, Layer4, Transport, TunnelKey, Vlans};
+use crate::record::{Checksum, Header, Layer4, Marks, Transport, TunnelKey, Vlans};
 
 /// IP headers read within the outermost; deeper ones are left out.
 const MAX_INNER: usize = 8;
@@ -247,12 +247,17 @@ impl Walk<'_, '_, '_> {
 
     /// Begins with what an IP header says.
     fn begin(&mut self, Network { header, claimed, header_bytes }: Network) {
+        let has_length = claimed.is_some();
         let claimed = claimed.unwrap_or(self.room);
+        let is_too_long = !self.partial && claimed > self.room;
+        let marks = Marks::default()
+            .and_if(!has_length, Marks::NO_LENGTH)
+            .and_if(is_too_long, Marks::TOO_LONG);
         let held = if self.partial { claimed } else { claimed.min(self.room) };
-        self.lies = !self.partial && claimed > self.room || header_bytes > held;
+        self.lies = is_too_long || header_bytes > held;
         self.room = held.saturating_sub(header_bytes);
         self.hidden = false;
-        let header = Header { ip_bytes: held, tunnel: self.tunnel.take(), ..header };
+        let header = Header { ip_bytes: held, tunnel: self.tunnel.take(), marks, ..header };
         let fragment = header.fragment;
         match &mut self.stack {
             Some(stack) => stack.inner.push(header),

@@ -78,6 +78,7 @@ pub(super) fn ipv4(values: &Values<'_, '_>, nth: usize) -> Result<Option<Network
         None
     };
     let header = Header {
+        marks: crate::record::Marks::default(),
         source: address::<Ipv4Addr>(READ[IP_SRC], source)?,
         destination: address::<Ipv4Addr>(READ[IP_DST], destination)?,
         transport: Transport(required(values, IP_PROTO, nth)?),
@@ -117,6 +118,7 @@ pub(super) fn ipv6(
         length => Some(length.saturating_add(IPV6_HEADER)),
     };
     let header = Header {
+        marks: crate::record::Marks::default(),
         source: address::<Ipv6Addr>(READ[IPV6_SRC], source)?,
         destination: address::<Ipv6Addr>(READ[IPV6_DST], destination)?,
         transport: next,

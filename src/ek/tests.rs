@@ -58,6 +58,7 @@ fn ip(text: &str) -> IpAddr {
 
 fn header(source: &str, destination: &str, transport: u8, ip_bytes: u32, layer4: Layer4) -> Header {
     Header {
+        marks: crate::record::Marks::default(),
         source: ip(source),
         destination: ip(destination),
         transport: Transport(transport),

@@ -261,7 +261,7 @@ const FIELDS: &[Field<Flow>] = &[
     .ecs(&["tidegate.flow.conn_state"])
     .cim(&["conn_state"])
     .one_of(|| ConnState::ALL.map(ConnState::name).to_vec()),
-    F::new(Keyword, "what happened, a letter an event, in Zeek's terms", |flow, _| {
+    F::new(Keyword, "the first 25 things that happened, a letter each, in Zeek's terms", |flow, _| {
         if flow.history.is_empty() { Value::Absent } else { Value::History(flow.history) }
     })
     .ecs(&["tidegate.flow.history"])

@@ -70,6 +70,18 @@ impl Clock {
         Some(Moment { now, number: self.packets, late })
     }
 
+    /// When a packet came whose time nobody doubts: the table's never goes back.
+    pub(super) fn follow(&mut self, packet: &Packet) -> Moment {
+        if self.known == 0 {
+            self.meet(ObservationPoint::default(), packet);
+        }
+        self.packets += 1;
+        let late = self.now.is_some_and(|now| packet.time < now);
+        let now = self.now.map_or(packet.time, |now| now.max(packet.time));
+        self.now = Some(now);
+        Moment { now, number: self.packets, late }
+    }
+
     /// A packet of this observation point comes next.
     pub(super) fn hear(&mut self, point: ObservationPoint, packet: &Packet) -> Heard {
         let Some(Some(local)) = self.points.get_mut(point.index()) else {

@@ -1,5 +1,7 @@
 //! One flow while it is in the table.
 
+mod class;
+
 use std::sync::Arc;
 
 use super::{
@@ -12,6 +14,7 @@ use crate::record::{
     CommunityId, ConnState, EndReason, Endpoint, Flow, FlowTags, History, Icmp, Id, Letter, Names,
     Packet, Tcp, Timestamp, Transport, Vlans,
 };
+pub(super) use class::Class;
 
 /// Flows an ICMP error flow names at most.
 const MAX_RELATED: usize = 8;
@@ -90,25 +93,6 @@ pub(super) struct Challenge {
     end: Timestamp,
 }
 
-/// Which list a flow waits in; each has its own time-out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub(super) enum Class {
-    /// A TCP attempt that an answer may still be on its way to.
-    Fresh,
-    /// An older TCP attempt.
-    Attempt,
-    /// Any other TCP connection that is not over.
-    Established,
-    /// A TCP connection that is over.
-    Closed,
-    /// One that was reset.
-    Reset,
-    Udp,
-    Icmp,
-    Other,
-}
-
 /// How far the contact that a flow stands for has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Progress {
@@ -128,27 +112,6 @@ pub(super) enum Progress {
     Followed,
     /// It succeeded or was refused.
     Answered,
-}
-
-// === impl Class ===
-
-impl Class {
-    pub(super) const COUNT: usize = 8;
-    pub(super) const ALL: [Self; Self::COUNT] = [
-        Self::Fresh,
-        Self::Attempt,
-        Self::Established,
-        Self::Closed,
-        Self::Reset,
-        Self::Udp,
-        Self::Icmp,
-        Self::Other,
-    ];
-
-    /// Whether each packet of the flow puts off the deadline.
-    pub(super) fn is_renewed(self) -> bool {
-        !matches!(self, Self::Fresh | Self::Attempt | Self::Closed | Self::Reset)
-    }
 }
 
 // === impl Progress ===
@@ -209,6 +172,28 @@ impl Entry {
         self.history.flip();
     }
 
+    /// The same from this packet on: what was noted so far stays as it was.
+    pub(super) fn turn(&mut self) {
+        self.sides.swap(0, 1);
+        self.low_initiates = !self.low_initiates;
+        self.history.turn();
+    }
+
+    /// Exchanges initiator and responder, as a datagram of the one or the other says, which was counted
+    /// already: what each has done stays, and the datagram is the new one's.
+    pub(super) fn turn_by_content(&mut self, by_initiator: bool, bytes: u64) {
+        let [initiator, responder] = &mut self.sides;
+        initiator.exchange(responder);
+        let (own, other) =
+            if by_initiator { (initiator, responder) } else { (responder, initiator) };
+        other.packets = other.packets.saturating_sub(1);
+        other.bytes = other.bytes.saturating_sub(bytes);
+        own.count(1, bytes);
+        self.low_initiates = !self.low_initiates;
+        self.history.turn();
+        self.contact = Progress::None;
+    }
+
     /// Whether the sender of a packet is the initiator.
     pub(super) fn is_by_initiator(&self, from_low: bool) -> bool {
         self.low_initiates == from_low
@@ -228,6 +213,12 @@ impl Entry {
     #[inline]
     pub(super) fn states(&self) -> [State; 2] {
         [self.sides[0].state, self.sides[1].state]
+    }
+
+    /// Whether the initiator and the responder have closed for good.
+    #[inline]
+    pub(super) fn closed(&self) -> [bool; 2] {
+        [self.sides[0].is_closed(), self.sides[1].is_closed()]
     }
 
     /// Whether its packets are no flood, however many they are: the other end takes part. ICMP's count all the same,
@@ -256,13 +247,16 @@ impl Entry {
     }
 
     /// A packet of this time carries the conversation on; after both sides have closed none does.
-    pub(super) fn extend(&mut self, time: Timestamp) {
+    /// For Zeek a late one ends it where it came.
+    pub(super) fn extend(&mut self, time: Timestamp, as_zeek: bool) {
         if self.sides.iter().all(Side::is_closed) {
             return;
         }
         if self.sequence > 0 && self.is_quiet() {
             self.start = time;
             self.end = time;
+        } else if as_zeek {
+            self.end = time.max(self.start);
         } else {
             self.start = self.start.min(time);
             self.end = self.end.max(time);
@@ -377,41 +371,6 @@ impl Entry {
     pub(super) fn id(&self, policy: &Policy) -> Id {
         let teid = self.rare.as_ref().map_or(0, |rare| u64::from(rare.teid) << 8);
         key::id(&policy.observer, &self.key, self.first, self.ordinal() ^ teid)
-    }
-
-    /// The list the flow belongs in now.
-    pub(super) fn class(&self, as_zeek: bool) -> Class {
-        match self.key.transport() {
-            Transport::TCP => {
-                let [initiator, responder] = &self.sides;
-                if (initiator.state, responder.state) == (State::Established, State::Established) {
-                    Class::Established
-                } else if tcp::is_over(initiator, responder) {
-                    let reset = [initiator, responder].map(|side| side.state == State::Reset);
-                    if reset.contains(&true) { Class::Reset } else { Class::Closed }
-                } else if self.is_attempt(as_zeek) {
-                    if self.class == Class::Attempt { Class::Attempt } else { Class::Fresh }
-                } else {
-                    Class::Established
-                }
-            }
-            Transport::UDP => Class::Udp,
-            Transport::ICMP | Transport::ICMPV6 => Class::Icmp,
-            _ => Class::Other,
-        }
-    }
-
-    /// Whether nothing shows that a TCP connection became more than an attempt.
-    fn is_attempt(&self, as_zeek: bool) -> bool {
-        let [initiator, responder] = &self.sides;
-        responder.state == State::Inactive
-            && match initiator.state {
-                // Whoever acknowledges has had an answer, which went another way.
-                State::SynSent | State::SynAckSent => as_zeek || !initiator.has_gone_on(),
-                // No header was captured whole.
-                State::Inactive => as_zeek || !initiator.is_active() && !responder.is_active(),
-                _ => false,
-            }
     }
 
     /// The report of all since the last one; the counters begin anew.

@@ -193,6 +193,7 @@ mod tests {
             if v6 { [0, 0, 0, 0, 0, 0, 0, last.into()].into() } else { [10, 0, 0, last].into() }
         };
         let header = Header {
+            marks: crate::record::Marks::default(),
             source: address(1),
             destination: address(2),
             tunnel: None,

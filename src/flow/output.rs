@@ -18,6 +18,8 @@ pub struct Output {
     pub wants_contacts: bool,
     /// Packets that counted for nothing, as their IP headers were damaged.
     pub discarded: u64,
+    /// Packets of which Zeek makes no connection, and parts of packets but the last ones.
+    pub unconnected: u64,
 }
 
 /// Something to hand on, and its place in the order that no batch or shard changes.
@@ -57,6 +59,7 @@ impl Output {
         self.contacts.append(&mut part.contacts);
         self.handshakes.append(&mut part.handshakes);
         self.discarded += part.discarded;
+        self.unconnected += part.unconnected;
     }
 
     /// Puts the records into the order that no batch or shard changes.

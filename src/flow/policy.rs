@@ -5,7 +5,9 @@ use std::{net::IpAddr, sync::Arc};
 use super::{key::Place, server_ports::ServerPorts};
 use crate::{
     networks::NetworkSet,
-    record::{Direction, IcmpPorts, Layer4, MacAddress, Packet, Ports, TcpFlags, Transport, Vlans},
+    record::{
+        Direction, IcmpPorts, Layer4, MacAddress, Marks, Packet, Ports, TcpFlags, Transport, Vlans,
+    },
 };
 use ipnet::IpNet;
 
@@ -49,8 +51,6 @@ pub struct Timeouts {
     pub tcp_attempt: u64,
     /// A TCP connection that is over: how long its stragglers are waited for.
     pub tcp_closed: u64,
-    /// The same after a RST.
-    pub tcp_reset: u64,
     /// A UDP flow without packets.
     pub udp: u64,
     /// An ICMP flow without packets.
@@ -97,6 +97,7 @@ impl Policy {
         transport: Transport,
         layer4: &Layer4,
         ports: Ports,
+        marks: Marks,
     ) -> bool {
         let Ports { source, destination } = ports;
         let serves = |port| self.server_ports.contains(transport, port);
@@ -122,6 +123,8 @@ impl Policy {
                 );
                 asked && !self.as_zeek && IcmpPorts::of(transport, message).reply
             }
+            // Both may use the server's port: then the message tells.
+            Layer4::Udp(..) if !self.as_zeek && marks.has(Marks::ANSWERS) => serves(source),
             _ => serves(source) && !serves(destination),
         }
     }
@@ -187,16 +190,14 @@ impl Default for Policy {
 // === impl Timeouts ===
 
 impl Timeouts {
-    /// Zeek's: attempts 5 s, no reports of flows that go on, a RST lingers 100 ms.
-    pub const ZEEK: Self =
-        Self { tcp_attempt: 5 * SECOND, tcp_reset: SECOND / 10, active: None, ..Self::USUAL };
+    /// Zeek's: attempts 5 s, no reports of flows that go on.
+    pub const ZEEK: Self = Self { tcp_attempt: 5 * SECOND, active: None, ..Self::USUAL };
 
     /// Ours.
     pub const USUAL: Self = Self {
         tcp_established: 300 * SECOND,
         tcp_attempt: 60 * SECOND,
         tcp_closed: 5 * SECOND,
-        tcp_reset: 5 * SECOND,
         udp: 60 * SECOND,
         icmp: 60 * SECOND,
         other: 60 * SECOND,

@@ -22,7 +22,7 @@ use super::{
     table::{Arrival, Table},
     tally::Tally,
 };
-use crate::record::{Header, Layer4, ObservationPoint, Packet, Timestamp, Transport};
+use crate::record::{Header, Layer4, Marks, ObservationPoint, Packet, Timestamp, Transport};
 use ending::Ending;
 
 /// How many tunnels deep headers make flows of their own.
@@ -92,6 +92,7 @@ impl Shards {
         if self.policy.as_zeek && packets.iter().any(is_fragment) {
             let whole: Vec<_> =
                 packets.iter().filter_map(|packet| self.reassembly.take(packet)).collect();
+            out.unconnected += (packets.len() - whole.len()) as u64;
             return self.absorb_whole(&whole, out);
         }
         self.absorb_whole(packets, out)
@@ -102,6 +103,11 @@ impl Shards {
         let mut steady = true;
         for (index, packet) in packets.iter().enumerate() {
             let (before, point) = (self.clock.now(), self.point(packet));
+            if self.policy.as_zeek {
+                let moment = self.clock.follow(packet);
+                self.absorb_one(packets, Some(index), packet, before, &moment, out);
+                continue;
+            }
             if let Some(moment) = self.clock.goes_on(point, packet) {
                 self.absorb_one(packets, Some(index), packet, before, &moment, out);
                 continue;
@@ -374,19 +380,25 @@ fn walk(policy: &Policy, table: &mut Table, packet: &Packet, moment: &Moment, ou
 fn descend(policy: &Policy, table: &mut Table, packet: &Packet, moment: &Moment, out: &mut Output) {
     let mut header = &packet.outer;
     let mut parent = None;
+    let mut is_connected = false;
     let mut depth = 0;
     let mut place = policy.place(packet);
     loop {
         let next = packet.inner.get(depth);
         let is_error = quotes(header);
         let carried = next.filter(|_| policy.inner && !is_error && depth < MAX_DEPTH);
-        if !(policy.as_zeek && is_unseen_by_zeek(packet, header, depth)) {
+        let is_unseen = policy.as_zeek && is_unseen_by_zeek(packet, header, depth);
+        if !is_unseen {
             let quoted = next.filter(|_| is_error);
             let arrival = Arrival { packet, header, quoted, moment, depth, parent, place };
             let Some(slot) = table.absorb(&arrival, out) else { return };
             parent = carried.map(|_| table.id(slot));
+            is_connected = true;
         }
-        let Some(carried) = carried else { return };
+        let Some(carried) = carried else {
+            out.unconnected += u64::from(!is_connected);
+            return;
+        };
         header = carried;
         if !policy.as_zeek {
             place = place.within(carried.tunnel);
@@ -413,13 +425,29 @@ fn refused(packet: &Packet) -> Option<&Header> {
 /// Whether Zeek makes no connection of a header: tunnels that are IP protocols of their own, what
 /// has no next header or hides it, a transport header that was cut off, a length beyond the frame.
 fn is_unseen_by_zeek(packet: &Packet, header: &Header, depth: usize) -> bool {
-    let room = packet.frame_bytes.saturating_sub(packet.link_bytes());
-    let lies = depth == 0 && header.ip_bytes > room;
-    let cut_off = matches!(header.layer4, Layer4::Opaque | Layer4::TcpPorts(_));
-    lies || match header.transport {
-        Transport::TCP | Transport::UDP | Transport::ICMP | Transport::ICMPV6 => cut_off,
-        // IPIP, 6in4, GRE, ESP, no next header, mobility.
-        Transport(4 | 41 | 47 | 50 | 59 | 135) => true,
+    if header.marks.has(Marks::TOO_LONG) {
+        return true;
+    }
+    match header.transport {
+        Transport::TCP | Transport::UDP | Transport::ICMP | Transport::ICMPV6 => {
+            matches!(header.layer4, Layer4::Opaque | Layer4::TcpPorts(_))
+                || depth == 0 && is_cut(packet)
+        }
+        // IPIP, 6in4, GRE, no next header.
+        Transport(4 | 41 | 47 | 59) => true,
+        // ESP and mobility, extension headers of IPv6.
+        Transport(50 | 135) => header.source.is_ipv6(),
         _ => false,
     }
+}
+
+/// Whether less was captured than the shortest transport header takes.
+fn is_cut(packet: &Packet) -> bool {
+    let header = &packet.outer;
+    let least = match header.transport {
+        Transport::TCP => 20,
+        _ => 8,
+    };
+    let before = packet.link_bytes() + if header.source.is_ipv6() { 40 } else { 20 };
+    packet.captured_bytes < packet.frame_bytes && packet.captured_bytes < before + least
 }

@@ -4,6 +4,7 @@ mod begin;
 mod deadlines;
 mod elsewhere;
 mod followed;
+mod turned;
 
 use std::{
     hash::BuildHasher as _,
@@ -26,19 +27,25 @@ use super::{
     recent::Recent,
     slab::Slab,
     tally::Senders,
-    tcp::{self, Segment, State},
+    tcp::{self, Segment, Side, State},
 };
 use crate::record::{
-    Checksum, CommunityId, EndReason, FlowTags, Header, Id, Layer4, Outcome, Packet, Tcp, TcpFlags,
-    Timestamp, Transport,
+    Checksum, CommunityId, EndReason, FlowTags, Header, Id, Layer4, Marks, Outcome, Packet,
+    TcpFlags, Timestamp, Transport,
 };
 use begin::Opened;
 use elsewhere::Elsewhere;
 use followed::Followed;
+use turned::{put_right, turn_by_content};
 
 const NEVER: Timestamp = Timestamp::from_nanos(i64::MAX);
 /// First contacts remembered, over all shards; each takes about 20 bytes.
 const MAX_MET: usize = 262_144;
+
+/// How long Zeek lets connections be idle where people log in.
+const LOGIN_NANOS: u64 = 3_600_000_000_000;
+/// How often Zeek looks at questions to name servers.
+const QUERY_NANOS: u64 = 10_000_000_000;
 
 /// The table's state: a seeded hash finds the slot, the slab holds the flow, the lists know which is
 /// due next.
@@ -128,7 +135,10 @@ impl Table {
         if moment.now >= self.earliest {
             self.advance(moment.now, out);
         }
-        let is_damaged = header.checksums.ip == Checksum::Bad && !self.policy.ignore_checksums;
+        // For Zeek a length that offloading left out is a checksum that is wrong.
+        let is_offloaded = self.policy.as_zeek && header.marks.has(Marks::NO_LENGTH);
+        let is_damaged =
+            (header.checksums.ip == Checksum::Bad || is_offloaded) && !self.policy.ignore_checksums;
         if is_damaged {
             out.discarded += u64::from(arrival.depth == 0);
             return None;
@@ -272,6 +282,7 @@ impl Table {
     ) {
         let &Arrival { packet, header, moment, .. } = arrival;
         let discounted = self.is_discounted(header);
+        let is_cut = arrival.depth == 0 && self.policy.as_zeek && is_cut_in_options(packet);
         let as_zeek = self.policy.as_zeek;
         let entry = self.flows.get_mut(slot);
         // The dissector names what the outermost header carries.
@@ -282,28 +293,36 @@ impl Table {
             entry.protocol = self.protocols.number(name);
         }
         take_note(entry, oriented, arrival);
-        let states = entry.states();
+        let (states, ended) = (entry.states(), entry.closed());
         let mut follows = false;
         if discounted {
             let by_initiator = entry.is_by_initiator(oriented.from_low);
             let (own, _, history) = entry.sides_of(by_initiator);
             own.bad_checksum(by_initiator, history);
-        } else {
+        } else if !is_cut {
             if let Layer4::Tcp(tcp) = &header.layer4
                 && !is_challenge
             {
                 put_right(entry, tcp, oriented.from_low, as_zeek);
             }
             let before = entry.states();
+            let is_first = !entry.sides.iter().any(Side::is_active);
             let believed = count(entry, oriented.from_low, arrival, first, is_challenge, as_zeek);
+            if as_zeek && header.marks.has(Marks::ASKS.and(Marks::ANSWERS)) {
+                turn_by_content(entry, oriented.from_low, is_first, arrival, &self.policy);
+            }
             if believed && entry.contact.is_unanswered() {
                 follows = answer(entry, oriented.from_low, before, arrival, out);
             }
         }
         // A flow that goes on stays where it waits, unless a state changed.
-        let goes_on = entry.class.is_renewed() && entry.due != NEVER && entry.states() == states;
-        let class = if goes_on { entry.class } else { entry.class(as_zeek) };
-        let moves = class != entry.class || entry.due == NEVER;
+        let has_ended = entry.closed() != ended;
+        let is_same = entry.states() == states && !has_ended;
+        let goes_on = entry.class.is_renewed() && entry.due != NEVER && is_same;
+        let class = if goes_on { entry.class } else { entry.class(&self.policy) };
+        // Zeek waits anew once the other side has closed as well.
+        let is_over_anew = as_zeek && has_ended && class == Class::Closed;
+        let moves = class != entry.class || entry.due == NEVER || is_over_anew;
         let is_followed = follows || entry.contact == Progress::Followed;
         let ends = is_followed && matches!(class, Class::Closed | Class::Reset);
         if !moves && class.is_renewed() {
@@ -320,6 +339,14 @@ impl Table {
             self.wait(slot, class, moment.now);
         }
     }
+}
+
+/// Whether a segment's options were not captured whole: it counts for nothing in Zeek's eyes.
+fn is_cut_in_options(packet: &Packet) -> bool {
+    let Layer4::Tcp(tcp) = packet.outer.layer4 else { return false };
+    let header_bytes = packet.outer.ip_bytes.saturating_sub(tcp.payload_bytes);
+    packet.captured_bytes < packet.frame_bytes
+        && packet.captured_bytes < packet.link_bytes().saturating_add(header_bytes)
 }
 
 /// Takes note of what a packet says beside its counts.
@@ -357,7 +384,7 @@ fn count(
 ) -> bool {
     let &Arrival { packet, header, .. } = arrival;
     let by_initiator = entry.is_by_initiator(from_low);
-    entry.extend(packet.time);
+    entry.extend(packet.time, as_zeek);
     let bytes = ip_bytes(packet, header, arrival.depth, as_zeek);
     let (own, peer, history) = entry.sides_of(by_initiator);
     own.count(1, bytes);
@@ -379,7 +406,7 @@ fn count(
         Layer4::Udp(..) => own.datagram(by_initiator, history),
         _ => {
             if let Some(stream) = first.stream(header) {
-                tcp::resume(stream, own, by_initiator, history);
+                tcp::resume(stream, own, peer, by_initiator, history);
             }
         }
     }
@@ -431,40 +458,22 @@ fn timeout(timeouts: &Timeouts, class: Class) -> u64 {
         Class::Fresh => answer,
         Class::Attempt => timeouts.tcp_attempt - answer,
         Class::Established => timeouts.tcp_established,
-        Class::Closed => timeouts.tcp_closed,
-        Class::Reset => timeouts.tcp_reset,
+        Class::Login => timeouts.tcp_established.max(LOGIN_NANOS),
+        Class::Closed | Class::Reset => timeouts.tcp_closed,
         Class::Udp => timeouts.udp,
+        Class::Query => timeouts.udp.min(QUERY_NANOS),
         Class::Icmp => timeouts.icmp,
         Class::Other => timeouts.other,
-    }
-}
-
-/// Exchanges the roles of a handshake whose SYN-ACK was seen first, once it is known to be none of an
-/// opening from both sides: by the SYN itself, or by an ACK or payload of either side.
-fn put_right(entry: &mut Entry, tcp: &Tcp, from_low: bool, as_zeek: bool) {
-    let [initiator, responder] = &entry.sides;
-    if initiator.state != State::SynAckSent || responder.state != State::Inactive {
-        return;
-    }
-    let control = TcpFlags::SYN | TcpFlags::FIN | TcpFlags::RST | TcpFlags::ACK;
-    let goes_on = tcp.flags.0 & control == TcpFlags::ACK;
-    let by_other = !entry.is_by_initiator(from_low);
-    // Zeek looks at the history, which has to be that one letter.
-    if !by_other && as_zeek && entry.history.len() != 1 {
-        return;
-    }
-    if goes_on || (by_other && tcp::is_reversal(tcp, initiator, responder)) {
-        entry.flip();
-        tcp::establish(&mut entry.sides[1]);
-        if !goes_on {
-            tcp::establish(&mut entry.sides[0]);
-        }
     }
 }
 
 /// The IP packet's length, but no more than the frame holds; of one that offloading left without,
 /// what the frame holds.
 fn ip_bytes(packet: &Packet, header: &Header, depth: usize, as_zeek: bool) -> u64 {
+    if as_zeek && header.marks.has(Marks::NO_LENGTH) {
+        // Zeek adds what the header says, and that of IPv6 leaves its own bytes out.
+        return if header.source.is_ipv6() { 40 } else { 0 };
+    }
     if as_zeek {
         return header.ip_bytes.into();
     }

@@ -6,9 +6,11 @@
 
 mod machine;
 
+use std::mem;
+
 pub(super) use self::machine::{
-    Opening, are_over, conn_state, establish, is_over, is_reversal, of_states, opening,
-    opening_as_zeek, pass_by, resume, take,
+    Opening, are_over, conn_state, establish, is_over, is_over_for_zeek, is_reversal, of_states,
+    opening, opening_as_zeek, pass_by, resume, take,
 };
 use crate::record::{History, Letter, MacAddress, Tcp, TcpFlags};
 
@@ -80,6 +82,8 @@ const MAC: u16 = 1 << 12;
 const ACTIVE: u16 = 1 << 13;
 /// Its start is known, from itself or from what its peer acknowledged.
 const PLACED: u16 = 1 << 14;
+/// It closed for good with a RST, or when its peer had closed, too, or had never spoken.
+const OVER: u16 = 1 << 15;
 
 /// A RST whose number is further than this from what was sent lies outside the window: the largest that
 /// is offered without scaling. Larger ones may be offered, but then data comes before the RST.
@@ -138,6 +142,16 @@ impl Side {
         }
     }
 
+    /// Exchanges what was counted, and the link-layer addresses; what each has done stays.
+    pub(super) fn exchange(&mut self, other: &mut Self) {
+        mem::swap(&mut self.packets, &mut other.packets);
+        mem::swap(&mut self.bytes, &mut other.bytes);
+        mem::swap(&mut self.mac, &mut other.mac);
+        let differs = (self.marks ^ other.marks) & MAC;
+        self.marks ^= differs;
+        other.marks ^= differs;
+    }
+
     /// A payload letter for a transport without states.
     pub(super) fn datagram(&mut self, by_initiator: bool, history: &mut History) {
         self.once(DATA, Letter::Data, by_initiator, history);
@@ -149,6 +163,12 @@ impl Side {
         if is_power_of_ten(u32::from(self.bad_checksums)) {
             history.push(Letter::BadChecksum, by_initiator);
         }
+    }
+
+    /// Takes note of its SYN, which its peer's answer overtook, before the roles are exchanged.
+    pub(super) fn note_overtaken(&mut self, history: &mut History) {
+        self.once(SYN, Letter::Syn, false, history);
+        self.last_syn = 0;
     }
 
     /// Whether it went on after its SYN: it acknowledged something, or sent payload.
@@ -230,8 +250,10 @@ impl Side {
 
     #[inline]
     fn note(&mut self, segment: Segment<'_>, history: &mut History) {
-        let Segment { tcp, by_initiator, .. } = segment;
+        let Segment { tcp, by_initiator, as_zeek, .. } = segment;
         let flags = tcp.flags;
+        // Zeek counts from the start, which a SYN moves.
+        let start = if as_zeek { self.start } else { 0 };
         let (syn, fin, reset) =
             (flags.has(TcpFlags::SYN), flags.has(TcpFlags::FIN), flags.has(TcpFlags::RST));
         match u8::from(syn) + u8::from(fin) + u8::from(reset) {
@@ -249,6 +271,7 @@ impl Side {
                 } else {
                     (RESET, Letter::Reset, tcp.sequence, &mut self.last_reset)
                 };
+                let number = number.wrapping_sub(start);
                 if self.marks & mark == 0 || *last != number {
                     history.push(letter, by_initiator);
                 }
@@ -363,10 +386,21 @@ impl Side {
             || (self.state == State::Closed && self.before == State::Established)
     }
 
+    /// Whether it sent a RST after a FIN that had closed it for good.
+    pub(super) fn is_reset_after_its_close(&self) -> bool {
+        self.state == State::Reset && self.before == State::Closed && self.is_closed()
+    }
+
     /// Closes it for good once all it sent before its FIN or RST has been seen.
-    fn settle(&mut self) {
-        if self.has(CLOSING) && delta(self.last, self.next) <= 1 {
-            self.marks |= CLOSED;
+    #[inline]
+    fn settle(&mut self, peer: &Self) {
+        if !self.has(CLOSING) || self.is_closed() || delta(self.last, self.next) > 1 {
+            return;
+        }
+        self.marks |= CLOSED;
+        let is_alone = peer.is_closed() || peer.state == State::Inactive;
+        if self.state == State::Reset || is_alone {
+            self.marks |= OVER;
         }
     }
 }

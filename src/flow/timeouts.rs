@@ -48,12 +48,6 @@ impl TimeoutSecs {
             tcp_established: or(self.tcp_established_secs, defaults.tcp_established),
             tcp_attempt: or(self.tcp_attempt_secs, defaults.tcp_attempt),
             tcp_closed: or(self.tcp_closed_secs, defaults.tcp_closed),
-            // Where a RST lingers as a FIN does, one option is for both.
-            tcp_reset: if defaults.tcp_reset == defaults.tcp_closed {
-                or(self.tcp_closed_secs, defaults.tcp_reset)
-            } else {
-                defaults.tcp_reset
-            },
             udp: or(self.udp_secs, defaults.udp),
             icmp: or(self.icmp_secs, defaults.icmp),
             other: or(self.other_secs, defaults.other),

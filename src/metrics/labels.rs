@@ -38,6 +38,10 @@ pub enum Reason {
     BufferFull,
     /// The IP header has a wrong checksum, and `ignore_checksums` is false.
     BadChecksum,
+    /// The profile is `zeek`, and the packet is none of a connection: a tunnel of an IP protocol of its own
+    /// with nothing in it that is read, encryption or signalling of IPv6, a header that was cut or lies,
+    /// a fragment that is not the last to come of its packet.
+    NoConnection,
     /// A kind of record that the component does not take; the config's check keeps these away.
     WrongKind,
     /// The record can't be written in the sink's encoding.
@@ -176,7 +180,7 @@ impl Label for () {
 
 impl Reason {
     /// Those that the config asked for by what it selects, and frames that hold no packet to be read.
-    pub(super) const FILTERED: [Self; 8] = [
+    pub(super) const FILTERED: [Self; 9] = [
         Self::Filtered,
         Self::Condition,
         Self::Unmatched,
@@ -185,6 +189,7 @@ impl Reason {
         Self::CutShort,
         Self::Malformed,
         Self::Encrypted,
+        Self::NoConnection,
     ];
 
     fn is_intentional(self) -> bool {
@@ -201,6 +206,7 @@ impl Label for Reason {
             Self::Unread => "unread",
             Self::BufferFull => "buffer_full",
             Self::BadChecksum => "bad_checksum",
+            Self::NoConnection => "no_connection",
             Self::WrongKind => "wrong_kind",
             Self::Unencodable => "unencodable",
             Self::Refused => "refused",

@@ -123,7 +123,15 @@ impl ConnState {
 impl History {
     /// Adds an event of the initiator's or of the responder's.
     pub fn push(&mut self, letter: Letter, by_initiator: bool) {
-        let code = letter as u8 + if by_initiator { INITIATOR } else { 0 };
+        self.add(letter as u8 + if by_initiator { INITIATOR } else { 0 });
+    }
+
+    /// The roles are exchanged from here on: puts `^` at the end.
+    pub fn turn(&mut self) {
+        self.add(FLIP);
+    }
+
+    fn add(&mut self, code: u8) {
         let len = self.len();
         if len < CAPACITY {
             self.0 |= u128::from(code) << (BITS * len);
@@ -152,6 +160,11 @@ impl History {
             flipped.0 |= u128::from(code) << (BITS * at);
         }
         *self = flipped;
+    }
+
+    /// Whether the roles were exchanged after something had happened.
+    pub fn has_turned(self) -> bool {
+        self.codes().skip(1).any(|code| code == FLIP)
     }
 
     /// How many letters it has.

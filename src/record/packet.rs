@@ -61,6 +61,8 @@ pub struct Header {
     pub destination: IpAddr,
     /// What the tunnel that carries it is told apart by, if it lies in one that has such a number.
     pub tunnel: Option<TunnelKey>,
+    /// What it says beside this.
+    pub marks: Marks,
     /// What the header carries, after any IPv6 extension headers.
     pub transport: Transport,
     /// Length of the IP packet, header and payload, in bytes; 0 where offloading left none.
@@ -83,6 +85,10 @@ pub enum TunnelKey {
     /// The key of GRE (RFC 2890).
     Gre(u32),
 }
+
+/// What a header says beside its fields, as far as the dissector tells it; not in the wire form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Marks(u8);
 
 /// Where a fragment belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -287,6 +293,36 @@ impl Record for Packet {
 
     fn names_mut(&mut self) -> Option<&mut Names> {
         Some(&mut self.names)
+    }
+}
+
+// === impl Marks ===
+
+impl Marks {
+    /// Offloading left no length: it is the frame's.
+    pub const NO_LENGTH: Self = Self(1);
+    /// It claimed more than the frame had on the wire.
+    pub const TOO_LONG: Self = Self(2);
+    /// The datagram is a question, by a protocol that says so.
+    pub const ASKS: Self = Self(4);
+    /// The datagram is an answer, by a protocol that says so.
+    pub const ANSWERS: Self = Self(8);
+
+    /// Whether any of these is set.
+    pub const fn has(self, marks: Self) -> bool {
+        self.0 & marks.0 != 0
+    }
+
+    /// These as well.
+    #[must_use]
+    pub const fn and(self, marks: Self) -> Self {
+        Self(self.0 | marks.0)
+    }
+
+    /// This mark as well, if it holds.
+    #[must_use]
+    pub fn and_if(self, holds: bool, mark: Self) -> Self {
+        if holds { self.and(mark) } else { self }
     }
 }
 

@@ -264,9 +264,14 @@ impl Transform for FlowTransform {
         }
         self.watermark = self.watermark.max(batch.watermark);
         let discarded = output.discarded.min(packets.len() as u64);
-        out.absorbed(packets.len() as u64 - discarded);
-        if discarded > 0 {
-            out.discarded(Reason::BadChecksum, discarded);
+        let unconnected = output.unconnected.min(packets.len() as u64 - discarded);
+        out.absorbed(packets.len() as u64 - discarded - unconnected);
+        for (reason, count) in
+            [(Reason::BadChecksum, discarded), (Reason::NoConnection, unconnected)]
+        {
+            if count > 0 {
+                out.discarded(reason, count);
+            }
         }
         batch.ack.settle(End::Delivered);
         self.emit(output, out);

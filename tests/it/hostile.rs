@@ -220,6 +220,7 @@ fn syn(number: u32) -> Packet {
         destination_mac: None,
         vlans: Vlans::default(),
         outer: Header {
+            marks: tidegate::record::Marks::default(),
             source: [10, b, c, d].into(),
             destination: [192, 0, 2, 1].into(),
             transport: Transport::TCP,

@@ -18,7 +18,7 @@ use crate::harness::{
 };
 
 /// Of the rows with counters, how many have to be right, in percent.
-const RIGHT_PERCENT: usize = 93;
+const RIGHT_PERCENT: usize = 97;
 /// Of the right ones, how many have to have the right history, in percent.
 const HISTORY_PERCENT: usize = 99;
 /// Durations in the baselines are rounded to microseconds.

@@ -90,6 +90,7 @@ fn header() -> impl Strategy<Value = Header> {
             layer4,
         )| {
             Header {
+                marks: crate::record::Marks::default(),
                 source,
                 destination,
                 tunnel,
@@ -449,6 +450,7 @@ fn golden_packets() -> Vec<(&'static str, Records)> {
         payload_bytes: 100,
     });
     let header = |layer4, tunnel| Header {
+        marks: crate::record::Marks::default(),
         source: v4,
         destination: v6,
         tunnel,

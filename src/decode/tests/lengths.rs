@@ -1,7 +1,7 @@
 //! Lengths that are missing, lie, or leave out what is no part of the packet.
 
 use super::{Skipped, build::*, header, packet, read, skipped};
-use crate::record::{Checksum, Layer4};
+use crate::record::{Checksum, Layer4, Marks};
 
 fn zeroed(mut bytes: Vec<u8>) -> Vec<u8> {
     let at = if bytes[0] >> 4 == 4 { 2 } else { 4 };
@@ -58,8 +58,37 @@ fn without_a_length_the_frame_tells() {
             let packet = packet(link, &frame);
             assert_eq!((packet.outer.ip_bytes, packet.ip_bytes()), (bytes, bytes));
             assert_eq!(payload_bytes(packet.outer.layer4), 3000);
+            assert_eq!(packet.outer.marks, Marks::NO_LENGTH);
             assert!(!packet.damaged);
         }
+    }
+}
+
+#[test]
+fn a_datagram_says_whether_it_asks_where_both_ends_may_use_one_port() {
+    let message = |second: u8, length: usize| {
+        let mut bytes = vec![0; length];
+        bytes[2] = second;
+        bytes
+    };
+    let time = |mode: u8, length: usize| [&[0x20 | mode][..], &vec![0; length - 1]].concat();
+    let (asks, answers, nothing) = (Marks::ASKS, Marks::ANSWERS, Marks::default());
+    for (ports, payload, expected) in [
+        ([53, 53], message(0x01, 12), asks),
+        ([53, 53], message(0x81, 12), answers),
+        ([53, 53], message(0x81, 11), nothing),
+        ([53, 53], message(0x90, 12), nothing),
+        ([137, 137], message(0xa8, 12), answers),
+        ([5353, 5353], message(0x84, 12), answers),
+        ([40_000, 5355], message(0, 12), asks),
+        ([123, 123], time(3, 48), asks),
+        ([123, 123], time(4, 48), answers),
+        ([123, 123], time(4, 47), nothing),
+        ([123, 123], time(1, 48), nothing),
+        ([40_000, 514], message(0x81, 12), nothing),
+    ] {
+        let outer = header(&ipv4(17, &udp_between(Over::V4, ports, &payload)));
+        assert_eq!(outer.marks, expected, "{ports:?} {payload:?}");
     }
 }
 
@@ -84,6 +113,7 @@ fn a_length_beyond_the_frame_is_cut_to_it() {
         let packet = packet(1, &on_ethernet(&inside));
         assert_eq!(packet.outer.ip_bytes, length32(inside.len()));
         assert_eq!(payload_bytes(packet.outer.layer4), 5);
+        assert_eq!(packet.outer.marks, Marks::TOO_LONG);
         assert!(packet.damaged);
     }
 }

@@ -34,6 +34,7 @@ fn packet(
         destination_mac: None,
         vlans: Vlans::default(),
         outer: Header {
+            marks: crate::record::Marks::default(),
             source: ip(source),
             destination: ip(destination),
             transport: Transport::UDP,

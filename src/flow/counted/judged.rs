@@ -74,10 +74,7 @@ impl Judged {
     pub(super) fn deadline(self, totals: &Totals, timeouts: &Timeouts) -> (u64, u64) {
         let last_ns = totals.last_ns.max(totals.first_ns);
         match self.transport {
-            Transport::TCP if self.is_over() => {
-                let was_reset = self.states.contains(&State::Reset);
-                (last_ns, if was_reset { timeouts.tcp_reset } else { timeouts.tcp_closed })
-            }
+            Transport::TCP if self.is_over() => (last_ns, timeouts.tcp_closed),
             Transport::TCP if self.is_attempt => (totals.first_ns, timeouts.tcp_attempt),
             Transport::TCP => (last_ns, timeouts.tcp_established),
             Transport::UDP => (last_ns, timeouts.udp),
@@ -140,7 +137,8 @@ fn is_flipped(totals: &Totals, policy: &Policy, sees_replies: bool) -> bool {
         }
     }
     let [source, destination] = totals.ends;
-    if policy.sender_is_responder(totals.transport, &layer4, ports) {
+    if policy.sender_is_responder(totals.transport, &layer4, ports, crate::record::Marks::default())
+    {
         !policy.is_group(destination, None)
     } else {
         is_certain_group(source) && !is_certain_group(destination)

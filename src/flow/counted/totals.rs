@@ -103,6 +103,7 @@ impl Totals {
     pub(super) fn header(&self) -> Header {
         let [source, destination] = self.ends;
         Header {
+            marks: crate::record::Marks::default(),
             source,
             destination,
             tunnel: None,

@@ -235,9 +235,11 @@ impl Table {
         role: Option<bool>,
     ) -> bool {
         let &Arrival { packet, header, .. } = arrival;
-        let flipped = match role {
-            Some(low_initiates) => low_initiates != oriented.from_low,
-            None => self.policy.sender_is_responder(first.transport, first.layer4, oriented.ports),
+        let flipped = if let Some(low_initiates) = role {
+            low_initiates != oriented.from_low
+        } else {
+            let (transport, layer4) = (first.transport, first.layer4);
+            self.policy.sender_is_responder(transport, layer4, oriented.ports, header.marks)
         };
         if oriented.key.is_directed() {
             return false;

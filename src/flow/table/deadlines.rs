@@ -13,6 +13,9 @@ use crate::{
     record::{EndReason, Flow, Id, ObservationPoint, Outcome, Timestamp, Transport},
 };
 
+/// For how long nothing has come when Zeek takes a question to be over.
+const OVER_NANOS: u64 = 9_000_000_000;
+
 /// A TCP connection that somebody tried to make.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::flow) struct Tried {
@@ -37,7 +40,7 @@ impl Table {
             }
             self.earliest = at.min(self.survey_at);
             if let Some((slot, at)) = due.filter(|(_, at)| *at <= now) {
-                self.expire(slot, at, out);
+                self.expire(slot, at, now, out);
             } else {
                 return;
             }
@@ -148,8 +151,8 @@ impl Table {
         waiting.chain(reporting).min_by_key(|(_, at)| *at)
     }
 
-    /// A flow is due: it ends, is reported, or waits on.
-    fn expire(&mut self, slot: u32, at: Timestamp, out: &mut Output) {
+    /// A flow is due: it ends, is reported, or waits on. `now` is when somebody looks.
+    fn expire(&mut self, slot: u32, at: Timestamp, now: Timestamp, out: &mut Output) {
         let moment = Moment { now: at, number: 0, late: false };
         let entry = self.flows.get_mut(slot);
         if entry.due > at {
@@ -161,7 +164,14 @@ impl Table {
             }
             return;
         }
+        let ended = entry.end();
+        let idle_at = ended.saturating_add(self.policy.timeouts.tcp_closed);
         match entry.class {
+            Class::Query if now.since(ended) < OVER_NANOS => self.wait(slot, Class::Query, now),
+            // Zeek lets a connection go on whose one side sent a RST after it had closed.
+            Class::Reset if self.policy.as_zeek && idle_at >= at => {
+                self.wait(slot, Class::Reset, at);
+            }
             Class::Fresh => {
                 if entry.contact == Progress::Attempted {
                     entry.contact = Progress::TimedOut;

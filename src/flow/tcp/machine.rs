@@ -1,6 +1,8 @@
 //! The states of both endpoints together: what a segment does to them, and what they come to.
 
-use super::{CLOSING, DATA, FIN, PAYLOAD, PLACED, Segment, Side, State, delta, is_power_of_ten};
+use super::{
+    CLOSING, DATA, FIN, OVER, PAYLOAD, PLACED, Segment, Side, State, delta, is_power_of_ten,
+};
 use crate::record::{ConnState, History, Letter, Tcp, TcpFlags};
 
 /// What a SYN is to the flow of its addresses and ports.
@@ -81,8 +83,8 @@ pub(in crate::flow) fn take(
             own.receive(from, from.wrapping_add(payload));
         }
     }
-    own.settle();
-    peer.settle();
+    own.settle(peer);
+    peer.settle(own);
     true
 }
 
@@ -101,6 +103,7 @@ pub(in crate::flow) fn pass_by(
 pub(in crate::flow) fn resume(
     (from, past): (u32, u32),
     own: &mut Side,
+    peer: &Side,
     by_initiator: bool,
     history: &mut History,
 ) {
@@ -115,7 +118,7 @@ pub(in crate::flow) fn resume(
     if !own.precedes(from) {
         own.receive(from, past);
     }
-    own.settle();
+    own.settle(peer);
 }
 
 /// The state machine of one endpoint.
@@ -200,6 +203,11 @@ pub(in crate::flow) fn are_over([one, other]: [State; 2]) -> bool {
             || (state == State::Closed && matches!(peer, State::Closed | State::Inactive))
     };
     closed(one, other) || closed(other, one)
+}
+
+/// Whether a side closed for good when nothing more was to come of the other.
+pub(in crate::flow) fn is_over_for_zeek(one: &Side, other: &Side) -> bool {
+    one.has(OVER) || other.has(OVER)
 }
 
 /// What a SYN is, with or without ACK, to a flow whose sides are its sender's and the other.

@@ -17,6 +17,7 @@ pub(in crate::flow) fn at(seconds: i64) -> Timestamp {
 
 pub(in crate::flow) fn header(source: IpAddr, destination: IpAddr, transport: Transport) -> Header {
     Header {
+        marks: crate::record::Marks::default(),
         source,
         destination,
         transport,

@@ -27,6 +27,7 @@ fn udp(seconds: i64, source_port: u16) -> Packet {
         destination_mac: None,
         vlans: Vlans::default(),
         outer: Header {
+            marks: crate::record::Marks::default(),
             source: [10, 0, 0, 1].into(),
             destination: [10, 0, 0, 2].into(),
             transport: Transport::UDP,

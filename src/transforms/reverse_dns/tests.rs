@@ -164,6 +164,7 @@ fn packet(second: i64, from: (IpAddr, u16), to: (IpAddr, u16), extra: &[(&str, &
         destination_mac: None,
         vlans: Vlans::default(),
         outer: Header {
+            marks: crate::record::Marks::default(),
             source: from.0,
             destination: to.0,
             transport: Transport::UDP,

@@ -9,8 +9,8 @@ use super::{
     shared, text,
 };
 use crate::record::{
-    Checksum, Checksums, Extra, Fragment, Header, Icmp, Layer4, MacAddress, Packet, Ports, Tcp,
-    TcpFlags, Timestamp, Transport, TunnelKey, Vlans,
+    Checksum, Checksums, Extra, Fragment, Header, Icmp, Layer4, MacAddress, Marks, Packet, Ports,
+    Tcp, TcpFlags, Timestamp, Transport, TunnelKey, Vlans,
 };
 
 /// A packet.
@@ -142,6 +142,7 @@ impl From<PacketForm<'_>> for Packet {
 impl From<&Header> for HeaderForm {
     fn from(header: &Header) -> Self {
         let Header {
+            marks: _,
             source,
             destination,
             tunnel,
@@ -179,6 +180,7 @@ impl From<HeaderForm> for Header {
                 TunnelForm::Teid(key) => TunnelKey::Teid(key),
                 TunnelForm::Gre(key) => TunnelKey::Gre(key),
             }),
+            marks: Marks::default(),
             transport: Transport(form.transport),
             ip_bytes: form.ip_bytes,
             checksums: Checksums { ip: ip.0, transport: transport.0 },
