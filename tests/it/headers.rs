@@ -137,7 +137,7 @@ fn transport_means_headers_for_files_and_says_so(scene: &Scene) -> Outcome {
         .env("PATH", without_tshark(scene)?)
         .run()?
         .expect(0)?;
-    ended.says(&["warning", "`transport` means `headers`", "replay.yaml:3:"])?;
+    ended.says(&["warning", "`transport` means `headers`", "replay.yaml:4:"])?;
     assert_eq!(records(scene)?.len(), 10);
     // Where a field asks for tshark, it is tshark that stops at the ports.
     let config = config::replay(scene, "dissect: transport, fields: [tcp.options]", "");
