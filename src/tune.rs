@@ -5,11 +5,13 @@
 //! code judges live and in a replay.
 
 mod capture;
+mod counts;
 mod ecs;
 mod eve;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod labels;
+mod left_out;
 mod log;
 mod measure;
 mod observe;

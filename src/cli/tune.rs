@@ -136,6 +136,9 @@ fn tune(args: &Args, said: Said, quiet: bool) -> Result<Exit, Error> {
         for fault in &input.faults {
             output::warning(format_args!("{}: {fault}", path.display()));
         }
+        for note in &input.notes {
+            output::report(format_args!("{}: {note}", path.display()));
+        }
         if input.bad_rows > 0 {
             let what = format!("{} rows could not be read", input.bad_rows);
             output::warning(format_args!("{}: {what}", path.display()));

@@ -4,6 +4,22 @@ use std::{collections::HashMap, fs, net::IpAddr, path::Path};
 
 use super::open::Input;
 
+/// Words that say of a source that it means well, of one that it does not, and that turn one into the other.
+const BENIGN: [&str; 3] = ["benign", "background", "normal"];
+const MALICIOUS: [&str; 4] = ["malicious", "botnet", "attack", "c&c"];
+const NOT: [&str; 3] = ["non", "not", "no"];
+
+/// What a label says of a source, whoever gives it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Meaning {
+    Benign,
+    /// It is not to be counted.
+    Ignored,
+    Malicious,
+    /// Another text: positive in a file of labels, and nothing in a row of a log, where tools put anything.
+    Unclear,
+}
+
 /// Words that the heading of a column of addresses has one of; a first line without any is a row.
 const HEADINGS: [&str; 10] =
     ["src", "source", "ip", "host", "address", "addr", "srcip", "saddr", "ipaddress", "orig"];
@@ -23,8 +39,8 @@ struct Label {
 // === impl Labels ===
 
 impl Labels {
-    /// Reads a file of labels. The first line may be a heading; `ignore` is no label, and like `benign` written in
-    /// whatever case.
+    /// Reads a file of labels. The first line may be a heading; what is not benign is positive, but for `ignore`,
+    /// which is no label; in whatever case they are written.
     ///
     /// # Errors
     /// It can't be read, or a line has no address.
@@ -99,13 +115,37 @@ fn is_heading(cell: &str) -> bool {
     cell.split(|letter: char| !letter.is_alphanumeric()).any(|word| HEADINGS.contains(&word))
 }
 
+// === impl Meaning ===
+
+impl Meaning {
+    pub(super) fn of(label: &str) -> Self {
+        let label = label.to_ascii_lowercase();
+        // `From-Normal-V42`, and no sentence about it.
+        let parts = || label.split(|c: char| !c.is_alphanumeric() && c != ' ');
+        let has = |words: &[&str]| parts().any(|part| words.contains(&part));
+        if label == "ignore" {
+            Self::Ignored
+        } else if MALICIOUS.iter().any(|word| label.contains(word)) {
+            // `To-Botnet`: of who answers or asks it, nothing is known.
+            if has(&NOT) || label.starts_with("to-") { Self::Unclear } else { Self::Malicious }
+        } else if has(&BENIGN) && !has(&NOT) {
+            Self::Benign
+        } else {
+            Self::Unclear
+        }
+    }
+}
+
 // === impl Label ===
 
 impl Label {
     fn new(label: &str, scenario: &str) -> Self {
-        let known =
-            ["benign", "ignore"].into_iter().find(|known| known.eq_ignore_ascii_case(label));
-        Self { name: known.unwrap_or(label).into(), scenario: scenario.into(), is_of_rows: false }
+        let name = match Meaning::of(label) {
+            Meaning::Benign => "benign",
+            Meaning::Ignored => "ignore",
+            Meaning::Malicious | Meaning::Unclear => label,
+        };
+        Self { name: name.into(), scenario: scenario.into(), is_of_rows: false }
     }
 }
 

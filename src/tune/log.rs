@@ -4,7 +4,7 @@ use std::{collections::HashMap, net::IpAddr};
 
 use serde_json::Value;
 
-use super::{ecs, eve, observe::Observer, rotated::Writer, zeek};
+use super::{ecs, eve, left_out::LeftOut, observe::Observer, rotated::Writer, zeek};
 use crate::record::{Contact, ObservationPoint, Outcome, TcpFlags, Timestamp, Transport};
 
 /// Ports whose connections are told with their end.
@@ -16,6 +16,8 @@ pub(super) const MAX_ROW_BYTES: usize = 1 << 20;
 
 /// A time above this is one in milliseconds: seconds come to it in the year 5138.
 const MAX_SECONDS: i64 = 100_000_000_000;
+/// Up to here a number with a fraction is exact.
+const MAX_NUMBER: f64 = 9_007_199_254_740_992.0;
 
 /// What came of a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +28,8 @@ pub(super) enum State {
     Unproven,
     /// It refused.
     Refused,
+    /// It answered, and the source reset what was half open then: it asked, and wanted nothing.
+    LeftOpen,
     /// It did not answer.
     TimedOut,
     /// Control bits that no sane stack sends.
@@ -45,6 +49,10 @@ pub(super) struct Row {
     pub(super) duration_nanos: u64,
     /// Who began it.
     pub(super) source: IpAddr,
+    /// The source's port, where it tells something; else 0.
+    pub(super) source_port: u16,
+    /// Whether the log says that the source is of the network that is watched.
+    pub(super) is_local: bool,
     /// Who was addressed.
     pub(super) destination: IpAddr,
     /// The destination's port.
@@ -75,6 +83,7 @@ pub(super) enum Event {
 pub(super) struct Rows {
     heading: zeek::Heading,
     writer: Option<Writer>,
+    left_out: LeftOut,
 }
 
 // === impl Rows ===
@@ -86,32 +95,34 @@ impl Rows {
     /// Why it is none that can be read.
     pub(super) fn parse(&mut self, line: &[u8]) -> Result<Option<Row>, &'static str> {
         let text = str::from_utf8(line).map_err(|_| "it is not UTF-8")?;
-        let text = text.trim_end_matches(['\r', '\n']);
-        if text.trim().is_empty() {
+        // A mark begins each of the files that were put together to one.
+        let text = text.trim_start_matches('\u{feff}').trim_end_matches(['\r', '\n']);
+        let object = text.trim();
+        if object.is_empty() {
             return Ok(None);
         }
         if text.starts_with('#') {
             self.heading.line(text);
             return Ok(None);
         }
-        if text.starts_with('{') {
+        if object.starts_with('{') {
             let row: Value =
-                serde_json::from_str(text).map_err(|_| "it is no JSON object, or it is cut")?;
+                serde_json::from_str(object).map_err(|_| "it is no JSON object, or it is cut")?;
             // As exports of Elasticsearch have documents.
             return self.of_json(row.get("_source").unwrap_or(&row));
         }
         self.writer = Some(Writer::Zeek);
-        self.heading.row(text)
+        self.heading.row(text, &mut self.left_out)
     }
 
     fn of_json(&mut self, row: &Value) -> Result<Option<Row>, &'static str> {
         // Not every log of Zeek's has addresses.
         let (writer, parsed) = if zeek::is_row(row) || row.get("_path").is_some() {
-            (Writer::Zeek, zeek::of_json(row))
+            (Writer::Zeek, zeek::of_json(row, &mut self.left_out))
         } else if row.get("event_type").is_some() {
-            (Writer::Suricata, eve::of_json(row))
+            (Writer::Suricata, eve::of_json(row, &mut self.left_out))
         } else if row.get("@timestamp").is_some() || row.get("event").is_some() {
-            (Writer::Shipper, ecs::of_json(row))
+            (Writer::Shipper, ecs::of_json(row, &mut self.left_out))
         } else {
             return Err("it is a row of no log that is read");
         };
@@ -123,6 +134,11 @@ impl Rows {
     pub(super) fn writer(&self) -> Option<Writer> {
         self.writer
     }
+
+    /// What was not judged of the rows that could be read.
+    pub(super) fn left_out(&self) -> &LeftOut {
+        &self.left_out
+    }
 }
 
 /// The value at a dotted path, nested or written flat.
@@ -131,6 +147,45 @@ pub(super) fn look<'a>(row: &'a Value, path: &str) -> Option<&'a Value> {
         return Some(flat);
     }
     path.split('.').try_fold(row, |value, key| value.get(key))
+}
+
+/// A number, also where the writer made a text of it; `None` if there is no value.
+///
+/// # Errors
+/// There is one, and it is none.
+pub(super) fn number(value: Option<&Value>) -> Result<Option<u64>, &'static str> {
+    let found = match value {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::String(text)) if matches!(text.trim(), "" | "-") => return Ok(None),
+        Some(Value::String(text)) => whole(text.trim()),
+        Some(value) => value.as_u64().or_else(|| whole(&value.to_string())),
+    };
+    found.map(Some).ok_or("a number in it is none")
+}
+
+/// The number in a text, also where it is written as one with a fraction: `12.0`.
+pub(super) fn whole(text: &str) -> Option<u64> {
+    let is_whole = |float: &f64| (0.0..MAX_NUMBER).contains(float) && float.fract() == 0.0;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is whole")]
+    let of_float = |float| float as u64;
+    text.parse().ok().or_else(|| text.parse().ok().filter(is_whole).map(of_float))
+}
+
+/// A port; 0 for a transport without any.
+///
+/// # Errors
+/// There is none, and its transport has ports; or it is none.
+pub(super) fn port(
+    value: Option<&Value>,
+    transport: Transport,
+    missing: &'static str,
+) -> Result<u16, &'static str> {
+    let has_ports = matches!(transport, Transport::TCP | Transport::UDP);
+    match number(value).map_err(|_| missing)? {
+        Some(port) => u16::try_from(port).map_err(|_| missing),
+        None if has_ports => Err(missing),
+        None => Ok(0),
+    }
 }
 
 // === impl Row ===
@@ -166,6 +221,11 @@ impl Row {
                 }
                 State::Unproven => out.push(Event::Contact(contact(self.start, Outcome::Success))),
                 State::Refused => out.push(Event::Contact(contact(self.start, Outcome::Refused))),
+                State::LeftOpen => {
+                    let left = contact(self.start, Outcome::Refused);
+                    let source_port = self.source_port;
+                    out.push(Event::Contact(Contact { path_proven: true, source_port, ..left }));
+                }
                 State::TimedOut if is_tcp => {
                     let time = self.start.saturating_add(ANSWER_NANOS);
                     out.push(Event::Contact(contact(time, Outcome::TimedOut)));

@@ -56,6 +56,8 @@ pub struct Input {
     pub units: u64,
     /// What could not be read: rows by their lines, or what damaged a capture.
     pub faults: Vec<String>,
+    /// What was left out as it should be, and why.
+    pub notes: Vec<String>,
     /// Rows that could not be read.
     pub bad_rows: u64,
     /// Whether it was a capture.
@@ -201,6 +203,10 @@ fn read_log(
             progress(1_024);
         }
     }
+    let left_out = rows.left_out();
+    let others = others.saturating_sub(left_out.rows());
+    input.faults.extend(left_out.faults());
+    input.notes.extend(left_out.notes());
     if others > 0 && input.units == 0 {
         input
             .faults

@@ -1,5 +1,7 @@
 //! Rows of logs, good and bad.
 
+mod shippers;
+
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -58,7 +60,9 @@ fn states_of_zeek_are_what_came_of_the_contact() {
         ("tcp", "REJ", "SAr", State::Refused),
         ("tcp", "SF", "ShADadFf", State::Success),
         ("tcp", "RSTO", "ShADaR", State::Success),
-        ("tcp", "RSTO", "ShR", State::Success),
+        ("tcp", "RSTO", "ShR", State::LeftOpen),
+        ("tcp", "RSTO", "ShAR", State::Success),
+        ("udp", "RSTO", "ShR", State::Success),
         ("tcp", "OTH", "C", State::Unknown),
         ("tcp", "SHR", "h", State::Unknown),
         ("udp", "S0", "D", State::Unknown),
@@ -148,6 +152,12 @@ fn states_of_suricata_are_what_came_of_the_contact() {
         ("new", 1, flags("02", "12"), State::Success),
         ("established", 5, none.clone(), State::Success),
         ("new", 1, none.clone(), State::Refused),
+        ("new", 40, none.clone(), State::Unknown),
+        // Half open, and reset by the source.
+        ("closed", 1, flags("06", "12"), State::LeftOpen),
+        ("closed", 1, flags("c6", "52"), State::LeftOpen),
+        ("closed", 2, flags("06", "1a"), State::Success),
+        ("closed", 1, flags("16", "12"), State::Success),
         ("new", 0, none, State::TimedOut),
         ("closed", 1, flags("02", "14"), State::Refused),
         ("closed", 1, flags("c2", "14"), State::Refused),
@@ -197,6 +207,10 @@ fn what_was_reached_unseen_is_a_success_that_proves_no_path() {
 fn rows_that_are_cut_or_of_another_kind_say_why() {
     for line in [
         "1655071198.4\tC\t10.0.0.1\t4\t10.0",
+        // What is left of RSTOS0, SR.
+        "1.5\tC\t10.0.0.1\t4\t10.0.0.2\t445\ttcp\t-\tRSTO",
+        "1.5\tC\t10.0.0.1\t4\t10.0.0.2\t445\ttcp\t-\tREJ\tSr\t1\tx\t40\t-",
+        "1.5\tC\t10.0.0.1\t4\t10.0.0.2\t445\ttcp\t0:00:01\tREJ\tSr\t1\t44\t40\t-",
         "1655071198.4",
         "x\tC\t10.0.0.1\t4\t10.0.0.2\t445\ttcp\t-\tREJ\tSr\t1\t44\t40\t-",
         "1.5\tC\tten\t4\t10.0.0.2\t445\ttcp\t-\tREJ\tSr\t1\t44\t40\t-",
@@ -212,8 +226,9 @@ fn rows_that_are_cut_or_of_another_kind_say_why() {
     }
     let alert = r#"{"@timestamp":"2022-06-12T21:59:59Z","event":{"dataset":"suricata.eve"},"source":{"packets":1},"suricata":{"eve":{"event_type":"alert"}}}"#;
     // What was dropped says nothing against its source, whoever dropped it.
+    let stopped = r#"{"event_type":"flow","src_ip":"10.0.0.1","dest_ip":"10.0.0.2","dest_port":445,"proto":"TCP","flow":{"pkts_toclient":0,"start":"2022-06-12T21:59:58.444458+0000","action":"drop"},"tcp":{"tcp_flags_ts":"02","tcp_flags_tc":"00"}}"#;
     let denied = r#"{"@timestamp":"2022-06-12T21:59:58Z","event":{"action":"dropped","dataset":"tidegate.flow","type":["connection","denied"]},"source":{"ip":"10.0.0.1","packets":3,"bytes":180},"destination":{"ip":"10.0.0.2","port":445,"packets":0,"bytes":0},"network":{"transport":"tcp"},"tidegate":{"flow":{"conn_state":"S0","final":true}}}"#;
-    for line in ["", "#close\t2022", r#"{"event_type":"alert"}"#, alert, denied] {
+    for line in ["", "#close\t2022", r#"{"event_type":"alert"}"#, alert, stopped, denied] {
         assert_eq!(rows().parse(line.as_bytes()), Ok(None), "{line}");
     }
     for (event, state) in [
@@ -223,8 +238,8 @@ fn rows_that_are_cut_or_of_another_kind_say_why() {
         (r#"{"action":"blocked"}"#, None),
         (r#"{"type":["connection","denied"]}"#, None),
         (r#"{"type":"denied"}"#, None),
+        (r#"{"action":"rejected"}"#, None),
         (r#"{"module":"tidegate","type":["denied"]}"#, None),
-        (r#"{"action":"flow_allowed","type":["connection","allowed"]}"#, Some(State::TimedOut)),
         (r#"{"action":"network_flow","type":["connection","end"]}"#, Some(State::TimedOut)),
     ] {
         let line = format!(
@@ -294,9 +309,13 @@ fn what_a_text_says_of_its_own_form_holds() {
             assert_eq!(rows.parse(line.as_bytes()), Ok(None), "{line}");
         }
         let row = ["1.5", "10.0.0.1", "10.0.0.2", "445", "tcp", "REJ"].join(separator);
-        for (label, is_malicious) in
-            [("NONE", None), ("EMPTY", None), ("-", Some(false)), ("Malicious", Some(true))]
-        {
+        for (label, is_malicious) in [
+            ("NONE", None),
+            ("EMPTY", None),
+            ("-", None),
+            ("Benign", Some(false)),
+            ("Malicious", Some(true)),
+        ] {
             let line = [row.as_str(), label].join(separator);
             let row = rows.parse(line.as_bytes()).unwrap().unwrap();
             assert_eq!((row.state, row.is_malicious), (State::Refused, is_malicious), "{line}");

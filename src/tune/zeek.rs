@@ -4,7 +4,11 @@ use std::net::IpAddr;
 
 use serde_json::Value;
 
-use super::log::{Row, State, look, nanos, timestamp, transport};
+use super::{
+    labels::Meaning,
+    left_out::LeftOut,
+    log::{Row, State, look, nanos, timestamp, transport, whole},
+};
 use crate::record::{TcpFlags, Transport};
 
 /// The states of a connection.
@@ -78,7 +82,11 @@ impl Heading {
     }
 
     /// The row in a line; `None` if the log is of something else.
-    pub(super) fn row(&self, text: &str) -> Result<Option<Row>, &'static str> {
+    pub(super) fn row(
+        &self,
+        text: &str,
+        left_out: &mut LeftOut,
+    ) -> Result<Option<Row>, &'static str> {
         if !self.is_conn {
             return Ok(None);
         }
@@ -86,13 +94,17 @@ impl Heading {
             return Err("there is no #fields line before it");
         }
         let mut values: Vec<_> = text.split(&*self.separator).collect();
-        if self.behind > 1
-            && values.len() + self.behind == self.columns.len() + 1
+        // Labels that were added to a log, with blanks for separators, are in every row or in none.
+        let unlabelled = self.columns.len() + 1 - self.behind.max(1);
+        if values.len() < self.columns.len()
             && let Some(last) = values.pop()
         {
             values.extend(last.split_whitespace());
         }
-        of(&Text(self, values)).map(Some)
+        if values.len() != unlabelled && values.len() < self.columns.len() {
+            return Err("it has fewer columns than #fields says: it is cut");
+        }
+        of(&Text(self, values), left_out).map(Some)
     }
 }
 
@@ -144,6 +156,7 @@ impl Named for Value {
             Self::String(text) if *text == "-" || *text == "(empty)" => None,
             Self::String(text) => Some(text.clone()),
             Self::Number(number) => Some(number.to_string()),
+            Self::Bool(is_so) => Some(if *is_so { "T" } else { "F" }.to_owned()),
             _ => None,
         }
     }
@@ -155,35 +168,60 @@ pub(super) fn is_row(row: &Value) -> bool {
 }
 
 /// The row of a connection; `None` in a stream of several logs for rows of another.
-pub(super) fn of_json(row: &Value) -> Result<Option<Row>, &'static str> {
+pub(super) fn of_json(row: &Value, left_out: &mut LeftOut) -> Result<Option<Row>, &'static str> {
     if row.get("_path").and_then(Value::as_str).is_some_and(|path| !is_conn(path)) {
         return Ok(None);
     }
-    of(row).map(Some)
+    of(row, left_out).map(Some)
 }
 
-fn of(row: &impl Named) -> Result<Row, &'static str> {
+fn of(row: &impl Named, left_out: &mut LeftOut) -> Result<Row, &'static str> {
     let address = |name| -> Option<IpAddr> { row.value(name)?.parse().ok() };
-    let count = |name: &str| row.value(name).and_then(|text| text.parse().ok()).unwrap_or(0);
+    let count = |name: &str| match row.value(name) {
+        Some(text) => whole(&text).ok_or("a number in it is none"),
+        None => Ok(0),
+    };
     let transport = transport(&row.value("proto").ok_or("it has no proto")?);
     let history = row.value("history").unwrap_or_default();
     let state = row.value("conn_state").ok_or("it has no conn_state, or is cut")?;
-    let label = row.value("label");
+    let state = of_state(&state, &history, transport)?;
+    let source = address("id.orig_h").ok_or("it has no id.orig_h")?;
+    let is_left_open = state == State::LeftOpen;
+    let source_port = row.value("id.orig_p").filter(|_| is_left_open);
     Ok(Row {
         start: row.value("ts").and_then(|ts| timestamp(&ts)).ok_or("it has no ts")?,
-        duration_nanos: row.value("duration").and_then(|text| text.parse().ok()).map_or(0, nanos),
-        source: address("id.orig_h").ok_or("it has no id.orig_h")?,
+        duration_nanos: match row.value("duration") {
+            Some(text) => text.parse().map(nanos).map_err(|_| "its duration is none")?,
+            None => 0,
+        },
+        source,
+        source_port: source_port.and_then(|text| text.parse().ok()).unwrap_or(0),
+        // Only addresses of IPv6 may be judged with others.
+        is_local: source.is_ipv6() && row.value("local_orig").is_some_and(|text| text == "T"),
         destination: address("id.resp_h").ok_or("it has no id.resp_h")?,
         port: row
             .value("id.resp_p")
             .and_then(|text| text.parse().ok())
             .ok_or("it has no id.resp_p")?,
         transport,
-        state: of_state(&state, &history, transport)?,
-        packets: count("orig_pkts"),
-        bytes: [count("orig_ip_bytes"), count("resp_ip_bytes")],
-        is_malicious: label.map(|label| label.eq_ignore_ascii_case("malicious")),
+        state,
+        packets: count("orig_pkts")?,
+        bytes: [count("orig_ip_bytes")?, count("resp_ip_bytes")?],
+        is_malicious: row.value("label").and_then(|label| is_malicious(&label, left_out)),
     })
+}
+
+/// What a label says of the row's source, if anything.
+fn is_malicious(label: &str, left_out: &mut LeftOut) -> Option<bool> {
+    match Meaning::of(label) {
+        Meaning::Benign => Some(false),
+        Meaning::Malicious => Some(true),
+        Meaning::Ignored => None,
+        Meaning::Unclear => {
+            left_out.disregard(label);
+            None
+        }
+    }
 }
 
 /// What a connection's state says of the contact, and its history where the state says less.
@@ -208,6 +246,7 @@ pub(super) fn of_state(
                 State::Unknown
             }
         }
+        "RSTO" if is_tcp && history.is_left_open() => State::LeftOpen,
         "SF" | "S1" | "S2" | "S3" | "RSTO" | "RSTR" => State::Success,
         "S0" if is_tcp => history.conversation().unwrap_or(State::TimedOut),
         "REJ" if is_tcp => match history.conversation() {
@@ -240,6 +279,11 @@ impl History<'_> {
     /// Whether the originator sent nothing but FINs, and got an RST or nothing.
     fn is_lone_fin(&self) -> bool {
         self.begins_with('F') && self.0.chars().all(|letter| matches!(letter, 'F' | 'r'))
+    }
+
+    /// Whether the originator sent a SYN, got a SYN-ACK, and reset the connection then.
+    fn is_left_open(&self) -> bool {
+        self.0 == "ShR"
     }
 
     /// Whether the responder sent more than an RST, and more than the SYN-ACK that the originator asked for.
