@@ -154,7 +154,7 @@ fn tune(args: &Args, said: Said, quiet: bool) -> Result<Exit, Error> {
             output::warning(format_args!("{}: {}", path.display(), unlabelling(&unmet)));
         }
     }
-    let measured = measure(&inputs, &labels, &settings, &networks, (&said.hash, args.target_fpr));
+    let measured = measure(&inputs, &labels, &settings, (&said.hash, args.target_fpr));
     if let Some(path) = &args.report {
         fs::write(path, page(&measured)).map_err(|error| {
             let message = format!("the report can't be written to {}", path.display());

@@ -14,7 +14,7 @@ use super::{
     open::Input,
     statistics::{float, percentile, share, wilson},
 };
-use crate::{networks::Networks, record::Signal, score::Settings};
+use crate::{record::Signal, score::Settings};
 
 /// The bounds of what a site's own success rate may make of `theta0`.
 const THETA0: (f64, f64) = (0.6, 0.98);
@@ -116,7 +116,6 @@ pub fn measure(
     inputs: &[Input],
     labels: &Labels,
     settings: &Settings,
-    networks: &Arc<Networks>,
     (config_hash, target_fpr): (&str, f64),
 ) -> Measured {
     let mut sources: BTreeMap<IpAddr, Met> = BTreeMap::new();
@@ -144,7 +143,7 @@ pub fn measure(
         benign_sources,
         thresholds_judged: self::thresholds(&sources, labels, JUDGED_CONTACTS),
         thresholds,
-        ablation: ablation(inputs, labels, settings, networks),
+        ablation: ablation(inputs, labels, settings),
         theta0: theta0(inputs, labels),
         block_seconds: [percentile(&seconds, 50), percentile(&seconds, 95)],
         sources: sources
@@ -267,7 +266,6 @@ fn ablation(
     inputs: &[Input],
     labels: &Labels,
     settings: &Settings,
-    networks: &Arc<Networks>,
 ) -> BTreeMap<&'static str, Ablated> {
     let told: Vec<_> = inputs.iter().map(|input| gravest(&input.judged)).collect();
     let plays = |signal: Signal| {
@@ -296,7 +294,7 @@ fn ablation(
         }
         let settings = off(settings, signal);
         let judged = |input: &Input| {
-            let mut observer = Observer::new(settings.clone(), Arc::clone(networks));
+            let mut observer = Observer::new(settings.clone(), Arc::clone(&input.judged.networks));
             for (contact, is_resolved) in &input.judged.contacts {
                 observer.contact(contact.clone(), *is_resolved);
             }

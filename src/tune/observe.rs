@@ -65,6 +65,8 @@ pub struct Judged {
     pub contacts: Vec<(Contact, bool)>,
     /// First contacts of sources that mean well, and how many of them succeeded, by source.
     pub firsts: HashMap<IpAddr, [u32; 2]>,
+    /// The networks that it was judged by.
+    pub networks: Arc<Networks>,
 }
 
 /// Judges an input while it is read.
@@ -73,7 +75,6 @@ pub(super) struct Observer {
     judge: Judge,
     judged: Judged,
     told: Vec<Alert>,
-    networks: Arc<Networks>,
     /// Of the addresses that are judged as one network, those whose own contacts spoke against it.
     raisers: HashSet<IpAddr>,
 }
@@ -84,8 +85,9 @@ impl Observer {
     pub(super) fn new(settings: Settings, networks: Arc<Networks>) -> Self {
         // A verdict of a tuning run is one that would have been.
         let judge = Judge::new(settings.at_once(), Arc::clone(&networks), Seat::default());
-        let (judged, told) = (Judged::default(), Vec::new());
-        Self { judge, judged, told, networks, raisers: HashSet::new() }
+        let judged = Judged { networks, ..Judged::default() };
+        let told = Vec::new();
+        Self { judge, judged, told, raisers: HashSet::new() }
     }
 
     /// `packets` of a source at `time`. To be told after the contacts that come of them.
@@ -134,7 +136,7 @@ impl Observer {
         if address.is_ipv4() {
             return None;
         }
-        let source = Source::of(address, &self.networks.internal);
+        let source = Source::of(address, &self.judged.networks.internal);
         let network = source.network();
         (network.prefix_len() < network.max_prefix_len()).then_some(source)
     }
@@ -177,7 +179,7 @@ impl Observer {
                 // Its neighbours spoke against the network, and it did not.
                 continue;
             }
-            let source = Source::of(*address, &self.networks.internal);
+            let source = Source::of(*address, &self.judged.networks.internal);
             met.max_score = scores.get(&source).copied().unwrap_or(0);
             if let Some(gravest) = network.and_then(|network| gravest.get(&network)) {
                 met.share(gravest);

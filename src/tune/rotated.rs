@@ -1,7 +1,9 @@
 //! Logs that a sensor has written to several files one after the other: one judge reads them, for a slow scan
 //! spans hours.
 
-use std::sync::Arc;
+use std::{collections::HashSet, net::IpAddr, sync::Arc};
+
+use ipnet::IpNet;
 
 use super::{
     log::{Event, Row, in_order},
@@ -31,6 +33,8 @@ pub(super) enum Writer {
 #[derive(Debug)]
 pub(super) struct Log {
     events: Vec<Event>,
+    /// Sources of the network that is watched, as far as its rows say so.
+    local: HashSet<IpAddr>,
     writer: Writer,
     /// The end of the flow that ended first, and of the one that ended last: files come in this order, while flows
     /// may have begun long before.
@@ -41,12 +45,16 @@ pub(super) struct Log {
 
 impl Log {
     pub(super) fn new(writer: Writer, row: &Row) -> Self {
-        Self { events: Vec::new(), writer, ended: [row.end(); 2] }
+        let (events, local) = Default::default();
+        Self { events, local, writer, ended: [row.end(); 2] }
     }
 
     pub(super) fn add(&mut self, row: &Row) {
         let [first, last] = &mut self.ended;
         (*first, *last) = ((*first).min(row.end()), (*last).max(row.end()));
+        if row.is_local && row.source.is_ipv6() {
+            self.local.insert(row.source);
+        }
         row.events(&mut self.events);
     }
 
@@ -74,12 +82,15 @@ pub fn judge(inputs: &mut [Input], settings: &Settings, networks: &Arc<Networks>
     let mut logs = logs.into_iter().peekable();
     while let Some((at, mut log)) = logs.next() {
         let mut events = std::mem::take(&mut log.events);
+        let mut local = std::mem::take(&mut log.local);
         while let Some((_, mut next)) = logs.next_if(|(_, next)| next.follows(&log)) {
             events.append(&mut next.events);
+            local.extend(next.local.drain());
             log = next;
         }
         in_order(&mut events);
-        let mut observer = Observer::new(settings.clone(), Arc::clone(networks));
+        let networks = with_local(networks, &local);
+        let mut observer = Observer::new(settings.clone(), networks);
         for event in events {
             event.tell(&mut observer);
         }
@@ -87,6 +98,15 @@ pub fn judge(inputs: &mut [Input], settings: &Settings, networks: &Arc<Networks>
             input.judged = observer.finish();
         }
     }
+}
+
+/// The networks with those sources inside that a log says are, each by itself: unless others are configured.
+fn with_local(networks: &Arc<Networks>, local: &HashSet<IpAddr>) -> Arc<Networks> {
+    if local.is_empty() || !networks.internal.is_empty() {
+        return Arc::clone(networks);
+    }
+    let internal = local.iter().copied().map(IpNet::from).collect();
+    Arc::new(Networks { internal, ..Networks::clone(networks) })
 }
 
 #[cfg(test)]

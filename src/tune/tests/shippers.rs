@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{super::log::Row, *};
 use crate::{
     score::Settings,
-    tune::{Gravest, Input, Judged},
+    tune::{Gravest, Input, Judged, measure},
 };
 
 /// A flow as Packetbeat has it, of TCP from a client to a server.
@@ -282,4 +282,26 @@ fn a_sweep_of_open_ports_from_one_port_is_seen_in_a_log_and_a_browser_is_not() {
     };
     assert_eq!(judged(&|_| 61_000), Gravest::Block);
     assert_eq!(judged(&|number| 50_000 + number), Gravest::Alert);
+}
+
+#[test]
+fn local_hosts_of_one_64_are_judged_each_by_itself() {
+    let row = |number: u64, is_local: bool| {
+        json!({
+            "ts": 1_700_000_000 + number, "id.orig_h": format!("2001:db8:1::{}", number % 5 + 1),
+            "id.resp_h": format!("2001:db8:2::{number}"), "id.resp_p": 443, "proto": "tcp",
+            "conn_state": "S0", "history": "S", "local_orig": is_local,
+        })
+        .to_string()
+            + "\n"
+    };
+    for (is_local, expected) in [(true, 0), (false, 5)] {
+        let text: String = (0..15).map(|number| row(number, is_local)).collect();
+        let (input, labels) = input(&text);
+        assert_eq!(blocked(&input.judged), expected, "{is_local}");
+        // Judged again without a signal, by the same networks.
+        let measured = measure(&[input], &labels, &settings(), ("", 0.01));
+        let named = measured.sources.iter().filter(|source| source.verdict == Gravest::Block);
+        assert_eq!(named.count(), expected);
+    }
 }
