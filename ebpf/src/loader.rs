@@ -29,6 +29,7 @@ use crate::{
     abi::{Daemon, Word},
     error::causes,
     layout::{MAPS, Settings, Spec, of_blocks},
+    maps::Copied,
     pins::Pins,
     sys,
 };
@@ -69,6 +70,10 @@ pub struct Gate {
     pins: Option<Pins>,
     specs: [Spec; MAPS],
     folder: Option<PathBuf>,
+    /// What was taken over, until its maps are those in use.
+    copied: Option<Copied>,
+    /// Whether its maps were those in use.
+    was_in_use: bool,
     enforce: bool,
     persist: bool,
     link: Option<(&'static str, XdpLinkId)>,
@@ -132,8 +137,22 @@ impl Gate {
         duties: &Duties,
         pins: Option<Pins>,
     ) -> Result<Self, Error> {
-        let specs = settings.maps();
         let folder = pins.as_ref().map(|pins| pins.prepare(settings)).transpose()?;
+        let prepared = pins.clone().zip(folder.clone());
+        let loaded = Self::load_into(settings, duties, pins, folder);
+        if let (Err(_), Some((pins, folder))) = (&loaded, prepared) {
+            pins.leave(&folder);
+        }
+        loaded
+    }
+
+    fn load_into(
+        settings: &Settings,
+        duties: &Duties,
+        pins: Option<Pins>,
+        folder: Option<PathBuf>,
+    ) -> Result<Self, Error> {
+        let specs = settings.maps();
         let tick_ns = sys::tick_ns();
         let numbers = [
             ("tg_tick_ns", tick_ns),
@@ -174,13 +193,15 @@ impl Gate {
             pins,
             specs,
             folder,
+            copied: None,
+            was_in_use: false,
             enforce: settings.enforce,
             persist: false,
             link: None,
             egress: None,
         };
         gate.set_up(tick_ns, settings)?;
-        gate.carry_over(settings.enforce)?;
+        gate.carry_over()?;
         Ok(gate)
     }
 
@@ -198,14 +219,46 @@ impl Gate {
         set.map_err(|error| Error::of_map("tg_state", error))
     }
 
-    /// Copies what the folder in use until now has into the new one.
-    fn carry_over(&mut self, enforce: bool) -> Result<(), Error> {
+    /// Copies what the folder in use until now has into the new one, where a start that was killed may have left
+    /// something.
+    fn carry_over(&mut self) -> Result<(), Error> {
         let (Some(pins), Some(folder)) = (&self.pins, &self.folder) else { return Ok(()) };
-        let Some(before) = pins.current().filter(|before| before != folder) else { return Ok(()) };
-        let mut fresh = Maps::open(folder)?;
+        if pins.current().as_ref() == Some(folder) {
+            return Ok(());
+        }
+        if let Some((mut fresh, before)) = self.fresh_and_before()? {
+            self.copied = Some(fresh.copy_from(&before, self.enforce)?);
+        } else if pins.attached_to()?.is_none() {
+            // Else it may have been in use: one that was killed while it made another the one in use leaves none.
+            Maps::open(folder)?.clear()?;
+        }
+        Ok(())
+    }
+
+    /// Makes the folder of its maps the one in use, with what was done to the verdicts in the other one meanwhile.
+    fn switch(&mut self) -> Result<(), Error> {
+        if let Some(copied) = self.copied.take()
+            && let Some((mut fresh, before)) = self.fresh_and_before()?
+            && fresh.catch_up(&before, &copied, self.enforce)?
+        {
+            let changes = fresh.word(Word::Changes)?;
+            fresh.set(Word::Changes, changes.wrapping_add(1))?;
+        }
+        let (Some(pins), Some(folder)) = (&self.pins, &self.folder) else { return Ok(()) };
+        pins.switch(folder)?;
+        self.was_in_use = true;
+        Ok(())
+    }
+
+    /// The maps of its folder, and those of the folder in use until now, if that is another one.
+    fn fresh_and_before(&self) -> Result<Option<(Maps, Maps)>, Error> {
+        let (Some(pins), Some(folder)) = (&self.pins, &self.folder) else { return Ok(None) };
+        let Some(before) = pins.current().filter(|before| before != folder) else {
+            return Ok(None);
+        };
+        let fresh = Maps::open(folder)?;
         // Of another version, with other maps: nothing that could be read.
-        let Ok(before) = Maps::open_readable(&before, &self.specs) else { return Ok(()) };
-        fresh.copy_from(&before, enforce)
+        Ok(Maps::open_readable(&before, &self.specs).ok().map(|before| (fresh, before)))
     }
 
     /// The maps. Once only: they are taken out of the object.
@@ -283,7 +336,7 @@ impl Gate {
             Some(attached) => attached,
             None => self.attach_anew(interface, wanted)?,
         };
-        if let (Some(pins), Some(folder)) = (&self.pins, &self.folder) {
+        if let Some(folder) = &self.folder {
             let mode = match attached.mode {
                 Mode::Native => 1,
                 Mode::Skb => 2,
@@ -291,7 +344,7 @@ impl Gate {
             let mut maps = Maps::open(folder)?;
             maps.set(Word::Attached, mode)?;
             maps.set(Word::Mode, if self.enforce { 2 } else { 1 })?;
-            pins.switch(folder)?;
+            self.switch()?;
         }
         Ok(attached)
     }
@@ -299,14 +352,16 @@ impl Gate {
     /// Takes the place of the program that an earlier run left, if it did so here and in this way.
     fn adopt(&mut self, interface: u32, wanted: Wanted) -> Result<Option<Attached>, Error> {
         let Some(pins) = self.pins.clone() else { return Ok(None) };
-        let Some(found) = pins.attached_to()? else { return Ok(None) };
+        if pins.attached_to()?.is_none() {
+            return Ok(None);
+        }
         let mode = pins.current().and_then(|folder| Maps::open_any(&folder).ok()?.mode().ok()?);
         let fits = match wanted {
             Wanted::Auto => true,
             Wanted::Native => mode == Some(Mode::Native),
             Wanted::Skb => mode == Some(Mode::Skb),
         };
-        if found != interface || !fits || !self.persist {
+        if !pins.is_on(interface)? || !fits || !self.persist {
             pins.detach_link()?;
             return Ok(None);
         }
@@ -387,7 +442,7 @@ impl Gate {
         let (Some(pins), Some(folder)) = (&self.pins, &self.folder) else { return Ok(()) };
         pins.detach_link()?;
         Maps::open(folder)?.set(Word::Mode, if self.enforce { 2 } else { 1 })?;
-        pins.switch(folder)
+        self.switch()
     }
 
     /// What became of it since it was attached to this interface.
@@ -399,7 +454,7 @@ impl Gate {
             Some(pins) if self.persist => match pins.attached_to()? {
                 // Who takes it off takes the pin, too.
                 None => return Ok(Standing::TakenOff),
-                Some(found) => found == interface,
+                Some(_) => pins.is_on(interface)?,
             },
             _ if !self.is_kept() => return Ok(Standing::TakenOff),
             // Nothing tells of a link that is not pinned.
@@ -436,6 +491,9 @@ impl Gate {
 impl Drop for Gate {
     fn drop(&mut self) {
         self.detach_egress();
+        if let (false, Some(pins), Some(folder)) = (self.was_in_use, &self.pins, &self.folder) {
+            pins.leave(folder);
+        }
     }
 }
 

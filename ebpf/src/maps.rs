@@ -1,6 +1,7 @@
 //! The maps, typed.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fmt, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::Path,
@@ -35,6 +36,9 @@ pub struct Maps {
 /// What the daemon alone writes. It takes no more than its own lock, which is held for two calls of the kernel.
 #[derive(Clone)]
 pub struct Heart(Arc<Mutex<Array<MapData, Daemon>>>);
+
+/// Verdicts that other maps held when they were copied, by their ids.
+pub(crate) type Copied = BTreeMap<IpNet, [u8; 16]>;
 
 /// How many packets passed because the daemon was silent.
 #[derive(Clone)]
@@ -200,8 +204,18 @@ impl Maps {
     /// Makes the allow list hold these networks and no others.
     ///
     /// # Errors
-    /// If it can't be written, or there are more than it has room for.
+    /// If it can't be written, or there are more than it has room for: then some of them may be on it.
     pub fn allow(&mut self, networks: &[IpNet]) -> Result<(), Error> {
+        let written = self.write_allowed(networks);
+        // After it is written, be it in part: what the program finds by the new number is the new list.
+        let counted = |daemon: Daemon| Daemon {
+            allow_generation: daemon.allow_generation.wrapping_add(1).max(1),
+            ..daemon
+        };
+        written.and(self.heart.change(counted).map(drop))
+    }
+
+    fn write_allowed(&mut self, networks: &[IpNet]) -> Result<(), Error> {
         // First what is new: at no moment is somebody missing who is on both lists.
         for network in networks {
             match network {
@@ -217,8 +231,9 @@ impl Maps {
                 }
             }
         }
+        let wanted: BTreeSet<_> = networks.iter().collect();
         for former in self.allowed()? {
-            if networks.contains(&former) {
+            if wanted.contains(&former) {
                 continue;
             }
             let (map, done) = match former {
@@ -227,12 +242,7 @@ impl Maps {
             };
             removed(map, done)?;
         }
-        // After it is written: what the program finds by the new number is the new list.
-        let counted = |daemon: Daemon| Daemon {
-            allow_generation: daemon.allow_generation.wrapping_add(1).max(1),
-            ..daemon
-        };
-        self.heart.change(counted).map(drop)
+        Ok(())
     }
 
     /// The allow list.
@@ -345,16 +355,67 @@ impl Maps {
         Ok(counts)
     }
 
-    /// Takes over verdicts of other maps; into a gate that enforces only those that were enforced.
-    pub(crate) fn copy_from(&mut self, before: &Self, enforce: bool) -> Result<(), Error> {
-        for (network, block) in before.blocks()? {
-            if block.enforce != 0 || !enforce {
-                let kept = Block { enforce: u8::from(enforce), ..block };
-                self.insert(network, kept)?;
+    /// Takes over verdicts and allow list of other maps, and nothing else is there; into a gate that enforces only
+    /// verdicts that were enforced. Gives what the others held.
+    pub(crate) fn copy_from(&mut self, before: &Self, enforce: bool) -> Result<Copied, Error> {
+        let held = before.blocks()?;
+        let taken: BTreeMap<_, _> = held
+            .iter()
+            .filter_map(|(network, block)| Some((*network, kept(block, enforce)?)))
+            .collect();
+        for (network, _) in self.blocks()? {
+            if !taken.contains_key(&network) {
+                self.remove(network)?;
             }
         }
-        self.allow(&before.allowed()?)
+        for (network, block) in taken {
+            self.insert(network, block)?;
+        }
+        self.allow(&before.allowed()?)?;
+        Ok(held.into_iter().map(|(network, block)| (network, block.id)).collect())
     }
+
+    /// Takes all verdicts back.
+    pub(crate) fn clear(&mut self) -> Result<(), Error> {
+        for (network, _) in self.blocks()? {
+            self.remove(network)?;
+        }
+        Ok(())
+    }
+
+    /// Does here what was done to the verdicts of other maps since they were copied. True if there was anything.
+    pub(crate) fn catch_up(
+        &mut self,
+        before: &Self,
+        copied: &Copied,
+        enforce: bool,
+    ) -> Result<bool, Error> {
+        let held = before.blocks()?;
+        let mut gone = copied.clone();
+        let mut is_news = false;
+        for (network, block) in held {
+            if gone.remove(&network) == Some(block.id) {
+                continue;
+            }
+            if let Some(block) = kept(&block, enforce) {
+                self.insert(network, block)?;
+                is_news = true;
+            }
+        }
+        for (network, id) in gone {
+            if self.block(network)?.is_some_and(|block| block.id == id) {
+                is_news |= self.remove(network)?;
+            }
+        }
+        Ok(is_news)
+    }
+}
+
+/// A verdict of other maps as it is taken over, if it is.
+fn kept(block: &Block, enforce: bool) -> Option<Block> {
+    // What the program knows of the allow list goes by the generation of the other maps' list.
+    let kept = Block { enforce: u8::from(enforce), unlisted: 0, ..*block };
+    (block.enforce != 0 || !enforce).then_some(kept)
 }
 
 // === impl Heart ===

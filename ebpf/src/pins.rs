@@ -19,7 +19,7 @@ use std::{
 
 use aya::maps::MapData;
 
-use crate::{Error, error::causes, layout::Settings, sys};
+use crate::{Error, error::causes, layout::Settings, route::xdp_programs, sys};
 
 /// Where the BPF file system is.
 pub const FILE_SYSTEM: &str = "/sys/fs/bpf";
@@ -207,6 +207,14 @@ impl Pins {
         Ok(())
     }
 
+    /// Removes a folder of maps that did not come into use; the one in use stays.
+    pub(crate) fn leave(&self, folder: &Path) {
+        if self.current().is_none_or(|current| current != folder) {
+            // What can't be removed is emptied by the next start.
+            remove_folder(folder).unwrap_or_default();
+        }
+    }
+
     fn folders(&self) -> Result<Vec<PathBuf>, Error> {
         let failed = |source| Error::Pin { path: self.folder.clone(), source };
         let mut folders = Vec::new();
@@ -226,6 +234,19 @@ impl Pins {
     /// If what is pinned there can't be read.
     pub fn attached_to(&self) -> Result<Option<u32>, Error> {
         Ok(self.attachment()?.map(|link| link.interface))
+    }
+
+    /// Whether the pinned attachment is on this interface of our network namespace: others have the same indices.
+    pub(crate) fn is_on(&self, interface: u32) -> Result<bool, Error> {
+        let Some(link) = self.attachment()?.filter(|link| link.interface == interface) else {
+            return Ok(false);
+        };
+        let Some(name) = sys::name(interface) else { return Ok(false) };
+        match xdp_programs(&name) {
+            Ok(found) => Ok(found.contains(&link.program)),
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(false),
+            Err(source) => Err(Error::Pin { path: self.link(), source }),
+        }
     }
 
     fn attachment(&self) -> Result<Option<sys::XdpLink>, Error> {

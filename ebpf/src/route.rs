@@ -29,23 +29,31 @@ const PROGRAMS: [u16; 4] = [4, 5, 6, 7];
 /// # Errors
 /// If there is no such interface.
 pub fn xdp_program(interface: &str) -> io::Result<Option<u32>> {
+    Ok(xdp_programs(interface)?.first().copied())
+}
+
+/// The ids of all XDP programs that an interface has: in the driver, generic, and on the card.
+///
+/// # Errors
+/// If there is no such interface.
+pub(crate) fn xdp_programs(interface: &str) -> io::Result<Vec<u32>> {
     let mut body = vec![0; LINK];
     let index = sys::index(interface)?;
     body.get_mut(4..8).into_iter().for_each(|place| place.copy_from_slice(&index.to_ne_bytes()));
-    let mut found = None;
+    let mut found = Vec::new();
     ask((GET_LINK, REQUEST | ACKNOWLEDGE), &body, |kind, body| {
         if kind == NEW_LINK {
-            found = found.or(program(body.get(LINK..).unwrap_or_default()));
+            found.extend(programs(body.get(LINK..).unwrap_or_default()));
         }
     })?;
     Ok(found)
 }
 
-/// The program that the attributes of an interface name.
-fn program(attributes: &[u8]) -> Option<u32> {
-    let xdp = each(attributes).find(|(kind, _)| *kind == XDP)?.1;
+/// The programs that the attributes of an interface name.
+fn programs(attributes: &[u8]) -> impl Iterator<Item = u32> {
+    let xdp = each(attributes).find(|(kind, _)| *kind == XDP).map_or(&[][..], |(_, xdp)| xdp);
     let ids = each(xdp).filter(|(kind, _)| PROGRAMS.contains(kind));
-    ids.filter_map(|(_, id)| Some(u32::from_ne_bytes(*id.first_chunk()?))).find(|id| *id > 0)
+    ids.filter_map(|(_, id)| Some(u32::from_ne_bytes(*id.first_chunk()?))).filter(|id| *id > 0)
 }
 
 /// Attributes, each with its type; without the bits above that.
@@ -119,6 +127,10 @@ mod tests {
         bytes.extend(value);
         bytes.resize(bytes.len().next_multiple_of(4), 0);
         bytes
+    }
+
+    fn program(attributes: &[u8]) -> Option<u32> {
+        programs(attributes).next()
     }
 
     #[test]
