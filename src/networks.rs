@@ -7,7 +7,7 @@
 mod file;
 mod map;
 
-use std::{net::IpAddr, path::PathBuf};
+use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
 
 use ipnet::IpNet;
 
@@ -60,6 +60,10 @@ pub struct Lists {
     pub admin_ports: Vec<u16>,
 }
 
+/// What files held when they were read last.
+#[derive(Debug, Clone, Default)]
+pub struct Former(BTreeMap<PathBuf, Vec<(IpNet, Entry)>>);
+
 // === impl Networks ===
 
 impl Networks {
@@ -81,10 +85,30 @@ impl Lists {
     /// The lists with what stands in their files. What can't be read there is told, and the rest
     /// counts. Waits for the disk.
     pub fn read(&self) -> (Networks, Vec<Fault>) {
+        self.read_again(&mut Former::default())
+    }
+
+    /// The same after an earlier time: a file that can't be read as a whole keeps the entries that it had then.
+    pub fn read_again(&self, former: &mut Former) -> (Networks, Vec<Fault>) {
         let (mut allow, mut faults) = (self.allow.clone(), Vec::new());
+        let mut read = BTreeMap::new();
         for path in &self.allow_files {
-            file::read(path, &mut allow, &mut faults);
+            let entries = match file::read(path, &mut faults) {
+                Ok(entries) => entries,
+                Err(mut fault) => {
+                    let before = former.0.get(path).cloned();
+                    if before.is_some() {
+                        fault.message += "; what it held before goes on to hold";
+                    }
+                    faults.push(fault);
+                    let Some(before) = before else { continue };
+                    before
+                }
+            };
+            allow.extend(entries.iter().cloned());
+            read.insert(path.clone(), entries);
         }
+        former.0 = read;
         let networks = Networks {
             internal: self.internal.iter().copied().collect(),
             allow: NetworkMap::new(allow),
@@ -97,10 +121,23 @@ impl Lists {
 }
 
 /// A network (`10.0.0.0/8`), or an address as the network of itself. What stands behind the prefix
-/// is left out.
+/// is left out. One of IPv4 that is written as IPv6 (`::ffff:10.0.0.0/104`) is one of IPv4, as packets are.
 pub fn parse(text: &str) -> Option<IpNet> {
+    written(text).map(|network| network.trunc())
+}
+
+fn written(text: &str) -> Option<IpNet> {
     let address = || text.parse::<IpAddr>().ok().map(IpNet::from);
-    text.parse::<IpNet>().ok().map(|network| network.trunc()).or_else(address)
+    text.parse::<IpNet>().ok().or_else(address).map(unmapped)
+}
+
+fn unmapped(network: IpNet) -> IpNet {
+    let IpNet::V6(mapped) = network else { return network };
+    let address = mapped.addr().to_ipv4_mapped();
+    let network4 = address
+        .zip(mapped.prefix_len().checked_sub(96))
+        .and_then(|(address, prefix)| IpNet::new(address.into(), prefix).ok());
+    network4.unwrap_or(network)
 }
 
 /// As [`parse`], for lists that decide who is blocked: bits behind the prefix are a mistake there, for
@@ -113,8 +150,8 @@ pub fn parse_exact(text: &str) -> Result<IpNet, (String, String)> {
         let message = format!("{text:?} is no network or address");
         return Err((message, "write it as 10.0.0.0/8 or fd00::/8, an address as 10.0.0.5".into()));
     };
-    match text.parse::<IpNet>() {
-        Ok(written) if written != network => {
+    match written(text) {
+        Some(written) if written != network => {
             let address = written.addr();
             let message = format!("{text:?} has bits behind its prefix");
             Err((message, format!("write {network} for the network, {address} for the address")))
@@ -172,6 +209,11 @@ mod tests {
         assert_eq!(parse("10.0.0.5"), Some(net("10.0.0.5/32")));
         assert_eq!(parse_exact("fd00::/8"), Ok(net("fd00::/8")));
         assert_eq!(parse_exact("fd00::1"), Ok(net("fd00::1/128")));
+        assert_eq!(parse_exact("::ffff:203.0.113.7"), Ok(net("203.0.113.7/32")));
+        assert_eq!(parse_exact("::ffff:10.0.0.0/104"), Ok(net("10.0.0.0/8")));
+        assert_eq!(parse_exact("::ffff:0:0/96"), Ok(net("0.0.0.0/0")));
+        assert_eq!(parse_exact("::/0"), Ok(net("::/0")));
+        assert!(parse_exact("::ffff:10.0.0.5/104").is_err());
         let (_, hint) = parse_exact("10.0.0.5/8").unwrap_err();
         assert_eq!(hint, "write 10.0.0.0/8 for the network, 10.0.0.5 for the address");
         for text in ["", "10.0.0", "10.0.0.0/33", "fd00::/129", "host.example", "10.0.0.0/8 "] {

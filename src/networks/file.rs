@@ -30,8 +30,11 @@ pub struct Fault {
     pub hint: Option<String>,
 }
 
-/// Adds the networks of a file, and what is wrong with it.
-pub(super) fn read(path: &Path, entries: &mut Vec<(IpNet, Entry)>, faults: &mut Vec<Fault>) {
+/// The networks of a file; what is wrong with it is added to `faults`.
+///
+/// # Errors
+/// If it can't be read as a whole.
+pub(super) fn read(path: &Path, faults: &mut Vec<Fault>) -> Result<Vec<(IpNet, Entry)>, Fault> {
     let mut bytes = Vec::new();
     // A pipe or a device may never end, and the former not even be opened.
     let opened = fs::metadata(path).and_then(|metadata| {
@@ -42,7 +45,7 @@ pub(super) fn read(path: &Path, entries: &mut Vec<(IpNet, Entry)>, faults: &mut 
     });
     let whole = |message| Fault { path: path.to_owned(), line: None, message, hint: None };
     match opened {
-        Err(error) => return faults.push(whole(format!("can't be read: {error}"))),
+        Err(error) => return Err(whole(format!("can't be read: {error}"))),
         Ok(read) if read as u64 > MAX_BYTES => {
             // The line that is cut may be another network than the one meant.
             bytes.truncate(bytes.iter().rposition(|byte| *byte == b'\n').unwrap_or(0));
@@ -50,7 +53,9 @@ pub(super) fn read(path: &Path, entries: &mut Vec<(IpNet, Entry)>, faults: &mut 
         }
         Ok(_) => {}
     }
-    lines(path, &bytes, entries, faults);
+    let mut entries = Vec::new();
+    lines(path, &bytes, &mut entries, faults);
+    Ok(entries)
 }
 
 fn lines(path: &Path, bytes: &[u8], entries: &mut Vec<(IpNet, Entry)>, faults: &mut Vec<Fault>) {
@@ -100,8 +105,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("allow.txt");
         fs::write(&path, text).unwrap();
-        let (mut entries, mut faults) = (Vec::new(), Vec::new());
-        read(&path, &mut entries, &mut faults);
+        let mut faults = Vec::new();
+        let entries = read(&path, &mut faults).unwrap();
         let of_file = |entry: &Entry| entry.place.starts_with(path.to_str().unwrap());
         assert!(entries.iter().all(|(_, entry)| of_file(entry)));
         let entries = entries.into_iter().map(|(net, entry)| (net.to_string(), entry.reason));
@@ -134,10 +139,8 @@ mod tests {
     #[test]
     fn what_is_no_regular_file_is_told() {
         for (path, said) in [("/nonexistent/list", "No such file"), ("/dev/zero", "regular file")] {
-            let (mut entries, mut faults) = (Vec::new(), Vec::new());
-            read(Path::new(path), &mut entries, &mut faults);
-            assert!(entries.is_empty() && faults[0].to_string().contains(said), "{faults:?}");
-            assert!(faults[0].to_string().starts_with(path));
+            let fault = read(Path::new(path), &mut Vec::new()).unwrap_err().to_string();
+            assert!(fault.contains(said) && fault.starts_with(path), "{fault}");
         }
     }
 }

@@ -94,6 +94,22 @@ impl<T> NetworkMap<T> {
         self.holding(network.network()).find(|(wider, _)| wider.contains(&network))
     }
 
+    /// The narrowest network that holds all of `network`, else one that lies in it.
+    pub fn touching(&self, network: IpNet) -> Option<&(IpNet, T)> {
+        self.covering(network).or_else(|| self.inside(network))
+    }
+
+    /// A network that lies in `network`.
+    fn inside(&self, network: IpNet) -> Option<&(IpNet, T)> {
+        let place = |network: &IpNet| (is_v6(network.addr()), bounds(network).0);
+        let (is_of, first) = place(&network);
+        let from = self.entries.partition_point(|(one, _)| place(one) < (is_of, first));
+        let last = bounds(&network).1;
+        let rest = self.entries[from..].iter();
+        let mut within = rest.take_while(|(one, _)| place(one) <= (is_of, last));
+        within.find(|(one, _)| network.contains(one))
+    }
+
     /// How many networks there are.
     pub fn len(&self) -> usize {
         self.entries.len()
@@ -197,6 +213,10 @@ mod tests {
                 let covering = networks.iter().filter(|network| network.contains(&sought));
                 let narrowest = covering.map(IpNet::trunc).max_by_key(IpNet::prefix_len);
                 prop_assert_eq!(map.covering(sought).map(|(network, ())| *network), narrowest);
+                let touches = |one: &IpNet| one.contains(&sought) || sought.contains(one);
+                let touching = map.touching(sought).map(|(network, ())| *network);
+                prop_assert!(touching.is_none_or(|found| touches(&found)));
+                prop_assert_eq!(touching.is_some(), networks.iter().any(touches));
             }
         }
     }

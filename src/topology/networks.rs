@@ -14,7 +14,7 @@ use tracing::warn;
 
 use crate::{
     component::Clock,
-    networks::{Lists, Networks},
+    networks::{Former, Lists, Networks},
     sinks::Host,
     task,
 };
@@ -28,6 +28,8 @@ const AGAIN: Duration = Duration::from_mins(1);
 #[derive(Debug)]
 pub(super) struct Keeper {
     lists: watch::Sender<Lists>,
+    /// What their files held when they were read last.
+    former: Former,
     hosts: BTreeMap<Host, Vec<IpAddr>>,
     clock: Clock,
     networks: watch::Sender<Arc<Networks>>,
@@ -48,7 +50,7 @@ impl Keeper {
         let hosts = hosts.into_iter().map(|host| (host, Vec::new())).collect();
         let networks = watch::channel(Arc::default()).0;
         let lists = watch::channel(lists).0;
-        let mut keeper = Self { lists, hosts, clock, networks, reload };
+        let mut keeper = Self { lists, former: Former::default(), hosts, clock, networks, reload };
         keeper.resolve().await;
         keeper.read().await;
         keeper
@@ -85,7 +87,13 @@ impl Keeper {
     /// Reads the lists again; what is wrong in their files is told, and the good lines count.
     async fn read(&mut self) {
         let lists = self.lists.borrow().clone();
-        let Ok((networks, faults)) = task::blocking(move || lists.read()).await else { return };
+        let mut former = std::mem::take(&mut self.former);
+        let read = task::blocking(move || {
+            let read = lists.read_again(&mut former);
+            (read, former)
+        });
+        let Ok(((networks, faults), former)) = read.await else { return };
+        self.former = former;
         for fault in faults {
             warn!("the list of networks {fault}");
         }
@@ -205,6 +213,12 @@ mod tests {
         let now = networks.borrow();
         assert!(allows(&now, "10.0.0.2/32") && !allows(&now, "10.0.0.1/32"));
         assert!(now.destinations.contains(Ipv4Addr::new(192, 0, 2, 1).into()), "and what is known");
+        drop(now);
+        // One that is gone, as while somebody writes it anew, keeps what it held.
+        fs::remove_file(&path).unwrap();
+        reload.send_replace(2);
+        networks.changed().await.unwrap();
+        assert!(allows(&networks.borrow(), "10.0.0.2/32"));
         following.abort();
     }
 }
