@@ -24,10 +24,10 @@ mod tests;
 mod unseen;
 
 #[cfg(feature = "xdp")]
-pub use self::pinned::Pinned;
+pub use self::pinned::{MAX_ALLOWED, Pinned};
 pub use self::{
     kernel::{Held, Kernel, MapError},
     protected::Protected,
-    store::{GateStore, Last, Policy},
+    store::{GateStore, Last, Occasion, Policy},
     unseen::{Unseen, alert},
 };

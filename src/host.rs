@@ -19,6 +19,9 @@ use std::{fs, net::IpAddr};
 
 pub use self::{changes::Changes, clock::clock, nat::has_nat, sessions::Sessions};
 
+/// Files that name resolvers.
+const RESOLVERS: [&str; 2] = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];
+
 /// What is known of this host, each list sorted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
@@ -43,13 +46,19 @@ impl Facts {
         addresses.extend(files::local6(&read("/proc/self/net/if_inet6")));
         let mut gateways = files::gateways4(&read("/proc/self/net/route"));
         gateways.extend(files::gateways6(&read("/proc/self/net/ipv6_route")));
-        let resolvers = files::resolvers(&read("/etc/resolv.conf"));
         Self {
             addresses: sorted(addresses),
             gateways: sorted(gateways),
-            resolvers: sorted(resolvers),
+            resolvers: Self::resolvers(),
             administrators: Vec::new(),
         }
+    }
+
+    /// Its resolvers; also those that the one of systemd asks, where it stands in between.
+    pub fn resolvers() -> Vec<IpAddr> {
+        let read = |path: &&str| fs::read_to_string(path).unwrap_or_default();
+        let texts: Vec<_> = RESOLVERS.iter().map(read).collect();
+        sorted(texts.iter().flat_map(|text| files::resolvers(text)).collect())
     }
 }
 

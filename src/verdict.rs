@@ -20,6 +20,9 @@ pub use self::{
 };
 use crate::record::{Id, Timestamp};
 
+/// Bytes of a reason that a person or a list may give: longer lines of the verdict log are not read.
+pub const MAX_REASON_BYTES: usize = 1_024;
+
 /// What is to become of the packets of a network, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
@@ -123,6 +126,14 @@ pub enum Refusal {
     /// It is about every address there is.
     #[error("{0} is every address")]
     Everybody(IpNet),
+    /// One of a person or a list is stricter, or lasts longer.
+    #[error("a verdict of {by} on {network} is stricter or lasts longer, and stands")]
+    Stands {
+        /// Whom it is about.
+        network: IpNet,
+        /// Who decided the one that stands.
+        by: &'static str,
+    },
     /// There is no room.
     #[error("all {max} entries are in use")]
     Full {
@@ -204,6 +215,7 @@ impl Refusal {
             Self::Allowed { .. } => "allowed",
             Self::NeverBlocked { .. } => "never_blocked",
             Self::Everybody(_) => "everybody",
+            Self::Stands { .. } => "stands",
             Self::Full { .. } => "full",
             Self::Failed(_) => "failed",
         }

@@ -12,7 +12,7 @@ use super::{exit::Exit, output};
 use crate::component::Error;
 use crate::{
     networks::parse_exact,
-    verdict::{Action, Scope},
+    verdict::{Action, MAX_REASON_BYTES, Scope},
 };
 
 /// List, add and remove verdicts in the kernel; also while no daemon runs.
@@ -78,7 +78,7 @@ struct Add {
     #[arg(long, value_enum, default_value = "all")]
     scope: WhichScope,
     /// Why, for whoever reads the list.
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(long, value_name = "TEXT", default_value = "", value_parser = reason)]
     reason: String,
 }
 
@@ -111,6 +111,13 @@ fn network(text: &str) -> Result<IpNet, String> {
     parse_exact(text).map_err(|(message, hint)| format!("{message}: {hint}"))
 }
 
+fn reason(text: &str) -> Result<String, String> {
+    match text.len() {
+        ..=MAX_REASON_BYTES => Ok(text.to_owned()),
+        bytes => Err(format!("it has {bytes} bytes, and may have {MAX_REASON_BYTES}")),
+    }
+}
+
 impl Add {
     fn action(&self) -> Action {
         match self.action {
@@ -141,7 +148,7 @@ fn act(_args: &Args) -> Result<Exit, Error> {
 
 #[cfg(feature = "xdp")]
 mod pinned {
-    use std::{env, fs::File, net::IpAddr, sync::Arc};
+    use std::{fs::File, net::IpAddr, sync::Arc};
 
     use tidegate_ebpf::{Maps, pins::Pins};
     use tokio::sync::watch;
@@ -149,7 +156,7 @@ mod pinned {
     use super::{
         super::{
             exit::Exit,
-            gate::{meant, unusable},
+            gate::{meant, person, unusable},
             output,
         },
         Add, Args, Command, Place, table,
@@ -157,7 +164,7 @@ mod pinned {
     use crate::{
         component::{Clock, Error},
         config::{Components, load_file},
-        gate::{GateStore, Pinned, Policy, Protected, log::VerdictLog},
+        gate::{GateStore, Occasion, Pinned, Policy, Protected, log::VerdictLog},
         host::Facts,
         networks::{Entry as Listed, NetworkMap, Networks},
         record::{Id, Timestamp},
@@ -223,7 +230,13 @@ mod pinned {
                     .because(error)
                     .hint("name the data directory: `-c FILE` or `--data-dir DIR`")
             };
-            gate.log.append(&lines).map_err(failed)?;
+            let written = gate.log.append(&lines);
+            // With its lines in the log: the daemon finds the reasons there.
+            if !lines.is_empty() {
+                let told = gate.store.announce();
+                told.map_err(|error| Error::failure("the daemon can't be told").because(error))?;
+            }
+            written.map_err(failed)?;
         }
         Ok(exit)
     }
@@ -264,7 +277,9 @@ mod pinned {
             place.source.as_deref().is_none_or(|wanted| wanted == source)
                 && entry.verdict.network.contains(&address)
         };
-        let kept = log.read_all();
+        let kept = log.read_all().map_err(|error| {
+            Error::failure(format!("the verdict log {path} can't be read")).because(error)
+        })?;
         let entries = kept.iter().filter(|(source, entry)| is_about(source, entry));
         let entries: Vec<_> =
             entries.map(|(source, entry)| (source.as_str(), entry.clone())).collect();
@@ -305,7 +320,14 @@ mod pinned {
         let mut opened = Vec::new();
         for source in meant(place.source.as_deref())? {
             let Some(folder) = Pins::of(&source).current() else { continue };
-            let maps = Maps::open(&folder).map_err(unusable)?;
+            let maps = match Maps::open(&folder) {
+                // Those of the others can be used all the same.
+                Err(error) if place.source.is_none() => {
+                    output::error(&unusable(error));
+                    continue;
+                }
+                maps => maps.map_err(unusable)?,
+            };
             let mode = match maps.enforces().map_err(unusable)? {
                 Some(true) => Mode::Enforce,
                 _ => Mode::Observe,
@@ -323,19 +345,18 @@ mod pinned {
             let kernel = Box::new(Pinned(maps));
             let store = GateStore::new(&source, kernel, policy, networks, Some(&user));
             store.respect(Protected::of(&Facts::read()));
-            let adopted = store.adopt(log.read(&source), false, now);
+            let logged = log.read(&source).unwrap_or_else(|error| {
+                let path = log.path().display();
+                output::report(format!(
+                    "the verdict log {path} can't be read, so reasons are missing: {error}"
+                ));
+                Vec::new()
+            });
+            let adopted = store.adopt(logged, Occasion::Change, now);
             adopted.map_err(|error| Error::failure("the maps can't be read").because(error))?;
             opened.push(Opened { source, store, log: log.clone() });
         }
         Ok(opened)
-    }
-
-    /// Who does it: whoever became root to do so, else the user.
-    fn person() -> String {
-        let variable = |name| env::var(name).ok().filter(|value| !value.is_empty());
-        variable("SUDO_USER")
-            .or_else(|| variable("USER"))
-            .unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()))
     }
 
     fn apply(add: &Add, opened: &[Opened], now: Timestamp) -> Result<Exit, Error> {

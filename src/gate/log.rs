@@ -5,9 +5,10 @@
 //! them.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File, OpenOptions},
     io::{self, BufRead, BufReader, Seek, SeekFrom, Write},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, fchown},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -25,8 +26,12 @@ use crate::{
 pub const FILE: &str = "verdicts.ndjson";
 /// A file that has grown to this is rotated.
 const MAX_BYTES: u64 = 16 << 20;
+/// Begins a line that stands for one in an earlier file.
+const KEPT_MARK: &str = "{\"kept\":true,";
 /// Rotated files that are kept.
 const KEPT: u32 = 4;
+/// Bytes of lines that a new file begins with: verdicts of people and lists that hold on.
+const MAX_HEAD_BYTES: usize = 4 << 20;
 /// Bytes of a line that are read.
 const MAX_LINE_BYTES: u64 = 64 << 10;
 
@@ -92,6 +97,9 @@ struct Line<'a> {
 #[derive(Debug, Deserialize)]
 struct Read {
     change: Change,
+    /// It is no change: it stands for one in an earlier file, and counts where there is no other line.
+    #[serde(default)]
+    kept: bool,
     #[serde(default)]
     user: Option<Box<str>>,
     at_ns: i64,
@@ -135,11 +143,14 @@ impl VerdictLog {
             return Ok(());
         }
         let mut file = self.locked()?;
+        let mut head = Vec::new();
         if file.metadata()?.len() >= MAX_BYTES {
+            head = self.head()?;
             self.rotate()?;
             file = self.locked()?;
         }
-        let text: String = lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect();
+        let text: String =
+            head.iter().chain(lines).flat_map(|line| [line.as_str(), "\n"]).collect();
         let before = file.metadata()?.len();
         file.write_all(text.as_bytes()).inspect_err(|_| {
             // A torn line would swallow the one that follows.
@@ -150,7 +161,17 @@ impl VerdictLog {
     /// The file, locked against others; the one that has the name by then.
     fn locked(&self) -> io::Result<File> {
         loop {
-            let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&self.path)?;
+            let mut options = OpenOptions::new();
+            options.append(true).mode(0o600);
+            let file = match options.open(&self.path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    match options.create_new(true).open(&self.path) {
+                        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                        made => self.handed_over(made?)?,
+                    }
+                }
+                opened => opened?,
+            };
             flock(&file, FlockOperation::LockExclusive)?;
             let named = fs::metadata(&self.path);
             if named.is_ok_and(|named| file.metadata().is_ok_and(|ours| ours.ino() == named.ino()))
@@ -158,6 +179,43 @@ impl VerdictLog {
                 return Ok(file);
             }
         }
+    }
+
+    /// A file that was just made, as its folder's owner has it: a command of root must not keep the daemon from it.
+    fn handed_over(&self, file: File) -> io::Result<File> {
+        let folder = self.path.parent().unwrap_or(Path::new("."));
+        let (folder, made) = (fs::metadata(folder)?, file.metadata()?);
+        if made.uid() == 0 && folder.uid() != 0 {
+            fchown(&file, Some(folder.uid()), Some(folder.gid()))?;
+        }
+        Ok(file)
+    }
+
+    /// What the next file begins with: of each network the line of a verdict of a person or a list that holds on, as
+    /// far as there is room; people's come first, for lists are read again.
+    fn head(&self) -> io::Result<Vec<String>> {
+        let mut last = BTreeMap::new();
+        let mut now = i64::MIN;
+        self.each(|line, read| {
+            now = now.max(read.at_ns);
+            let key = (read.source.clone(), read.address, read.prefix);
+            if read.kept && last.contains_key(&key) {
+                return;
+            }
+            let is_kept = read.change == Change::Applied && matches!(read.by, By::Cli | By::List);
+            last.insert(key, is_kept.then(|| (read.by == By::List, read.ends_ns(), line.to_vec())));
+        })?;
+        let mut kept: Vec<_> = last.into_values().flatten().collect();
+        kept.retain(|(_, ends, _)| ends.is_none_or(|end| end > now));
+        kept.sort_by_key(|(is_listed, ..)| *is_listed);
+        let mut bytes = 0;
+        let lines = kept.into_iter().filter_map(|(_, _, line)| as_kept(line));
+        Ok(lines
+            .take_while(|line| {
+                bytes += line.len();
+                bytes <= MAX_HEAD_BYTES
+            })
+            .collect())
     }
 
     fn rotate(&self) -> io::Result<()> {
@@ -177,25 +235,29 @@ impl VerdictLog {
     }
 
     /// The files that there are, with their numbers, the oldest first.
-    fn files(&self) -> Vec<(u64, File)> {
+    fn files(&self) -> io::Result<Vec<(u64, File)>> {
+        let mut files = Vec::new();
         let paths = (1..=KEPT).rev().map(|number| self.rotated(number)).chain([self.path.clone()]);
-        let opened = paths.filter_map(|path| {
-            let file = File::open(path).ok()?;
-            Some((file.metadata().ok()?.ino(), file))
-        });
-        let mut files: Vec<_> = opened.collect();
+        for path in paths {
+            if let Some(file) = opened(&path)? {
+                files.push((file.metadata()?.ino(), file));
+            }
+        }
         // One that was rotated meanwhile is met twice.
         files.dedup_by_key(|(number, _)| *number);
-        files
+        Ok(files)
     }
 
     /// Where its last line ends.
-    pub fn end(&self) -> Place {
-        let last = self.files().pop();
-        last.map_or(Place::default(), |(file, opened)| Place {
+    ///
+    /// # Errors
+    /// If a file can't be read.
+    pub fn end(&self) -> io::Result<Place> {
+        let last = self.files()?.pop();
+        Ok(last.map_or(Place::default(), |(file, opened)| Place {
             file,
             byte: opened.metadata().map_or(0, |metadata| metadata.len()),
-        })
+        }))
     }
 
     /// The changes of `source` that stand behind `place`, of `most` lines at most, and where they end. If the
@@ -209,7 +271,7 @@ impl VerdictLog {
         source: &str,
         most: usize,
     ) -> io::Result<(Vec<Logged>, Place)> {
-        let files = self.files();
+        let files = self.files()?;
         let is_kept = |(number, file): &(u64, File)| {
             let bytes = file.metadata().map_or(0, |metadata| metadata.len());
             *number == place.file && bytes >= place.byte
@@ -239,32 +301,70 @@ impl VerdictLog {
 
     /// What the log knows of verdicts of `source`: of each network the last one, as it was when it changed
     /// last. From the newest two files; waits for the disk.
-    pub fn read(&self, source: &str) -> Vec<Entry> {
-        self.last(|of| of == source).into_iter().map(|(_, entry)| entry).collect()
+    ///
+    /// # Errors
+    /// If a file can't be read.
+    pub fn read(&self, source: &str) -> io::Result<Vec<Entry>> {
+        let last = self.last(|of| of == source)?;
+        Ok(last.into_iter().map(|(_, entry)| entry).collect())
     }
 
     /// The same of every source, with whose verdict each is.
-    pub fn read_all(&self) -> Vec<(String, Entry)> {
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read).
+    pub fn read_all(&self) -> io::Result<Vec<(String, Entry)>> {
         self.last(|_| true)
     }
 
-    fn last(&self, is_wanted: impl Fn(&str) -> bool) -> Vec<(String, Entry)> {
-        let mut last = std::collections::BTreeMap::new();
+    fn last(&self, is_wanted: impl Fn(&str) -> bool) -> io::Result<Vec<(String, Entry)>> {
+        let mut last = BTreeMap::new();
+        self.each(|_, mut read| {
+            let source = std::mem::take(&mut read.source);
+            if !is_wanted(&source) {
+                return;
+            }
+            let is_kept = read.kept;
+            if let Some(entry) = read.entry() {
+                let of = (source, entry.verdict.network);
+                if !is_kept || !last.contains_key(&of) {
+                    last.insert(of, entry);
+                }
+            }
+        })?;
+        Ok(last.into_iter().map(|((source, _), entry)| (source, entry)).collect())
+    }
+
+    /// Each line of the newest two files that can be read, the oldest first.
+    fn each(&self, mut take: impl FnMut(&[u8], Read)) -> io::Result<()> {
         for path in [self.rotated(1), self.path.clone()] {
-            let Ok(file) = File::open(path) else { continue };
+            let Some(file) = opened(&path)? else { continue };
             let mut reader = BufReader::new(file);
-            while let Ok(Some(line)) = next_line(&mut reader) {
-                let Ok(mut read) = serde_json::from_slice::<Read>(&line) else { continue };
-                let source = std::mem::take(&mut read.source);
-                if is_wanted(&source)
-                    && let Some(entry) = read.entry()
-                {
-                    last.insert((source, entry.verdict.network), entry);
+            while let Some(line) = next_line(&mut reader)? {
+                if let Ok(read) = serde_json::from_slice::<Read>(&line) {
+                    take(&line, read);
                 }
             }
         }
-        last.into_iter().map(|((source, _), entry)| (source, entry)).collect()
+        Ok(())
     }
+}
+
+/// A file; `None` if there is none.
+fn opened(path: &Path) -> io::Result<Option<File>> {
+    match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        opened => opened.map(Some),
+    }
+}
+
+/// A line with the mark that it stands for one in an earlier file.
+fn as_kept(line: Vec<u8>) -> Option<String> {
+    let line = String::from_utf8(line).ok()?;
+    if line.starts_with(KEPT_MARK) {
+        return Some(line);
+    }
+    Some(format!("{KEPT_MARK}{}", line.strip_prefix('{')?))
 }
 
 /// The next line without its end, empty if it is too long; `None` at the end.
@@ -296,9 +396,9 @@ pub(super) fn whole_line(reader: &mut impl BufRead) -> io::Result<Option<(Vec<u8
     Ok(Some((Vec::new(), read + rest)))
 }
 
-/// What a line says, if it can be read.
+/// What a line says, if it can be read and tells of a change.
 pub(super) fn parse(line: &[u8]) -> Option<Logged> {
-    serde_json::from_slice::<Read>(line).ok()?.logged()
+    serde_json::from_slice::<Read>(line).ok().filter(|read| !read.kept)?.logged()
 }
 
 /// The line of a change of `entry`, by `user` if a person made it.
@@ -325,6 +425,12 @@ pub fn line(
 // === impl Read ===
 
 impl Read {
+    /// When its verdict ends by itself.
+    fn ends_ns(&self) -> Option<i64> {
+        let ttl = |ttl| i64::try_from(ttl).unwrap_or(i64::MAX);
+        self.ttl_ns.map(|nanos| self.since_ns.saturating_add(ttl(nanos)))
+    }
+
     fn logged(mut self) -> Option<Logged> {
         let (change, user) = (self.change, self.user.take());
         let at = Timestamp::from_nanos(self.at_ns);

@@ -16,6 +16,9 @@ use crate::{
     verdict::{Action, By, Mode, Scope},
 };
 
+/// Entries of the kernel's allow list, of each address family.
+pub const MAX_ALLOWED: u32 = 16_384;
+
 /// The maps of a loaded program.
 #[derive(Debug)]
 pub struct Pinned(pub Maps);
@@ -79,7 +82,14 @@ impl Kernel for Pinned {
     }
 
     fn allow(&mut self, networks: &[IpNet]) -> Result<(), MapError> {
-        Ok(self.0.allow(networks)?)
+        self.0.allow(networks).map_err(|error| match error {
+            Error::Full(_) => MapError::Failed(format!(
+                "the allow list has {} entries, with what else is never blocked, and the kernel's has room for \
+                 {MAX_ALLOWED} of each address family",
+                networks.len()
+            )),
+            error => error.into(),
+        })
     }
 
     fn changes(&mut self) -> Result<u64, MapError> {

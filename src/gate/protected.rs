@@ -44,7 +44,7 @@ impl Protected {
             let what = format!("{what} is {}", address.addr());
             return Some(Refusal::NeverBlocked { network, what: what.into() });
         }
-        let (address, ()) = networks.destinations.iter().find(|(one, ())| touches(one))?;
+        let (address, ()) = networks.destinations.touching(network)?;
         let what = format!("a sink writes to {}", address.addr());
         Some(Refusal::NeverBlocked { network, what: what.into() })
     }

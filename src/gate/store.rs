@@ -1,7 +1,8 @@
 //! The store: what holds, what has ended, and what is refused.
 
+mod adopt;
+
 use std::{
-    collections::BTreeMap,
     fmt::Debug,
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
@@ -12,6 +13,7 @@ use ipnet::IpNet;
 use tokio::sync::watch;
 use tracing::warn;
 
+pub use self::adopt::Occasion;
 use super::{
     Held, Kernel, MapError, Protected,
     log::{self, Change, VerdictLog},
@@ -21,7 +23,7 @@ use crate::{
     networks::Networks,
     record::Timestamp,
     verdict::{
-        Action, Answer, By, Entries, Entry, Mode, Refusal, Store, Verdict, Why, networks_of,
+        Action, Answer, By, Entries, Entry, Mode, Refusal, Scope, Store, Verdict, Why, networks_of,
     },
 };
 
@@ -101,51 +103,6 @@ impl GateStore {
         self.last.set(last).unwrap_or_default();
     }
 
-    /// Takes over what the kernel holds, with the reasons that the log knows; and with `put_back` puts
-    /// verdicts of people and lists back that the kernel lost, as it does in a reboot. Gives how many it
-    /// found, and how many it put back.
-    ///
-    /// # Errors
-    /// If the maps can't be read.
-    pub fn adopt(
-        &self,
-        logged: Vec<Entry>,
-        put_back: bool,
-        now: Timestamp,
-    ) -> Result<(usize, usize), MapError> {
-        let mut state = self.locked();
-        let mut logged: BTreeMap<_, _> =
-            logged.into_iter().map(|entry| (entry.verdict.network, entry)).collect();
-        state.entries.clear_live();
-        for (network, held) in state.kernel.all()? {
-            let known = logged.get(&network).filter(|known| known.verdict.id == held.id);
-            let reasons = known.map(|known| known.verdict.reasons.clone()).unwrap_or_default();
-            logged.remove(&network);
-            state.entries.put(held.entry(network, reasons));
-        }
-        let found = state.entries.len();
-        let mut back = 0;
-        for (_, entry) in logged {
-            let ends = entry.deadline();
-            let over = entry.ended.is_some() || ends.is_some_and(|end| end <= now);
-            let of_people = matches!(entry.verdict.by, By::Cli | By::List);
-            if over || !put_back || !of_people || entry.mode != self.policy.mode {
-                state.entries.remember(entry);
-                continue;
-            }
-            let left = ends.map(|end| Duration::from_nanos(end.since(now)));
-            if state.refusal(entry.verdict.network).is_none()
-                && state.kernel.put(entry.verdict.network, &Held::of(&entry), left).is_ok()
-            {
-                state.entries.put(entry);
-                back += 1;
-            }
-        }
-        let newest = state.entries.live().max_by_key(|entry| entry.since);
-        state.newest = newest.map(|entry| entry.verdict.network).or(state.newest);
-        Ok((found, back))
-    }
-
     /// Sets whom no verdict may cut off, and lifts what holds against them; the kernel's allow list then
     /// has them and the networks of the config.
     ///
@@ -153,14 +110,10 @@ impl GateStore {
     /// If the allow list can't be written.
     pub fn protect(&self, protected: Protected, now: Timestamp) -> Result<(), MapError> {
         let mut state = self.locked();
-        let allowed = {
-            let networks = state.networks.borrow_and_update();
-            protected.and(&networks)
-        };
         state.protected = protected;
-        state.kernel.allow(&allowed)?;
+        let written = state.write_allowed();
         self.lift(&mut state, now);
-        Ok(())
+        written
     }
 
     /// Sets whom no verdict may cut off, for one command: the kernel's allow list is the daemon's to write.
@@ -168,22 +121,28 @@ impl GateStore {
         self.locked().protected = protected;
     }
 
-    /// Ends what is due, and lifts what the allow list covers since it was read again.
+    /// Ends what is due, and lifts what the allow list covers since it was read again. Whether it was.
     ///
     /// # Errors
-    /// If the allow list can't be written.
-    pub fn tend(&self, now: Timestamp) -> Result<(), MapError> {
+    /// If the allow list can't be written: it is tried again the next time.
+    pub fn tend(&self, now: Timestamp) -> Result<bool, MapError> {
         let mut state = self.locked();
         self.expire(&mut state, now);
-        if state.networks.has_changed().unwrap_or(false) {
-            let allowed = {
-                let networks = state.networks.borrow_and_update().clone();
-                state.protected.and(&networks)
-            };
-            state.kernel.allow(&allowed)?;
-            self.lift(&mut state, now);
+        if !state.networks.has_changed().unwrap_or(false) {
+            return Ok(false);
         }
-        Ok(())
+        let written = state.write_allowed();
+        self.lift(&mut state, now);
+        written.map(|()| true)
+    }
+
+    /// The daemon is to look through its maps again: said when what a person changed is in the log, so that it
+    /// finds the reasons there.
+    ///
+    /// # Errors
+    /// If that can't be written.
+    pub fn announce(&self) -> Result<(), MapError> {
+        self.locked().kernel.changed()
     }
 
     /// The verdict that was put in force last, also if it has ended since; `None` if it is not remembered.
@@ -314,6 +273,9 @@ impl GateStore {
             return Answer::Refused(refusal);
         }
         state.recount(network);
+        if let Some(refusal) = state.stands_against(&verdict, now) {
+            return Answer::Refused(refusal);
+        }
         let before = state.entries.get(network);
         // A person's command may find one that is over, and that the daemon has yet to end.
         let before = before.filter(|entry| entry.deadline().is_none_or(|end| end > now));
@@ -339,12 +301,6 @@ impl GateStore {
     }
 
     fn write(&self, state: &mut State, change: Change, entry: &Entry, now: Timestamp) {
-        if self.user.is_some() {
-            // Without it the daemon sees the change when it looks through its maps.
-            if let Err(error) = state.kernel.changed() {
-                tracing::warn!(%error, "the daemon can't be told of the change");
-            }
-        }
         if state.lines.len() >= MAX_LINES {
             state.lines_missing += 1;
             return;
@@ -389,6 +345,38 @@ impl Store for GateStore {
 // === impl State ===
 
 impl State {
+    /// The kernel's allow list becomes what is never blocked. What was written in part is tried again.
+    fn write_allowed(&mut self) -> Result<(), MapError> {
+        let networks = Arc::clone(&self.networks.borrow_and_update());
+        let written = self.kernel.allow(&self.protected.and(&networks));
+        written.inspect_err(|_| self.networks.mark_changed())
+    }
+
+    /// A verdict of a person or a list, in whose place none of the judge's comes that would let something of it
+    /// through, at once or when it ends. Of the command line's the kernel knows before the entries do.
+    fn stands_against(&mut self, verdict: &Verdict, now: Timestamp) -> Option<Refusal> {
+        if verdict.by != By::Score {
+            return None;
+        }
+        let standing = self.kernel.get(verdict.network.trunc()).ok().flatten()?;
+        let ends = standing.deadline();
+        let is_over = ends.is_some_and(|end| end <= now);
+        let by = match standing.by {
+            By::Cli => "a person",
+            By::List => "a list",
+            By::Score | By::Guard => return None,
+        };
+        let lasts = verdict
+            .ttl
+            .map(|ttl| now.saturating_add(u64::try_from(ttl.as_nanos()).unwrap_or(u64::MAX)));
+        let is_as_long = lasts.is_none_or(|lasts| ends.is_some_and(|end| lasts >= end));
+        let is_as_strict = (verdict.action == Action::Drop || standing.action == Action::RateLimit)
+            && (verdict.scope == Scope::All || standing.scope == Scope::New)
+            && (verdict.port.is_none() || verdict.port == standing.port);
+        let gives_way = is_over || is_as_long && is_as_strict;
+        (!gives_way).then_some(Refusal::Stands { network: verdict.network, by })
+    }
+
     fn refusal(&self, network: IpNet) -> Option<Refusal> {
         self.protected.refusal(network, &self.networks.borrow())
     }

@@ -12,7 +12,7 @@ use proptest::{collection::vec, prelude::*};
 use tokio::sync::watch;
 
 use super::{
-    GateStore, Held, Kernel, Last, MapError, Policy, Protected, Unseen, alert,
+    GateStore, Held, Kernel, Last, MapError, Occasion, Policy, Protected, Unseen, alert,
     log::{self, Change, VerdictLog},
 };
 use crate::{
@@ -66,7 +66,11 @@ impl Kernel for Maps {
     }
 
     fn allow(&mut self, networks: &[IpNet]) -> Result<(), MapError> {
-        self.0.lock().unwrap().allowed = networks.to_vec();
+        let mut memory = self.0.lock().unwrap();
+        if let Some(refuses) = memory.refuses.pop_front() {
+            return Err(refuses);
+        }
+        memory.allowed = networks.to_vec();
         Ok(())
     }
 
@@ -297,7 +301,10 @@ fn observe_never_arms_enforce() {
     let log = VerdictLog::new(folder.path());
     log.append(&bench.store.take_lines().0).unwrap();
     let enforcing = Bench::new(ENFORCE);
-    assert_eq!(enforcing.store.adopt(log.read("gate"), true, at(1)).unwrap(), (0, 0));
+    assert_eq!(
+        enforcing.store.adopt(log.read("gate").unwrap(), Occasion::Start, at(1)).unwrap(),
+        (0, 0)
+    );
     assert!(enforcing.held().is_empty());
 }
 
@@ -310,9 +317,9 @@ fn verdicts_that_are_given_after_the_source_has_ended_are_in_the_log() {
     bench.store.leave(Last { log: log(), alive: Box::new(Arc::clone(&ended)) });
     let answer = bench.store.apply(verdict("203.0.113.1/32", None, By::Score), at(0));
     assert_eq!(answer, Answer::Applied(Mode::Enforce));
-    assert_eq!((log().read("gate").len(), Arc::strong_count(&ended)), (0, 2));
+    assert_eq!((log().read("gate").unwrap().len(), Arc::strong_count(&ended)), (0, 2));
     drop(bench);
-    assert_eq!((log().read("gate").len(), Arc::strong_count(&ended)), (1, 1));
+    assert_eq!((log().read("gate").unwrap().len(), Arc::strong_count(&ended)), (1, 1));
 }
 
 #[test]
@@ -334,11 +341,14 @@ fn after_a_reboot_verdicts_of_people_and_lists_are_put_back() {
     log.append(&before.store.take_lines().0).unwrap();
     let after = Bench::new(ENFORCE);
     after.allow(&["192.0.2.64/26"]);
-    assert_eq!(after.store.adopt(log.read("gate"), true, at(50)).unwrap(), (0, 2));
+    assert_eq!(
+        after.store.adopt(log.read("gate").unwrap(), Occasion::Start, at(50)).unwrap(),
+        (0, 2)
+    );
     assert_eq!(after.held(), ["203.0.113.1/32", "203.0.113.2/32"]);
     let left = after.maps.0.lock().unwrap().held[&net("203.0.113.2/32")].1;
     assert_eq!(left, Some(Duration::from_secs(50)), "no longer than it had");
-    assert!(log.read("another").is_empty());
+    assert!(log.read("another").unwrap().is_empty());
 }
 
 #[test]
@@ -350,11 +360,143 @@ fn after_a_restart_verdicts_have_their_reasons_again() {
     before.hit("203.0.113.1/32", 3);
     log.append(&before.store.take_lines().0).unwrap();
     let after = Bench::over(before.maps.clone(), ENFORCE, None);
-    assert_eq!(after.store.adopt(log.read("gate"), true, at(5)).unwrap(), (1, 0));
+    assert_eq!(
+        after.store.adopt(log.read("gate").unwrap(), Occasion::Start, at(5)).unwrap(),
+        (1, 0)
+    );
     let listed = after.store.list(at(6));
     assert_eq!(&*listed[0].verdict.reasons[0], "a scan");
     assert_eq!((listed[0].packets, listed[0].verdict.offence), (3, 1));
     assert!(after.store.list(at(60)).is_empty(), "it ends when it would have");
+}
+
+#[test]
+fn what_an_allow_entry_covers_is_lifted_when_a_start_takes_it_over() {
+    let before = Bench::new(ENFORCE);
+    for last in [1, 2] {
+        let answer = before.store.apply(block(&format!("203.0.113.{last}/32")), at(0));
+        assert_eq!(answer, Answer::Applied(Mode::Enforce));
+    }
+    let after = Bench::over(before.maps.clone(), ENFORCE, None);
+    after.allow(&["203.0.113.1/32"]);
+    after.store.adopt(Vec::new(), Occasion::Start, at(1)).unwrap();
+    assert_eq!(after.held(), ["203.0.113.2/32"]);
+    assert!(after.store.take_lines().0[0].contains(r#""change":"allowed""#));
+}
+
+#[test]
+fn what_the_kernel_lost_and_nobody_puts_back_has_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = VerdictLog::new(folder.path());
+    let before = Bench::new(ENFORCE);
+    for verdict in [
+        verdict("203.0.113.1/32", Some(600), By::Score),
+        verdict("203.0.113.2/32", Some(10), By::Cli),
+        verdict("203.0.113.3/32", None, By::Cli),
+    ] {
+        assert_eq!(before.store.apply(verdict, at(0)), Answer::Applied(Mode::Enforce));
+    }
+    log.append(&before.store.take_lines().0).unwrap();
+    let after = Bench::new(ENFORCE);
+    // The kernel has no room for the third.
+    after.maps.0.lock().unwrap().refuses = [MapError::Full].into();
+    let read = || log.read("gate").unwrap();
+    assert_eq!(after.store.adopt(read(), Occasion::Start, at(50)).unwrap(), (0, 0));
+    let how = |last: u8| {
+        let known = after.store.explain(IpAddr::from([203, 0, 113, last]), at(51));
+        known[0].ended.map(|ended| (ended.at, ended.why))
+    };
+    assert_eq!(how(1), Some((at(50), Why::Removed)));
+    assert_eq!(how(2), Some((at(10), Why::Expired)));
+    assert_eq!(how(3), Some((at(50), Why::Removed)));
+    log.append(&after.store.take_lines().0).unwrap();
+    assert!(read().iter().all(|entry| entry.ended.is_some()), "and the log says so");
+}
+
+#[test]
+fn an_allow_list_that_could_not_be_written_is_tried_again() {
+    let bench = Bench::new(ENFORCE);
+    assert_eq!(bench.store.apply(block("203.0.113.1/32"), at(0)), Answer::Applied(Mode::Enforce));
+    bench.allow(&["203.0.113.0/24"]);
+    bench.maps.0.lock().unwrap().refuses = vec![MapError::Full; 2].into();
+    for _ in 0..2 {
+        assert_eq!(bench.store.tend(at(1)), Err(MapError::Full));
+    }
+    assert!(bench.held().is_empty(), "what it covers is lifted all the same");
+    assert_eq!(bench.store.tend(at(2)), Ok(true));
+    assert!(bench.maps.0.lock().unwrap().allowed.contains(&net("203.0.113.0/24")));
+    assert_eq!(bench.store.tend(at(3)), Ok(false));
+}
+
+#[test]
+fn a_verdict_of_the_judge_takes_nothing_away_from_one_of_a_person() {
+    let judged = |by, theirs: Verdict, ttl, action| {
+        let bench = Bench::new(ENFORCE);
+        let theirs = Verdict { by, ..theirs };
+        assert_eq!(bench.store.apply(theirs, at(0)), Answer::Applied(Mode::Enforce));
+        let judged = verdict("203.0.113.1/32", Some(ttl), By::Score);
+        matches!(bench.store.apply(Verdict { action, ..judged }, at(1)), Answer::Applied(_))
+    };
+    let forever = verdict("203.0.113.1/32", None, By::Cli);
+    let short = verdict("203.0.113.1/32", Some(10), By::Cli);
+    let limit = Verdict { action: Action::RateLimit, ..short.clone() };
+    for by in [By::Cli, By::List] {
+        assert!(!judged(by, forever.clone(), 60, Action::Drop), "it would end with it");
+        assert!(!judged(by, short.clone(), 60, Action::RateLimit), "it is milder");
+        assert!(!judged(by, short.clone(), 5, Action::Drop), "it is shorter");
+        assert!(judged(by, short.clone(), 60, Action::Drop));
+        assert!(judged(by, limit.clone(), 60, Action::Drop));
+    }
+    assert!(judged(By::Score, forever, 60, Action::RateLimit), "its own it may change");
+}
+
+#[test]
+fn a_change_of_the_command_line_leaves_reasons_that_the_log_has_not_yet() {
+    let daemon = Bench::new(ENFORCE);
+    assert_eq!(daemon.store.apply(block("203.0.113.1/32"), at(0)), Answer::Applied(Mode::Enforce));
+    daemon.store.adopt(Vec::new(), Occasion::Change, at(1)).unwrap();
+    assert_eq!(&*daemon.store.list(at(2))[0].verdict.reasons[0], "a scan");
+}
+
+#[test]
+fn verdicts_of_people_are_known_however_often_the_log_was_rotated() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = VerdictLog::new(folder.path());
+    let line = |network, ttl, by, change| {
+        let entry = Entry::new(verdict(network, ttl, by), Mode::Enforce, at(1));
+        log::line(change, "gate", &entry, None, at(8))
+    };
+    log.append(&[
+        line("203.0.113.1/32", None, By::Cli, Change::Applied),
+        line("203.0.113.2/32", None, By::List, Change::Applied),
+        line("203.0.113.3/32", None, By::Score, Change::Applied),
+        line("203.0.113.4/32", None, By::Cli, Change::Applied),
+        line("203.0.113.4/32", None, By::Cli, Change::Removed),
+        line("203.0.113.5/32", Some(2), By::Cli, Change::Applied),
+    ])
+    .unwrap();
+    let large = "x".repeat(16 << 20);
+    let mut unseen = Unseen::open(&log, folder.path(), "gate");
+    for _ in 0..4 {
+        log.append(std::slice::from_ref(&large)).unwrap();
+    }
+    let known = log.read("gate").unwrap();
+    let known: Vec<_> = known.iter().map(|entry| entry.verdict.network).collect();
+    assert_eq!(known, [net("203.0.113.1/32"), net("203.0.113.2/32")]);
+    assert!(unseen.read().unwrap().is_empty(), "nothing has changed");
+    // One that was taken back since is not what the head of the file says.
+    log.append(&[line("203.0.113.1/32", None, By::Cli, Change::Removed)]).unwrap();
+    let known = log.read("gate").unwrap();
+    assert_eq!(known.iter().filter(|entry| entry.ended.is_none()).count(), 1);
+}
+
+#[test]
+fn a_log_that_can_t_be_read_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = VerdictLog::new(folder.path());
+    assert!(log.read("gate").unwrap().is_empty(), "none is no mistake");
+    std::fs::create_dir(log.path()).unwrap();
+    assert!(log.read("gate").is_err() && log.behind(log::Place::default(), "gate", 1).is_err());
 }
 
 #[test]
@@ -364,10 +506,11 @@ fn a_person_s_command_is_seen_by_the_daemon_and_ends_nothing_by_itself() {
     assert_eq!(daemon.store.changes().unwrap(), 0);
     let added = command.store.apply(verdict("203.0.113.1/32", Some(10), By::Cli), at(0));
     assert_eq!(added, Answer::Applied(Mode::Enforce));
+    command.store.announce().unwrap();
     assert_eq!(daemon.store.changes().unwrap(), 1);
     let (lines, _) = command.store.take_lines();
     assert!(lines[0].contains(r#""user":"alice""#), "{}", lines[0]);
-    daemon.store.adopt(Vec::new(), false, at(1)).unwrap();
+    daemon.store.adopt(Vec::new(), Occasion::Change, at(1)).unwrap();
     assert_eq!(daemon.store.list(at(2)).len(), 1);
     assert!(command.store.list(at(11)).is_empty(), "its time is over");
     assert_eq!(command.held().len(), 1, "the daemon ends it");
@@ -375,7 +518,7 @@ fn a_person_s_command_is_seen_by_the_daemon_and_ends_nothing_by_itself() {
     let again = command.store.apply(verdict("203.0.113.1/32", Some(10), By::Cli), at(11));
     assert_eq!(again, Answer::Applied(Mode::Enforce));
     assert_eq!(command.store.list(at(12))[0].packets, 0, "what the first one met is not its own");
-    daemon.store.adopt(Vec::new(), false, at(12)).unwrap();
+    daemon.store.adopt(Vec::new(), Occasion::Change, at(12)).unwrap();
     daemon.store.tend(at(21)).unwrap();
     assert!(daemon.held().is_empty());
 }
@@ -393,7 +536,7 @@ fn a_torn_or_foreign_line_of_the_log_is_skipped() {
     log.append(&bad).unwrap();
     log.append(&lines).unwrap();
     log.append(&bad).unwrap();
-    assert_eq!(log.read("gate").len(), 1);
+    assert_eq!(log.read("gate").unwrap().len(), 1);
 }
 
 #[test]
@@ -434,8 +577,8 @@ proptest! {
         std::fs::write(log.path(), &all).unwrap();
         let (found, end) = log.behind(log::Place::default(), "gate", usize::MAX).unwrap();
         prop_assert_eq!(&found.last().unwrap().entry, &entry);
-        prop_assert_eq!(end, log.end());
-        prop_assert!(!log.read("gate").is_empty());
+        prop_assert_eq!(end, log.end().unwrap());
+        prop_assert!(!log.read("gate").unwrap().is_empty());
         // By one line at a time it is the same.
         let (mut one_by_one, mut place) = (Vec::new(), log::Place::default());
         while place != end {

@@ -26,8 +26,9 @@ pub struct Unseen {
     log: VerdictLog,
     source: Box<str>,
     file: PathBuf,
-    told: Place,
-    read: Place,
+    /// `None` until the log could be read.
+    told: Option<Place>,
+    read: Option<Place>,
 }
 
 // === impl Unseen ===
@@ -37,7 +38,7 @@ impl Unseen {
     pub fn open(log: &VerdictLog, data_dir: &Path, source: &str) -> Self {
         let file = data_dir.join(format!("verdicts-{source}.told"));
         let remembered = fs::read(&file).ok().and_then(|text| serde_json::from_slice(&text).ok());
-        let told = remembered.unwrap_or_else(|| log.end());
+        let told = remembered.or_else(|| log.end().ok());
         Self { log: log.clone(), source: source.into(), file, told, read: told }
     }
 
@@ -46,8 +47,12 @@ impl Unseen {
     /// # Errors
     /// If the log can't be read.
     pub fn read(&mut self) -> io::Result<Vec<Logged>> {
-        let (found, end) = self.log.behind(self.told, &self.source, MOST)?;
-        self.read = end;
+        let Some(told) = self.told else {
+            self.told = Some(self.log.end()?);
+            return Ok(Vec::new());
+        };
+        let (found, end) = self.log.behind(told, &self.source, MOST)?;
+        self.read = Some(end);
         Ok(found)
     }
 
@@ -56,12 +61,13 @@ impl Unseen {
     /// # Errors
     /// If that can't be written down: after a restart it is told again.
     pub fn told(&mut self) -> io::Result<()> {
+        let Some(read) = self.read else { return Ok(()) };
         if self.told == self.read && self.file.exists() {
             return Ok(());
         }
         self.told = self.read;
         let fresh = self.file.with_extension("told.new");
-        fs::write(&fresh, serde_json::to_vec(&self.told)?)?;
+        fs::write(&fresh, serde_json::to_vec(&read)?)?;
         fs::rename(&fresh, &self.file)
     }
 
@@ -70,7 +76,7 @@ impl Unseen {
     /// # Errors
     /// As for [`told`](Self::told).
     pub fn skip(&mut self) -> io::Result<()> {
-        self.read = self.log.end();
+        self.read = Some(self.log.end()?);
         self.told()
     }
 }

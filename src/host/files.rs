@@ -56,7 +56,8 @@ pub(super) fn resolvers(text: &str) -> Vec<IpAddr> {
     let resolver = |line: &str| {
         let mut words = line.split_whitespace();
         (words.next()? == "nameserver").then_some(())?;
-        words.next()?.split('%').next()?.parse().ok()
+        let address: IpAddr = words.next()?.split('%').next()?.parse().ok()?;
+        Some(address.to_canonical())
     };
     text.lines().filter_map(resolver).collect()
 }

@@ -28,11 +28,24 @@ pub struct Sessions {
 // === impl Sessions ===
 
 impl Sessions {
+    /// Goes on where another process ended: a connection that goes on is as old as need be if its other end was
+    /// protected then, as `were` says.
+    pub fn resume(ports: &[u16], were: impl Fn(IpAddr) -> bool, now: Timestamp) -> Self {
+        let found = Self::found(ports).into_iter();
+        let age = i64::try_from(OLD.as_nanos()).unwrap_or(i64::MAX);
+        let old = Timestamp::from_nanos(now.nanos().saturating_sub(age));
+        Self { first_seen: found.filter(|one| were(one.1)).map(|one| (one, old)).collect() }
+    }
+
     /// Looks at the connections of this host to `ports`, and gives the other ends of those that are old.
     pub fn look(&mut self, ports: &[u16], now: Timestamp) -> Vec<IpAddr> {
+        self.see(Self::found(ports).into_iter(), now)
+    }
+
+    fn found(ports: &[u16]) -> Vec<Connection> {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
         let texts = [read("/proc/self/net/tcp"), read("/proc/self/net/tcp6")];
-        self.see(texts.iter().flat_map(|text| connections(text, ports)), now)
+        texts.iter().flat_map(|text| connections(text, ports)).collect()
     }
 
     fn see(
@@ -114,6 +127,19 @@ mod tests {
             v4 = u32::from_ne_bytes([203, 0, 113, 7]),
         );
         assert_eq!(connections(&mapped, &[22]), [(22, "203.0.113.7".parse().unwrap(), 40_000)]);
+    }
+
+    #[test]
+    fn after_a_restart_a_session_that_was_an_administrator_s_still_is() {
+        let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = std::net::TcpStream::connect(server.local_addr().unwrap()).unwrap();
+        let ports = [server.local_addr().unwrap().port()];
+        let administrator = client.local_addr().unwrap().ip();
+        let look = |was| {
+            Sessions::resume(&ports, |one| was && one == administrator, at(9)).look(&ports, at(9))
+        };
+        assert_eq!(look(true), [administrator]);
+        assert!(look(false).is_empty(), "it may be anybody's");
     }
 
     #[test]

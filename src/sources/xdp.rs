@@ -136,7 +136,7 @@ pub struct Firewall {
     /// Files of networks that are blocked: one CIDR or address a line, and behind a `#` why. Bad lines are told and skipped. Read again on SIGHUP.
     #[schemars(extend("format" = "path"))]
     pub block_files: Vec<PathBuf>,
-    /// Verdicts at once, of each address family (65536).
+    /// Verdicts at once, of both address families together (65536); on networks 16384 of each.
     #[schemars(range(min = 1, max = MAX_BLOCKS))]
     pub max_blocks: u32,
     /// Enforce although `networks.allow` and `networks.allow_files` are empty (false).

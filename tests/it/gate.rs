@@ -23,6 +23,7 @@ mod mirror;
 mod packets;
 mod records;
 mod reference;
+mod restarted;
 mod sampled;
 mod stalled;
 mod steady;
@@ -57,6 +58,7 @@ pub(crate) fn cases() -> Vec<Case> {
         packets::cases(),
         records::cases(),
         reference::cases(),
+        restarted::cases(),
         sampled::cases(),
         stalled::cases(),
         steady::cases(),

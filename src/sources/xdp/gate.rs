@@ -9,23 +9,23 @@ use tidegate_ebpf::{
     Accounting, Duties, Error as Refused, Gate, Guard, Promiscuous, Sampling, Wanted, Watch,
     flows::mtu, layout::Settings, pins::Pins, promiscuous::is_set,
 };
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{
     Attach, CONTACTS, Config, DENIED, FirewallMode, OnDaemonDeath, Report, Role, denied::denying,
-    heart::Pulse, lists, runner::Runner, stand::Stand,
+    heart::Pulse, lists::BlockLists, runner::Runner, stand::Stand,
 };
 use crate::{
     component::{Component, Configure, Context, Error, Port, with_causes},
-    gate::{GateStore, Pinned, Policy, Protected, log::VerdictLog},
-    host::Facts,
+    gate::{GateStore, MAX_ALLOWED, Occasion, Pinned, Policy, Protected, log::VerdictLog},
+    host::{Facts, Sessions},
     verdict::Store,
 };
 
 /// How many may be drawn ahead, in seconds of the rate.
 const BURST_SECS: u64 = 5;
 const SECOND_NS: u64 = 1_000_000_000;
-/// Networks with a verdict, and entries of the kernel's allow list.
+/// Networks with a verdict.
 const MAX_NETWORKS: u32 = 16_384;
 /// Connections and first contacts that the program keeps in mind, each 40 bytes.
 const PLACES: u32 = 131_072;
@@ -90,19 +90,30 @@ pub(super) fn build(config: &Config, context: &Context) -> Result<Component, Err
         max: firewall.max_blocks as usize,
     };
     let pulse = Pulse::begin(&maps).map_err(|error| explained(error, config))?;
+    let were = maps.allowed().map_err(|error| explained(error, config))?;
     let kernel = Box::new(Pinned(maps));
     let store = GateStore::new(context.meter.id(), kernel, policy, context.networks.clone(), None);
     let log = VerdictLog::new(&context.data_dir);
     let now = context.clock.now(None);
     let failed = |error| Error::failure("the gate's maps can't be used").because(error);
-    let facts = Facts::read();
+    // Whoever managed this host when an earlier run ended is on the list that it left.
+    let ports = &networks.admin_ports;
+    let mut sessions = Sessions::resume(ports, |one| were.contains(&one.into()), now);
+    let facts = Facts { administrators: sessions.look(ports, now), ..Facts::read() };
     store.protect(Protected::of(&facts), now).map_err(failed)?;
-    let logged = log.read(context.meter.id());
-    let (found, back) = store.adopt(logged, config.persist, now).map_err(failed)?;
+    let logged = log.read(context.meter.id()).unwrap_or_else(|error| {
+        let path = log.path().display();
+        warn!("the verdict log {path} can't be read, so no verdict is put back: {error}");
+        Vec::new()
+    });
+    let occasion = if config.persist { Occasion::Start } else { Occasion::Fresh };
+    let (found, back) = store.adopt(logged, occasion, now).map_err(failed)?;
     if found + back > 0 {
         info!(found, put_back = back, "verdicts of an earlier run hold on");
     }
-    lists::follow(&store, &firewall.block_files, now);
+    let mut lists = BlockLists::new(&firewall.block_files);
+    lists.read();
+    lists.follow(&store, now);
     let store = Arc::new(store);
     let runner = Runner {
         config: config.clone(),
@@ -117,6 +128,8 @@ pub(super) fn build(config: &Config, context: &Context) -> Result<Component, Err
         store: Arc::clone(&store),
         log,
         facts,
+        sessions,
+        lists,
         context: context.clone(),
     };
     let offered: Arc<dyn Store> = store;
@@ -139,7 +152,7 @@ pub(super) fn settings(config: &Config) -> Settings {
         all_burst_ns: BURST_SECS * SECOND_NS,
         max_blocks: firewall.max_blocks,
         max_networks: MAX_NETWORKS,
-        max_allowed: MAX_NETWORKS,
+        max_allowed: MAX_ALLOWED,
     }
 }
 

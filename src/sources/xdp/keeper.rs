@@ -1,17 +1,17 @@
 //! What the gate looks after each second beside its program: verdicts that end, the host's addresses, lists, counts and
 //! the verdict log.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, io, sync::Arc};
 
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use super::{Config, Role, lists, records::LogReader};
+use super::{Config, Role, lists::BlockLists, records::LogReader};
 use crate::{
     component::Context,
-    gate::{GateStore, MapError, Protected, evidence::View, log::VerdictLog},
+    gate::{GateStore, MapError, Occasion, Protected, evidence::View, log::VerdictLog},
     host::{Changes, Facts, Sessions, has_nat},
-    metrics::{ERRORS, ErrorType, Label, Meter, XDP_PACKETS, XDP_VERDICTS},
+    metrics::{ERRORS, ErrorType, Holding, Label, Meter, XDP_PACKETS, XDP_VERDICTS},
     record::Timestamp,
 };
 
@@ -34,9 +34,13 @@ pub(super) struct Keeper {
     /// Packets that were counted so far, by their outcome.
     counted: BTreeMap<&'static str, u64>,
     changed: u64,
-    block_files: Vec<PathBuf>,
+    lists: BlockLists,
+    /// They were read, and are to be followed.
+    follows: bool,
     /// Lines that the disk did not take.
     lines: Vec<String>,
+    /// While it takes none.
+    unlogged: Option<Holding>,
     pub(super) reader: LogReader,
     beats: u64,
     /// What is known of this host to whoever reads the program's events.
@@ -56,7 +60,8 @@ impl Keeper {
         context: &Context,
         store: &Arc<GateStore>,
         log: &VerdictLog,
-        facts: Facts,
+        (facts, sessions): (Facts, Sessions),
+        lists: BlockLists,
     ) -> Self {
         let changes = Changes::listen();
         let changes = changes.inspect_err(|error| {
@@ -70,12 +75,14 @@ impl Keeper {
             source: context.meter.id().to_owned(),
             facts,
             changes: changes.ok(),
-            sessions: Sessions::default(),
+            sessions,
             admin_ports: context.networks.borrow().admin_ports.clone(),
             counted: before.map(|(outcome, packets)| (outcome.name(), packets)).collect(),
             changed: store.changes().unwrap_or(0),
-            block_files: config.firewall.block_files.clone(),
+            lists,
+            follows: false,
             lines: Vec::new(),
+            unlogged: None,
             reader: LogReader::new(context, log, &config.interface),
             beats: 0,
             view: watch::channel(View::default()).0,
@@ -99,15 +106,20 @@ impl Keeper {
     }
 
     fn tend(&mut self, now: Timestamp, lists: bool) -> Result<(), MapError> {
+        if lists {
+            self.lists.read();
+            self.follows = true;
+        }
         self.count()?;
         let changed = self.store.changes()?;
         if changed != self.changed {
             self.changed = changed;
-            let (verdicts, _) = self.store.adopt(self.log.read(&self.source), false, now)?;
+            let logged = self.log.read(&self.source).unwrap_or_else(|error| {
+                warn!(%error, "the verdict log can't be read: verdicts of the command line have no reasons");
+                Vec::new()
+            });
+            let (verdicts, _) = self.store.adopt(logged, Occasion::Change, now)?;
             info!(verdicts, "verdicts were changed by the command line");
-        }
-        if lists {
-            lists::follow(&self.store, &self.block_files, now);
         }
         let moved = self.changes.as_ref().is_some_and(Changes::any);
         let mut facts = if moved {
@@ -117,15 +129,22 @@ impl Keeper {
         };
         if self.beats.is_multiple_of(SELDOM) {
             facts.administrators = self.sessions.look(&self.admin_ports, now);
+            facts.resolvers = Facts::resolvers();
         }
         if self.beats.is_multiple_of(SELDOM) || facts.addresses != self.facts.addresses {
             self.look_at_host(&facts);
         }
-        if facts != self.facts {
+        let is_other = facts != self.facts;
+        if is_other {
             self.store.protect(Protected::of(&facts), now)?;
             self.facts = facts;
         }
-        self.store.tend(now)
+        let are_other = self.store.tend(now)?;
+        // What was refused for what was allowed then may be blocked now.
+        if std::mem::take(&mut self.follows) || is_other || are_other {
+            self.lists.follow(&self.store, now);
+        }
+        Ok(())
     }
 
     /// Tells whoever reads the program's events what is known of this host. Where it can't be known whether
@@ -154,22 +173,32 @@ impl Keeper {
     fn write(&mut self) {
         let (lines, missing) = self.store.take_lines();
         self.lines.extend(lines);
-        let failed = match self.log.append(&self.lines) {
+        match self.log.append(&self.lines) {
+            Ok(()) if self.lines.is_empty() => {}
             Ok(()) => {
                 self.lines.clear();
-                None
+                if self.unlogged.take().is_some() {
+                    warn!("the verdict log can be written again");
+                }
             }
-            Err(error) => Some(error),
-        };
-        if let Some(error) = failed {
-            self.meter.count(ERRORS, ErrorType::VerdictLog, 1);
-            warn!(%error, path = %self.log.path().display(), "the verdict log can't be written");
-            // They are tried again, as many as there is room for.
-            let excess = self.lines.len().saturating_sub(MAX_WAITING);
-            self.lines.drain(..excess);
-            self.meter.count(ERRORS, ErrorType::VerdictLog, excess as u64);
+            Err(error) => self.is_unlogged(&error),
         }
         self.meter.count(ERRORS, ErrorType::VerdictLog, missing);
+    }
+
+    /// The source is not well while lines wait, which are tried again: as many as there is room for.
+    fn is_unlogged(&mut self, error: &io::Error) {
+        self.meter.count(ERRORS, ErrorType::VerdictLog, 1);
+        if self.unlogged.is_none() {
+            let why =
+                format!("the verdict log {} can't be written: {error}", self.log.path().display());
+            self.meter.failed(&why);
+            error!("{why}; tried again each second");
+            self.unlogged = Some(self.meter.holding());
+        }
+        let excess = self.lines.len().saturating_sub(MAX_WAITING);
+        self.lines.drain(..excess);
+        self.meter.count(ERRORS, ErrorType::VerdictLog, excess as u64);
     }
 
     /// The last lines, and the last counts.

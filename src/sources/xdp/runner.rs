@@ -14,6 +14,7 @@ use super::{
     ALERTS, CONTACTS, Config, DENIED, Role, contacts, denied, flows,
     heart::{Heart, Pulse},
     keeper::Keeper,
+    lists::BlockLists,
     notice::Notice,
     packets::{self, Reader},
     records::Desk,
@@ -29,7 +30,7 @@ use crate::{
         guard::{Desk as GuardDesk, Terms},
         log::VerdictLog,
     },
-    host::Facts,
+    host::{Facts, Sessions},
     record::{Interface, ObservationPoint},
     task,
 };
@@ -57,6 +58,8 @@ pub(super) struct Runner {
     pub(super) store: Arc<GateStore>,
     pub(super) log: VerdictLog,
     pub(super) facts: Facts,
+    pub(super) sessions: Sessions,
+    pub(super) lists: BlockLists,
     pub(super) context: Context,
 }
 
@@ -64,8 +67,7 @@ pub(super) struct Runner {
 
 impl Source for Runner {
     async fn run(mut self, out: Outputs, stop: CancellationToken) -> Result<(), Error> {
-        let mut keeper =
-            Keeper::new(&self.config, &self.context, &self.store, &self.log, self.facts.clone());
+        let mut keeper = self.keeper();
         let sees_egress = self.config.sees_egress() && self.has_witness();
         let attached = self.stand.begin(sees_egress)?;
         let out = Arc::new(out);
@@ -151,6 +153,12 @@ async fn keep(
 }
 
 impl Runner {
+    fn keeper(&mut self) -> Keeper {
+        let lists = std::mem::replace(&mut self.lists, BlockLists::new(&[]));
+        let known = (self.facts.clone(), std::mem::take(&mut self.sessions));
+        Keeper::new(&self.config, &self.context, &self.store, &self.log, known, lists)
+    }
+
     /// Begins to report all that somebody reads.
     fn reports(
         &mut self,

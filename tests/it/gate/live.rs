@@ -59,6 +59,11 @@ pub(crate) fn cases() -> Vec<Case> {
         .needs_root(),
         Case::new(what_must_not_be_blocked_is_refused_on_the_command_line).needs_root(),
         Case::new(a_gate_that_can_t_start_says_why).needs_root(),
+        Case::new(
+            one_sighup_takes_a_network_from_one_list_to_another_and_a_lost_file_keeps_its_own,
+        )
+        .needs_root(),
+        Case::new(a_command_of_root_leaves_the_log_to_the_daemon_s_user).needs_root(),
         Case::new(lists_are_followed_on_sighup_and_health_tells_of_the_gate).needs_root(),
         Case::with(
             a_scanner_is_judged_and_cut_off_and_the_record_says_why,
@@ -481,9 +486,12 @@ fn detach_leaves_no_program_no_map_and_no_pin(scene: &Scene) -> Outcome {
     let site = Site::enforcing(scene, "")?;
     for alive in [false, true] {
         let running = site.start()?;
+        assert!(site.list()?.is_empty(), "what was taken off came back");
         site.add(BAD, &[])?;
         assert!(site.has_program()? && site.pins().exists());
-        let detach = || site.command(&["gate", "detach", "--source", &site.id]).run()?.expect(0);
+        let data = scene.path("data").display().to_string();
+        let detach = ["gate", "detach", "--source", &site.id, "--data-dir", &data];
+        let detach = || site.command(&detach).run()?.expect(0);
         if alive {
             detach()?;
             poll::until_true("the daemon to see it", SOON, || {
@@ -499,8 +507,6 @@ fn detach_leaves_no_program_no_map_and_no_pin(scene: &Scene) -> Outcome {
         assert!(!site.has_program()?, "alive {alive}");
         assert!(!site.pins().exists(), "alive {alive}");
         site.verdicts(&["list"])?.expect(1)?.says(&["has no gate"])?;
-        // So that verdicts of people are not put back in the next round.
-        fs::remove_file(scene.path("data/verdicts.ndjson"))?;
     }
     Ok(())
 }
@@ -677,6 +683,49 @@ fn lists_are_followed_on_sighup_and_health_tells_of_the_gate(scene: &Scene) -> O
     assert!(gets_through(&server, &bad, &good)?);
     running.signal(Signal::TERM);
     running.wait(Duration::from_mins(2))?.expect(0)?;
+    Ok(())
+}
+
+fn one_sighup_takes_a_network_from_one_list_to_another_and_a_lost_file_keeps_its_own(
+    scene: &Scene,
+) -> Outcome {
+    let allowed = scene.write("allowed.txt", format!("{BAD}\n"));
+    let list = scene.write("blocked.txt", format!("{BAD}\n"));
+    let firewall = format!("mode: enforce, block_files: [{}]", list.display());
+    let networks = format!("networks: {{ allow_files: [{}] }}", allowed.display());
+    let site = Site::new(scene, "", &firewall, &networks)?;
+    let running = site.start()?;
+    running_says(&running, &["blocked.txt:1: not blocked"]);
+    fs::write(&allowed, format!("{GOOD}\n"))?;
+    running.signal(Signal::HUP);
+    let is_blocked = || site.list().is_ok_and(|listed| listed.len() == 1);
+    poll::until_true("it to be blocked", SOON, is_blocked)?;
+    for lost in [&list, &allowed] {
+        fs::remove_file(lost)?;
+    }
+    running.signal(Signal::HUP);
+    poll::until_true("both to be missed", SOON, || {
+        running.stderr().matches("what it held before goes on to hold").count() == 2
+    })?;
+    assert!(is_blocked());
+    site.verdicts(&["add", GOOD])?.expect(1)?.says(&["allow"])?;
+    running.signal(Signal::TERM);
+    running.wait(SOON)?.expect(0)?;
+    Ok(())
+}
+
+fn a_command_of_root_leaves_the_log_to_the_daemon_s_user(scene: &Scene) -> Outcome {
+    const NOBODY: u32 = 65_534;
+    let data = scene.path("data");
+    fs::create_dir_all(&data)?;
+    std::os::unix::fs::chown(&data, Some(NOBODY), Some(NOBODY))?;
+    let site = Site::enforcing(scene, "")?;
+    let _running = site.start()?;
+    site.add(BAD, &[])?;
+    let owner = std::os::unix::fs::MetadataExt::uid(&fs::metadata(data.join("verdicts.ndjson"))?);
+    assert_eq!(owner, NOBODY);
+    let long = "x".repeat(1_025);
+    site.verdicts(&["add", GOOD, "--reason", &long])?.expect(2)?.says(&["1025 bytes"])?;
     Ok(())
 }
 
