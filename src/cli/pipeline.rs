@@ -72,9 +72,9 @@ pub(super) fn record_metrics() -> Result<PrometheusHandle, Error> {
     Ok(handle)
 }
 
-/// Runs a plan to its end. The first SIGINT or SIGTERM stops the sources and lets the rest drain,
-/// one that comes a second later or more ends everything now; SIGHUP reopens files, reads lists again, and of the config what may
-/// change while it runs.
+/// Runs a plan to its end. The first SIGINT or SIGTERM stops the sources and lets the rest drain, one that
+/// comes a second later or more ends everything now; SIGHUP reopens files, reads lists again, and of the
+/// config what may change while it runs.
 ///
 /// # Errors
 /// If signals can't be caught.

@@ -78,10 +78,10 @@ pub struct Config {
     #[schemars(range(min = 1, max = 64))]
     pub workers: u16,
     /// How deep packets are looked into: `application` (the default) has tshark name the application
-    /// protocol; `headers` runs no tshark and takes less CPU, about an eighth live and a fiftieth from files: of applications it knows TLS,
-    /// HTTP, DNS and QUIC, and of the first three the name that is asked for. `transport` does the same, but
-    /// stops at the ports; where `fields` asks for more, tshark does. For whoever wants flows, and no other
-    /// applications.
+    /// protocol; `headers` runs no tshark and takes less CPU, about an eighth live and a fiftieth from files: of
+    /// applications it knows TLS, HTTP, DNS and QUIC, and of the first three the name that is asked for.
+    /// `transport` does the same, but stops at the ports; where `fields` asks for more, tshark does. For whoever
+    /// wants flows, and no other applications.
     pub dissect: Dissect,
     /// Whether checksums are verified; off by default, as a capture on the sending machine has
     /// wrong ones before the card fills them in.

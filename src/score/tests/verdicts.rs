@@ -142,16 +142,7 @@ fn no_more_blocks_a_minute_than_the_config_allows() {
 #[test]
 fn an_outage_blocks_none_of_those_whom_it_hits() {
     let mut court = Court::new();
-    let clients: Vec<_> = (0..60).map(|n| format!("10.5.0.{n}")).collect();
-    for client in &clients {
-        for port in [80, 443] {
-            court.hear(client, (HOST, port), Outcome::Success, 0.01);
-        }
-    }
-    court.secs += 100.0;
-    for client in &clients {
-        court.hear(client, (HOST, 80), Outcome::TimedOut, 0.01);
-    }
+    let clients = in_an_outage(&mut court);
     for client in &clients[..10] {
         for port in 0..20 {
             court.hear(client, ("10.0.0.2", 9_000 + port), Outcome::TimedOut, 0.01);
