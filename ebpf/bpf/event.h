@@ -14,7 +14,7 @@ enum tg_told {
 	TG_TOLD_SUCCESS,      /* the destination took part */
 	TG_TOLD_REFUSED,      /* the destination refused; with `proven` the source gave up, half open */
 	TG_TOLD_ODD_FLAGS,    /* control bits that no sane stack sends */
-	TG_TOLD_SPLIT_HEADER, /* a TCP header split over fragments */
+	TG_TOLD_SPLIT_HEADER, /* a TCP header split over fragments, or a transport behind too many headers */
 	TG_TOLD_STRAY_ACK,    /* an ACK that meets no connection of this host */
 	TG_TOLD_ACK_PROBE,    /* the destination answered such an ACK by a RST */
 	TG_TOLD_ECHO,	      /* an ICMP echo request */
@@ -59,6 +59,7 @@ enum tg_progress {
 #define TG_NUMBERED 8  /* `number` is that of the answer */
 #define TG_FIN_LOW 16  /* the low end has sent its FIN */
 #define TG_FIN_HIGH 32
+#define TG_OUTWARD 64   /* what began it went out of this host; not of a mirror */
 
 /*
  * A place for a connection, or for the first contact of a source with a (destination, port): whoever comes

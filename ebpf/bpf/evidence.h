@@ -75,7 +75,7 @@ static __noinline void tg_begin(void *ctx, struct tg_meeting *meeting, int by_xd
 	__u32 now = tg_units();
 	__u32 is_followed = packet->transport == TG_TCP && tg_is_followed(packet->destination_port);
 	__u32 progress = TG_TRIED;
-	__u32 flags = meeting->from_low ? TG_FROM_LOW : 0;
+	__u32 flags = tg_begun(meeting, 1);
 	__u32 socket = TG_NOT_ASKED;
 
 	if (is_followed) {
@@ -115,13 +115,11 @@ static __noinline void tg_begin(void *ctx, struct tg_meeting *meeting, int by_xd
 /* A connection that is of no interest: it is another host's, our own, or was there before us. */
 static __always_inline void tg_know(struct tg_meeting *meeting, __u32 by_sender)
 {
-	__u32 from_low = by_sender ? meeting->from_low : !meeting->from_low;
-
 	meeting->place = tg_claim(meeting->mark, &meeting->index, tg_units());
 	if (!meeting->place)
 		return;
 	meeting->place->progress = TG_SETTLED;
-	meeting->place->flags = TG_QUIET | (from_low ? TG_FROM_LOW : 0);
+	meeting->place->flags = TG_QUIET | tg_begun(meeting, by_sender);
 }
 
 static __always_inline void tg_end(struct tg_meeting *meeting, __u32 by_initiator)
@@ -400,10 +398,10 @@ static __noinline void tg_on_error(struct tg_meeting *meeting, struct tg_packet 
 	if (!place)
 		return;
 	if (!(place->flags & TG_FROM_LOW) == !meeting->from_low) {
-		if (place->progress == TG_TRIED)
+		if (place->progress == TG_TRIED && !tg_goes_along(meeting))
 			tg_settle(meeting, TG_TOLD_REFUSED, 1, 0);
 	} else if (packet->transport == TG_UDP && place->progress == TG_SETTLED &&
-		   !(place->flags & TG_QUIET)) {
+		   !(place->flags & TG_QUIET) && (tg_is_mirror || tg_goes_along(meeting))) {
 		/* Who asked has nobody who waits for the answer. */
 		tg_settle(meeting, TG_TOLD_REFUSED, 0, 1);
 	}
@@ -432,8 +430,9 @@ static __always_inline void tg_look(void *ctx, struct tg_cursor *cursor,
 {
 	struct tg_meeting meeting = { .packet = packet, .outward = !by_xdp };
 
-	if (packet->transport == TG_TCP && packet->fragment == TG_FIRST &&
-	    packet->ip_bytes < (packet->family == 4 ? TG_WHOLE_TCP4 : TG_WHOLE_TCP6)) {
+	if (tg_hides(packet) ||
+	    (packet->transport == TG_TCP && packet->fragment == TG_FIRST &&
+	     packet->ip_bytes < (packet->family == 4 ? TG_WHOLE_TCP4 : TG_WHOLE_TCP6))) {
 		if (tg_may_tell(packet->source, bpf_ktime_get_ns()))
 			tg_tell(&meeting, TG_TOLD_SPLIT_HEADER, 1, 0, TG_NOT_ASKED);
 		return;
@@ -449,6 +448,9 @@ static __always_inline void tg_look(void *ctx, struct tg_cursor *cursor,
 		tg_mark(&meeting, (const __u64 *)packet->source, (const __u64 *)packet->destination,
 			packet->source_port, packet->destination_port, packet->transport);
 		meeting.place = tg_find(meeting.mark, &meeting.index);
+		if (meeting.place && !(meeting.place->flags & TG_FROM_LOW) != !meeting.from_low &&
+		    tg_goes_along(&meeting))
+			return;
 		if (packet->transport == TG_TCP)
 			tg_on_tcp(ctx, &meeting, cursor, by_xdp);
 		else

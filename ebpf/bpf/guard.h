@@ -424,7 +424,7 @@ static __always_inline __u32 tg_guarded(struct xdp_md *ctx, const struct tg_curs
 
 	if (outcome != TG_PASS && outcome != TG_OUT_OF_SCOPE && outcome != TG_WITHIN_RATE)
 		return outcome;
-	if (head->transport != TG_TCP || head->fragment != TG_WHOLE || head->hidden)
+	if (head->transport != TG_TCP || head->fragment == TG_LATER || head->hidden)
 		return outcome;
 	further = tg_guard(ctx, cursor->at, cursor->limit, cursor->limit - head->ip_bytes, head->family);
 	return further == TG_PASS ? outcome : further;

@@ -98,6 +98,16 @@ static __always_inline int tg_is_extension(__u32 next)
 	}
 }
 
+/*
+ * Whether its transport stands behind more extension headers than are looked through, or than there is room for.
+ * Not so of signalling, which has none; and what later fragments carry stands in the first.
+ */
+static __always_inline int tg_hides(const struct tg_packet *packet)
+{
+	return packet->family == 6 && packet->fragment != TG_LATER && packet->transport < TG_MOBILITY &&
+	       tg_is_extension(packet->transport);
+}
+
 /* The transport header; what can't be read stays opaque. */
 static __always_inline void tg_parse_transport(const struct tg_cursor *cursor, struct tg_packet *packet)
 {

@@ -82,6 +82,24 @@ static __always_inline struct tg_place *tg_place_at(__u32 index)
 	return bpf_map_lookup_elem(&tg_places, &index);
 }
 
+/* The flags of a place that an end of this packet's began. */
+static __always_inline __u32 tg_begun(const struct tg_meeting *meeting, __u32 by_sender)
+{
+	__u32 from_low = by_sender ? meeting->from_low : !meeting->from_low;
+	__u32 outward = by_sender ? meeting->outward : !meeting->outward;
+
+	return (from_low ? TG_FROM_LOW : 0) | (outward && !tg_is_mirror ? TG_OUTWARD : 0);
+}
+
+/*
+ * Whether the packet goes the way of what began the connection. An answer that does is forged: by who says that
+ * it is from this host, or from a host behind it. (Forwarded by the interface that it came by, it is seen again.)
+ */
+static __always_inline int tg_goes_along(const struct tg_meeting *meeting)
+{
+	return !tg_is_mirror && !(meeting->place->flags & TG_OUTWARD) == !meeting->outward;
+}
+
 /* The place of this mark: one of two. */
 static __always_inline struct tg_place *tg_find(__u64 mark, __u32 *index)
 {

@@ -77,13 +77,18 @@ static __always_inline int tg_concerns(const struct tg_block *block, const struc
 {
 	if (block->scope == TG_NEW && !tg_is_new(packet))
 		return 0;
+	/* Whoever hides a port has a reason. */
+	if (tg_hides(packet))
+		return 1;
 	if (block->by == TG_BY_GUARD && packet->transport != TG_TCP)
 		return 0;
 	if (block->port == 0)
 		return 1;
 	if (packet->transport != TG_TCP && packet->transport != TG_UDP && packet->transport != TG_SCTP)
 		return 0;
-	return packet->layer4 != TG_OPAQUE && packet->destination_port == block->port;
+	if (packet->layer4 == TG_OPAQUE)
+		return packet->fragment != TG_LATER;
+	return packet->destination_port == block->port;
 }
 
 /* Whether the packet is above the rate; if not, it is drawn from the bucket (RFC 2697's idea, by time). */

@@ -10,7 +10,7 @@ use tidegate_ebpf::{
     evidence::{Event, Socket, Told},
 };
 
-use super::made::{ENFORCE, TCP as TCP_NUMBER, ip4_with};
+use super::made::{ENFORCE, TCP as TCP_NUMBER, extensions, ip4_with, ip6};
 use crate::harness::{
     Case, Outcome as Shown, Scene,
     frames::{
@@ -40,6 +40,7 @@ const WATCH: Watch = Watch {
 pub(crate) fn cases() -> Vec<Case> {
     vec![
         Case::new(each_exchange_tells_what_came_of_it).needs_root(),
+        Case::new(who_answers_in_our_name_from_outside_is_not_believed).needs_root(),
         Case::new(a_mirror_tells_the_same_of_what_comes_in_both_ways).needs_root(),
         Case::new(without_replies_the_sockets_of_this_host_tell).needs_root(),
         Case::new(dropped_traffic_tells_nothing).needs_root(),
@@ -287,6 +288,16 @@ fn of_odd_packets() -> Vec<Row> {
             vec![In(on_ethernet(&ipv4_part(Way::There, TCP_NUMBER, 9, 0x2000, &header[20..28])))],
             &["split 6002"],
         ),
+        (
+            "a transport behind more headers than are looked through",
+            vec![In(ip6(60, &extensions(65, TCP_NUMBER, &header[20..40])))],
+            &["split 0"],
+        ),
+        (
+            "one behind as many as are",
+            vec![In(ip6(60, &extensions(63, TCP_NUMBER, &header[20..40])))],
+            &["attempt 6002"],
+        ),
         ("a ping twice", vec![In(on_ethernet(&ping(1))), In(on_ethernet(&ping(2)))], &["echo 0"]),
         ("a ping over IPv6", vec![In(on_ethernet(&ping6(1)))], &["echo 0"]),
     ]
@@ -316,6 +327,51 @@ fn of_datagrams() -> Vec<Row> {
             &["attempt 55 own", "success 55 own"],
         ),
     ]
+}
+
+fn who_answers_in_our_name_from_outside_is_not_believed(_: &Scene) -> Shown {
+    let handshake = flags::SYN | flags::ACK;
+    let forged = |from, port| In(back(from, port, handshake, [500, 101]));
+    let ask = udp(Way::There, [1, 53], b"ask");
+    let syn_header = tcp(Way::There, segment([1, 7006], flags::SYN, [100, 0]));
+    let rows = || {
+        vec![
+            (
+                "a SYN-ACK whose number the sender knows",
+                vec![syn(1, 7001), forged(1, 7001), ack(1, 7001, 501)],
+                &["attempt 7001"][..],
+            ),
+            (
+                "a refusal",
+                vec![syn(1, 7002), In(back(1, 7002, RST | flags::ACK, [0, 101]))],
+                &["attempt 7002"],
+            ),
+            (
+                "an answer to a datagram",
+                vec![In(on_ethernet(&ask)), In(on_ethernet(&udp(Way::Back, [53, 1], b"answer")))],
+                &["attempt 53"],
+            ),
+            (
+                "an error",
+                vec![syn(1, 7006), In(on_ethernet(&port_unreachable(&syn_header)))],
+                &["attempt 7006"],
+            ),
+        ]
+    };
+    let (mut gate, _maps, mut evidence) = watching(&WATCH)?;
+    play(&mut gate, &mut evidence, rows())?;
+    // The true one still counts.
+    let late = vec![syn_ack(1, 7001), ack(1, 7001, 501)];
+    play(
+        &mut gate,
+        &mut evidence,
+        vec![("the host's own answer", late, &["success 7001 proven"])],
+    )?;
+    // Where replies are not seen, the more so.
+    let watch = Watch { sees_replies: false, ..WATCH };
+    let (mut gate, _maps, mut evidence) = watching(&watch)?;
+    let of_tcp = rows().into_iter().filter(|(what, ..)| !what.contains("datagram")).collect();
+    play(&mut gate, &mut evidence, of_tcp)
 }
 
 fn a_mirror_tells_the_same_of_what_comes_in_both_ways(_: &Scene) -> Shown {

@@ -133,6 +133,9 @@ fn of_a_source_that_tries_many_ports_only_new_connections_are_held_off(_: &Scene
     assert!(is_held(at), "{at:?}");
     let at = bench.dropped_at((1..=100).map(syn6))?;
     assert!(is_held(at), "IPv6: {at:?}");
+    let part = |port| ip4_with([203, 0, 113, 9], TCP, &[], 0x2000, &tcp(port, SYN));
+    let at = bench.dropped_at((1..=100).map(part))?;
+    assert!(is_held(at), "in fragments: {at:?}");
     let optioned = ip4_with([203, 0, 113, 7], TCP, &[1, 1, 1, 0], 0, &tcp(9, SYN));
     for (what, frame, dropped) in [
         ("a SYN", syn(7000), true),
@@ -156,12 +159,13 @@ fn of_a_source_that_tries_many_ports_only_new_connections_are_held_off(_: &Scene
     // Each hold is told once; what was dropped tells nothing else.
     let held = bench.held();
     let told: Vec<_> = held.iter().map(|event| (event.told, event.source.to_string())).collect();
-    let expected = ["203.0.113.7", "2001:db8:7::7"].map(|one| (Told::Held, one.to_owned()));
+    let sources = ["203.0.113.7", "2001:db8:7::7", "203.0.113.9"];
+    let expected = sources.map(|one| (Told::Held, one.to_owned()));
     assert_eq!(told, expected);
     let suspect = bench.evidence.suspect(held[0].place)?;
     // With the one that it was held at.
     assert_eq!((suspect.mark, suspect.packets, suspect.bytes), (held[0].mark, 6, 6 * 40 + 4));
-    assert_eq!(bench.count(Outcome::DropGuard)?, 9);
+    assert_eq!(bench.count(Outcome::DropGuard)?, 10);
     Ok(())
 }
 

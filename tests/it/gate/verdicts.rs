@@ -155,6 +155,10 @@ fn a_verdict_on_a_port_leaves_other_ports_alone(_scene: &Scene) -> Shown {
             ("no ports", ip4(ICMP, &[8, 0, 0, 0, 0, 0, 0, 22]), false),
             ("IPv6 to it", ip6(TCP, &tcp(22, SYN)), true),
             ("IPv6 to another", ip6(TCP, &tcp(443, SYN)), false),
+            ("behind extensions", ip6(60, &extensions(3, TCP, &tcp(443, SYN))), false),
+            ("hidden behind more of them", ip6(60, &extensions(65, TCP, &tcp(443, SYN))), true),
+            ("the rest of a fragmented one", ip4_with(BAD, TCP, &[], 3, &[0; 40]), false),
+            ("a fragment without ports", ip4_with(BAD, TCP, &[], 0x2000, &[0; 2]), true),
         ],
     )
 }
