@@ -157,14 +157,15 @@ static __always_inline void tg_denied_key_of(const struct tg_packet *packet, __u
 	}
 }
 
-/* Whether a verdict can be the one that dropped a packet so. */
-static __always_inline int tg_is_cause(const struct tg_block *block, __u32 outcome)
+/* Whether a verdict can be the one that dropped a packet so: in force, about it, and of that kind. */
+static __always_inline int tg_is_cause(const struct tg_block *block, const struct tg_packet *packet, __u32 outcome,
+				       __u64 now)
 {
-	if (!block)
+	if (!block || !block->enforce || (block->deadline_ns && now >= block->deadline_ns))
 		return 0;
 	if (block->by == TG_BY_GUARD || outcome == TG_DROP_GUARD)
 		return block->by == TG_BY_GUARD && outcome == TG_DROP_GUARD;
-	return (block->action == TG_RATE_LIMIT) == (outcome == TG_DROP_RATE);
+	return (block->action == TG_RATE_LIMIT) == (outcome == TG_DROP_RATE) && tg_concerns(block, packet);
 }
 
 static __always_inline struct tg_block *tg_block_of_address(const struct tg_packet *packet)
@@ -174,10 +175,10 @@ static __always_inline struct tg_block *tg_block_of_address(const struct tg_pack
 	return bpf_map_lookup_elem(&tg_block6, packet->source);
 }
 
-static __always_inline struct tg_block *tg_block_of_network(const struct tg_packet *packet)
+static __always_inline struct tg_block *tg_block_of_network(const struct tg_packet *packet, __u32 prefix)
 {
-	struct tg_net4_key key4 = { .prefix = 32 };
-	struct tg_net6_key key6 = { .prefix = 128 };
+	struct tg_net4_key key4 = { .prefix = prefix < 32 ? prefix : 32 };
+	struct tg_net6_key key6 = { .prefix = prefix };
 
 	if (packet->family == 4) {
 		__builtin_memcpy(key4.address, packet->source, 4);
@@ -189,20 +190,29 @@ static __always_inline struct tg_block *tg_block_of_network(const struct tg_pack
 
 /*
  * The verdict is looked up again, for a new entry alone: so nothing is carried along for it. Not by verdict.h's
- * functions, which are made for speed.
+ * functions, which are made for speed. Of two that limit a rate the narrower one is named.
  */
-static __always_inline void tg_name_cause(const struct tg_packet *packet, __u32 outcome, struct tg_denied *fresh)
+static __noinline int tg_name_cause(const struct tg_packet *packet, __u32 outcome, __u64 now,
+				    struct tg_denied *fresh)
 {
 	struct tg_block *block = 0;
+	__u32 prefix = 128;
+	int nested;
 
+	if (!fresh)
+		return 0;
+	__builtin_memset(fresh->id, 0, sizeof(fresh->id));
 	if (outcome != TG_DROP_NETWORK)
 		block = tg_block_of_address(packet);
-	if (!tg_is_cause(block, outcome))
-		block = tg_block_of_network(packet);
-	if (tg_is_cause(block, outcome))
+	for (nested = 0; nested <= TG_NESTED && !tg_is_cause(block, packet, outcome, now); nested++) {
+		block = tg_block_of_network(packet, prefix);
+		if (!block || block->prefix == 0)
+			break;
+		prefix = block->prefix - 1;
+	}
+	if (tg_is_cause(block, packet, outcome, now))
 		__builtin_memcpy(fresh->id, block->id, sizeof(fresh->id));
-	else
-		__builtin_memset(fresh->id, 0, sizeof(fresh->id));
+	return 0;
 }
 
 /* The share of a source: `rest` of 0 by port, of 1 for all else. */
@@ -260,7 +270,7 @@ static __noinline struct tg_denied *tg_begin_denied(const struct tg_packet *pack
 	fresh->first_ns = now;
 	fresh->last_ns = now;
 	fresh->source_port = packet->source_port;
-	tg_name_cause(packet, outcome, fresh);
+	tg_name_cause(packet, outcome, now, fresh);
 	error = tg_insert_denied(key, fresh);
 	if (error == -E2BIG)
 		tally->full += 1;

@@ -250,7 +250,7 @@ static __noinline int tg_is_on_list(const struct tg_opening *opening)
 			return 0;
 		*(__u32 *)key.address = opening->source[0];
 		found = bpf_map_lookup_elem(&tg_allow4, &key);
-		TG_ALONE("guard allow4");
+		TG_ALONE(found, "guard allow4");
 	} else {
 		struct tg_net6_key key = { .prefix = 128 };
 
@@ -258,7 +258,7 @@ static __noinline int tg_is_on_list(const struct tg_opening *opening)
 			return 0;
 		__builtin_memcpy(key.address, opening->source, 16);
 		found = bpf_map_lookup_elem(&tg_allow6, &key);
-		TG_ALONE("guard allow6");
+		TG_ALONE(found, "guard allow6");
 	}
 	return !!found;
 }

@@ -128,11 +128,15 @@ static __always_inline void tg_source6(const struct tg_head *head, void *to)
 	__builtin_memcpy(to, &((const struct ipv6hdr *)head->ip)->saddr, 16);
 }
 
+/* How many verdicts on networks within each other are looked at. */
+#define TG_NESTED 8
+
 /*
  * Clang joins two calls that differ by their map alone into one, and the kernel then calls the look-up
- * through a pointer: 20 ns in place of 4. So behind each stands something that is nowhere else.
+ * through a pointer: 20 ns in place of 4. So behind each stands something that is nowhere else; an instruction, for
+ * of two lines of the source at one the kernel refuses the program.
  */
-#define TG_ALONE(name) asm volatile("# " name ::: "memory")
+#define TG_ALONE(pointer, name) asm volatile("%0 = %0 # " name : "+r"(pointer)::"memory")
 
 static __always_inline int tg_is_allowed(const struct tg_head *head)
 {
@@ -145,7 +149,7 @@ static __always_inline int tg_is_allowed(const struct tg_head *head)
 			return 0;
 		*(__u32 *)key.address = tg_source4(head);
 		found = bpf_map_lookup_elem(&tg_allow4, &key);
-		TG_ALONE("allow4");
+		TG_ALONE(found, "allow4");
 	} else {
 		struct tg_net6_key key = { .prefix = 128 };
 
@@ -153,7 +157,7 @@ static __always_inline int tg_is_allowed(const struct tg_head *head)
 			return 0;
 		tg_source6(head, key.address);
 		found = bpf_map_lookup_elem(&tg_allow6, &key);
-		TG_ALONE("allow6");
+		TG_ALONE(found, "allow6");
 	}
 	return found != 0;
 }
@@ -265,39 +269,105 @@ static __always_inline struct tg_block *tg_on_address(const struct tg_head *head
 		__u32 key = tg_source4(head);
 
 		block = bpf_map_lookup_elem(&tg_block4, &key);
-		TG_ALONE("block4");
+		TG_ALONE(block, "block4");
 	} else {
 		__u64 key[2];
 
 		tg_source6(head, key);
 		block = bpf_map_lookup_elem(&tg_block6, key);
-		TG_ALONE("block6");
+		TG_ALONE(block, "block6");
 	}
 	return block;
 }
 
-static __always_inline struct tg_block *tg_on_network(const struct tg_head *head)
+/* Longer than any network: for the verdict on the longest one. */
+#define TG_ANY_LENGTH 129
+
+/* The verdict on the longest network that its address is in and that is shorter than so many bits, at least 1. */
+static __always_inline struct tg_block *tg_on_network(const struct tg_head *head, __u32 bits)
 {
 	struct tg_block *block;
 
 	if (head->family == 4) {
-		struct tg_net4_key key = { .prefix = 32 };
+		struct tg_net4_key key = { .prefix = bits <= 32 ? bits - 1 : 32 };
 
 		if (!tg_word(TG_HAS_NET4))
 			return 0;
 		*(__u32 *)key.address = tg_source4(head);
 		block = bpf_map_lookup_elem(&tg_net4, &key);
-		TG_ALONE("net4");
+		TG_ALONE(block, "net4");
 	} else {
-		struct tg_net6_key key = { .prefix = 128 };
+		struct tg_net6_key key = { .prefix = bits - 1 };
 
 		if (!tg_word(TG_HAS_NET6))
 			return 0;
 		tg_source6(head, key.address);
 		block = bpf_map_lookup_elem(&tg_net6, &key);
-		TG_ALONE("net6");
+		TG_ALONE(block, "net6");
 	}
 	return block;
+}
+
+/* Whether the verdict said nothing: there is none in force, or it is about other packets. */
+static __always_inline int tg_is_silent(__u32 outcome)
+{
+	return outcome == TG_PASS || outcome == TG_OUT_OF_SCOPE;
+}
+
+/* Whether the verdict lets it pass though it is about it: a wider one may still drop it. */
+static __always_inline int tg_is_mild(__u32 outcome)
+{
+	return outcome == TG_WITHIN_RATE || outcome == TG_WOULD_DROP;
+}
+
+/*
+ * What becomes of a packet by the verdict on the longest of the networks shorter than so many bits, and above that
+ * outcome (from TG_BITS on) that network's length; 0 if there is none.
+ */
+#define TG_BITS 8
+
+__noinline __u32 tg_judge_network(struct xdp_md *ctx, __u32 length, __u32 bits)
+{
+	struct tg_cursor cursor = {
+		.data = (void *)(long)ctx->data,
+		.end = (void *)(long)ctx->data_end,
+		.limit = length,
+	};
+	struct tg_head head = {};
+	struct tg_block *block;
+
+	if (bits == 0 || bits > TG_ANY_LENGTH || tg_parse_head(ctx, &cursor, &head, 1) != TG_OK)
+		return 0;
+	block = tg_on_network(&head, bits);
+	if (!block)
+		return 0;
+	return tg_apply(ctx, &cursor, &head, block, TG_DROP_NETWORK) | block->prefix << TG_BITS;
+}
+
+/*
+ * What becomes of a packet that a verdict let pass or was not about, by those on wider networks: the first that
+ * drops it. Functions with global linkage, as tg_walk: the verifier looks at each once, and who has no verdicts
+ * within each other never comes here.
+ */
+__noinline __u32 tg_judge_wider(struct xdp_md *ctx, __u32 length, __u32 outcome, __u32 bits)
+{
+	int nested;
+
+	if (!tg_word(TG_HAS_NET4) && !tg_word(TG_HAS_NET6))
+		return outcome;
+	for (nested = 0; nested < TG_NESTED; nested++) {
+		__u32 judged = tg_judge_network(ctx, length, bits);
+		__u32 further = judged & ((1 << TG_BITS) - 1);
+
+		if (!tg_is_silent(further) && !tg_is_mild(further))
+			return further;
+		if (tg_is_silent(outcome) && further != TG_PASS)
+			outcome = further;
+		bits = judged >> TG_BITS;
+		if (bits == 0)
+			break;
+	}
+	return outcome;
 }
 
 /* What becomes of a packet whose IP header was read. */
@@ -305,20 +375,20 @@ static __always_inline __u32 tg_judge(struct xdp_md *ctx, const struct tg_cursor
 				      const struct tg_head *head)
 {
 	struct tg_block *block = tg_on_address(head);
-	__u32 outcome = TG_PASS;
+	__u32 outcome;
 
 	if (block) {
 		outcome = tg_apply(ctx, cursor, head, block, TG_DROP_ADDRESS);
-		if (outcome != TG_PASS && outcome != TG_OUT_OF_SCOPE)
-			return outcome;
+		if (tg_is_silent(outcome) || tg_is_mild(outcome))
+			return tg_judge_wider(ctx, cursor->limit, outcome, TG_ANY_LENGTH);
+		return outcome;
 	}
-	block = tg_on_network(head);
-	if (block) {
-		__u32 further = tg_apply(ctx, cursor, head, block, TG_DROP_NETWORK);
-
-		if (further != TG_PASS)
-			outcome = further;
-	}
+	block = tg_on_network(head, TG_ANY_LENGTH);
+	if (!block)
+		return TG_PASS;
+	outcome = tg_apply(ctx, cursor, head, block, TG_DROP_NETWORK);
+	if (tg_is_silent(outcome) || tg_is_mild(outcome))
+		return tg_judge_wider(ctx, cursor->limit, outcome, block->prefix);
 	return outcome;
 }
 

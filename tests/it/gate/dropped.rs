@@ -76,6 +76,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new(each_dropped_packet_is_counted_to_where_it_was_for).needs_root(),
         Case::new(what_is_not_dropped_is_not_counted).needs_root(),
         Case::new(each_count_names_the_verdict_that_dropped_it).needs_root(),
+        Case::new(of_networks_within_each_other_the_one_that_dropped_it_is_named).needs_root(),
         Case::new(what_the_guard_drops_is_counted_without_a_verdict).needs_root(),
         Case::new(a_scanner_s_further_ports_are_summed_and_others_keep_theirs).needs_root(),
         Case::new(who_sends_to_many_hosts_has_no_more_than_its_share).needs_root(),
@@ -304,6 +305,27 @@ fn each_count_names_the_verdict_that_dropped_it(_: &Scene) -> Outcome {
             Some(2),
         ),
         (
+            "the network's, as the address's is observed",
+            Some(named(1, Block { enforce: 0, ..BLOCK })),
+            Some(named(2, BLOCK)),
+            1,
+            Some(2),
+        ),
+        (
+            "the network's, as the address's limit is not reached",
+            Some(named(1, Block { action: limit, scope: ALL, ..BLOCK })),
+            Some(named(2, BLOCK)),
+            1,
+            Some(2),
+        ),
+        (
+            "the network's, as the address's limit is over",
+            Some(named(1, Block { action: limit, deadline_ns: 1, ..BLOCK })),
+            Some(named(2, Block { action: limit, scope: NEW, ..BLOCK })),
+            9,
+            Some(2),
+        ),
+        (
             "the guard's",
             Some(named(1, Block { by: by_guard, scope: NEW, ..BLOCK })),
             None,
@@ -324,6 +346,24 @@ fn each_count_names_the_verdict_that_dropped_it(_: &Scene) -> Outcome {
         let id = taken[0].1.id;
         assert_eq!((id != [0; 16]).then_some(id[0]), expected, "{what}");
     }
+    Ok(())
+}
+
+fn of_networks_within_each_other_the_one_that_dropped_it_is_named(_: &Scene) -> Outcome {
+    let (mut gate, mut maps, mut denials) = gate(&ENFORCE, &DENYING)?;
+    let named = |byte, block| Block { id: [byte; 16], ..block };
+    for (network, block) in [
+        ("203.0.113.0/25", named(1, Block { port: 80, ..BLOCK })),
+        ("203.0.113.0/24", named(2, Block { enforce: 0, ..BLOCK })),
+        ("203.0.112.0/23", named(3, Block { deadline_ns: 1, ..BLOCK })),
+        ("203.0.0.0/16", named(4, BLOCK)),
+        ("203.0.0.0/8", named(5, BLOCK)),
+    ] {
+        maps.insert(network.parse()?, block)?;
+    }
+    gate.run(&ip4(TCP, &tcp(22, SYN)), 1)?;
+    let taken = turn(&mut denials)?;
+    assert_eq!(taken.iter().map(|(_, denied)| denied.id[0]).collect::<Vec<_>>(), [4]);
     Ok(())
 }
 

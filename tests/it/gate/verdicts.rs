@@ -29,6 +29,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new(what_is_not_blocked_passes_whatever_it_is).needs_root(),
         Case::new(every_truncation_of_every_header_passes_or_is_dropped_by_its_source).needs_root(),
         Case::new(a_verdict_on_a_network_holds_for_all_in_it).needs_root(),
+        Case::new(no_milder_verdict_opens_what_a_wider_one_closes).needs_root(),
         Case::new(the_allow_list_wins_in_the_kernel_too).needs_root(),
         Case::new(an_allow_entry_counts_for_a_source_that_was_dropped_before).needs_root(),
         Case::new(a_verdict_ends_at_its_deadline_without_the_daemon).needs_root(),
@@ -259,6 +260,83 @@ fn a_verdict_on_a_network_holds_for_all_in_it(_scene: &Scene) -> Shown {
             ("the address's port is not", ip4(TCP, &tcp(80, SYN)), true),
         ],
     )
+}
+
+/// Networks, with the verdict on each, and what becomes of each packet of a row of them.
+type Nested<'a> = (&'a str, Vec<(&'a str, Block)>, &'a [Outcome]);
+
+fn no_milder_verdict_opens_what_a_wider_one_closes(_scene: &Scene) -> Shown {
+    use Outcome::{DropAddress, DropNetwork, DropRate, OutOfScope, Pass, WithinRate, WouldDrop};
+
+    let limited = Block { action: RATE_LIMIT, ..BLOCK };
+    let observed = Block { enforce: 0, ..BLOCK };
+    let past = Block { deadline_ns: 1, ..BLOCK };
+    let of_web = Block { port: 80, ..BLOCK };
+    let within = [WithinRate, WithinRate, WithinRate, WithinRate, WithinRate, DropRate];
+    let rows: Vec<Nested<'_>> = vec![
+        ("the address alone", vec![("7/32", BLOCK), ("0/24", limited)], &[DropAddress]),
+        ("a limit on the address", vec![("7/32", limited), ("0/24", BLOCK)], &[DropNetwork]),
+        ("an observed one on it", vec![("7/32", observed), ("0/24", BLOCK)], &[DropNetwork]),
+        ("one on it that is over", vec![("7/32", past), ("0/24", BLOCK)], &[DropNetwork]),
+        ("a limit on the network", vec![("0/25", limited), ("0/24", BLOCK)], &[DropNetwork]),
+        ("an observed one on it", vec![("0/25", observed), ("0/24", BLOCK)], &[DropNetwork]),
+        ("one on it that is over", vec![("0/25", past), ("0/24", BLOCK)], &[DropNetwork]),
+        ("one about other packets", vec![("0/25", of_web), ("0/24", BLOCK)], &[DropNetwork]),
+        (
+            "all of them",
+            vec![
+                ("7/32", limited),
+                ("6/31", observed),
+                ("4/30", past),
+                ("0/29", of_web),
+                ("0/28", limited),
+                ("0/27", observed),
+                ("0/26", past),
+                ("0/25", of_web),
+                ("0/24", BLOCK),
+            ],
+            &[DropNetwork],
+        ),
+        ("mild ones alone", vec![("7/32", limited), ("0/24", observed)], &within),
+        ("the same about", vec![("7/32", observed), ("0/24", limited)], &[WouldDrop]),
+        ("a limit in a wider one", vec![("0/25", of_web), ("0/24", limited)], &within),
+        ("nothing in force", vec![("7/32", past), ("0/25", past), ("0/24", past)], &[Pass]),
+        ("other packets alone", vec![("7/32", of_web), ("0/24", past)], &[OutOfScope]),
+        ("other packets, wider", vec![("0/25", past), ("0/24", of_web)], &[OutOfScope]),
+    ];
+    let settings =
+        Settings { all_interval_ns: 3600 * SECOND, all_burst_ns: 18_000 * SECOND, ..ENFORCE };
+    let (mut gate, mut maps) = gate(&settings)?;
+    let syn = tcp(22, SYN);
+    let families = [("203.0.113.", 0, ip4(TCP, &syn)), ("2001:db8:7::", 96, ip6(TCP, &syn))];
+    for (prefix, further, syn) in &families {
+        for (what, networks, outcomes) in &rows {
+            let networks = networks.iter().map(|(network, block)| {
+                let (host, length) = network.split_once('/').ok_or("a network")?;
+                let length = length.parse::<u8>()? + further;
+                Ok::<_, Failed>((format!("{prefix}{host}/{length}").parse()?, *block))
+            });
+            let networks = networks.collect::<Result<Vec<_>, _>>()?;
+            for (network, block) in &networks {
+                maps.insert(*network, *block)?;
+            }
+            let mut counted = packets(&maps)?;
+            for outcome in *outcomes {
+                gate.run(syn, 1)?;
+                counted[*outcome as usize] += 1;
+                assert_eq!(packets(&maps)?, counted, "{what}, {prefix}");
+            }
+            for (network, _) in networks {
+                assert!(maps.remove(network)?);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// How many packets had each outcome.
+fn packets(maps: &Maps) -> Result<Vec<u64>, Failed> {
+    Ok(maps.counts()?.iter().map(|(_, count)| count.packets).collect())
 }
 
 fn the_allow_list_wins_in_the_kernel_too(_scene: &Scene) -> Shown {
