@@ -1,15 +1,18 @@
 //! What holds for any packets.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use proptest::prelude::*;
 
-use super::packets::{SERVER, header, packet, tcp, udp};
+use super::packets::{CLIENT, SERVER, header, icmp, packet, tcp, udp};
 use crate::{
     flow::{Output, Policy, Report, Shards},
     record::{
-        Checksum, Checksums, Contact, Flow, Fragment, Header, Icmp, Layer4, Packet, Ports, Tcp,
-        TcpFlags, Timestamp, Transport,
+        Checksum, Checksums, Contact, Flow, Fragment, Header, Icmp, Layer4, Outcome, Packet, Ports,
+        Tcp, TcpFlags, Timestamp, Transport,
     },
 };
 
@@ -125,6 +128,37 @@ fn attempts_that_only_a_vlan_tells_apart_time_out_in_one_order() {
         for shards in 2..6 {
             assert_eq!(run(&Policy::default(), shards, 1000, &packets), expected);
         }
+    }
+}
+
+/// Whether answers are looked for in other VLANs depends on a VLAN having been seen, in whatever shard.
+#[test]
+fn a_vlan_seen_between_others_tells_every_shard_of_vlans() {
+    let of = |last: u8| IpAddr::from([10, 0, 1, last]);
+    let refusal = |quoted: &Packet, last: u8| {
+        let error = icmp(SERVER, of(last), 3, 3).at(1003).vlan(1);
+        error.carrying(quoted.outer.clone())
+    };
+    let mut packets = vec![udp(CLIENT, 9, SERVER, 9, 60).at(1000).vlan(7)];
+    for last in 0..16 {
+        let asked = udp(of(last), 40_000, SERVER, 5_000, 60).at(1001);
+        packets.push(asked.clone());
+        packets.push(refusal(&asked, last));
+        let syn = tcp(true, "S", u32::from(last), 0, 0).at(1001);
+        let ends = Header { source: of(last), ..syn.outer };
+        packets.push(Packet { outer: ends, ..syn.vlan(2) });
+        let answer = tcp(false, "SA", 500, u32::from(last) + 1, 0).at(1002);
+        let ends = Header { destination: of(last), ..answer.outer };
+        packets.push(Packet { outer: ends, ..answer.vlan(3) });
+    }
+    let numbered = (1..).zip(packets).map(|(number, packet)| Packet { number, ..packet });
+    let mut packets: Vec<_> = numbered.collect();
+    packets.sort_by_key(|packet| packet.time);
+    let expected = run(&Policy::default(), 1, 1, &packets);
+    let refused = expected.1.iter().filter(|contact| contact.outcome == Outcome::Refused);
+    assert_eq!(refused.count(), 16);
+    for (shards, batch) in [(2, 1), (3, 7), (5, 1000), (8, 1000)] {
+        assert_eq!(run(&Policy::default(), shards, batch, &packets), expected);
     }
 }
 
