@@ -11,8 +11,8 @@ use super::packets::{CLIENT, SERVER, header, icmp, packet, tcp, udp};
 use crate::{
     flow::{Output, Policy, Report, Shards},
     record::{
-        Checksum, Checksums, Contact, Flow, Fragment, Header, Icmp, Layer4, Outcome, Packet, Ports,
-        Tcp, TcpFlags, Timestamp, Transport,
+        Checksum, Checksums, Contact, Flow, Fragment, Header, Icmp, Interface, Layer4,
+        ObservationPoint, Outcome, Packet, Ports, Tcp, TcpFlags, Timestamp, Transport,
     },
 };
 
@@ -80,6 +80,26 @@ fn any_packets() -> impl Strategy<Value = Vec<Packet>> {
             packets.push(packet);
         }
         packets
+    })
+}
+
+/// The same, seen at three points whose clocks differ, in one file or several.
+fn any_packets_anywhere() -> impl Strategy<Value = Vec<Packet>> {
+    let places = prop::collection::vec((0_usize..3, prop::bool::weighted(0.03)), 120);
+    let ahead = prop::array::uniform3(prop_oneof![Just(0), -3_i64..3, -400_i64..400]);
+    (any_packets(), places, ahead).prop_map(|(packets, places, ahead)| {
+        let points = ["eth0", "eth1", "eth2"]
+            .map(|name| ObservationPoint::of("properties", Some(Interface::Named(name.into()))));
+        let mut epoch = 0;
+        let places = places.into_iter().map(|(point, is_another_file)| {
+            epoch += u32::from(is_another_file);
+            (epoch, points[point], ahead[point] * 1_000_000_000)
+        });
+        let seen = packets.into_iter().zip(places).map(|(packet, (epoch, origin, ahead))| {
+            let time = Timestamp::from_nanos(packet.time.nanos() + ahead);
+            Packet { epoch, origin, time, ..packet }
+        });
+        seen.collect()
     })
 }
 
@@ -195,6 +215,17 @@ proptest! {
     fn neither_shards_nor_batches_nor_parts_change_what_comes_out(packets in any_packets()) {
         let policy = Policy::default();
         let expected = run(&policy, 1, 1, &packets);
+        for (shards, batch) in [(1, 1000), (2, 7), (3, 1000), (4, 1)] {
+            prop_assert_eq!(&run(&policy, shards, batch, &packets), &expected);
+        }
+    }
+
+    #[test]
+    fn nor_do_they_where_several_points_see_packets(packets in any_packets_anywhere()) {
+        let policy = Policy::default();
+        let expected = run(&policy, 1, 1, &packets);
+        let counted: u64 = expected.0.iter().map(Flow::packets).sum();
+        prop_assert_eq!(counted, packets.len() as u64);
         for (shards, batch) in [(1, 1000), (2, 7), (3, 1000), (4, 1)] {
             prop_assert_eq!(&run(&policy, shards, batch, &packets), &expected);
         }
