@@ -71,7 +71,7 @@ impl Table {
         out: &mut Output,
     ) -> bool {
         let header = arrival.header;
-        if !may_answer(header) {
+        if !may_answer(header) || self.is_discounted(header) {
             return false;
         }
         let Some(slot) = self.open_elsewhere(oriented) else { return false };
