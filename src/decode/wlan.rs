@@ -15,6 +15,8 @@ pub(super) fn frame(view: View<'_>, alignment: usize, part: Option<u16>) -> Step
     const NO_DATA: u8 = 0x40;
     const QOS: u8 = 0x80;
     const TO_AND_FROM_DISTRIBUTION: u8 = 0x03;
+    const FROM_DISTRIBUTION: u8 = 0x02;
+    const MESH: u8 = 0x01;
     const PROTECTED: u8 = 0x40;
     const ORDER: u8 = 0x80;
     const AGGREGATE: u8 = 0x80;
@@ -32,20 +34,37 @@ pub(super) fn frame(view: View<'_>, alignment: usize, part: Option<u16>) -> Step
     }
     let fourth_address = flags & TO_AND_FROM_DISTRIBUTION == TO_AND_FROM_DISTRIBUTION;
     let mut length = if fourth_address { 30 } else { 24 };
+    let mut may_be_mesh = false;
     if kind & QOS != 0 {
-        let &[control, _] = view.behind(length)?.need()?;
+        let &[control, more] = view.behind(length)?.need()?;
+        may_be_mesh = flags & FROM_DISTRIBUTION != 0 && more & MESH != 0;
         length += if flags & ORDER != 0 { 6 } else { 2 };
         if control & AGGREGATE != 0 {
             let aggregate = view.behind(length.next_multiple_of(alignment))?;
-            return in_aggregate(aggregate, part.ok_or(Skipped::SeveralPackets)?);
+            let payload = in_aggregate(aggregate, part.ok_or(Skipped::SeveralPackets)?)?;
+            return Ok((Layer::Llc, behind_mesh(payload, may_be_mesh)?));
         }
     }
-    Ok((Layer::Llc, view.behind(length.next_multiple_of(alignment))?))
+    let payload = view.behind(length.next_multiple_of(alignment))?;
+    Ok((Layer::Llc, behind_mesh(payload, may_be_mesh)?))
+}
+
+/// What is behind the control field of a mesh (IEEE 802.11-2020, 9.2.4.7.3): flags, time to live, a
+/// number, and up to two addresses. The bit that announces it means other things outside a mesh, and what
+/// else may be there, IEEE 802.2, begins with an access point that these flags can't be.
+fn behind_mesh(payload: View<'_>, may_be_mesh: bool) -> Result<View<'_>, Skipped> {
+    const ADDRESS: usize = 6;
+    match payload.byte(0) {
+        Some(addresses @ 0..=2) if may_be_mesh => {
+            payload.behind(6 + usize::from(addresses) * ADDRESS)
+        }
+        _ => Ok(payload),
+    }
 }
 
 /// A packet of an A-MSDU (IEEE 802.11-2020, 9.3.2.2): each is preceded by receiver, sender and length,
 /// and filled up to four bytes.
-fn in_aggregate(aggregate: View<'_>, part: u16) -> Step<'_> {
+fn in_aggregate(aggregate: View<'_>, part: u16) -> Result<View<'_>, Skipped> {
     const HEADER: usize = 14;
     let mut rest = aggregate;
     for _ in 0..part {
@@ -57,7 +76,7 @@ fn in_aggregate(aggregate: View<'_>, part: u16) -> Step<'_> {
         return Err(Skipped::SeveralPackets);
     }
     let length = rest.number(12).ok_or(Skipped::Malformed)?;
-    Ok((Layer::Llc, rest.behind(HEADER)?.limit(length.into())))
+    Ok(rest.behind(HEADER)?.limit(length.into()))
 }
 
 /// Radiotap: version, padding, the header's length, which fields there are; little-endian.

@@ -128,6 +128,9 @@ const fn carries_frames(transport: Transport) -> bool {
 impl Walk<'_, '_, '_> {
     fn take(&mut self, step: Step, following: Option<&Step>) -> Result<(), Error> {
         let Step { layer, bytes } = step;
+        if layer == Layer::Ipv4 && self.is_passed_on(following) {
+            return Ok(());
+        }
         let nth = self.met[layer as usize];
         self.met[layer as usize] += 1;
         match layer {
@@ -143,6 +146,17 @@ impl Walk<'_, '_, '_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether `ip` stands for no header: a link that doesn't tell the versions apart gives all to
+    /// tshark's reader of IPv4, which passes IPv6 on and leaves its name.
+    fn is_passed_on(&self, following: Option<&Step>) -> bool {
+        let is_followed = following.is_some_and(|step| step.layer == Layer::Ipv6);
+        is_followed && {
+            let steps = self.layout.steps.iter();
+            let named = steps.filter(|step| step.layer == Layer::Ipv4).count();
+            network::ipv4_count(self.values) < named
+        }
     }
 
     /// IP headers read of the packet.

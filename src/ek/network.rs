@@ -64,6 +64,11 @@ pub(super) struct Network {
     pub(super) header_bytes: u32,
 }
 
+/// How many IPv4 headers have addresses.
+pub(super) fn ipv4_count(values: &Values<'_, '_>) -> usize {
+    values.count(IP_SRC)
+}
+
 /// An IPv4 header; `None` if it was not captured.
 pub(super) fn ipv4(values: &Values<'_, '_>, nth: usize) -> Result<Option<Network>, Error> {
     let (Some(source), Some(destination)) = (values.get(IP_SRC, nth), values.get(IP_DST, nth))

@@ -87,6 +87,34 @@ fn over_ipv4<'a>(proto: &'a [&'a str], rest: Fields<'a>) -> Vec<(&'a str, &'a [&
 }
 
 #[test]
+fn ipv6_that_the_reader_of_ipv4_passed_on_is_the_first_header() {
+    let mut fields = vec![
+        ("ipv6_src", &["2001:db8::1"][..]),
+        ("ipv6_dst", &["2001:db8::2"]),
+        ("ipv6_nxt", &["17"]),
+        ("ipv6_plen", &["60"]),
+    ];
+    let alone = packet(&line("nflog:ip:ipv6", &fields));
+    assert_eq!((alone.outer.source, alone.outer.transport), (ip("2001:db8::1"), Transport::UDP));
+    fields[2].1 = &["4"];
+    fields.extend([
+        ("ip_src", &["10.0.0.1"][..]),
+        ("ip_dst", &["10.0.0.2"]),
+        ("ip_proto", &["17"]),
+        ("ip_len", &["40"]),
+    ]);
+    let carrying = packet(&line("nflog:ip:ipv6:ip:udp", &fields));
+    assert_eq!(carrying.outer.source, ip("2001:db8::1"));
+    let inner: Vec<_> = carrying.inner.iter().map(|header| header.source).collect();
+    assert_eq!(inner, [ip("10.0.0.1")]);
+    // Here IPv4 is a header of its own.
+    fields[2].1 = &["17"];
+    fields[6].1 = &["41"];
+    let carried = packet(&line("nflog:ip:ipv6", &fields));
+    assert_eq!((carried.outer.source, carried.inner.len()), (ip("10.0.0.1"), 1));
+}
+
+#[test]
 fn every_field_of_a_packet_is_filled() {
     let raw = Raw { epoch: 3, first: 50_000, ..raw(TCP) };
     let mut vlans = Vlans::default();

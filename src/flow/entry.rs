@@ -249,10 +249,14 @@ impl Entry {
     /// A packet of this time carries the conversation on; after both sides have closed none does.
     /// For Zeek a late one ends it where it came.
     pub(super) fn extend(&mut self, time: Timestamp, as_zeek: bool) {
+        let is_first_since_report = self.sequence > 0 && self.is_quiet();
         if self.sides.iter().all(Side::is_closed) {
+            if is_first_since_report {
+                self.start = self.end;
+            }
             return;
         }
-        if self.sequence > 0 && self.is_quiet() {
+        if is_first_since_report {
             self.start = time;
             self.end = time;
         } else if as_zeek {

@@ -40,6 +40,8 @@ pub struct Shards {
     tally: Tally,
     /// Contacts of the present batch in which completed handshakes were counted.
     completed: usize,
+    /// Whether VLANs tell flows apart, and one has been seen.
+    is_tagged: bool,
     tables: Vec<Table>,
     /// What each shard is to do with the packets of a batch.
     work: Vec<Vec<Task>>,
@@ -79,6 +81,7 @@ impl Shards {
             reassembly: Reassembly::default(),
             tally: Tally::default(),
             completed: 0,
+            is_tagged: false,
             tables,
             work: vec![Vec::new(); shards],
             ending: None,
@@ -171,6 +174,9 @@ impl Shards {
         out: &mut Output,
     ) {
         if out.wants_contacts {
+            if !self.is_tagged && self.policy.vlan_in_key && packet.vlans.outer().is_some() {
+                self.expect_tags(packets, before, out);
+            }
             if self.tally.is_over(moment.now) {
                 self.run(packets, before.unwrap_or(moment.now), out);
                 self.tell(out);
@@ -205,6 +211,17 @@ impl Shards {
                 refuse(table, packet, *moment, out);
             }
         }
+    }
+
+    /// The first packet in a VLAN comes: from here on all shards look for answers in other VLANs,
+    /// whichever of them the packet goes to.
+    #[cold]
+    fn expect_tags(&mut self, packets: &[Packet], before: Option<Timestamp>, out: &mut Output) {
+        self.is_tagged = true;
+        if let Some(before) = before {
+            self.run(packets, before, out);
+        }
+        self.tables.iter_mut().for_each(Table::expect_tags);
     }
 
     /// Takes the packets that were held back, as no others come that could tell whether their times

@@ -135,11 +135,7 @@ impl Table {
         if moment.now >= self.earliest {
             self.advance(moment.now, out);
         }
-        // For Zeek a length that offloading left out is a checksum that is wrong.
-        let is_offloaded = self.policy.as_zeek && header.marks.has(Marks::NO_LENGTH);
-        let is_damaged =
-            (header.checksums.ip == Checksum::Bad || is_offloaded) && !self.policy.ignore_checksums;
-        if is_damaged {
+        if self.is_damaged(header) {
             out.discarded += u64::from(arrival.depth == 0);
             return None;
         }
@@ -194,6 +190,9 @@ impl Table {
         out: &mut Output,
     ) {
         self.advance(moment.now, out);
+        if self.is_damaged(&packet.outer) || self.is_discounted(&packet.outer) {
+            return;
+        }
         let place = self.policy.place(packet);
         let transport = quoted.transport;
         let oriented = Oriented::of(quoted, quoted.transport, &quoted.layer4, place);
@@ -262,6 +261,13 @@ impl Table {
         };
         let certain = self.index.find(hash, |slot| suits(slot, true));
         certain.or_else(|| self.index.find(hash, |slot| suits(slot, false))).copied()
+    }
+
+    /// Whether a header counts for nothing; for Zeek a length that offloading left out is a checksum that
+    /// is wrong.
+    fn is_damaged(&self, header: &Header) -> bool {
+        let is_offloaded = self.policy.as_zeek && header.marks.has(Marks::NO_LENGTH);
+        (header.checksums.ip == Checksum::Bad || is_offloaded) && !self.policy.ignore_checksums
     }
 
     /// Whether a packet counts only as a letter: its checksum is wrong, and that matters.

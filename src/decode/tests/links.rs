@@ -74,6 +74,23 @@ fn ip_is_found_behind_every_link_layer() {
         ("802.11 with quality of service", 105, wlan([0x88, 2], &[0, 0], &logical)),
         ("802.11 with control", 105, wlan([0x88, 0x81], &[0; 6], &logical)),
         ("802.11 between stations", 105, wlan([0x08, 3], &[0; 6], &logical)),
+        (
+            "802.11 in a mesh",
+            105,
+            wlan([0x88, 3], &[&[0; 6], &[0, 1, 0, 31, 1, 0, 0, 0][..]].concat(), &logical),
+        ),
+        (
+            "802.11 in a mesh, to a group",
+            105,
+            wlan([0x88, 2], &[&[0, 1, 1, 31], &[0; 10][..]].concat(), &logical),
+        ),
+        (
+            "802.11 in a mesh, between two outside it",
+            105,
+            wlan([0x88, 3], &[&[0; 6], &[0, 1, 2, 31][..], &[0; 16]].concat(), &logical),
+        ),
+        ("802.11 with a queue's size", 105, wlan([0x88, 1], &[0, 1], &logical)),
+        ("802.11 with a buffer's state", 105, wlan([0x88, 2], &[0, 1], &logical)),
         ("radiotap", 127, behind(&[0, 0, 8, 0, 0, 0, 0, 0], &wlan([0x08, 1], &[], &logical))),
         (
             "radiotap, padded",

@@ -30,6 +30,11 @@ pub(super) struct Elsewhere {
 }
 
 impl Table {
+    /// A VLAN has been seen, in this shard or another one.
+    pub(in crate::flow) fn expect_tags(&mut self) {
+        self.elsewhere.is_tagged = true;
+    }
+
     /// An attempt has begun.
     pub(super) fn remember_attempt(&mut self, oriented: &Oriented, slot: u32) {
         let elsewhere = &mut self.elsewhere;
@@ -66,9 +71,7 @@ impl Table {
         out: &mut Output,
     ) -> bool {
         let header = arrival.header;
-        self.elsewhere.is_tagged |=
-            self.policy.vlan_in_key && arrival.packet.vlans.outer().is_some();
-        if !may_answer(header) {
+        if !may_answer(header) || self.is_discounted(header) {
             return false;
         }
         let Some(slot) = self.open_elsewhere(oriented) else { return false };

@@ -212,7 +212,7 @@ pub(in crate::flow) fn is_over_for_zeek(one: &Side, other: &Side) -> bool {
 
 /// What a SYN is, with or without ACK, to a flow whose sides are its sender's and the other.
 pub(in crate::flow) fn opening(tcp: &Tcp, own: &Side, peer: &Side) -> Opening {
-    let is_own = !own.has(PLACED) || tcp.sequence == own.start;
+    let is_own = !own.has(PLACED) || tcp.sequence == own.start || has_only_acknowledged(own, peer);
     let was_reset = own.state == State::Reset || peer.state == State::Reset;
     let is_over = was_reset || is_over(own, peer) || (own.is_closed() && peer.is_closed());
     let is_one_way = peer.state == State::Inactive;
@@ -228,6 +228,15 @@ pub(in crate::flow) fn opening(tcp: &Tcp, own: &Side, peer: &Side) -> Opening {
         false if is_over || is_one_way => Opening::Another,
         false => Opening::Challenge,
     }
+}
+
+/// Whether all that a side sent was bare ACKs to its peer's SYN: their numbers need not be those of the SYN
+/// that is still to come.
+fn has_only_acknowledged(own: &Side, peer: &Side) -> bool {
+    own.is_active()
+        && own.state == State::Inactive
+        && peer.state == State::SynSent
+        && !peer.has_gone_on()
 }
 
 /// What a SYN is in Zeek's eyes.

@@ -3,7 +3,7 @@
 use super::{packets::*, run, run_counting};
 use crate::{
     flow::{Output, Policy, Shards},
-    record::{Contact, Layer4, Outcome, Packet, Transport},
+    record::{Checksum, Checksums, Contact, Layer4, Outcome, Packet, Transport},
 };
 
 fn told(packets: &[Packet]) -> Vec<(Outcome, bool, u16)> {
@@ -74,6 +74,37 @@ fn an_unreachable_refuses_the_attempt_it_quotes_and_no_other() {
             if refused { &[Outcome::Attempt, Outcome::Refused] } else { &[Outcome::Attempt] };
         assert_eq!(outcomes, expected, "type {kind} code {code}");
         assert!(contacts.iter().all(|contact| contact.source == CLIENT));
+    }
+}
+
+#[test]
+fn what_a_host_would_not_take_refuses_nothing() {
+    use Checksum::{Bad, Good, Unverified};
+    let asked = udp(CLIENT, 1, SERVER, 161, 60).at(1);
+    let error = |ip, transport| {
+        let mut error = icmp(SERVER, CLIENT, 3, 3).at(2).carrying(asked.outer.clone());
+        error.outer.checksums = Checksums { ip, transport };
+        vec![asked.clone(), error]
+    };
+    let reset = |transport| {
+        let mut reset = tcp(false, "RA", 0, 101, 0).at(2).vlan(2);
+        reset.outer.checksums = Checksums { ip: Good, transport };
+        vec![tcp(true, "S", 100, 0, 0).at(1).vlan(1), reset]
+    };
+    for (packets, is_good) in [
+        (error(Good, Good), true),
+        (error(Unverified, Unverified), true),
+        (error(Good, Bad), false),
+        (error(Bad, Good), false),
+        (reset(Good), true),
+        (reset(Bad), false),
+    ] {
+        for ignore_checksums in [false, true] {
+            let policy = Policy { ignore_checksums, ..Policy::default() };
+            let contacts = run(policy, &packets).1;
+            let is_told = contacts.iter().any(|contact| contact.outcome == Outcome::Refused);
+            assert_eq!(is_told, is_good || ignore_checksums, "{packets:#?}");
+        }
     }
 }
 

@@ -50,6 +50,32 @@ fn a_syn_of_the_responder_is_of_the_same_connection() {
     }
 }
 
+/// The split handshake in its longer form: the responder acknowledges before it sends a SYN of its own.
+#[test]
+fn a_syn_of_the_responder_is_of_the_connection_whose_syn_it_has_acknowledged() {
+    let rest = [
+        (false, "S", 300, 0, 0),
+        (true, "SA", 100, 301, 0),
+        (false, "A", 301, 101, 0),
+        (true, "PA", 101, 301, 10),
+        (false, "A", 301, 111, 0),
+    ];
+    for number in [0, 299, 300, 9_000] {
+        let acknowledges = (false, "A", number, 101, 0);
+        for early in [&[acknowledges][..], &[acknowledges; 2]] {
+            let flows = flows(&play(1, &[&[SYN], early, &rest].concat()));
+            let [flow] = flows.as_slice() else { panic!("{number}: {:?}", told(&flows)) };
+            assert_eq!((flow.initiator.address, flow.conn_state.name()), (CLIENT, "S1"));
+            assert_eq!(flow.packets(), 6 + early.len() as u64);
+        }
+    }
+    // Whoever has gone on has an answer already, and this is none.
+    let gone_on = [SYN, (true, "A", 101, 501, 0), (false, "S", 9_000, 0, 0)];
+    let another = [(true, "SA", 70, 9_001, 0), (false, "A", 9_001, 71, 0)];
+    let flows = flows(&play(1, &[&gone_on[..], &another].concat()));
+    assert_eq!(flows.len(), 2);
+}
+
 #[test]
 fn a_syn_with_another_number_counts_to_an_open_connection_until_it_is_answered() {
     let open = [SYN, SYN_ACK, ACK, (true, "PA", 101, 501, 10)];

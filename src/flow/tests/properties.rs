@@ -1,15 +1,18 @@
 //! What holds for any packets.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use proptest::prelude::*;
 
-use super::packets::{SERVER, header, packet, tcp, udp};
+use super::packets::{CLIENT, SERVER, header, icmp, packet, tcp, udp};
 use crate::{
     flow::{Output, Policy, Report, Shards},
     record::{
-        Checksum, Checksums, Contact, Flow, Fragment, Header, Icmp, Layer4, Packet, Ports, Tcp,
-        TcpFlags, Timestamp, Transport,
+        Checksum, Checksums, Contact, Flow, Fragment, Header, Icmp, Interface, Layer4,
+        ObservationPoint, Outcome, Packet, Ports, Tcp, TcpFlags, Timestamp, Transport,
     },
 };
 
@@ -80,6 +83,26 @@ fn any_packets() -> impl Strategy<Value = Vec<Packet>> {
     })
 }
 
+/// The same, seen at three points whose clocks differ, in one file or several.
+fn any_packets_anywhere() -> impl Strategy<Value = Vec<Packet>> {
+    let places = prop::collection::vec((0_usize..3, prop::bool::weighted(0.03)), 120);
+    let ahead = prop::array::uniform3(prop_oneof![Just(0), -3_i64..3, -400_i64..400]);
+    (any_packets(), places, ahead).prop_map(|(packets, places, ahead)| {
+        let points = ["eth0", "eth1", "eth2"]
+            .map(|name| ObservationPoint::of("properties", Some(Interface::Named(name.into()))));
+        let mut epoch = 0;
+        let places = places.into_iter().map(|(point, is_another_file)| {
+            epoch += u32::from(is_another_file);
+            (epoch, points[point], ahead[point] * 1_000_000_000)
+        });
+        let seen = packets.into_iter().zip(places).map(|(packet, (epoch, origin, ahead))| {
+            let time = Timestamp::from_nanos(packet.time.nanos() + ahead);
+            Packet { epoch, origin, time, ..packet }
+        });
+        seen.collect()
+    })
+}
+
 fn run(
     policy: &Policy,
     shards: usize,
@@ -128,6 +151,37 @@ fn attempts_that_only_a_vlan_tells_apart_time_out_in_one_order() {
     }
 }
 
+/// Whether answers are looked for in other VLANs depends on a VLAN having been seen, in whatever shard.
+#[test]
+fn a_vlan_seen_between_others_tells_every_shard_of_vlans() {
+    let of = |last: u8| IpAddr::from([10, 0, 1, last]);
+    let refusal = |quoted: &Packet, last: u8| {
+        let error = icmp(SERVER, of(last), 3, 3).at(1003).vlan(1);
+        error.carrying(quoted.outer.clone())
+    };
+    let mut packets = vec![udp(CLIENT, 9, SERVER, 9, 60).at(1000).vlan(7)];
+    for last in 0..16 {
+        let asked = udp(of(last), 40_000, SERVER, 5_000, 60).at(1001);
+        packets.push(asked.clone());
+        packets.push(refusal(&asked, last));
+        let syn = tcp(true, "S", u32::from(last), 0, 0).at(1001);
+        let ends = Header { source: of(last), ..syn.outer };
+        packets.push(Packet { outer: ends, ..syn.vlan(2) });
+        let answer = tcp(false, "SA", 500, u32::from(last) + 1, 0).at(1002);
+        let ends = Header { destination: of(last), ..answer.outer };
+        packets.push(Packet { outer: ends, ..answer.vlan(3) });
+    }
+    let numbered = (1..).zip(packets).map(|(number, packet)| Packet { number, ..packet });
+    let mut packets: Vec<_> = numbered.collect();
+    packets.sort_by_key(|packet| packet.time);
+    let expected = run(&Policy::default(), 1, 1, &packets);
+    let refused = expected.1.iter().filter(|contact| contact.outcome == Outcome::Refused);
+    assert_eq!(refused.count(), 16);
+    for (shards, batch) in [(2, 1), (3, 7), (5, 1000), (8, 1000)] {
+        assert_eq!(run(&Policy::default(), shards, batch, &packets), expected);
+    }
+}
+
 proptest! {
     #[test]
     fn every_packet_is_in_one_report_and_every_report_has_its_own_name(
@@ -161,6 +215,17 @@ proptest! {
     fn neither_shards_nor_batches_nor_parts_change_what_comes_out(packets in any_packets()) {
         let policy = Policy::default();
         let expected = run(&policy, 1, 1, &packets);
+        for (shards, batch) in [(1, 1000), (2, 7), (3, 1000), (4, 1)] {
+            prop_assert_eq!(&run(&policy, shards, batch, &packets), &expected);
+        }
+    }
+
+    #[test]
+    fn nor_do_they_where_several_points_see_packets(packets in any_packets_anywhere()) {
+        let policy = Policy::default();
+        let expected = run(&policy, 1, 1, &packets);
+        let counted: u64 = expected.0.iter().map(Flow::packets).sum();
+        prop_assert_eq!(counted, packets.len() as u64);
         for (shards, batch) in [(1, 1000), (2, 7), (3, 1000), (4, 1)] {
             prop_assert_eq!(&run(&policy, shards, batch, &packets), &expected);
         }

@@ -55,6 +55,27 @@ fn reports_of_a_flow_that_goes_on_carry_what_is_new() {
 }
 
 #[test]
+fn what_comes_after_the_close_is_of_no_interval_that_was_told() {
+    let close = [tcp(true, "FA", 101, 501, 0), tcp(false, "FA", 501, 102, 0)];
+    let stragglers = [tcp(true, "A", 102, 502, 0), tcp(false, "FA", 501, 102, 0)];
+    let mut packets = vec![
+        tcp(true, "S", 100, 0, 0).at(0),
+        tcp(false, "SA", 500, 101, 0).at(0),
+        tcp(true, "A", 101, 501, 0).at(1),
+        tcp(true, "PA", 101, 501, 0).at(150),
+    ];
+    packets.extend(close.map(|packet| packet.at(298)));
+    packets.extend(stragglers.map(|packet| packet.at(301)));
+    let flows = flows(&packets);
+    let told: Vec<_> =
+        flows.iter().map(|flow| (flow.packets(), flow.end_reason, flow.start, flow.end)).collect();
+    assert_eq!(
+        told,
+        [(6, EndReason::Active, at(0), at(298)), (2, EndReason::Forced, at(298), at(298))]
+    );
+}
+
+#[test]
 fn an_interval_without_packets_is_reported_only_at_the_end() {
     let flows = flows(&[
         tcp(true, "PA", 5, 5, 5).at(0),

@@ -38,6 +38,8 @@ pub(super) fn all() -> Vec<(&'static str, u16, Vec<Framed>)> {
         ("aggregates", 105, whole(aggregates())),
         ("cooked", 113, whole(cooked())),
         ("behind-ppi", 192, whole(behind_ppi())),
+        ("mesh", 105, whole(mesh())),
+        ("logged", 239, whole(logged())),
     ]
 }
 
@@ -438,5 +440,44 @@ fn behind_ppi() -> Vec<Vec<u8>> {
         behind(on(&v4(TCP, &segment()))),
         behind(frames::on_vlans(&[3], &v4(UDP, &datagram(b"x")))),
         behind(on(&claiming(v4(UDP, &datagram(b"x")), 5_000))),
+    ]
+}
+
+/// Data frames of a mesh of IEEE 802.11.
+fn mesh() -> Vec<Vec<u8>> {
+    let frame = |distribution: u8, addresses: u8, packet: &[u8]| {
+        let mut frame = vec![0x88, distribution];
+        frame.resize(if distribution == 3 { 30 } else { 24 }, 2);
+        frame[22..24].fill(0);
+        frame.extend([0, 1, addresses, 31, 1, 0, 0, 0]);
+        frame.resize(frame.len() + usize::from(addresses) * 6, 2);
+        let kind: [u8; 2] = if packet[0] >> 4 == 6 { [0x86, 0xdd] } else { [8, 0] };
+        frame.extend([0xaa, 0xaa, 3, 0, 0, 0, kind[0], kind[1]]);
+        [frame.as_slice(), packet].concat()
+    };
+    vec![
+        frame(3, 0, &v4(TCP, &segment())),
+        frame(3, 2, &v6(UDP, &datagram6(b"x"))),
+        frame(2, 0, &v4(UDP, &datagram(b"x"))),
+        frame(2, 1, &v4(UDP, &datagram(b"x"))),
+    ]
+}
+
+/// Packets that a rule of the kernel's packet filter logs, with their family.
+fn logged() -> Vec<Vec<u8>> {
+    let log = |packet: &[u8]| {
+        let family = if packet[0] >> 4 == 6 { 10 } else { 2 };
+        let length = u16::try_from(4 + packet.len()).expect("short").to_le_bytes();
+        let prefix = [6, 0, 10, 0, b'x', 0, 0, 0];
+        [&[family, 0, 0, 5], &prefix[..], &length, &[9, 0], packet].concat()
+    };
+    let about = |packet: &[u8]| v6(ICMPV6, &[&[1, 4, 0, 0, 0, 0, 0, 0], packet].concat());
+    vec![
+        log(&v4(TCP, &segment())),
+        log(&v4(41, &v6(UDP, &datagram6(b"x")))),
+        log(&v6(TCP, &segment6())),
+        log(&v6(4, &v4(UDP, &datagram(b"x")))),
+        log(&v6(4, &v4(41, &v6(UDP, &datagram6(b"x"))))),
+        log(&about(&v6(UDP, &datagram6(b"x")))),
     ]
 }
