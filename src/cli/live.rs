@@ -187,7 +187,7 @@ mod tests {
         assert_eq!(seen.rate(5_300, Duration::ZERO), 300_000);
         let figures = Figures {
             delivered: 7,
-            waiting_events: 1,
+            on_disk: 1,
             held: 2,
             flows_open: 2,
             lost: [("kernel_buffer", 4), ("disk_budget", 1)].into(),
