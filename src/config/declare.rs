@@ -101,7 +101,10 @@ pub(super) fn declare<'a, F: Family>(
             belongs: place.belongs(&entry.value, role),
         };
         let before = problems.len();
-        typed.push(draft.fill::<F>(&common, place.folder, problems));
+        typed.push(match draft.belongs {
+            Some(belongs) => draft.misplace(belongs, problems),
+            None => draft.fill::<F>(&common, place.folder, problems),
+        });
         let mut own = problems.iter().skip(before);
         draft.is_sound =
             draft.left_out.is_empty() && own.all(|problem| problem.severity != Severity::Error);
@@ -213,11 +216,6 @@ impl Draft<'_> {
             );
             return None;
         }
-        if let Some(belongs) = self.belongs {
-            self.inputs = self.node.get("inputs").map(names).unwrap_or_default();
-            problems.push(self.misplaced(belongs));
-            return None;
-        }
         self.read_inputs(problems);
         let kind = self.read_type::<F>(problems)?;
         let (schema, common_schema) = (component_schema::<F>(self.kind), schema_of::<F::Common>());
@@ -318,17 +316,16 @@ impl Draft<'_> {
     }
 
     /// Its type is one of another section: all else that is said of it would follow from that.
-    fn misplaced(&self, belongs: Role) -> Diagnostic {
+    fn misplace<T>(&mut self, belongs: Role, problems: &mut Vec<Diagnostic>) -> Option<T> {
+        self.inputs = self.node.get("inputs").map(names).unwrap_or_default();
         let entry = self.node.get("type");
         let span = entry.map_or(self.span, |entry| entry.value.span);
         let kind = entry.and_then(|entry| entry.value.scalar()).map_or("", |kind| &kind.text);
         let (is, other) = (self.role.name(), belongs.name());
         let message = format!("`{kind}` is a {other}, and no {is}");
-        self.error(span, "type", &message).hint(format!(
-            "move `{}` under `{}`",
-            self.id,
-            belongs.section()
-        ))
+        let hint = format!("move `{}` under `{}`", self.id, belongs.section());
+        problems.push(self.error(span, "type", &message).hint(hint));
+        None
     }
 
     /// What stands behind `type` where its colon is missing (`{ type tshark }`).

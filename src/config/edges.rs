@@ -162,7 +162,7 @@ pub(super) fn needs(
                     let hint = format!("set `dissect: application`, and add {they} to `{fields}`");
                     ("this source reads headers: only tshark has such fields", hint)
                 } else {
-                    ("this source has to print that", format!("add {they} to `{fields}`"))
+                    ("this source has to print it", format!("add {they} to `{fields}`"))
                 };
                 let message = format!("{}: {what} not come from `{}`", draft.name(key), writer.id);
                 problems.push(
@@ -197,7 +197,7 @@ fn by_key<'a>(missing: impl Iterator<Item = &'a &'a Need>) -> Vec<(&'a str, Stri
     for need in missing {
         match found.last_mut().filter(|(key, _)| *key == need.key) {
             Some((_, fields)) => fields.push(&need.field),
-            None => found.push((&need.key, vec![&need.field])),
+            None => found.push((need.key.as_str(), vec![need.field.as_str()])),
         }
     }
     let told = found.into_iter().map(|(key, fields)| match fields.as_slice() {
