@@ -424,9 +424,9 @@ fn what_is_no_yaml_is_said_of_the_line_with_the_mistake() {
         (line("    interface: *eth0"), "4:16", "put quotes around"),
         (line("    fields: [*]"), "4:14", "put quotes around"),
         (line("    interface: a: b"), "4:17", "put quotes around a value that has `: `"),
-        (line("    fields: [a, b"), "5:5", "close the `[`"),
+        (line("    fields: [a, b"), "5:12", "close the `[`"),
         (line("    interface: \"eth0"), "4:16", "close the quotes"),
-        ("{\"sources\": {\"a\": \"b\" \"c\": 1}}".into(), "1:24", "put a comma"),
+        ("{\"sources\": {\"a\": \"b\" \"c\": 1}}".into(), "1:23", "put a comma"),
     ] {
         let report = report(&text);
         assert!(report.contains("error: not YAML: "), "{text}: {report}");
