@@ -91,6 +91,7 @@ impl Api {
             .route("/metrics", get(metrics_page))
             .route("/health", get(health))
             .route("/ready", get(ready))
+            .fallback(elsewhere)
             .with_state(Served { components, metrics });
         axum::serve(Bounded::new(self.listener), routes)
             .with_graceful_shutdown(stop.cancelled_owned())
@@ -126,6 +127,11 @@ async fn ready(Shared(served): Shared<Served>) -> Response {
     }
 }
 
+/// Whoever opens the address in a browser is told what there is.
+async fn elsewhere() -> (StatusCode, &'static str) {
+    (StatusCode::NOT_FOUND, "not found: there are /metrics, /health and /ready\n")
+}
+
 // === impl ComponentHealth ===
 
 impl ComponentHealth {
@@ -140,5 +146,37 @@ impl ComponentHealth {
             last_error: meter.last_error().filter(|_| !healthy),
             says: meter.says(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use metrics_exporter_prometheus::PrometheusBuilder;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpStream,
+    };
+
+    use super::*;
+    use crate::task;
+
+    /// A browser showed an empty page.
+    #[tokio::test]
+    async fn another_path_says_which_there_are() {
+        let api = Api::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+        let (address, stop) = (api.address(), CancellationToken::new());
+        let metrics = PrometheusBuilder::new().build_recorder().handle();
+        let serving = task::spawn(api.serve(Vec::new(), metrics, stop.clone()));
+        for path in ["", "healthz", "metrics/"] {
+            let mut connection = TcpStream::connect(address).await.unwrap();
+            let asks = format!("GET /{path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+            connection.write_all(asks.as_bytes()).await.unwrap();
+            let mut says = String::new();
+            connection.read_to_string(&mut says).await.unwrap();
+            assert!(says.starts_with("HTTP/1.1 404 "), "{path}: {says}");
+            assert!(says.contains("/metrics, /health and /ready"), "{path}: {says}");
+        }
+        stop.cancel();
+        serving.await.unwrap().unwrap();
     }
 }

@@ -38,6 +38,9 @@ use self::{
     log::{LogFormat, LogLevel},
 };
 
+/// Where help lists the options that every command has: behind its own, which clap numbers from 0.
+const BEHIND_OWN: usize = 900;
+
 /// Ships network-flow records to a SIEM: every record acknowledged or accounted for.
 ///
 /// Exit status: 0 all delivered; 1 failure; 2 usage; 3 ended, but something was refused, lost or
@@ -46,13 +49,13 @@ use self::{
 #[command(name = "tidegate", version, max_term_width = 100)]
 struct Cli {
     /// How the log on stderr is written.
-    #[arg(long, global = true, value_enum, default_value_t)]
+    #[arg(long, global = true, value_enum, default_value_t, display_order = BEHIND_OWN)]
     log_format: LogFormat,
     /// The least severe events that are logged.
-    #[arg(long, global = true, value_enum, default_value_t)]
+    #[arg(long, global = true, value_enum, default_value_t, display_order = BEHIND_OWN)]
     log_level: LogLevel,
     /// Log errors only, and show no progress or summary.
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, display_order = BEHIND_OWN)]
     quiet: bool,
     #[command(subcommand)]
     command: Command,
@@ -123,7 +126,13 @@ fn unparsed(error: &clap::Error) -> Exit {
         return Exit::Usage;
     }
     let printed = error.print();
-    if error.use_stderr() || printed.is_err() { Exit::Usage } else { Exit::Clean }
+    if error.use_stderr() {
+        return Exit::Usage;
+    }
+    stderr::start();
+    let exit = output::written(printed);
+    stderr::finish();
+    exit
 }
 
 /// Whether a command line that can't be read asks for JSON all the same.

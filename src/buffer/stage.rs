@@ -99,6 +99,10 @@ struct Standing {
     bytes: u64,
     /// Bytes that it may still take.
     room: u64,
+    /// All entries below are acknowledged.
+    acknowledged: u64,
+    /// All entries below are handed on.
+    handed_to: u64,
 }
 
 /// Records that are encoded, and who waits for them.
@@ -302,9 +306,14 @@ impl Shared {
         let mut log = lock(&self.log);
         let done = work(&mut log);
         let (waiting, bytes, room) = (log.waiting(), log.bytes(), log.room());
+        let acknowledged = log.acknowledged();
         // Under the log's lock: what is told last is what holds.
-        let now = Standing { waiting, bytes, room };
-        let before = std::mem::replace(&mut *known(&self.standing), now);
+        let mut standing = known(&self.standing);
+        let before = *standing;
+        let handed_to = before.handed_to.max(acknowledged);
+        *standing = Standing { waiting, bytes, room, acknowledged, handed_to };
+        self.meter.handed_on(handed_to - acknowledged);
+        drop(standing);
         let level = self.meter.level();
         level.add(waiting.saturating_sub(before.waiting), bytes.saturating_sub(before.bytes));
         level.remove(before.waiting.saturating_sub(waiting), before.bytes.saturating_sub(bytes));
@@ -314,6 +323,13 @@ impl Shared {
 
     fn standing(&self) -> Standing {
         *known(&self.standing)
+    }
+
+    /// All entries below `to` are handed on.
+    fn handed_on(&self, to: u64) {
+        let mut standing = known(&self.standing);
+        standing.handed_to = standing.handed_to.max(to);
+        self.meter.handed_on(standing.handed_to - standing.acknowledged);
     }
 
     /// Appends records and syncs them, without keeping others from the log meanwhile.

@@ -1,12 +1,7 @@
 //! What a run says of itself while it goes on: a block at its start, a line on a terminal, and the same
 //! figures in the log once a minute.
 
-use std::{
-    fmt::Write as _,
-    io::{IsTerminal, stderr},
-    path::Path,
-    time::Duration,
-};
+use std::{fmt::Write as _, io::stderr, path::Path, time::Duration};
 
 use rustix::termios::tcgetwinsize;
 use tokio::{
@@ -79,7 +74,7 @@ impl Live {
             of_role.map(|component| std::sync::Arc::clone(&component.meter))
         };
         let books = Books::new(of(true), of(false));
-        let shows = !quiet && !output::is_json() && can_change_a_line();
+        let shows = !quiet && output::can_change_a_line();
         Self(tokio::spawn(tell(books, shows)))
     }
 }
@@ -120,11 +115,6 @@ async fn tell(books: Books, shows: bool) {
             );
         }
     }
-}
-
-/// Whether stderr is a terminal that can take a line back.
-fn can_change_a_line() -> bool {
-    stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|name| name != "dumb")
 }
 
 /// The columns of the terminal; none if it does not tell.
@@ -187,7 +177,7 @@ mod tests {
         assert_eq!(seen.rate(5_300, Duration::ZERO), 300_000);
         let figures = Figures {
             delivered: 7,
-            waiting_events: 1,
+            on_disk: 1,
             held: 2,
             flows_open: 2,
             lost: [("kernel_buffer", 4), ("disk_budget", 1)].into(),

@@ -2,7 +2,9 @@
 //! with `--log-format json` as events of the log, so that each line is an object.
 
 use std::{
+    env,
     error::Error as StdError,
+    ffi::OsStr,
     fmt::Display,
     io::{self, IsTerminal, Write, stdout},
     path::Path,
@@ -58,7 +60,12 @@ pub(super) fn is_json() -> bool {
 
 /// Prints data to stdout. A reader that has gone away is no failure.
 pub(super) fn data(text: &str) -> Exit {
-    match stdout().lock().write_all(text.as_bytes()) {
+    written(stdout().lock().write_all(text.as_bytes()))
+}
+
+/// What came of writing data to stdout.
+pub(super) fn written(result: io::Result<()>) -> Exit {
+    match result {
         Ok(()) => Exit::Clean,
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Clean,
         Err(error) => {
@@ -76,7 +83,21 @@ pub(super) fn unbuilt(unbuilt: &Unbuilt) -> Exit {
 
 /// Whether colours make sense on stderr.
 pub(super) fn colours() -> bool {
-    !is_json() && io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+    !is_json()
+        && io::stderr().is_terminal()
+        && takes_colours(env::var_os("NO_COLOR").as_deref(), env::var_os("TERM").as_deref())
+}
+
+/// Whether a line on stderr can be taken back: a terminal of people's that knows how.
+pub(super) fn can_change_a_line() -> bool {
+    !is_json()
+        && io::stderr().is_terminal()
+        && env::var_os("TERM").is_none_or(|name| name != "dumb")
+}
+
+/// Whether a terminal is to have colours, by `NO_COLOR`, which counts unless it is empty, and `TERM`.
+fn takes_colours(no_color: Option<&OsStr>, term: Option<&OsStr>) -> bool {
+    no_color.is_none_or(OsStr::is_empty) && term.is_none_or(|name| name != "dumb")
 }
 
 /// Prints a line of progress or news, unless `quiet`.
@@ -167,5 +188,23 @@ pub(super) fn ended(ended: &Ended, quiet: bool) {
         for line in ended.summary.to_string().lines().filter(|line| !line.trim().is_empty()) {
             tracing::info!("{}", line.trim_end());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A dumb terminal showed the codes; an empty `NO_COLOR` is none (no-color.org).
+    #[test]
+    fn colours_are_for_terminals_that_take_them() {
+        let takes = |no_color: Option<&str>, term: Option<&str>| {
+            takes_colours(no_color.map(OsStr::new), term.map(OsStr::new))
+        };
+        for term in [None, Some("xterm"), Some("")] {
+            assert!(takes(None, term) && takes(Some(""), term), "{term:?}");
+            assert!(!takes(Some("1"), term) && !takes(Some("0"), term), "{term:?}");
+        }
+        assert!(!takes(None, Some("dumb")) && !takes(Some(""), Some("dumb")));
     }
 }

@@ -1,13 +1,10 @@
 //! A progress line on a terminal while captures are replayed.
 
-use std::{
-    io::{IsTerminal, stderr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::output;
 use crate::{component::Role, metrics::Meter, topology::Running};
 
 /// Shows how many packets the sources have read, and how fast, until it is dropped.
@@ -20,7 +17,7 @@ pub(super) struct Progress {
 impl Progress {
     /// Starts it; `None` where nobody would see it. Needs a tokio runtime.
     pub(super) fn start(running: &Running, quiet: bool) -> Option<Self> {
-        if quiet || !stderr().is_terminal() {
+        if quiet || !output::can_change_a_line() {
             return None;
         }
         let sources: Vec<Arc<Meter>> = running

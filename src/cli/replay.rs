@@ -30,9 +30,9 @@ pub(super) struct Args {
     /// The capture files, in this order; any format tshark knows.
     #[arg(required_unless_present = "dead_letters", value_name = "CAPTURE")]
     captures: Vec<PathBuf>,
-    /// Dead-letter files to send again, once what the records were refused for is mended. Move a file
-    /// away from its sink first.
-    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["captures", "source"])]
+    /// A dead-letter file to send again, once what the records were refused for is mended; given once for each
+    /// file. Move a file away from its sink first.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["captures", "source"])]
     dead_letters: Vec<PathBuf>,
     /// The tshark source to replace, where the config has several.
     #[arg(long, value_name = "ID")]
@@ -180,4 +180,27 @@ fn write_summary(path: &Path, ended: &Ended, took: Duration) -> Result<(), Error
 
 fn unwritten(path: &Path) -> Error {
     Error::failure(format!("the summary can't be written to {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Parser, error::ErrorKind};
+
+    use super::super::{Cli, Command};
+
+    /// The flag took every argument behind it: a capture was sent as dead letters.
+    #[test]
+    fn dead_letters_take_one_file_each_and_no_capture_beside_them() {
+        let parse = |arguments: &str| {
+            let words = "tidegate replay -c tidegate.yaml ".to_owned() + arguments;
+            Cli::try_parse_from(words.split_whitespace())
+        };
+        for arguments in ["--dead-letters a.ndjson a.pcap", "a.pcap --dead-letters a.ndjson"] {
+            let error = parse(arguments).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ArgumentConflict, "{error}");
+        }
+        let cli = parse("--dead-letters a.ndjson --dead-letters=b.ndjson").unwrap();
+        let Command::Replay(args) = cli.command else { panic!("another command") };
+        assert_eq!(args.dead_letters, ["a.ndjson", "b.ndjson"].map(std::path::PathBuf::from));
+    }
 }

@@ -63,13 +63,16 @@ enum Command {
     Flush,
 }
 
+/// Ten years: whatever is to hold longer has no end.
+const MAX_TTL_SECS: u64 = 315_360_000;
+
 #[derive(Debug, clap::Args)]
 struct Add {
     /// The address or network.
     #[arg(value_name = "ADDR[/PREFIX]", value_parser = network)]
     network: IpNet,
     /// Seconds until it ends by itself; without it, it holds until it is removed.
-    #[arg(long, value_name = "SECS", value_parser = clap::value_parser!(u64).range(1..=315_360_000))]
+    #[arg(long, value_name = "SECS", value_parser = seconds, allow_negative_numbers = true)]
     ttl: Option<u64>,
     /// What becomes of packets.
     #[arg(long, value_enum, default_value = "drop")]
@@ -116,6 +119,12 @@ fn reason(text: &str) -> Result<String, String> {
         ..=MAX_REASON_BYTES => Ok(text.to_owned()),
         bytes => Err(format!("it has {bytes} bytes, and may have {MAX_REASON_BYTES}")),
     }
+}
+
+/// The seconds that a verdict may hold.
+fn seconds(text: &str) -> Result<u64, String> {
+    let found = text.parse().ok().filter(|seconds: &u64| (1..=MAX_TTL_SECS).contains(seconds));
+    found.ok_or_else(|| format!("write the seconds in digits, 1 to {MAX_TTL_SECS}: 300"))
 }
 
 impl Add {
@@ -428,5 +437,24 @@ mod pinned {
             return Exit::Failure;
         }
         print(entries, format, now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::super::Cli;
+
+    #[test]
+    fn a_time_that_is_no_seconds_is_told_how_to_be_written() {
+        let parse = |ttl: &str| {
+            Cli::try_parse_from(["tidegate", "verdicts", "add", "192.0.2.1", "--ttl", ttl])
+        };
+        for ttl in ["5m", "-1", "0", "1.5", "", "315360001"] {
+            let said = parse(ttl).unwrap_err().to_string();
+            assert!(said.contains("write the seconds in digits"), "{ttl}: {said}");
+        }
+        assert!(parse("1").is_ok() && parse("315360000").is_ok());
     }
 }

@@ -41,6 +41,19 @@ pub(super) struct Draft<'a> {
     pub(super) is_sound: bool,
     /// What it reads, as written, and where.
     pub(super) inputs: Vec<(&'a str, Span)>,
+    /// What it is by its type, where it stands in another section.
+    pub(super) belongs: Option<Role>,
+}
+
+/// Where sections are read from, and what each can hold.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place<'a> {
+    /// The config.
+    pub(super) root: &'a Node,
+    /// Where relative paths begin.
+    pub(super) folder: &'a Path,
+    /// The types of each section.
+    pub(super) known: [(Role, &'static [&'static str]); 3],
 }
 
 /// A component's typed config, if it could be read.
@@ -48,13 +61,12 @@ pub(super) type Typed<F> = Option<(F, <F as Family>::Common)>;
 
 /// Reads a section; the drafts and the typed configs are in the same order.
 pub(super) fn declare<'a, F: Family>(
-    root: &'a Node,
+    place: Place<'a>,
     role: Role,
-    folder: &Path,
     drafts: &mut Vec<Draft<'a>>,
     problems: &mut Vec<Diagnostic>,
 ) -> Vec<Typed<F>> {
-    let Some(section) = root.get(role.section()) else {
+    let Some(section) = place.root.get(role.section()) else {
         return Vec::new();
     };
     let Some(entries) = section.value.entries() else {
@@ -86,15 +98,31 @@ pub(super) fn declare<'a, F: Family>(
             left_out: Vec::new(),
             is_sound: false,
             inputs: Vec::new(),
+            belongs: place.belongs(&entry.value, role),
         };
         let before = problems.len();
-        typed.push(draft.fill::<F>(&common, folder, problems));
+        typed.push(match draft.belongs {
+            Some(belongs) => draft.misplace(belongs, problems),
+            None => draft.fill::<F>(&common, place.folder, problems),
+        });
         let mut own = problems.iter().skip(before);
         draft.is_sound =
             draft.left_out.is_empty() && own.all(|problem| problem.severity != Severity::Error);
         drafts.push(draft);
     }
     typed
+}
+
+impl Place<'_> {
+    /// The role that a component's type is of, if that is not the one of its section.
+    fn belongs(self, node: &Node, role: Role) -> Option<Role> {
+        let kind = &node.get("type")?.value.scalar()?.text;
+        let has = |role: Role| {
+            let mut of_role = self.known.iter().filter(|(known, _)| *known == role);
+            of_role.any(|(_, types)| types.contains(&kind.as_str()))
+        };
+        if has(role) { None } else { Role::ALL.into_iter().find(|role| has(*role)) }
+    }
 }
 
 fn check_id(entry: &Entry, role: Role, problems: &mut Vec<Diagnostic>) {
@@ -106,6 +134,23 @@ fn check_id(entry: &Entry, role: Role, problems: &mut Vec<Diagnostic>) {
                 .hint("an id is made of letters, digits, `_` and `-`, at most 64 of them"),
         );
     }
+}
+
+/// A key that was meant to be `inputs`: that it is none is said of it as an unknown key.
+fn almost_inputs(node: &Node, role: Role) -> Option<&Entry> {
+    let mut entries = node.entries()?.iter().filter(|_| role != Role::Source);
+    entries.find(|entry| nearest(&entry.key, ["inputs"]).is_some())
+}
+
+/// The names in a value, whatever else is in it.
+fn names(entry: &Entry) -> Vec<(&str, Span)> {
+    let items = match &entry.value.value {
+        Value::Sequence(items) => items.as_slice(),
+        _ => std::slice::from_ref(&entry.value),
+    };
+    let scalars = items.iter().filter_map(|item| Some((item.scalar()?, item.span)));
+    let written = scalars.filter(|(scalar, _)| scalar.origin != Origin::Unset);
+    written.map(|(scalar, span)| (scalar.text.as_str(), span)).collect()
 }
 
 /// Gives the last problem the key's own range, where it names that of every number of the field's size.
@@ -270,6 +315,19 @@ impl Draft<'_> {
         problems.push(problem);
     }
 
+    /// Its type is one of another section: all else that is said of it would follow from that.
+    fn misplace<T>(&mut self, belongs: Role, problems: &mut Vec<Diagnostic>) -> Option<T> {
+        self.inputs = self.node.get("inputs").map(names).unwrap_or_default();
+        let entry = self.node.get("type");
+        let span = entry.map_or(self.span, |entry| entry.value.span);
+        let kind = entry.and_then(|entry| entry.value.scalar()).map_or("", |kind| &kind.text);
+        let (is, other) = (self.role.name(), belongs.name());
+        let message = format!("`{kind}` is a {other}, and no {is}");
+        let hint = format!("move `{}` under `{}`", self.id, belongs.section());
+        problems.push(self.error(span, "type", &message).hint(hint));
+        None
+    }
+
     /// What stands behind `type` where its colon is missing (`{ type tshark }`).
     fn type_without_colon(&self) -> Option<&str> {
         let mut keys = self.node.entries()?.iter().map(|entry| entry.key.as_str());
@@ -316,7 +374,7 @@ impl Draft<'_> {
     /// `inputs`: one name or a list of names.
     fn read_inputs(&mut self, problems: &mut Vec<Diagnostic>) {
         const HINT: &str = "name what it reads: `inputs: [ID]` or `inputs: [ID.PORT]`";
-        let entry = self.node.get("inputs");
+        let entry = self.node.get("inputs").or_else(|| almost_inputs(self.node, self.role));
         let Some(entry) = entry.filter(|_| self.role != Role::Source) else {
             let problem = match (self.role, entry) {
                 (Role::Source, None) => return,

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use super::{declare::Draft, inputs::Wiring};
+use super::{
+    declare::Draft,
+    inputs::{Wire, Wiring},
+};
 use crate::document::{report::Diagnostic, suggest};
 use crate::{
-    component::{Asks, Carries, Role},
+    component::{Asks, Carries, Need, Role},
     field,
     record::{Kind, Kinds},
 };
@@ -152,29 +155,67 @@ pub(super) fn needs(
             if !(frames || carries(Kind::Raw)) || writer.is_consequence("fields") {
                 continue;
             }
-            for need in needs.iter().filter(|need| !facts.provides.contains(&need.field)) {
-                let message = format!(
-                    "{}: the field `{}` does not come from `{}`",
-                    draft.name(&need.key),
-                    need.field,
-                    writer.id
-                );
+            let missing = |need: &&&Need| !facts.provides.contains(&need.field);
+            for (key, what, they) in by_key(needs.iter().filter(missing)) {
+                let fields = writer.name("fields");
                 let (note, hint) = if frames {
-                    let fields = writer.name("fields");
-                    let hint = format!("`dissect: application`, and the field in `{fields}`");
+                    let hint = format!("set `dissect: application`, and add {they} to `{fields}`");
                     ("this source reads headers: only tshark has such fields", hint)
                 } else {
-                    let hint = format!("add it to `{}`", writer.name("fields"));
-                    ("this source has to print it", hint)
+                    ("this source has to print it", format!("add {they} to `{fields}`"))
                 };
+                let message = format!("{}: {what} not come from `{}`", draft.name(key), writer.id);
                 problems.push(
-                    Diagnostic::error(draft.locate(&need.key), message)
+                    Diagnostic::error(draft.locate(key), message)
                         .note(writer.span, note)
                         .hint(hint),
                 );
             }
         }
+        for between in above(drafts, wiring, at, Role::Transform) {
+            let keeper = &drafts[between];
+            let Some(facts) = &keeper.facts else { continue };
+            if !makes_of_lines(between, wiring, flowing) || keeper.is_consequence("fields") {
+                continue;
+            }
+            let missing = |need: &&&Need| !facts.provides.contains(&need.field);
+            for (key, what, they) in by_key(needs.iter().filter(missing)) {
+                let message = format!("{}: {what} not get past `{}`", draft.name(key), keeper.id);
+                problems.push(
+                    Diagnostic::error(draft.locate(key), message)
+                        .note(keeper.span, "this transform has to keep that")
+                        .hint(format!("add {they} to `{}`", keeper.name("fields"))),
+                );
+            }
+        }
     }
+}
+
+/// What is missing, each key's fields at once: the key, the fields with their verb, and how to write them.
+fn by_key<'a>(missing: impl Iterator<Item = &'a &'a Need>) -> Vec<(&'a str, String, String)> {
+    let mut found: Vec<(&str, Vec<&str>)> = Vec::new();
+    for need in missing {
+        match found.last_mut().filter(|(key, _)| *key == need.key) {
+            Some((_, fields)) => fields.push(&need.field),
+            None => found.push((need.key.as_str(), vec![need.field.as_str()])),
+        }
+    }
+    let told = found.into_iter().map(|(key, fields)| match fields.as_slice() {
+        [only] => (key, format!("the field `{only}` does"), "it".to_owned()),
+        all => {
+            let (named, list) = (all.join("`, `"), all.join(", "));
+            (key, format!("the fields `{named}` do"), format!("[{list}]"))
+        }
+    });
+    told.collect()
+}
+
+/// Whether a transform makes records of tshark's lines: what it does not keep of them is gone.
+fn makes_of_lines(at: usize, wiring: &Wiring, flowing: &Flowing) -> bool {
+    let carried = |wire: &Wire| flowing[wire.from].get(wire.port?.0).copied();
+    let has_lines = |kinds: Kinds| kinds.contains(Kind::Raw);
+    wiring.edges[at].iter().filter_map(carried).any(has_lines)
+        && flowing[at].first().copied().is_some_and(|kinds| !has_lines(kinds))
 }
 
 /// A field a component asks for has to be one that some record on its inputs can have.

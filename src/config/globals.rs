@@ -103,6 +103,14 @@ impl Globals {
                 problem.message = message;
             }
             problem.hint = hint;
+            let is_component =
+                |key: &&str| root.get(key).is_some_and(|entry| entry.value.get("type").is_some());
+            if let crate::document::de::Fault::UnknownKey(key, _) = &error.fault
+                && Some(key.as_str()).filter(is_component).is_some()
+            {
+                let hint = format!("indent `{key}` under `sources`, `transforms` or `sinks`");
+                problem.hint = Some(hint);
+            }
             problems.push(problem);
         }
         let mut globals = reading.value.unwrap_or_default();

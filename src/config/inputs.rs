@@ -34,13 +34,22 @@ pub(super) struct Wire {
 struct Resolver<'a> {
     drafts: &'a [Draft<'a>],
     by_id: HashMap<&'a str, usize>,
+    /// Ids that a source and a transform have: which of them a reader means isn't known.
+    shared: HashSet<&'a str>,
+    /// Whether the config has components that could not be read: one of them may have a name that no other has.
+    has_unread: bool,
     wiring: Wiring,
     problems: &'a mut Vec<Diagnostic>,
 }
 
-/// Resolves the inputs of all drafts.
-pub(super) fn resolve(drafts: &[Draft<'_>], problems: &mut Vec<Diagnostic>) -> Wiring {
-    let mut by_id = HashMap::new();
+/// Resolves the inputs of all drafts; with `has_unread` there may be more components than these.
+pub(super) fn resolve(
+    drafts: &[Draft<'_>],
+    has_unread: bool,
+    problems: &mut Vec<Diagnostic>,
+) -> Wiring {
+    let (mut by_id, mut shared) = (HashMap::new(), HashSet::new());
+    let mut wiring = Wiring::default();
     for (at, draft) in drafts.iter().enumerate() {
         if let Some(first) = by_id.get(draft.id).copied() {
             let first: &Draft<'_> = &drafts[first];
@@ -52,11 +61,16 @@ pub(super) fn resolve(drafts: &[Draft<'_>], problems: &mut Vec<Diagnostic>) -> W
                 .note(first.span, "it was given here")
                 .hint("ids are unique over sources, transforms and sinks"),
             );
+            if draft.role != Role::Sink {
+                shared.insert(draft.id);
+                let same = |other: &Draft<'_>| other.id == draft.id;
+                wiring.meant.extend((0..drafts.len()).filter(|at| same(&drafts[*at])));
+            }
         } else {
             by_id.insert(draft.id, at);
         }
     }
-    let mut resolver = Resolver { drafts, by_id, wiring: Wiring::default(), problems };
+    let mut resolver = Resolver { drafts, by_id, shared, has_unread, wiring, problems };
     for at in 0..drafts.len() {
         let wires = resolver.wires_of(at);
         resolver.wiring.edges.push(wires);
@@ -119,11 +133,16 @@ impl Resolver<'_> {
         };
         let drafts = self.drafts;
         let Some(from) = self.by_id.get(id).copied() else {
-            let hint = self.suggest(name);
-            self.problem(reader, span, &format!("there is no `{id}`"), hint);
+            let hint = self.several(name).or_else(|| self.suggest(name));
+            if hint.is_some() || !self.has_unread {
+                self.problem(reader, span, &format!("there is no `{id}`"), hint);
+            }
             return None;
         };
         let draft = &drafts[from];
+        if self.shared.contains(id) && drafts[reader].id != id {
+            return Some(Wire { from, port: None, span });
+        }
         if draft.role == Role::Sink {
             let message = format!("`{id}` is a sink, and nothing comes out of a sink");
             self.problem(reader, span, &message, None);
@@ -151,6 +170,18 @@ impl Resolver<'_> {
             return None;
         }
         Some(Wire { from, port: found, span })
+    }
+
+    /// How to write several names that stand in one text.
+    fn several(&mut self, text: &str) -> Option<String> {
+        let separator = |c: char| c == ',' || c.is_whitespace();
+        let names: Vec<_> = text.split(separator).filter(|name| !name.is_empty()).collect();
+        if names.len() < 2 || self.problems.len() > MAX_SUGGESTIONS {
+            return None;
+        }
+        let ids = names.iter().map(|name| name.split_once('.').map_or(*name, |(id, _)| id));
+        self.wiring.meant.extend(ids.filter_map(|id| self.by_id.get(id)));
+        Some(format!("write several as a list: [{}]", names.join(", ")))
     }
 
     /// The nearest output to a name that is none.

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     Components, Config, Declared, Edge,
-    declare::{Draft, Typed, declare},
+    declare::{Draft, Place, Typed, declare},
     edges::{self, Flowing},
     family::{Families, Family, types},
     globals::Globals,
@@ -129,6 +129,20 @@ fn load_with<F: Families>(
         let secrets = Secrets::guess(&text);
         return Err(Box::new(Report::new(text, secrets, problems)));
     };
+    if root.scalar().is_some() && !root.is_null() {
+        // Of another language, or a sentence: a credential in it is not known by its key.
+        let secrets = Secrets::guess(&text);
+        let is_toml = text.content.lines().any(|line| line.contains(" = "));
+        let (start, line) = text.lines_of(Span::new(root.span.start, root.span.start));
+        let first = Span::new(root.span.start, start + line.trim_end().len());
+        let problem = Diagnostic::error(first, "expected a mapping, found text");
+        problems.push(problem.hint(if is_toml {
+            "this looks like TOML: a config is YAML or JSON"
+        } else {
+            "a config has `sources`, `transforms` and `sinks`"
+        }));
+        return Err(Box::new(Report::new(text, secrets, problems)));
+    }
     let values = interpolate(&mut root, &text, surroundings, &mut problems);
     let secrets = mark(&mut root, &text, values);
     if let Some(replayed) = replayed {
@@ -170,11 +184,17 @@ fn pipeline<F: Families>(
     let are_sound = are_sound(problems);
     let networks = globals.networks.lists(root, surroundings, problems);
     let mut drafts = Vec::new();
-    let sources = declare::<F::Source>(root, Role::Source, folder, &mut drafts, problems);
-    let transforms = declare::<F::Transform>(root, Role::Transform, folder, &mut drafts, problems);
-    let sinks = declare::<F::Sink>(root, Role::Sink, folder, &mut drafts, problems);
+    let known = [
+        (Role::Source, types::<F::Source>()),
+        (Role::Transform, types::<F::Transform>()),
+        (Role::Sink, types::<F::Sink>()),
+    ];
+    let place = Place { root, folder, known };
+    let sources = declare::<F::Source>(place, Role::Source, &mut drafts, problems);
+    let transforms = declare::<F::Transform>(place, Role::Transform, &mut drafts, problems);
+    let sinks = declare::<F::Sink>(place, Role::Sink, &mut drafts, problems);
 
-    let mut wiring = inputs::resolve(&drafts, problems);
+    let mut wiring = inputs::resolve(&drafts, has_unread(root), problems);
     let order = edges::circles(&drafts, &wiring, problems);
     let flowing = edges::kinds(&drafts, &wiring, &order, problems);
     edges::needs(&drafts, &wiring, &flowing, problems);
@@ -204,6 +224,23 @@ fn pipeline<F: Families>(
         sources: finisher.finish(sources)?,
         transforms: finisher.finish(transforms)?,
         sinks: finisher.finish(sinks)?,
+    })
+}
+
+/// Whether components may stand where nobody reads them: in a section that is no mapping, or at the top level.
+fn has_unread(root: &Node) -> bool {
+    let sections = Role::ALL.map(Role::section);
+    root.entries().unwrap_or_default().iter().any(|entry| {
+        let is_section = sections.contains(&entry.key.as_str());
+        let has_components = |node: &Node| {
+            let mut inner = node.entries().unwrap_or_default().iter();
+            inner.any(|entry| entry.value.get("type").is_some())
+        };
+        if is_section {
+            entry.value.entries().is_none() && !entry.value.is_null()
+        } else {
+            entry.value.get("type").is_some() || has_components(&entry.value)
+        }
     })
 }
 

@@ -27,7 +27,8 @@ pub(super) fn unused(
         facts.flat_map(|facts| &facts.references).any(|reference| reference.id == id)
     };
     for (at, draft) in drafts.iter().enumerate() {
-        let exempt = draft.role == Role::Sink || wiring.meant.contains(&at) || referred(draft.id);
+        let is_sink = draft.belongs.unwrap_or(draft.role) == Role::Sink;
+        let exempt = is_sink || wiring.meant.contains(&at) || referred(draft.id);
         // A gate without a main output serves people and lists.
         let serves = |facts: &Facts| facts.takes_verdicts && facts.signature.port(None).is_none();
         if exempt || draft.facts.as_ref().is_some_and(serves) {
@@ -251,7 +252,8 @@ pub(super) fn ends(root: &Node, drafts: &[Draft<'_>], problems: &mut Vec<Diagnos
         let section = root.get(role.section());
         let unreadable =
             section.is_some_and(|entry| entry.value.entries().is_none() && !entry.value.is_null());
-        if unreadable || drafts.iter().any(|draft| draft.role == role) {
+        let is_there = |draft: &Draft<'_>| draft.belongs.unwrap_or(draft.role) == role;
+        if unreadable || drafts.iter().any(is_there) {
             continue;
         }
         let span = section.map_or(root.span, |entry| entry.key_span);

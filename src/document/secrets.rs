@@ -59,7 +59,7 @@ fn has_userinfo(value: &str) -> bool {
 
 impl Secrets {
     /// What can be told to be secret in a text that is no tree: the rest of a line behind the name
-    /// of a credential, and the lines below that are indented deeper.
+    /// of a credential, with a colon, a `=` or nothing behind it, and the lines below that are indented deeper.
     pub fn guess(text: &Text) -> Self {
         let mut secrets = Self::default();
         let mut offset = 0;
@@ -71,13 +71,14 @@ impl Secrets {
             let tabs = line.bytes().take(indent).any(|byte| byte == b'\t');
             if hidden_below.is_some_and(|above| indent > above || tabs) {
                 secrets.spans.push(Span::new(offset + indent, end));
-            } else if let Some(colon) = line
+            } else if let Some(from) = line
                 .match_indices(':')
-                .map(|(colon, _)| colon)
-                .find(|colon| userinfo || names_a_secret(key_before(line, *colon)))
+                .map(|(colon, _)| colon + 1)
+                .find(|from| userinfo || names_a_secret(key_before(line, from - 1)))
+                .or_else(|| behind_name(line))
             {
                 hidden_below = Some(indent);
-                secrets.spans.push(Span::new((offset + colon + 1).min(end), end));
+                secrets.spans.push(Span::new((offset + from).min(end), end));
             } else if !line.trim().is_empty() {
                 hidden_below = None;
             }
@@ -169,6 +170,14 @@ impl Secrets {
 pub(crate) fn hide_value(message: &str, value: &str) -> String {
     let escaped = value.escape_debug().to_string();
     message.replace(value, MASK).replace(&escaped, MASK)
+}
+
+/// Where the value begins of a line that begins with the name of a credential, whose colon is missing.
+fn behind_name(line: &str) -> Option<usize> {
+    let trimmed = line.trim_start().trim_start_matches(['-', ' ', '{', '"', '\'']);
+    let word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
+    let name = trimmed.split(|c| !word(c)).next().filter(|name| names_a_secret(name))?;
+    Some(line.len() - trimmed.len() + name.len() + 1)
 }
 
 /// The word before the colon, without quotes.

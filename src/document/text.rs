@@ -55,7 +55,7 @@ impl Text {
             return (Self { name, content }, vec![problem]);
         }
         let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
-        let mut problems = Vec::new();
+        let (mut problems, mut checked) = (Vec::new(), true);
         let content = match std::str::from_utf8(bytes) {
             Ok(content) => content.to_owned(),
             Err(error) => {
@@ -67,12 +67,14 @@ impl Text {
                     )
                     .hint("save the file as UTF-8"),
                 );
+                // What such bytes look like tells nothing more.
+                checked = false;
                 String::from_utf8_lossy(bytes).into_owned()
             }
         };
         let unprintable =
             |&(_, c): &(usize, char)| c.is_control() && !matches!(c, '\t' | '\n' | '\r');
-        if let Some((at, c)) = content.char_indices().find(unprintable) {
+        if let Some((at, c)) = content.char_indices().find(unprintable).filter(|_| checked) {
             problems.push(
                 Diagnostic::error(
                     Span::new(at, at + c.len_utf8()),
@@ -106,6 +108,7 @@ impl Text {
         let last = span.end.max(span.start + 1) - 1;
         let end =
             text.get(last..).and_then(|rest| rest.find('\n')).map_or(text.len(), |at| last + at);
-        (start, text.get(start..end).unwrap_or_default())
+        let lines = text.get(start..end).unwrap_or_default();
+        (start, lines.strip_suffix('\r').unwrap_or(lines))
     }
 }

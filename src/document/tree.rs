@@ -6,6 +6,7 @@
 mod build;
 mod hash;
 mod path;
+mod syntax;
 
 pub(crate) use self::{build::parse, path::Step};
 use super::text::Span;

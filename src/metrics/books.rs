@@ -30,11 +30,13 @@ pub struct Figures {
     pub filtered: u64,
     /// Records that could not be used, were refused or shed.
     pub dropped: u64,
-    /// Records that wait in the buffers before components.
+    /// Records that wait in the buffers before components, on disk too.
     pub waiting_events: u64,
     /// Records that components have taken in and that have not ended yet: in a sink, what its destination has
     /// not confirmed.
     pub held: u64,
+    /// Records on disk that were not handed on yet.
+    pub on_disk: u64,
     /// Bytes of memory that the waiting ones take.
     pub waiting_bytes: u64,
     /// Flows that have not ended.
@@ -101,9 +103,10 @@ impl Books {
 // === impl Figures ===
 
 impl Figures {
-    /// Records that are on their way: in a buffer, or with a component.
+    /// Records that are on their way, each counted once: what waits before a component is among those that it
+    /// holds, as is what a disk buffer has handed on and keeps until that is confirmed.
     pub fn under_way(&self) -> u64 {
-        self.waiting_events + self.held
+        self.held + self.on_disk
     }
 
     fn add(&mut self, meter: &Meter) {
@@ -114,7 +117,9 @@ impl Figures {
         self.dead_lettered += balance.dead_lettered;
         self.filtered += balance.filtered;
         self.dropped += balance.dropped_total();
-        self.waiting_events += events;
+        let (stored, handed_on) = meter.on_disk();
+        self.on_disk += stored.saturating_sub(handed_on);
+        self.waiting_events += events.saturating_sub(handed_on);
         self.waiting_bytes += bytes;
         self.flows_open += meter.gauged(FLOW_ACTIVE);
         for (cause, n) in meter.counted(CAPTURE_LOST) {

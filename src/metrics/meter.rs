@@ -36,6 +36,7 @@ pub struct Meter {
     dead_lettered: Count,
     unmade: AtomicU64,
     stored: AtomicU64,
+    handed_on: AtomicU64,
     /// All other counters, by name and label.
     counts: Mutex<Counts>,
     level: Level,
@@ -78,6 +79,7 @@ impl Meter {
             dead_lettered: count(DEAD_LETTERED),
             unmade: AtomicU64::new(0),
             stored: AtomicU64::new(0),
+            handed_on: AtomicU64::new(0),
             counts: Mutex::default(),
             level: Level::new(&id, kind),
             last_error: Mutex::default(),
@@ -187,6 +189,16 @@ impl Meter {
     /// `n` records are on disk now, for this run or the next.
     pub fn stored(&self, n: u64) {
         self.stored.store(n, Ordering::Relaxed);
+    }
+
+    /// `n` of those on disk are handed on as well, and kept until that is confirmed.
+    pub fn handed_on(&self, n: u64) {
+        self.handed_on.store(n, Ordering::Relaxed);
+    }
+
+    /// Records on disk, and how many of them are handed on as well.
+    pub fn on_disk(&self) -> (u64, u64) {
+        (self.stored.load(Ordering::Relaxed), self.handed_on.load(Ordering::Relaxed))
     }
 
     /// Counts `n` of what the metric is for, under one of the words of its label.

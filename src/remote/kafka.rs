@@ -148,7 +148,11 @@ impl Brokers<'_> {
             if host(server).is_none() {
                 let key = format!("bootstrap_servers[{at}]");
                 let problem = Problem::new(key, format!("{server:?} is no broker's address"));
-                problems.push(problem.hint("give HOST:PORT, an IPv6 address in brackets"));
+                problems.push(problem.hint(if server.contains(',') {
+                    "write several as a list, each in quotes of its own: [\"HOST:PORT\", \"HOST:PORT\"]"
+                } else {
+                    "give HOST:PORT, an IPv6 address in brackets"
+                }));
             }
         }
         problems.extend(self.tls.and_then(TlsConfig::check));

@@ -41,6 +41,24 @@ impl Secret {
     }
 }
 
+impl Secret {
+    /// The same of a token or key that stands in a header behind the word for its scheme, which is often pasted
+    /// along with it.
+    pub(crate) fn check_token(&self, key: &str) -> Option<Problem> {
+        const SCHEMES: [&str; 4] = ["Splunk", "Bearer", "ApiKey", "Basic"];
+        let pasted = self.0.split_once(' ').and_then(|(word, _)| {
+            SCHEMES.into_iter().find(|scheme| scheme.eq_ignore_ascii_case(word))
+        });
+        match (self.check(key), pasted) {
+            (None, Some(scheme)) => {
+                let flaw = "it begins with the scheme of the header that it goes into";
+                Some(Problem::new(key, flaw).hint(format!("leave `{scheme} ` out: it is added")))
+            }
+            (problem, _) => problem,
+        }
+    }
+}
+
 impl From<&str> for Secret {
     fn from(text: &str) -> Self {
         Self(text.to_owned())
@@ -85,6 +103,15 @@ mod tests {
             assert_eq!(problem.key, "auth.password");
             assert!(!format!("{problem:?}").contains("hunter2"), "{problem:?}");
         }
+        for pasted in ["Splunk hunter2", "bearer hunter2", "ApiKey hunter2", "Basic hunter2"] {
+            let problem = Secret::from(pasted).check_token("token").expect(pasted);
+            assert!(!format!("{problem:?}").contains("hunter2"), "{problem:?}");
+            assert!(problem.hint.unwrap().contains("is added"), "{pasted}");
+        }
+        for good in ["hunter2", "Splunk", "basics hunter2"] {
+            assert_eq!(Secret::from(good).check_token("token"), None, "{good}");
+        }
+        assert!(Secret::from("Splunk hunter2\n").check_token("token").is_some());
         for good in ["hunter2", "hunter 2", "pässwort", "id:key=="] {
             assert_eq!(Secret::from(good).check("token"), None, "{good}");
         }

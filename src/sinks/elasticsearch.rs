@@ -167,12 +167,11 @@ impl Auth {
             let problem = Problem::new("auth", "it takes user and password, or api_key, or token");
             return vec![problem.hint("leave auth out for a server that asks nobody")];
         }
-        let secrets = [
-            ("auth.password", &self.password),
-            ("auth.api_key", &self.api_key),
-            ("auth.token", &self.token),
-        ];
-        secrets.into_iter().filter_map(|(key, secret)| secret.as_ref()?.check(key)).collect()
+        let password = self.password.as_ref().and_then(|secret| secret.check("auth.password"));
+        let tokens = [("auth.api_key", &self.api_key), ("auth.token", &self.token)];
+        let tokens =
+            tokens.into_iter().filter_map(|(key, secret)| secret.as_ref()?.check_token(key));
+        password.into_iter().chain(tokens).collect()
     }
 
     fn authorization(&self) -> Option<Authorization<'_>> {

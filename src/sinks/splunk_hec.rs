@@ -221,7 +221,7 @@ impl ConfigureSink for Config {
             let problem = Problem::new("token", "there is no token");
             problems.push(problem.hint("take it from the environment, token: \"${HEC_TOKEN}\", or a file, token: \"${file:PATH}\", that holds it"));
         } else {
-            problems.extend(self.token.check("token"));
+            problems.extend(self.token.check_token("token"));
         }
         if let Some(bytes) = options.batch.max_bytes.filter(|bytes| *bytes > MAX_BATCH_BYTES) {
             let problem = Problem::new("batch.max_bytes", format!("{bytes} is out of range"));

@@ -26,6 +26,8 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 const ARRAY: &str =
     "it is a JSON array; a log has an object a line: `jq -c '.[]' FILE` makes one of it";
+const SPREAD: &str =
+    "it is JSON over several lines; a log has an object a line: `jq -c . FILE` makes one of it";
 const TEXT: &str = "it is a text, but no log that is read: Zeek's conn.log has its #fields line before the rows, \
                     logs in JSON an object a line";
 
@@ -39,6 +41,8 @@ enum Form {
     Log,
     /// An array of them.
     Array,
+    /// Objects over several lines.
+    Spread,
     /// Another text.
     Text,
     /// A text in UTF-16.
@@ -119,6 +123,7 @@ pub fn gather(
             input.judged = observer.finish();
         }
         Form::Array => input.faults.push(ARRAY.to_owned()),
+        Form::Spread => input.faults.push(SPREAD.to_owned()),
         Form::Text => input.faults.push(TEXT.to_owned()),
         Form::Wide => input.faults.push(WIDE.to_owned()),
     }
@@ -132,7 +137,15 @@ impl Form {
             return Self::Wide;
         }
         let is_text = |byte: &u8| matches!(byte, b'\t' | b'\r' | b'\n' | b' '..=b'~' | 0x80..);
+        let first = head.trim_ascii_start().split(|byte| *byte == b'\n').next();
         match head.iter().find(|byte| !byte.is_ascii_whitespace()) {
+            // The brace alone, and more lines: no log has such a row.
+            Some(b'{')
+                if head.contains(&b'\n')
+                    && first.is_some_and(|line| line.trim_ascii_end() == b"{") =>
+            {
+                Self::Spread
+            }
             Some(b'{' | b'#') => Self::Log,
             Some(b'[') => Self::Array,
             // A capture's fourth byte at the latest is none of a text.

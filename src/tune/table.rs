@@ -18,7 +18,11 @@ pub fn table(measured: &Measured) -> String {
         "{:<39} {:<10} {:<30} {:<10} {:>5} {:>9} {:>7}  why",
         "source", "label", "scenario", "verdict", "score", "block s", "packets"
     );
-    put(&mut text, &heading);
+    if measured.sources.is_empty() {
+        put(&mut text, "No source would be alerted on, limited or blocked, and none has a label.");
+    } else {
+        put(&mut text, &heading);
+    }
     let mut sources: Vec<_> = measured.sources.iter().collect();
     sources.sort_by_key(|source| (std::cmp::Reverse(source.verdict), source.src));
     for source in sources {

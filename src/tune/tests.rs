@@ -9,7 +9,9 @@ use proptest::prelude::*;
 use super::{
     labels::Labels,
     log::{Event, Rows, State, in_order, timestamp},
+    measure::measure,
     open::read,
+    table::table,
 };
 use crate::{
     networks::NetworkSet,
@@ -396,6 +398,11 @@ fn a_file_that_is_no_log_says_what_it_is_and_one_without_flows_that_it_has_none(
     let array =
         "it is a JSON array; a log has an object a line: `jq -c '.[]' FILE` makes one of it";
     assert_eq!(faults(format!("[{FLOW}]").as_bytes()), none(array));
+    let spread =
+        "it is JSON over several lines; a log has an object a line: `jq -c . FILE` makes one of it";
+    for text in ["{\n  \"event_type\": \"flow\"\n}\n", "\n{\r\n\"a\": {\r\n}}"] {
+        assert_eq!(faults(text.as_bytes()), none(spread));
+    }
     for text in ["1.5\tC\t10.0.0.1\t4\n", "ts,uid,id.orig_h\n1.5,C,10.0.0.1\n", "für später"] {
         let (units, fault) = faults(text.as_bytes());
         assert!(
@@ -411,6 +418,15 @@ fn a_file_that_is_no_log_says_what_it_is_and_one_without_flows_that_it_has_none(
         let is_of_a_capture = !fault.is_empty() && !fault.contains("text");
         assert!(units == 0 && is_of_a_capture, "{fault}");
     }
+}
+
+/// A heading with nothing below it looked as if nothing had been read.
+#[test]
+fn a_table_without_sources_says_so() {
+    let settings = score::Config::default().settings();
+    let text = table(&measure(&[], &Labels::default(), &settings, ("", 0.01)));
+    assert!(text.starts_with("No source would be alerted on, limited or blocked"), "{text}");
+    assert!(!text.contains("verdict") && text.contains("recommended threshold none"), "{text}");
 }
 
 #[test]

@@ -21,6 +21,7 @@ const FLOWS: u64 = 6;
 /// The cases.
 pub(crate) fn cases() -> Vec<Case> {
     vec![
+        Case::new(the_first_example_read_by_tshark_names_the_application),
         Case::new(the_elasticsearch_example_sent_twice_is_there_once),
         Case::new(the_splunk_example_is_acknowledged_in_full),
         #[cfg(feature = "kafka")]
@@ -42,6 +43,28 @@ fn replay(scene: &Scene, example: &str, variables: &[(&str, &str)]) -> Result<Va
     }
     replay.run()?.expect(0)?;
     Ok(serde_json::from_slice(&fs::read(summary)?)?)
+}
+
+/// Its page says so, and the config was refused.
+fn the_first_example_read_by_tshark_names_the_application(scene: &Scene) -> Outcome {
+    for (depth, protocol) in [("headers", "dns"), ("application", "dns")] {
+        let folder = scene.path(depth);
+        fs::create_dir(&folder)?;
+        Tidegate::new(scene, ["replay", "-c", "examples/first/tidegate.yaml", "--dissect", depth])
+            .arg("examples/first/first.pcap")
+            .in_folder(&Scene::project(""))
+            .env("TIDEGATE_OUT", &folder)
+            .run()?
+            .expect(0)?;
+        let flows = fs::read_to_string(folder.join("flows.ndjson"))?;
+        let flows: Result<Vec<Value>, _> = flows.lines().map(serde_json::from_str).collect();
+        let flows = flows?;
+        assert_eq!(flows.len(), usize::try_from(FLOWS)?, "{depth}");
+        assert!(flows.iter().any(|flow| flow["network"]["protocol"] == protocol), "{flows:?}");
+        let is_named = |flow: &Value| flow["destination"]["domain"].is_string();
+        assert!(flows.iter().any(is_named), "{depth}: {flows:?}");
+    }
+    Ok(())
 }
 
 fn the_elasticsearch_example_sent_twice_is_there_once(scene: &Scene) -> Outcome {

@@ -26,6 +26,7 @@ pub(crate) fn cases() -> Vec<Case> {
     vec![
         Case::new(a_log_that_nobody_can_read_changes_nothing),
         Case::new(a_closed_stdout_is_an_error),
+        Case::new(help_that_is_read_in_part_is_no_error_and_on_a_full_disk_is_one),
         Case::new(each_line_of_a_json_log_is_an_object),
         Case::new(a_file_at_its_limit_holds_the_records_and_goes_on_when_it_is_raised),
     ]
@@ -107,6 +108,28 @@ fn a_closed_stdout_is_an_error(scene: &Scene) -> Outcome {
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{shell}: {said}");
         assert_eq!(said.contains("standard output is closed"), code == 1, "{said}");
+    }
+    Ok(())
+}
+
+/// `tidegate --help | head -1` ended with 2, and help on a full disk without a word.
+fn help_that_is_read_in_part_is_no_error_and_on_a_full_disk_is_one(_: &Scene) -> Outcome {
+    for arguments in [&["--help"][..], &["--version"], &["run", "--help"]] {
+        let help = || {
+            let mut command = Command::new(tidegate::program());
+            command.args(arguments).stderr(Stdio::piped());
+            command
+        };
+        let (reader, writer) = pipe()?;
+        drop(reader);
+        let output = help().stdout(writer).output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), &*said), (Some(0), ""), "{arguments:?}");
+        let full = File::options().write(true).open("/dev/full")?;
+        let output = help().stdout(full).output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
+        assert!(said.contains("stdout can't be written"), "{arguments:?}: {said}");
     }
     Ok(())
 }

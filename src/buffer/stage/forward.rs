@@ -101,6 +101,7 @@ impl Forward {
                 () = room(out, self.ready.front()), if !self.ready.is_empty() => {
                     if let Some((batch, receipt, to)) = self.ready.pop_front() {
                         under_way.push_back(async move { (receipt.ended().await, to) });
+                        self.shared.handed_on(to);
                         self.shared.meter.made(batch.records.len() as u64);
                         out.send(Port::MAIN, batch).await?;
                     }

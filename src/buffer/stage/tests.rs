@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     ack::End,
     component::edge::{Bounds, EdgeReceiver, EdgeSender, edge},
-    metrics::State,
+    metrics::{Books, State},
     record::{Endpoint, Flow, Id, Kind, Transport},
 };
 
@@ -31,6 +31,7 @@ struct Rig {
     out: Outputs,
     before: EdgeSender,
     behind: EdgeReceiver,
+    reader: Arc<Meter>,
 }
 
 impl Rig {
@@ -48,7 +49,7 @@ impl Rig {
         let reader = Meter::new("records", "test");
         let (to_reader, behind) = edge(Bounds::default(), WhenFull::Block, &reader);
         out.connect(Port::MAIN, to_reader);
-        Self { folder, buffer, input, out, before, behind }
+        Self { folder, buffer, input, out, before, behind, reader }
     }
 }
 
@@ -77,7 +78,7 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 #[tokio::test(start_paused = true)]
 async fn a_full_buffer_goes_on_after_its_last_acknowledgements_have_failed() {
     for when_full in [WhenFull::Block, WhenFull::DropNewest] {
-        let Rig { folder, buffer, input, out, before, mut behind } = Rig::new(when_full);
+        let Rig { folder, buffer, input, out, before, mut behind, .. } = Rig::new(when_full);
         let (shared, meter) = (Arc::clone(&buffer.shared), Arc::clone(&buffer.shared.meter));
         let held = Arc::new(Mutex::new(Vec::<Batch>::new()));
         let read = Arc::clone(&held);
@@ -118,10 +119,43 @@ async fn a_full_buffer_goes_on_after_its_last_acknowledgements_have_failed() {
     }
 }
 
+/// What waited before a component, and what was handed on and still kept on disk, counted twice.
+#[tokio::test(start_paused = true)]
+async fn what_is_under_way_counts_once_wherever_it_is() {
+    let Rig { folder: _folder, buffer, input, out, before, mut behind, reader } =
+        Rig::new(WhenFull::Block);
+    let meter = Arc::clone(&buffer.shared.meter);
+    let books = Books::new([], [Arc::clone(&meter), Arc::clone(&reader)]);
+    let under_way = || (books.figures().under_way(), books.figures().waiting_events);
+    for number in 0..3 {
+        let ack = buffer.receipts.open();
+        let records = flows(number * 50, 50);
+        before.send(Batch { records, ack, watermark: None }).await.unwrap();
+    }
+    assert_eq!(under_way(), (150, 150), "before the buffer");
+    let running = task::spawn(buffer.run(input, out));
+    until("it is handed on", || reader.balance().received == 150).await;
+    assert_eq!(meter.on_disk(), (150, 150));
+    assert_eq!(under_way(), (150, 150), "before the reader, and on disk");
+    let mut taken = Vec::new();
+    while taken.iter().map(|batch: &Batch| batch.records.len()).sum::<usize>() < 150 {
+        taken.push(poll_fn(|cx| behind.poll_recv(cx)).await.unwrap());
+    }
+    assert_eq!(under_way(), (150, 0), "with the reader, and on disk");
+    drop(before);
+    for batch in taken {
+        reader.delivered(batch.records.len() as u64);
+        batch.ack.settle(End::Delivered);
+    }
+    running.await.unwrap().unwrap();
+    assert_eq!(under_way(), (0, 0), "delivered");
+    assert_eq!(meter.on_disk(), (0, 0));
+}
+
 /// No receipt answered for what could not be read, so it stayed.
 #[tokio::test(start_paused = true)]
 async fn a_full_buffer_goes_on_where_nothing_of_it_can_be_read() {
-    let Rig { folder, buffer, input, out, before, mut behind } = Rig::new(WhenFull::Block);
+    let Rig { folder, buffer, input, out, before, mut behind, .. } = Rig::new(WhenFull::Block);
     let (shared, meter) = (Arc::clone(&buffer.shared), Arc::clone(&buffer.shared.meter));
     let garbage = [0xff; 1_000];
     while shared.with_log(|log| log.room()) >= bytes_of(1, garbage.len()) {
@@ -141,7 +175,7 @@ async fn a_full_buffer_goes_on_where_nothing_of_it_can_be_read() {
 /// They were counted as unknown, acknowledged and removed: an earlier Tidegate emptied a later one's buffer.
 #[tokio::test(start_paused = true)]
 async fn records_of_a_later_version_stay_where_they_are() {
-    let Rig { folder: _folder, buffer, input, out, before: _before, mut behind } =
+    let Rig { folder: _folder, buffer, input, out, before: _before, mut behind, .. } =
         Rig::new(WhenFull::Block);
     let (shared, meter) = (Arc::clone(&buffer.shared), Arc::clone(&buffer.shared.meter));
     let mut entries = vec![Vec::new(); 6];
@@ -171,7 +205,7 @@ async fn records_of_a_later_version_stay_where_they_are() {
 /// Somebody held the log while he waited for the disk, and the stage waited for him in the runtime's thread.
 #[test]
 fn a_disk_that_hangs_leaves_the_runtime_to_others() {
-    let Rig { folder, buffer, input, out, before, mut behind } = Rig::new(WhenFull::Block);
+    let Rig { folder, buffer, input, out, before, mut behind, .. } = Rig::new(WhenFull::Block);
     let shared = Arc::clone(&buffer.shared);
     let (beat, beats) = std::sync::mpsc::channel();
     let hung = lock(&shared.log);

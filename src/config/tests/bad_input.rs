@@ -36,7 +36,7 @@ fn what_is_no_config_says_what_it_is() {
         ("", "the file has no content"),
         ("# nothing\n", "the file has no content"),
         ("---\n", "expected a mapping, found nothing"),
-        ("hello", "expected a mapping, found the text `hello`"),
+        ("hello", "expected a mapping, found text"),
         ("[1, 2]", "expected a mapping, found a list"),
         ("a: 1\n---\nb: 2\n", "a second document begins here"),
         ("a: &x 1\nb: *x\n", "aliases (`*name`) are not taken"),

@@ -389,10 +389,159 @@ fn what_is_written_as_in_another_language_gets_its_hint() {
             "not YAML",
             "quotes around",
         ),
+        ("data_dir = \"/x\"\n[sources.wire]\n", "found text", "this looks like TOML"),
+        ("sources:\n  wire:\n    type: a\n\tinterface: a\n", "tab", "spaces, not with tabs"),
     ] {
         let report = report(text);
         assert!(report.contains(says) && report.contains(hint), "{report}");
     }
+}
+
+/// The parser stops behind the mistake, and said nothing of the line with it.
+#[test]
+fn what_is_no_yaml_is_said_of_the_line_with_the_mistake() {
+    let line = |line: &str| {
+        format!(
+            "sources:\n  wire:\n    type: capture\n{line}\n    workers: 2\nsinks:\n  out: {{}}\n"
+        )
+    };
+    for (text, place, says) in [
+        ("sources:\n  wire:\n    type capture\n    workers: 2\n".into(), "3:5", "write `type: …`"),
+        ("sources:\n  wire:\n    type:capture\n    workers: 2\n".into(), "3:5", "behind the colon"),
+        (
+            "sources:\n  wire:\n    type = capture\n    workers: 2\n".into(),
+            "3:5",
+            "write `type: …`",
+        ),
+        ("sources:\n  wire\n    # it\n\n    type: capture\n".into(), "2:3", "write `wire:`"),
+        ("sources\n  wire:\n    type: capture\n".into(), "1:1", "write `sources:`"),
+        (line("    interface eth0"), "4:5", "write `interface: …`"),
+        (line("    interface:eth0"), "4:5", "behind the colon"),
+        ("sinks:\n  out:\n    type: file\n    path /a # here\n".into(), "4:5", "write `path: …`"),
+        (line("      interface: eth0"), "4:16", "indent it as far as `type` above"),
+        (line("   interface: eth0"), "4:4", "indent all keys of one mapping alike"),
+        (line("    interface: @eth0"), "4:16", "put quotes around"),
+        (line("    interface: *eth0"), "4:16", "put quotes around"),
+        (line("    fields: [*]"), "4:14", "put quotes around"),
+        (line("    interface: a: b"), "4:17", "put quotes around a value that has `: `"),
+        (line("    fields: [a, b"), "5:12", "close the `[`"),
+        (line("    interface: \"eth0"), "4:16", "close the quotes"),
+        ("{\"sources\": {\"a\": \"b\" \"c\": 1}}".into(), "1:23", "put a comma"),
+    ] {
+        let report = report(&text);
+        assert!(report.contains("error: not YAML: "), "{text}: {report}");
+        assert!(report.contains(&format!("tidegate.yaml:{place}")), "{text}: {report}");
+        assert!(report.contains("= hint: ") && report.contains(says), "{text}: {report}");
+        assert_eq!(report.matches("error: ").count(), 1, "{text}: {report}");
+    }
+}
+
+#[test]
+fn a_number_with_a_fraction_or_an_exponent_gets_its_hint() {
+    for number in ["1.5", "1e6", "1_000", "5 s"] {
+        let text = GOOD.replace("max_events: 100", &format!("max_events: {number}"));
+        assert!(report(&text).contains("write digits only"), "{number}: {}", report(&text));
+    }
+}
+
+#[test]
+fn a_value_in_the_place_of_another_kind_gets_its_hint() {
+    let capture = |keys: &str| {
+        let text = GOOD.replace("interface: eth0", &format!("interface: eth0, {keys}"));
+        assert_ne!(text, GOOD);
+        report(&text)
+    };
+    for (keys, hint) in [
+        ("segment: 3", "it has the keys: max_bytes, share"),
+        ("segment: [max_bytes]", "it has the keys: max_bytes, share"),
+        ("mode: 3", "possible values: segments, pipe"),
+        ("token: [a]", "give one value"),
+    ] {
+        let said = capture(keys);
+        assert!(said.contains(hint), "{keys}: {said}");
+    }
+    let said = report(&GOOD.replacen("fields: [dns.a]", "fields: 7", 1));
+    assert!(said.contains("write a list: [A, B]"), "{said}");
+}
+
+/// The source was asked for each field by itself, and a transform that did not keep them gave no names.
+#[test]
+fn fields_have_to_come_and_to_be_kept() {
+    let dns = "fields: [dns.qry.name, dns.a, dns.aaaa, dns.count.answers, dns.resp.type], ";
+    let config = |dissect: &str, printed: &str, kept: &str| {
+        format!(
+            "sources:\n  wire: {{ type: tshark, {printed}mode: file, files: [a.pcap], dissect: {dissect} }}\n\
+             transforms:\n  packets: {{ type: extract, {kept}inputs: [wire] }}\n  \
+             named: {{ type: reverse_dns, inputs: [packets], packets: learn, ptr: false }}\n\
+             sinks:\n  out: {{ type: blackhole, inputs: [named, packets] }}\n"
+        )
+    };
+    let (come, past) = ("do not come from `wire`", "do not get past `packets`");
+    for (dissect, printed, kept, expected) in [
+        ("headers", "", "", vec![]),
+        ("application", dns, dns, vec![]),
+        ("application", dns, "", vec![past]),
+        ("application", "", "", vec![come, past]),
+    ] {
+        let text = config(dissect, printed, kept);
+        let said = load::<Components>("t", text.as_bytes(), surroundings(false));
+        let said = said.err().map(|report| report.to_string()).unwrap_or_default();
+        assert_eq!(said.matches("error: ").count(), expected.len(), "{text}: {said}");
+        for expected in expected {
+            assert!(said.contains(expected) && said.contains("add [dns."), "{text}: {said}");
+        }
+    }
+}
+
+/// Each of these had others that followed from it, and told to change what was right.
+#[test]
+fn what_follows_from_a_mistake_is_not_told() {
+    let components = "  packets: { type: decode, inputs: wire, fields: [dns.a] }\n";
+    let wire = "  wire: { type: capture, interface: eth0, fields: [dns.a] }\n";
+    let sinks = "sinks:\n  out: { type: blackhole, inputs: packets }\n";
+    let transforms = format!("transforms:\n{components}");
+    for (text, expected, hint) in [
+        (
+            format!("sources:\n{wire}{transforms}").replace("packets", "wire")
+                + &sinks.replace("packets", "wire"),
+            "transforms.wire: the id is taken by a source",
+            "ids are unique",
+        ),
+        (
+            format!("sources:\n{wire}{components}{sinks}"),
+            "sources.packets.type: `decode` is a transform, and no source",
+            "move `packets` under `transforms`",
+        ),
+        (
+            format!("sources:\n{wire}{transforms}{}", sinks.replace("sinks:\n", "")),
+            "transforms.out.type: `blackhole` is a sink, and no transform",
+            "move `out` under `sinks`",
+        ),
+        (
+            format!("sources:\n{}{transforms}{sinks}", wire.replace("  wire", "  - wire")),
+            "sources: expected a mapping, found a list",
+            "write each component as",
+        ),
+        (
+            format!("sources:\n{wire}{transforms}{sinks}").replace("inputs: wire", "input: wire"),
+            "transforms.packets: unknown key `input`",
+            "did you mean `inputs`?",
+        ),
+        (
+            format!("sources:\n{wire}{transforms}{sinks}")
+                .replace("inputs: packets", "inputs: 'packets, packets.dropped'"),
+            "sinks.out.inputs: there is no `packets, packets`",
+            "write several as a list: [packets, packets.dropped]",
+        ),
+    ] {
+        let found = headlines(&text);
+        assert_eq!(found.len(), 1, "{text}: {found:#?}");
+        assert!(found[0].contains(expected), "{text}: {found:#?}");
+        assert!(report(&text).contains(hint), "{}", report(&text));
+    }
+    let text = format!("sources:\n{}{transforms}{sinks}", wire.trim_start());
+    assert!(report(&text).contains("indent `wire` under `sources`"), "{}", report(&text));
+    assert!(!report(&text).contains("there is no `wire`"), "{}", report(&text));
 }
 
 #[test]

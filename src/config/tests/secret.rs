@@ -127,6 +127,23 @@ fn no_secret_is_printed_wherever_the_mistake_is() {
     }
 }
 
+/// A config whose colon is missing, and one of another language, were quoted with their credentials.
+#[test]
+fn no_secret_is_printed_of_what_is_no_config() {
+    for text in [
+        "sinks:\n  a:\n    token hunter2\n    mode: pipe\n",
+        "sinks:\n  a:\n    - password:hunter2\n      mode: pipe\n",
+        "sinks:\n  a:\n    api_key = hunter2\n    mode: pipe\n",
+        "token = \"hunter2\"\n[sinks.a]\n",
+        "TOKEN=hunter2\n",
+        "password hunter2",
+    ] {
+        let report = report(text);
+        assert!(!report.contains("hunter2"), "{text}:\n{report}");
+        assert!(report.contains("tidegate.yaml:"), "{report}");
+    }
+}
+
 #[test]
 fn a_hidden_value_keeps_the_caret_in_its_place() {
     insta::assert_snapshot!(report(&capture("token: abc, interfce: eth0")));

@@ -199,10 +199,13 @@ impl<'de> de::Deserializer<'de> for Deserializer<'de> {
     fn deserialize_struct<V: Visitor<'de>>(
         self,
         _name: &'static str,
-        _fields: &'static [&'static str],
+        fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
-        self.deserialize_map(visitor)
+        match &self.0.value {
+            Value::Mapping(_) => self.deserialize_map(visitor),
+            _ => Err(Error::mismatch(self.0, "a mapping").with_keys(fields)),
+        }
     }
 
     fn deserialize_enum<V: Visitor<'de>>(

@@ -39,6 +39,8 @@ pub(crate) enum Fault {
         found: String,
         /// What should.
         expected: String,
+        /// The keys of it, if a mapping was expected that has these.
+        keys: &'static [&'static str],
     },
     /// The field's own words.
     Other(String),
@@ -52,7 +54,15 @@ impl Error {
     }
 
     pub(super) fn mismatch(node: &Node, expected: impl Into<String>) -> Self {
-        Self::new(Fault::Mismatch { found: node.describe(), expected: expected.into() })
+        Self::new(Fault::Mismatch { found: node.describe(), expected: expected.into(), keys: &[] })
+    }
+
+    /// Notes which keys the mapping has that was expected.
+    pub(super) fn with_keys(mut self, known: &'static [&'static str]) -> Self {
+        if let Fault::Mismatch { keys, .. } = &mut self.fault {
+            *keys = known;
+        }
+        self
     }
 
     /// Notes that it came from within an entry.
@@ -106,17 +116,23 @@ impl Error {
             Fault::Missing(name) => {
                 (format!("the key `{name}` is missing"), Some(format!("add `{name}`")))
             }
-            Fault::Mismatch { found, expected } => {
+            Fault::Mismatch { found, expected, keys } => {
                 let quoted = found.starts_with("the text `") || found == "a hidden value";
+                let digits = |c: char| c.is_ascii_digit() || matches!(c, '`' | '-' | '+');
+                let is_fraction = found.starts_with('`') && !found.chars().all(digits);
                 let hint = match expected.as_str() {
                     _ if found == "nothing" => Some("give a value, or remove the key"),
                     "true or false" => Some("write true or false, without quotes"),
-                    number if quoted && number.starts_with("a whole number") => {
+                    number if (quoted || is_fraction) && number.starts_with("a whole number") => {
                         Some("write digits only, without quotes; the unit is in the key's name")
                     }
+                    "text" => Some("give one value"),
+                    "a list" => Some("write a list: [A, B]"),
                     _ => None,
                 };
-                (format!("expected {expected}, found {found}"), hint.map(str::to_owned))
+                let keys = || choose("", || keys.iter().copied(), "it has the keys");
+                let hint = hint.map(str::to_owned).or_else(keys);
+                (format!("expected {expected}, found {found}"), hint)
             }
             Fault::Other(message) => {
                 // What the standard library says of a `SocketAddr`.
@@ -165,7 +181,11 @@ impl de::Error for Error {
     }
 
     fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::new(Fault::Mismatch { found: found.to_string(), expected: expected.to_string() })
+        Self::new(Fault::Mismatch {
+            found: found.to_string(),
+            expected: expected.to_string(),
+            keys: &[],
+        })
     }
 
     fn invalid_value(found: Unexpected<'_>, expected: &dyn Expected) -> Self {

@@ -56,6 +56,7 @@ pub(super) fn any<'de, V: Visitor<'de>>(
             _ => Err(Error::new(Fault::Mismatch {
                 found: format!("`{}`", scalar.shown()),
                 expected: "a number of at most 64 bits".to_owned(),
+                keys: &[],
             })),
         },
     };

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle};
 
-use super::{Entry, Node, Origin, Scalar, Value};
+use super::{Entry, Node, Origin, Scalar, Value, syntax};
 use crate::document::{
     report::Diagnostic,
     text::{Span, Text},
@@ -58,17 +58,7 @@ pub(crate) fn parse(text: &Text, problems: &mut Vec<Diagnostic>) -> Option<Node>
             }
             Err(error) => {
                 let at = builder.offsets.of(*error.marker());
-                let (_, line) = text.lines_of(Span::new(at, at));
-                let problem = Diagnostic::error(Span::new(at, at), sentence(error.info()));
-                Err(if line.contains('\t') {
-                    problem.hint("indent with spaces, not with tabs")
-                } else if line.contains("${") {
-                    problem.hint("put quotes around a value with ${…} inside { } or [ ]")
-                } else if line.contains(" = ") && !line.contains(": ") {
-                    problem.hint("this looks like TOML: a config is YAML or JSON")
-                } else {
-                    problem
-                })
+                Err(syntax::explain(text, at, error.info()))
             }
         };
         if let Err(problem) = step {
@@ -83,11 +73,6 @@ pub(crate) fn parse(text: &Text, problems: &mut Vec<Diagnostic>) -> Option<Node>
         );
     }
     builder.root
-}
-
-/// The parser's words as ours: lower case at the start, no full stop.
-fn sentence(info: &str) -> String {
-    format!("not YAML: {}", info.trim_end_matches('.'))
 }
 
 // === impl Builder ===
