@@ -7,7 +7,7 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
 
-use super::{exit::Exit, output};
+use super::{exit::Exit, gate::source_id, output};
 #[cfg(not(feature = "xdp"))]
 use crate::component::Error;
 use crate::{
@@ -28,7 +28,7 @@ pub(super) struct Args {
 #[derive(Debug, clap::Args)]
 struct Place {
     /// The source's id; without it, all (to add, the only one).
-    #[arg(long, global = true, value_name = "ID")]
+    #[arg(long, global = true, value_name = "ID", value_parser = source_id)]
     source: Option<String>,
     /// The config: its `data_dir`, and its `networks` that are never blocked.
     #[arg(short, long, global = true, value_name = "FILE", conflicts_with = "data_dir")]

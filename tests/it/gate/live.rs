@@ -593,6 +593,18 @@ fn what_must_not_be_blocked_is_refused_on_the_command_line(scene: &Scene) -> Out
     assert!(site.list()?.is_empty());
     // An address that the host gets later is never blocked either.
     site.add("10.77.0.77", &[])?;
+    // What is removed goes by the id: that is no way to other folders.
+    let foreign = scene.path("foreign");
+    fs::create_dir_all(&foreign)?;
+    fs::write(foreign.join("file"), "kept")?;
+    let up = format!("../../../..{}", foreign.display());
+    for id in [&foreign.display().to_string(), &up, "", ".", ".."] {
+        for command in [&["gate", "detach"][..], &["gate", "status"], &["verdicts", "flush"]] {
+            let ended = site.command(&[command, &["--source", id]].concat()).run()?;
+            ended.expect(2)?.says(&["an id is made of letters"])?;
+        }
+    }
+    assert!(foreign.join("file").exists() && site.has_program()?);
     site.wire.near.run("ip", &["address", "add", "10.77.0.77/24", "dev", INTERFACE])?;
     poll::until_true("the verdict on the host's new address to be lifted", SOON, || {
         site.list().is_ok_and(|listed| listed.is_empty())
