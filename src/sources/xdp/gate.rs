@@ -7,7 +7,10 @@ use std::{
 
 use tidegate_ebpf::{
     Accounting, Duties, Error as Refused, Gate, Guard, Promiscuous, Sampling, Wanted, Watch,
-    flows::mtu, layout::Settings, pins::Pins, promiscuous::is_set,
+    flows::{is_ethernet, mtu},
+    layout::Settings,
+    pins::Pins,
+    promiscuous::is_set,
 };
 use tracing::{info, warn};
 
@@ -254,6 +257,21 @@ pub(super) fn promiscuous(config: &Config, index: u32) -> Result<Option<Promiscu
             )))
         }
     }
+}
+
+/// Why the program could read nothing of what comes in on an interface, and block nobody there; `None` if it can, or if
+/// that is not known.
+pub(super) fn unreadable(interface: &str) -> Option<Error> {
+    if is_ethernet(interface).unwrap_or(true) {
+        return None;
+    }
+    let message = format!(
+        "{interface} has no Ethernet frames: the gate would read nothing of its packets, and verdicts would have no effect"
+    );
+    Some(Error::configuration(message).hint(
+        "of a tunnel (tun, WireGuard, GRE) put the gate on the interface that its outer packets come in by, or filter \
+         what comes out of it otherwise (nftables)",
+    ))
 }
 
 /// What the kernel refused, and how to mend it.

@@ -9,14 +9,18 @@
 
 use std::{future::pending, sync::Arc, time::Duration};
 
-use rustix::net::{AddressFamily, SocketType, netdevice::name_to_index, socket};
+use rustix::net::{
+    AddressFamily, SocketType,
+    netdevice::{index_to_name, name_to_index},
+    socket,
+};
 use tidegate_ebpf::{Attached, Gate, Mode, Promiscuous, Standing, pins::Pins};
 use tokio::time::sleep;
-use tracing::error;
+use tracing::{error, warn};
 
 use super::{
     Config,
-    gate::{explained, promiscuous, wanted},
+    gate::{explained, promiscuous, unreadable, wanted},
 };
 use crate::{
     component::{Error, with_causes},
@@ -199,6 +203,9 @@ impl Stand {
     }
 
     fn attach(&mut self, interface: u32) -> Result<Attached, Error> {
+        if let Some(error) = unreadable(&self.config.interface) {
+            return Err(error);
+        }
         self.promiscuous = promiscuous(&self.config, interface)?;
         let wanted = wanted(self.config.attach);
         let attached = self.gate.attach(interface, wanted, self.config.persist);
