@@ -284,7 +284,7 @@ fn a_gate_goes_along_with_an_interface_that_is_renamed_and_says_so(scene: &Scene
     assert!(is_cut_off(&site)?);
     assert_eq!(ask(&site, "/health")?.0, 200);
     // What has the name of old then is without a gate.
-    near.run("ip", &["link", "add", INTERFACE, "type", "dummy"])?;
+    near.run("ip", &["link", "add", INTERFACE, "type", "bridge"])?;
     let health = answers(&site, "/health", 503)?;
     assert!(health.contains("another interface is wire now"), "{health}");
     assert!(health.contains("that is on former"), "{health}");
