@@ -33,6 +33,7 @@ use crate::{
 
 pub use self::{
     components::{Components, SinkConfig, SourceConfig, TransformConfig},
+    declare::{ID, is_id},
     family::{Facts, Families, Family, NoKeys},
     globals::{Api, Globals, Observer},
     graph::mermaid,

@@ -17,7 +17,12 @@ mod sessions;
 
 use std::{fs, net::IpAddr};
 
-pub use self::{changes::Changes, clock::clock, nat::has_nat, sessions::Sessions};
+pub use self::{
+    changes::Changes,
+    clock::clock,
+    nat::has_nat,
+    sessions::{Remembered, Sessions},
+};
 
 /// Files that name resolvers.
 const RESOLVERS: [&str; 2] = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];

@@ -381,6 +381,15 @@ pub fn mtu(interface: &str) -> io::Result<u32> {
     sys::mtu(interface)
 }
 
+/// Whether frames of an interface begin with an Ethernet header, as the program takes it: those of a tunnel of IP
+/// packets (tun, WireGuard, GRE) don't.
+///
+/// # Errors
+/// If there is no such interface.
+pub fn is_ethernet(interface: &str) -> io::Result<bool> {
+    Ok(matches!(sys::link_type(interface)?, libc::ARPHRD_ETHER | libc::ARPHRD_LOOPBACK))
+}
+
 // === impl Account ===
 
 impl Account {

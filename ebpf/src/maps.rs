@@ -88,6 +88,16 @@ impl Maps {
         Self::open_any(folder)
     }
 
+    /// How many verdicts those pinned in this folder may hold: the map of one address family has room for all.
+    ///
+    /// # Errors
+    /// If that can't be read.
+    pub fn room(folder: &Path) -> Result<u32, Error> {
+        let name = "tg_block4";
+        let info = MapInfo::from_pin(folder.join(name));
+        Ok(info.map_err(|error| Error::of_map(name, error))?.max_entries())
+    }
+
     pub(crate) fn open_any(folder: &Path) -> Result<Self, Error> {
         Self::new(|name| {
             let data = MapData::from_pin(folder.join(name));

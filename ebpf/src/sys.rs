@@ -312,6 +312,14 @@ pub(crate) fn mtu(interface: &str) -> io::Result<u32> {
     u32::try_from(mtu).map_err(io::Error::other)
 }
 
+/// The type of an interface's frames (`linux/if_arp.h`).
+pub(crate) fn link_type(interface: &str) -> io::Result<u16> {
+    let told = ask(interface, libc::SIOCGIFHWADDR)?;
+    // SAFETY: the call has set this member.
+    let address = unsafe { told.ifr_ifru.ifru_hwaddr };
+    Ok(address.sa_family)
+}
+
 /// Whether somebody has set an interface to take in frames for others: not one process for as long as it lives.
 pub(crate) fn is_set_promiscuous(interface: &str) -> io::Result<bool> {
     let told = ask(interface, libc::SIOCGIFFLAGS)?;

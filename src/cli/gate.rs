@@ -14,7 +14,10 @@ use tidegate_ebpf::{Error as Refused, Maps, Mode, now_ns, pins, pins::Pins};
 use tokio::sync::watch;
 
 use super::{exit::Exit, output};
-use crate::component::Error;
+use crate::{
+    component::Error,
+    config::{ID, is_id},
+};
 #[cfg(feature = "xdp")]
 use crate::{
     component::{Clock, with_causes},
@@ -49,7 +52,7 @@ struct Detach {
 #[derive(Debug, clap::Args)]
 struct Which {
     /// The source's id; without it, all.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = source_id)]
     source: Option<String>,
 }
 
@@ -62,6 +65,11 @@ pub(super) fn run(args: &Args) -> Exit {
         output::error(&error);
         Exit::of_error(&error)
     })
+}
+
+/// The id of a source. Folders and files are named by it, and removed: so it is nothing else.
+pub(super) fn source_id(text: &str) -> Result<String, &'static str> {
+    if is_id(text) { Ok(text.to_owned()) } else { Err(ID) }
 }
 
 /// What is pinned can't be read, or removed.
@@ -91,19 +99,24 @@ pub(super) fn meant(source: Option<&str>) -> Result<Vec<String>, Error> {
 
 #[cfg(feature = "xdp")]
 fn status(which: &Which) -> Result<Exit, Error> {
-    let mut lines = Vec::new();
+    let (mut lines, mut unread) = (Vec::new(), 0);
     for source in meant(which.source.as_deref())? {
         let pins = Pins::of(&source);
         let Some(folder) = pins.current() else { continue };
         match told(&source, &pins, &folder) {
             Ok(line) => lines.push(line),
             // The others are told of all the same.
-            Err(error) if which.source.is_none() => output::error(&unusable(error)),
+            Err(error) if which.source.is_none() => {
+                output::error(&unusable(error));
+                unread += 1;
+            }
             Err(error) => return Err(unusable(error)),
         }
     }
     if lines.is_empty() {
-        output::report("no gate is attached");
+        if unread == 0 {
+            output::report("no gate is attached");
+        }
         return Ok(Exit::Failure);
     }
     Ok(output::data(&lines.concat()))

@@ -7,7 +7,7 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
 
-use super::{exit::Exit, output};
+use super::{exit::Exit, gate::source_id, output};
 #[cfg(not(feature = "xdp"))]
 use crate::component::Error;
 use crate::{
@@ -28,7 +28,7 @@ pub(super) struct Args {
 #[derive(Debug, clap::Args)]
 struct Place {
     /// The source's id; without it, all (to add, the only one).
-    #[arg(long, global = true, value_name = "ID")]
+    #[arg(long, global = true, value_name = "ID", value_parser = source_id)]
     source: Option<String>,
     /// The config: its `data_dir`, and its `networks` that are never blocked.
     #[arg(short, long, global = true, value_name = "FILE", conflicts_with = "data_dir")]
@@ -157,8 +157,9 @@ fn act(_args: &Args) -> Result<Exit, Error> {
 
 #[cfg(feature = "xdp")]
 mod pinned {
-    use std::{fs::File, net::IpAddr, sync::Arc};
+    use std::{fs::File, net::IpAddr, path::Path, sync::Arc};
 
+    use ipnet::IpNet;
     use tidegate_ebpf::{Maps, pins::Pins};
     use tokio::sync::watch;
 
@@ -173,9 +174,9 @@ mod pinned {
     use crate::{
         component::{Clock, Error},
         config::{Components, load_file},
-        gate::{GateStore, Occasion, Pinned, Policy, Protected, log::VerdictLog},
+        gate::{GateStore, Occasion, Pinned, Policy, Protected, Spared, log::VerdictLog},
         host::Facts,
-        networks::{Entry as Listed, NetworkMap, Networks},
+        networks::Networks,
         record::{Id, Timestamp},
         verdict::{Answer, By, Entry, Mode, Store, Verdict},
     };
@@ -194,12 +195,16 @@ mod pinned {
         source: String,
         store: GateStore,
         log: VerdictLog,
+        /// What the gate lets through, and nobody said why.
+        unexplained: Vec<IpNet>,
+        /// Why nobody did.
+        untold: String,
     }
 
     pub(super) fn act(args: &Args) -> Result<Exit, Error> {
         let now = Clock::Wall.now(None);
         let (networks, log) = said(&args.place)?;
-        let opened = open(&args.place, &networks, &log, now)?;
+        let (opened, unusable) = open(&args.place, &networks, &log, now)?;
         let format = match (args.place.json, &args.command) {
             (true, _) => Format::Json,
             (false, Command::Explain { .. }) => Format::TextWithIds,
@@ -207,8 +212,10 @@ mod pinned {
         };
         let exit = match &args.command {
             Command::Explain { address } if opened.is_empty() => {
-                return logged(&args.place, &log, *address, format, now);
+                return logged(&args.place, &log, address.to_canonical(), format, now);
             }
+            // It was said why.
+            _ if opened.is_empty() && unusable > 0 => Exit::Failure,
             _ if opened.is_empty() => return Err(none_attached(&args.place)),
             Command::List => {
                 let entries = all(&opened, |store| store.list(now));
@@ -216,7 +223,8 @@ mod pinned {
                 print(&entries, format, now)
             }
             Command::Explain { address } => {
-                let entries = all(&opened, |store| store.explain(*address, now));
+                let address = address.to_canonical();
+                let entries = all(&opened, |store| store.explain(address, now));
                 warn_of_no_log(&entries, &log);
                 found(&entries, format, now)
             }
@@ -231,23 +239,27 @@ mod pinned {
             }
             Command::Add(add) => apply(add, &opened, now)?,
         };
-        for gate in &opened {
-            let (lines, _) = gate.store.take_lines();
-            let failed = |error| {
-                let path = gate.log.path().display();
-                Error::failure(format!("it is done, but the verdict log {path} can't be written"))
-                    .because(error)
-                    .hint("name the data directory: `-c FILE` or `--data-dir DIR`")
-            };
-            let written = gate.log.append(&lines);
-            // With its lines in the log: the daemon finds the reasons there.
-            if !lines.is_empty() {
-                let told = gate.store.announce();
-                told.map_err(|error| Error::failure("the daemon can't be told").because(error))?;
-            }
-            written.map_err(failed)?;
-        }
+        // What is done at one gate is told there, also where it can't be at another.
+        let told: Vec<_> = opened.iter().map(tell).collect();
+        told.into_iter().collect::<Result<(), _>>()?;
         Ok(exit)
+    }
+
+    /// Writes what was done into the log, and tells the daemon.
+    fn tell(gate: &Opened) -> Result<(), Error> {
+        let (lines, _) = gate.store.take_lines();
+        let written = gate.log.append(&lines);
+        // With its lines in the log: the daemon finds the reasons there.
+        if !lines.is_empty() {
+            let told = gate.store.announce();
+            told.map_err(|error| Error::failure("the daemon can't be told").because(error))?;
+        }
+        written.map_err(|error| {
+            let path = gate.log.path().display();
+            Error::failure(format!("it is done, but the verdict log {path} can't be written"))
+                .because(error)
+                .hint("name the data directory: `-c FILE` or `--data-dir DIR`")
+        })
     }
 
     /// Where reasons stand that the kernel does not keep: without them a verdict looks as if it had none.
@@ -260,6 +272,18 @@ mod pinned {
                 "the reasons are not known: there is no verdict log at {} ({error}); name it by its config, \
                  `-c FILE`, or its folder, `--data-dir DIR`",
                 log.path().display()
+            ));
+        }
+    }
+
+    /// A network that holds what the gate lets through: where that is more than an entry of the allow list, the daemon
+    /// will not have the verdict.
+    fn warn_of_unexplained(gate: &Opened, network: IpNet) {
+        if let Some(inside) = gate.unexplained.iter().find(|one| network.contains(*one)) {
+            output::warning(format_args!(
+                "why `{}` lets {inside} through is not known, as {}: if it never blocks it (a sink's server, an \
+                 administrator), its daemon lifts this verdict; name the data directory: `-c FILE` or `--data-dir DIR`",
+                gate.source, gate.untold
             ));
         }
     }
@@ -320,19 +344,21 @@ mod pinned {
         Ok((networks, VerdictLog::new(&data_dir)))
     }
 
+    /// The gates that are meant; of all, those that can be used, and how many can't be.
     fn open(
         place: &Place,
         networks: &Networks,
         log: &VerdictLog,
         now: Timestamp,
-    ) -> Result<Vec<Opened>, Error> {
-        let mut opened = Vec::new();
+    ) -> Result<(Vec<Opened>, usize), Error> {
+        let (mut opened, mut passed_over) = (Vec::new(), 0);
         for source in meant(place.source.as_deref())? {
             let Some(folder) = Pins::of(&source).current() else { continue };
             let maps = match Maps::open(&folder) {
                 // Those of the others can be used all the same.
                 Err(error) if place.source.is_none() => {
                     output::error(&unusable(error));
+                    passed_over += 1;
                     continue;
                 }
                 maps => maps.map_err(unusable)?,
@@ -342,18 +368,23 @@ mod pinned {
                 _ => Mode::Observe,
             };
             // The daemon put its lists there, and whatever else it never blocks.
-            let place =
-                || Listed { place: "the gate's allow list".to_owned(), ..Listed::default() };
-            let kept = maps.allowed().map_err(unusable)?.into_iter();
-            let allow =
-                networks.allow.iter().cloned().chain(kept.map(|network| (network, place())));
-            let networks = Networks { allow: NetworkMap::new(allow), ..networks.clone() };
-            let policy = Policy { mode, percent: 100, max: usize::MAX };
+            let kept = maps.allowed().map_err(unusable)?;
+            let path = Spared::path(log.path().parent().unwrap_or(Path::new(".")), &source);
+            let told = Spared::read(&path);
+            let untold = told.as_ref().err().map_or_else(
+                || format!("{} is of an earlier time", path.display()),
+                |error| format!("{} can't be read ({error})", path.display()),
+            );
+            let protected = Protected::of(&Facts::read());
+            let (protected, networks, unexplained) =
+                told.unwrap_or_default().complete(protected, networks.clone(), kept);
+            let max = Maps::room(&folder).map_err(unusable)? as usize;
+            let policy = Policy { mode, percent: 100, max };
             let networks = watch::channel(Arc::new(networks)).1;
             let user = person();
             let kernel = Box::new(Pinned(maps));
             let store = GateStore::new(&source, kernel, policy, networks, Some(&user));
-            store.respect(Protected::of(&Facts::read()));
+            store.respect(protected);
             let logged = log.read(&source).unwrap_or_else(|error| {
                 let path = log.path().display();
                 output::report(format!(
@@ -363,9 +394,10 @@ mod pinned {
             });
             let adopted = store.adopt(logged, Occasion::Change, now);
             adopted.map_err(|error| Error::failure("the maps can't be read").because(error))?;
-            opened.push(Opened { source, store, log: log.clone() });
+            let log = log.clone();
+            opened.push(Opened { source, store, log, unexplained, untold });
         }
-        Ok(opened)
+        Ok((opened, passed_over))
     }
 
     fn apply(add: &Add, opened: &[Opened], now: Timestamp) -> Result<Exit, Error> {
@@ -394,7 +426,11 @@ mod pinned {
             reasons: vec![reason.into_boxed_str()],
             by: By::Cli,
         };
-        match gate.store.apply(verdict, now) {
+        let answer = gate.store.apply(verdict, now);
+        if matches!(answer, Answer::Applied(_)) {
+            warn_of_unexplained(gate, network);
+        }
+        match answer {
             Answer::Applied(Mode::Enforce) => {
                 output::say(false, format_args!("{network}: blocked by `{}`", gate.source));
             }

@@ -125,14 +125,13 @@ impl Place<'_> {
     }
 }
 
+/// What an id is.
+pub const ID: &str = "an id is made of letters, digits, `_` and `-`, at most 64 of them";
+
 fn check_id(entry: &Entry, role: Role, problems: &mut Vec<Diagnostic>) {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
-    if entry.key.is_empty() || !entry.key.chars().all(allowed) || entry.key.len() > 64 {
+    if !is_id(&entry.key) {
         let message = format!("`{}` can't be the id of a {}", entry.key, role.name());
-        problems.push(
-            Diagnostic::error(entry.key_span, message)
-                .hint("an id is made of letters, digits, `_` and `-`, at most 64 of them"),
-        );
+        problems.push(Diagnostic::error(entry.key_span, message).hint(ID));
     }
 }
 
@@ -151,6 +150,12 @@ fn names(entry: &Entry) -> Vec<(&str, Span)> {
     let scalars = items.iter().filter_map(|item| Some((item.scalar()?, item.span)));
     let written = scalars.filter(|(scalar, _)| scalar.origin != Origin::Unset);
     written.map(|(scalar, span)| (scalar.text.as_str(), span)).collect()
+}
+
+/// Whether a component can have this id; files are named by it.
+pub fn is_id(text: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    !text.is_empty() && text.chars().all(allowed) && text.len() <= 64
 }
 
 /// Gives the last problem the key's own range, where it names that of every number of the field's size.

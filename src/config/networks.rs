@@ -13,8 +13,6 @@ use crate::{
     record::Timestamp,
 };
 
-/// Bad lines of one file that are shown.
-const MAX_FAULTS: usize = 20;
 const NANOS_PER_DAY: u64 = 86_400_000_000_000;
 
 /// Whose networks are whose: read by `flow`, `score`, the source `xdp` and `tidegate tune`.
@@ -182,18 +180,13 @@ fn read_files(lists: &Lists, root: &Node, problems: &mut Vec<Diagnostic>) {
     let (_, faults) = lists.read();
     for (at, path) in lists.allow_files.iter().enumerate() {
         let (span, key) = located(root, &format!("allow_files[{at}]"));
-        let of_file = || faults.iter().filter(|fault| fault.path == *path);
-        for fault in of_file().take(MAX_FAULTS) {
+        for fault in faults.iter().filter(|fault| fault.path == *path) {
             let message = format!("{key}: {fault}");
             let problem = match fault.line {
                 Some(_) => Diagnostic::warning(span, message),
                 None => Diagnostic::error(span, message),
             };
             problems.push(Diagnostic { hint: fault.hint.clone(), ..problem });
-        }
-        if let more @ 1.. = of_file().count().saturating_sub(MAX_FAULTS) {
-            let message = format!("{key}: {more} more lines of {} are bad", path.display());
-            problems.push(Diagnostic::warning(span, message));
         }
     }
 }

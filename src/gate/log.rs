@@ -8,7 +8,8 @@ use std::{
     collections::BTreeMap,
     fs::{self, File, OpenOptions},
     io::{self, BufRead, BufReader, Seek, SeekFrom, Write},
-    os::unix::fs::{MetadataExt, OpenOptionsExt, fchown},
+    iter,
+    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, fchown},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -149,9 +150,11 @@ impl VerdictLog {
             self.rotate()?;
             file = self.locked()?;
         }
-        let text: String =
-            head.iter().chain(lines).flat_map(|line| [line.as_str(), "\n"]).collect();
         let before = file.metadata()?.len();
+        // What a crash left of a line is a line of its own, that can't be read.
+        let end = if is_torn(&file, before)? { "\n" } else { "" };
+        let lines = head.iter().chain(lines).flat_map(|line| [line.as_str(), "\n"]);
+        let text: String = iter::once(end).chain(lines).collect();
         file.write_all(text.as_bytes()).inspect_err(|_| {
             // A torn line would swallow the one that follows.
             file.set_len(before).unwrap_or_default();
@@ -162,7 +165,7 @@ impl VerdictLog {
     fn locked(&self) -> io::Result<File> {
         loop {
             let mut options = OpenOptions::new();
-            options.append(true).mode(0o600);
+            options.append(true).read(true).mode(0o600);
             let file = match options.open(&self.path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     match options.create_new(true).open(&self.path) {
@@ -348,6 +351,14 @@ impl VerdictLog {
         }
         Ok(())
     }
+}
+
+/// Whether the last of so many bytes ends no line.
+fn is_torn(file: &File, bytes: u64) -> io::Result<bool> {
+    let Some(at) = bytes.checked_sub(1) else { return Ok(false) };
+    let mut last = [0];
+    file.read_exact_at(&mut last, at)?;
+    Ok(last != [b'\n'])
 }
 
 /// A file; `None` if there is none.

@@ -15,7 +15,7 @@ use tracing::warn;
 
 pub use self::adopt::Occasion;
 use super::{
-    Held, Kernel, MapError, Protected,
+    Held, Kernel, MapError, Protected, Spared,
     log::{self, Change, VerdictLog},
 };
 use crate::{
@@ -119,6 +119,13 @@ impl GateStore {
     /// Sets whom no verdict may cut off, for one command: the kernel's allow list is the daemon's to write.
     pub fn respect(&self, protected: Protected) {
         self.locked().protected = protected;
+    }
+
+    /// Whom no verdict cuts off, with the reasons.
+    pub fn spared(&self) -> Spared {
+        let state = self.locked();
+        let networks = Arc::clone(&state.networks.borrow());
+        Spared::of(&state.protected, &networks)
     }
 
     /// Ends what is due, and lifts what the allow list covers since it was read again. Whether it was.
@@ -239,6 +246,14 @@ impl GateStore {
         }
     }
 
+    /// How many verdicts hold. A person's command finds some that are over, too.
+    fn in_use(&self, state: &State, now: Timestamp) -> usize {
+        let is_over = |entry: &&Entry| entry.deadline().is_some_and(|end| end <= now);
+        let over =
+            if self.user.is_some() { state.entries.live().filter(is_over).count() } else { 0 };
+        state.entries.len() - over
+    }
+
     fn lift(&self, state: &mut State, now: Timestamp) {
         let live = state.entries.live().map(|entry| entry.verdict.network);
         let lifted: Vec<_> = live.filter(|network| state.refusal(*network).is_some()).collect();
@@ -280,7 +295,7 @@ impl GateStore {
         // A person's command may find one that is over, and that the daemon has yet to end.
         let before = before.filter(|entry| entry.deadline().is_none_or(|end| end > now));
         let before = before.map(|entry| (entry.packets, entry.bytes));
-        if before.is_none() && state.entries.len() >= self.policy.max {
+        if before.is_none() && self.in_use(state, now) >= self.policy.max {
             return Answer::Refused(Refusal::Full { max: self.policy.max });
         }
         let mode = self.mode(&verdict);

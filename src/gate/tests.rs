@@ -540,6 +540,43 @@ fn a_torn_or_foreign_line_of_the_log_is_skipped() {
 }
 
 #[test]
+fn a_command_counts_no_verdict_that_is_over_and_the_daemon_has_yet_to_end() {
+    let maps = Maps::default();
+    let daemon = Bench::over(maps.clone(), Policy { max: 2, ..ENFORCE }, None);
+    let short = Some(5);
+    for address in ["203.0.113.1/32", "203.0.113.2/32"] {
+        let answer = daemon.store.apply(verdict(address, short, By::Cli), at(0));
+        assert_eq!(answer, Answer::Applied(Mode::Enforce));
+    }
+    let apply = |now| {
+        let command = Bench::over(maps.clone(), Policy { max: 2, ..ENFORCE }, Some("ann"));
+        command.store.adopt(Vec::new(), Occasion::Change, at(now)).unwrap();
+        command.store.apply(verdict("2001:db8::3/128", None, By::Cli), at(now))
+    };
+    assert_eq!(apply(4), Answer::Refused(Refusal::Full { max: 2 }));
+    assert_eq!(apply(6), Answer::Applied(Mode::Enforce));
+}
+
+#[test]
+fn what_a_crash_left_of_a_line_takes_no_other_along() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = VerdictLog::new(folder.path());
+    let bench = Bench::new(ENFORCE);
+    for (place, torn) in ["", "{\"change\":\"appl", "\u{0}\u{0}", "{}\n{"].iter().enumerate() {
+        std::fs::write(log.path(), torn).unwrap();
+        let address = format!("203.0.113.{place}/32");
+        let answer = bench.store.apply(verdict(&address, None, By::Cli), at(0));
+        assert_eq!(answer, Answer::Applied(Mode::Enforce));
+        log.append(&bench.store.take_lines().0).unwrap();
+        let read = log.read("gate").unwrap();
+        assert_eq!(read.len(), 1, "behind {torn:?}");
+        assert_eq!(read[0].verdict.network, net(&address));
+        let lines = std::fs::read_to_string(log.path()).unwrap();
+        assert!(!lines.contains("\n\n") && !lines.starts_with('\n'), "{lines:?}");
+    }
+}
+
+#[test]
 fn a_log_that_has_grown_is_rotated_and_four_are_kept() {
     let folder = tempfile::tempdir().unwrap();
     let log = VerdictLog::new(folder.path());

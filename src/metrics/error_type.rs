@@ -132,7 +132,7 @@ pub enum ErrorType {
     GateStoodOpen,
     /// The gate's maps could not be read or written.
     GateMap,
-    /// A line of the verdict log could not be written.
+    /// A line of the verdict log, or what the gate keeps beside it, could not be written.
     VerdictLog,
     /// The judge's snapshot could not be read, or not be written.
     Snapshot,

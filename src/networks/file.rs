@@ -17,6 +17,9 @@ const MAX_BYTES: u64 = 4 << 20;
 /// Bytes of a line that are shown.
 const MAX_SHOWN: usize = 60;
 
+/// Bad lines of a file that are told each by itself: one that something else was written to has thousands.
+const MAX_TOLD: usize = 20;
+
 /// What could not be read of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
@@ -60,6 +63,7 @@ pub(super) fn read(path: &Path, faults: &mut Vec<Fault>) -> Result<Vec<(IpNet, E
 
 fn lines(path: &Path, bytes: &[u8], entries: &mut Vec<(IpNet, Entry)>, faults: &mut Vec<Fault>) {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let (mut bad, mut last) = (0_usize, 0);
     for (line, at) in bytes.split(|byte| *byte == b'\n').zip(1..) {
         let line = String::from_utf8_lossy(line);
         let (network, reason) = line.split_once('#').unwrap_or((&line, ""));
@@ -74,13 +78,18 @@ fn lines(path: &Path, bytes: &[u8], entries: &mut Vec<(IpNet, Entry)>, faults: &
                 let reason = reason.trim().to_owned();
                 entries.push((network, Entry { place, reason, ..Entry::default() }));
             }
-            Err((message, hint)) => faults.push(Fault {
-                path: path.to_owned(),
-                line: Some(at),
-                message,
-                hint: Some(hint),
-            }),
+            Err((message, hint)) => {
+                (bad, last) = (bad + 1, at);
+                if bad <= MAX_TOLD {
+                    let (path, hint) = (path.to_owned(), Some(hint));
+                    faults.push(Fault { path, line: Some(at), message, hint });
+                }
+            }
         }
+    }
+    if let Some(more) = bad.checked_sub(MAX_TOLD).filter(|more| *more > 0) {
+        let message = format!("{more} more lines, up to this one, are no networks or addresses");
+        faults.push(Fault { path: path.to_owned(), line: Some(last), message, hint: None });
     }
 }
 
@@ -111,6 +120,23 @@ mod tests {
         assert!(entries.iter().all(|(_, entry)| of_file(entry)));
         let entries = entries.into_iter().map(|(net, entry)| (net.to_string(), entry.reason));
         (entries.collect(), faults.into_iter().map(|fault| fault.line).collect())
+    }
+
+    #[test]
+    fn of_a_file_that_holds_something_else_the_first_bad_lines_are_told_and_the_rest_counted() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("blocked.txt");
+        for (lines, told) in
+            [(MAX_TOLD, None), (MAX_TOLD + 1, Some("1 more")), (999, Some("979 more"))]
+        {
+            fs::write(&path, "nonsense\n".repeat(lines) + "192.0.2.1\n").unwrap();
+            let mut faults = Vec::new();
+            assert_eq!(read(&path, &mut faults).unwrap().len(), 1, "the good ones count");
+            assert_eq!(faults.len(), MAX_TOLD + usize::from(told.is_some()));
+            let last = faults.last().unwrap();
+            assert_eq!(last.line, Some(lines));
+            assert!(told.is_none_or(|told| last.message.starts_with(told)), "{last}");
+        }
     }
 
     #[test]

@@ -22,6 +22,8 @@ mod heart;
 #[cfg(feature = "xdp")]
 mod keeper;
 #[cfg(feature = "xdp")]
+mod kept;
+#[cfg(feature = "xdp")]
 mod lists;
 #[cfg(feature = "xdp")]
 mod notice;

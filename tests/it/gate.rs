@@ -25,6 +25,7 @@ mod records;
 mod reference;
 mod restarted;
 mod sampled;
+mod spared;
 mod stalled;
 mod steady;
 mod traffic;
@@ -60,6 +61,7 @@ pub(crate) fn cases() -> Vec<Case> {
         reference::cases(),
         restarted::cases(),
         sampled::cases(),
+        spared::cases(),
         stalled::cases(),
         steady::cases(),
         traffic::cases(),

@@ -12,11 +12,11 @@ use tidegate_ebpf::{
 
 use super::{
     Attach, Config, Role,
-    gate::{explained, settings},
+    gate::{explained, settings, unreadable},
     stand::index,
 };
 use crate::{
-    component::{Problem, with_causes},
+    component::{Error, Problem, with_causes},
     host::interfaces,
 };
 
@@ -115,7 +115,8 @@ fn interface(config: &Config) -> Vec<Problem> {
         let hint = format!("there are: {}", interfaces().join(", "));
         return vec![Problem::new("interface", message).hint(hint).warning()];
     }
-    foreign(config).into_iter().chain(too_long(config)).collect()
+    let unreadable = unreadable(name).map(|error| told("interface", &error));
+    unreadable.into_iter().chain(foreign(config)).chain(too_long(config)).collect()
 }
 
 /// Another program on the interface. Whose it is that can't be known is not checked.
@@ -153,8 +154,11 @@ fn too_long(config: &Config) -> Option<Problem> {
 }
 
 fn problem(key: &str, refused: Refused, config: &Config) -> Problem {
-    let error = explained(refused, config);
-    let problem = Problem::new(key, with_causes(&error));
+    told(key, &explained(refused, config))
+}
+
+fn told(key: &str, error: &Error) -> Problem {
+    let problem = Problem::new(key, with_causes(error));
     match error.remedy() {
         Some(remedy) => problem.hint(remedy),
         None => problem,

@@ -2,12 +2,17 @@
 
 use std::{
     hash::{BuildHasher, RandomState},
+    io,
+    path::Path,
     sync::Arc,
 };
 
 use tidegate_ebpf::{
     Accounting, Duties, Error as Refused, Gate, Guard, Promiscuous, Sampling, Wanted, Watch,
-    flows::mtu, layout::Settings, pins::Pins, promiscuous::is_set,
+    flows::{is_ethernet, mtu},
+    layout::Settings,
+    pins::Pins,
+    promiscuous::is_set,
 };
 use tracing::{info, warn};
 
@@ -18,7 +23,7 @@ use super::{
 use crate::{
     component::{Component, Configure, Context, Error, Port, with_causes},
     gate::{GateStore, MAX_ALLOWED, Occasion, Pinned, Policy, Protected, log::VerdictLog},
-    host::{Facts, Sessions},
+    host::{Facts, Remembered, Sessions},
     verdict::Store,
 };
 
@@ -96,9 +101,10 @@ pub(super) fn build(config: &Config, context: &Context) -> Result<Component, Err
     let log = VerdictLog::new(&context.data_dir);
     let now = context.clock.now(None);
     let failed = |error| Error::failure("the gate's maps can't be used").because(error);
-    // Whoever managed this host when an earlier run ended is on the list that it left.
     let ports = &networks.admin_ports;
-    let mut sessions = Sessions::resume(ports, |one| were.contains(&one.into()), now);
+    let remembered = remembered(&Sessions::path(&context.data_dir, context.meter.id()));
+    // Without it: whoever managed this host when an earlier run ended is on the list that it left.
+    let mut sessions = Sessions::resume(ports, remembered, |one| were.contains(&one.into()), now);
     let facts = Facts { administrators: sessions.look(ports, now), ..Facts::read() };
     store.protect(Protected::of(&facts), now).map_err(failed)?;
     let logged = log.read(context.meter.id()).unwrap_or_else(|error| {
@@ -134,6 +140,19 @@ pub(super) fn build(config: &Config, context: &Context) -> Result<Component, Err
     };
     let offered: Arc<dyn Store> = store;
     Ok(Component::source_with_store(runner, offered))
+}
+
+/// The sessions of administrators that an earlier run knew, if one wrote them down.
+fn remembered(path: &Path) -> Option<Remembered> {
+    let recalled = Sessions::recall(path);
+    let is_there = |error: &io::Error| error.kind() != io::ErrorKind::NotFound;
+    if let Err(error) = recalled.as_ref()
+        && is_there(error)
+    {
+        let path = path.display();
+        warn!("{path} can't be read, so the age of administrators' sessions is not known: {error}");
+    }
+    recalled.ok()
 }
 
 /// The limits that the program is loaded with.
@@ -256,6 +275,21 @@ pub(super) fn promiscuous(config: &Config, index: u32) -> Result<Option<Promiscu
     }
 }
 
+/// Why the program could read nothing of what comes in on an interface, and block nobody there; `None` if it can, or if
+/// that is not known.
+pub(super) fn unreadable(interface: &str) -> Option<Error> {
+    if is_ethernet(interface).unwrap_or(true) {
+        return None;
+    }
+    let message = format!(
+        "{interface} has no Ethernet frames: the gate would read nothing of its packets, and verdicts would have no effect"
+    );
+    Some(Error::configuration(message).hint(
+        "of a tunnel (tun, WireGuard, GRE) put the gate on the interface that its outer packets come in by, or filter \
+         what comes out of it otherwise (nftables)",
+    ))
+}
+
 /// What the kernel refused, and how to mend it.
 #[expect(clippy::needless_pass_by_value, reason = "as `map_err` has it")]
 pub(super) fn explained(error: Refused, config: &Config) -> Error {
@@ -311,7 +345,7 @@ pub(super) fn explained(error: Refused, config: &Config) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use std::{io, path::PathBuf};
+    use std::path::PathBuf;
 
     use super::*;
 

@@ -6,10 +6,10 @@ use std::{collections::BTreeMap, io, sync::Arc};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use super::{Config, Role, lists::BlockLists, records::LogReader};
+use super::{Config, Role, kept::Kept, lists::BlockLists, records::LogReader};
 use crate::{
     component::Context,
-    gate::{GateStore, MapError, Occasion, Protected, evidence::View, log::VerdictLog},
+    gate::{GateStore, MapError, Occasion, Protected, Spared, evidence::View, log::VerdictLog},
     host::{Changes, Facts, Sessions, has_nat},
     metrics::{ERRORS, ErrorType, Holding, Label, Meter, XDP_PACKETS, XDP_VERDICTS},
     record::Timestamp,
@@ -30,6 +30,10 @@ pub(super) struct Keeper {
     pub(super) facts: Facts,
     changes: Option<Changes>,
     sessions: Sessions,
+    /// Who manages this host, for the next start.
+    remembered: Kept,
+    /// Whom no verdict cuts off, for the command line.
+    spared: Kept,
     admin_ports: Vec<u16>,
     /// Packets that were counted so far, by their outcome.
     counted: BTreeMap<&'static str, u64>,
@@ -68,14 +72,19 @@ impl Keeper {
             warn!(%error, "changes of addresses and routes are not followed");
         });
         let before = store.counts().unwrap_or_default().into_iter();
-        Self {
+        let source = context.meter.id();
+        let spared = Spared::path(&context.data_dir, source);
+        let remembered = Sessions::path(&context.data_dir, source);
+        let mut keeper = Self {
             store: Arc::clone(store),
             log: log.clone(),
             meter: Arc::clone(&context.meter),
-            source: context.meter.id().to_owned(),
+            source: source.to_owned(),
             facts,
             changes: changes.ok(),
             sessions,
+            remembered: Kept::new(remembered, "a restart forgets the sessions of administrators"),
+            spared: Kept::new(spared, "`tidegate verdicts` may take verdicts that the gate lifts"),
             admin_ports: context.networks.borrow().admin_ports.clone(),
             counted: before.map(|(outcome, packets)| (outcome.name(), packets)).collect(),
             changed: store.changes().unwrap_or(0),
@@ -88,7 +97,14 @@ impl Keeper {
             view: watch::channel(View::default()).0,
             is_mirror: config.role == Role::Mirror,
             failing: false,
-        }
+        };
+        keeper.tell_whom_it_spares();
+        keeper
+    }
+
+    /// Writes down whom no verdict cuts off.
+    fn tell_whom_it_spares(&mut self) {
+        self.spared.keep(&self.store.spared().bytes(), &self.meter);
     }
 
     /// One beat. Waits for the disk.
@@ -129,6 +145,7 @@ impl Keeper {
         };
         if self.beats.is_multiple_of(SELDOM) {
             facts.administrators = self.sessions.look(&self.admin_ports, now);
+            self.remembered.keep(&self.sessions.remembered(), &self.meter);
             facts.resolvers = Facts::resolvers();
         }
         if self.beats.is_multiple_of(SELDOM) || facts.addresses != self.facts.addresses {
@@ -140,6 +157,9 @@ impl Keeper {
             self.facts = facts;
         }
         let are_other = self.store.tend(now)?;
+        if is_other || are_other || self.spared.is_late() {
+            self.tell_whom_it_spares();
+        }
         // What was refused for what was allowed then may be blocked now.
         if std::mem::take(&mut self.follows) || is_other || are_other {
             self.lists.follow(&self.store, now);

@@ -9,14 +9,18 @@
 
 use std::{future::pending, sync::Arc, time::Duration};
 
-use rustix::net::{AddressFamily, SocketType, netdevice::name_to_index, socket};
+use rustix::net::{
+    AddressFamily, SocketType,
+    netdevice::{index_to_name, name_to_index},
+    socket,
+};
 use tidegate_ebpf::{Attached, Gate, Mode, Promiscuous, Standing, pins::Pins};
 use tokio::time::sleep;
-use tracing::error;
+use tracing::{error, warn};
 
 use super::{
     Config,
-    gate::{explained, promiscuous, wanted},
+    gate::{explained, promiscuous, unreadable, wanted},
 };
 use crate::{
     component::{Error, with_causes},
@@ -41,6 +45,8 @@ pub(super) struct Stand {
     place: Place,
     /// It was attached, once at least: from then on no refusal is the config's fault.
     has_stood: bool,
+    /// Its interface has another name, and that was said.
+    is_renamed: bool,
     /// A mirror's interface, while the gate is on it.
     promiscuous: Option<Promiscuous>,
     /// Why it is not where it should be, as long as that is so.
@@ -72,6 +78,12 @@ pub(super) fn index(interface: &str) -> Option<u32> {
     name_to_index(&socket, interface).ok()
 }
 
+/// The name of an interface in our network namespace.
+fn called(index: u32) -> Option<String> {
+    let socket = socket(AddressFamily::INET, SocketType::DGRAM, None).ok()?;
+    index_to_name(&socket, index).ok()
+}
+
 // === impl Stand ===
 
 impl Stand {
@@ -85,6 +97,7 @@ impl Stand {
             sees_egress: false,
             place: Place::Awaited,
             has_stood: false,
+            is_renamed: false,
             promiscuous: None,
             trouble: None,
         }
@@ -112,8 +125,10 @@ impl Stand {
     pub(super) fn look(&mut self) -> Result<Option<Attached>, Error> {
         match self.place {
             Place::On(interface, _) => {
+                // Before the gate is looked for: both are there at once then.
+                let named = index(&self.config.interface);
                 match self.gate.standing(interface) {
-                    Ok(Standing::Attached) => self.trouble = None,
+                    Ok(Standing::Attached) => self.stands(interface, named),
                     Ok(Standing::TakenOff) => self.was_taken_off(),
                     Ok(Standing::InterfaceGone) => self.lost_its_interface(),
                     Err(error) => self.is_not_there(&format!(
@@ -199,6 +214,9 @@ impl Stand {
     }
 
     fn attach(&mut self, interface: u32) -> Result<Attached, Error> {
+        if let Some(error) = unreadable(&self.config.interface) {
+            return Err(error);
+        }
         self.promiscuous = promiscuous(&self.config, interface)?;
         let wanted = wanted(self.config.attach);
         let attached = self.gate.attach(interface, wanted, self.config.persist);
@@ -208,6 +226,32 @@ impl Stand {
             attached.map_err(|error| explained(error, &self.config))?;
         }
         Ok(attached)
+    }
+
+    /// It is attached to `interface`, and the one that the config names is `named`. The gate goes along with an interface
+    /// that is renamed.
+    fn stands(&mut self, interface: u32, named: Option<u32>) {
+        let is_here = named == Some(interface);
+        if is_here || named.is_none() {
+            self.trouble = None;
+        }
+        if is_here {
+            self.is_renamed = false;
+            return;
+        }
+        let name = &self.config.interface;
+        let called = called(interface).unwrap_or_else(|| format!("interface {interface}"));
+        if named.is_some() {
+            self.is_not_there(&format!(
+                "another interface is {name} now, and has no gate: that is on {called}, which was {name} when it was \
+                 attached; `tidegate gate detach` and a new start put it on {name}"
+            ));
+        } else if !std::mem::replace(&mut self.is_renamed, true) {
+            warn!(
+                "{name} is called {called} now: the gate stays on it, and the next start waits for {name}; name it so \
+                 in the config"
+            );
+        }
     }
 
     fn let_go(&mut self) {

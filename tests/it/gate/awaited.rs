@@ -32,6 +32,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::with(an_interface_that_another_s_program_took_is_refused, "later", true).needs_root(),
         Case::new(a_gate_that_waits_keeps_no_other_from_its_interface).needs_root(),
         Case::new(a_gate_that_is_taken_off_while_it_waits_stays_off).needs_root(),
+        Case::new(a_gate_goes_along_with_an_interface_that_is_renamed_and_says_so).needs_root(),
     ]
 }
 
@@ -265,6 +266,32 @@ fn a_gate_that_is_taken_off_while_it_waits_stays_off(scene: &Scene) -> Outcome {
     assert!(health.contains("somebody took it off"), "{health}");
     assert!(!site.has_program()? && !site.pins().exists());
     running.signal(Signal::TERM);
+    running.wait(SOON)?.expect(3)?;
+    Ok(())
+}
+
+fn a_gate_goes_along_with_an_interface_that_is_renamed_and_says_so(scene: &Scene) -> Outcome {
+    let site = Site::enforcing(scene, "")?;
+    let running = site.start()?;
+    site.add(BAD, &[])?;
+    let near = &site.wire.near;
+    near.run("ip", &["link", "set", INTERFACE, "down"])?;
+    near.run("ip", &["link", "set", INTERFACE, "name", "former"])?;
+    near.run("ip", &["link", "set", "former", "up"])?;
+    poll::until_true("the new name to be told", SOON, || {
+        running.stderr().contains("wire is called former now: the gate stays on it")
+    })?;
+    assert!(is_cut_off(&site)?);
+    assert_eq!(ask(&site, "/health")?.0, 200);
+    // What has the name of old then is without a gate.
+    near.run("ip", &["link", "add", INTERFACE, "type", "bridge"])?;
+    let health = answers(&site, "/health", 503)?;
+    assert!(health.contains("another interface is wire now"), "{health}");
+    assert!(health.contains("that is on former"), "{health}");
+    near.run("ip", &["link", "delete", INTERFACE])?;
+    answers(&site, "/health", 200)?;
+    running.signal(Signal::TERM);
+    // It did not do all that it was told to.
     running.wait(SOON)?.expect(3)?;
     Ok(())
 }

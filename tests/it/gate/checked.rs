@@ -16,6 +16,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new(validate_names_all_that_a_gate_lacks_at_once).needs_root(),
         Case::new(validate_tells_another_s_program_from_ours).needs_root(),
         Case::new(validate_names_what_it_can_not_look_at).needs_root(),
+        Case::new(an_interface_without_ethernet_frames_is_refused).needs_root(),
     ]
 }
 
@@ -88,4 +89,21 @@ fn validate_names_what_it_can_not_look_at(scene: &Scene) -> Outcome {
         "there is no interface `wire`: `run` waits for it",
         &format!("not checked: sources.{}.interface (there is no interface wire)", site.id),
     ])
+}
+
+/// There every verdict would be without effect, and nothing would say so.
+fn an_interface_without_ethernet_frames_is_refused(scene: &Scene) -> Outcome {
+    let site = Site::enforcing(scene, "")?;
+    let config = beside(&site, scene)?;
+    site.wire.cut()?;
+    site.wire.near.run("ip", &["tuntap", "add", "dev", INTERFACE, "mode", "tun"])?;
+    for command in [&["validate", &config][..], &["run", "-c", &config]] {
+        let ended = site.command(command).run()?.expect(78)?;
+        ended.says(&["wire has no Ethernet frames", "outer packets"])?;
+    }
+    assert!(!site.has_program()?, "it was attached");
+    site.wire.near.run("ip", &["link", "delete", INTERFACE])?;
+    site.wire.near.run("ip", &["tuntap", "add", "dev", INTERFACE, "mode", "tap"])?;
+    site.command(&["validate", &config]).run()?.expect(0)?;
+    Ok(())
 }
