@@ -25,6 +25,7 @@ use super::{
     disk::Folder,
     log::{Log, bytes_of},
     reader::{Reader, lock},
+    segment::Place,
 };
 use crate::{
     ack::{Ack, End, Receipts},
@@ -179,6 +180,9 @@ impl Buffer {
                 zero = found.torn_zero,
                 "the buffer ended in bytes that a crash had left there; they were cut off"
             );
+        }
+        for place in &found.unreadable {
+            unreadable(&context.meter, place);
         }
         let acknowledged = log.acknowledged();
         let shared = Shared {
@@ -358,6 +362,12 @@ impl Shared {
             );
         }
     }
+}
+
+/// Says where the disk does not give back what is there.
+fn unreadable(meter: &Meter, place: &Place) {
+    meter.count(ERRORS, ErrorType::BufferDisk, 1);
+    error!("a place of the disk buffer can't be read, and is passed over: {place}");
 }
 
 fn known(standing: &Mutex<Standing>) -> std::sync::MutexGuard<'_, Standing> {

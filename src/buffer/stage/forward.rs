@@ -6,7 +6,7 @@ use futures_util::{StreamExt, stream::FuturesOrdered};
 use tokio::time::{Instant, sleep_until};
 use tracing::error;
 
-use super::{PAUSE, Shared};
+use super::{PAUSE, Shared, unreadable};
 use crate::{
     ack::{End, Receipts},
     batch::Batch,
@@ -137,9 +137,13 @@ impl Forward {
         let chunk = match read.await {
             Ok((reader, chunk)) => {
                 self.reader = reader;
-                chunk.map_err(|error| Error::failure("read again").because(error))
+                chunk.map_err(|error| {
+                    (error.is_damage(), Error::failure("read again").because(error))
+                })
             }
-            Err(join) => Err(Error::failure("reading the disk buffer panicked").because(join)),
+            Err(join) => {
+                Err((false, Error::failure("reading the disk buffer panicked").because(join)))
+            }
         };
         match chunk {
             Ok(chunk) => {
@@ -147,24 +151,29 @@ impl Forward {
                 self.take(&chunk).await;
                 if chunk.is_empty() { Read::None } else { Read::Some }
             }
-            Err(error) => {
+            Err((is_damage, error)) => {
                 self.shared.failed(&error);
                 self.failed_reads += 1;
                 if self.failed_reads >= READ_TRIES {
                     self.failed_reads = 0;
-                    self.skip().await;
+                    self.skip(is_damage).await;
                 }
                 Read::Failed
             }
         }
     }
 
-    /// Gives up the rest of what can't be read.
-    async fn skip(&mut self) {
+    /// Gives up what can't be read: a place of the disk that is damaged, or else the rest of its segment.
+    async fn skip(&mut self, is_damage: bool) {
         let shared = Arc::clone(&self.shared);
         let mut reader = std::mem::replace(&mut self.reader, Reader::new(0));
         let skip = task::blocking(move || {
-            let skipped = reader.skip(&shared.log);
+            let skipped = if is_damage {
+                reader.leap(&shared.log);
+                0
+            } else {
+                reader.skip(&shared.log)
+            };
             (reader, skipped)
         });
         if let Ok((reader, skipped)) = skip.await {
@@ -177,6 +186,10 @@ impl Forward {
     async fn take(&mut self, chunk: &Chunk) {
         self.lost(BufferLoss::Missing, chunk.missing);
         self.lost(BufferLoss::Damaged, chunk.damaged);
+        self.lost(BufferLoss::Unreadable, chunk.unreadable);
+        for place in &chunk.places {
+            unreadable(&self.shared.meter, place);
+        }
         let mut records = wire::Reader::default();
         let (mut to, mut unknown) = (Vec::new(), Vec::new());
         for (sequence, payload) in chunk.entries() {
