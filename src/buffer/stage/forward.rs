@@ -77,6 +77,10 @@ impl Forward {
                 }
                 continue;
             }
+            if is_lost && *ended.borrow() {
+                // The sink has left what it could not deliver, or is gone: what is left is for the next start.
+                break;
+            }
             let is_idle = is_read && self.ready.is_empty() && under_way.is_empty();
             if is_idle && self.newer.is_some() {
                 break;
