@@ -88,6 +88,10 @@ impl Forward {
             if is_idle && again.is_none() && *ended.borrow() {
                 // What was synced after the last look is still to be read; what can't be is for the next start.
                 if std::mem::replace(&mut is_last_look, true) {
+                    // No receipt answers for what was counted as lost behind the last record.
+                    if !is_lost {
+                        self.acknowledge(self.read_to()).await;
+                    }
                     break;
                 }
                 is_read = false;
