@@ -114,7 +114,7 @@ async fn health(Shared(served): Shared<Served>) -> Response {
 
 /// 200 once every source runs and every sink is built.
 async fn ready(Shared(served): Shared<Served>) -> Response {
-    let unready = served.components.iter().filter(|Observed { meter, role }| match role {
+    let unready = served.components.iter().filter(|Observed { meter, role, .. }| match role {
         Role::Source => meter.state() != State::Running,
         Role::Transform | Role::Sink => matches!(meter.state(), State::Starting | State::Failed),
     });

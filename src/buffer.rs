@@ -18,6 +18,8 @@ pub mod stage;
 
 use std::io;
 
+use crate::storage::medium;
+
 /// What failed in a buffer.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -48,6 +50,11 @@ pub enum Error {
 // === impl Error ===
 
 impl Error {
+    /// Whether a place of the disk is damaged: reading it again does not help.
+    fn is_damage(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if medium::is_damaged(source))
+    }
+
     fn io(action: &'static str, name: &str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { action, name: name.to_owned(), source }
     }

@@ -3,11 +3,12 @@
 //! [`append`] has files that grow by whole records, [`rotation`] their numbered predecessors,
 //! [`replace`] files that change as a whole, [`directory`] what all lie in, and the directory that only
 //! one process uses. [`private`] has folders of our own for packets, [`lock`] says who has what is
-//! taken, [`space`] how much room there is.
+//! taken, [`space`] how much room there is, [`medium`] which errors are those of a damaged disk.
 
 pub mod append;
 pub mod directory;
 pub mod lock;
+pub mod medium;
 pub mod private;
 pub mod replace;
 pub mod rotation;

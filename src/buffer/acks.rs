@@ -7,7 +7,10 @@ use std::sync::Arc;
 use super::{
     Error,
     disk::{Disk, DiskFile},
+    log::given,
+    segment::Place,
 };
+use crate::storage::medium;
 
 const PLACES: u64 = 16;
 const PAGE_BYTES: u64 = 4096;
@@ -38,17 +41,38 @@ fn name(number: u32) -> String {
     format!("{PREFIX}{number:04}")
 }
 
-/// The highest valid position of a file, and its place.
-pub(super) fn read(file: &impl DiskFile, name: &str) -> Result<Option<(u64, u64)>, Error> {
-    let mut highest = None;
+/// What a file says.
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    /// The highest valid position, and its place.
+    pub(super) highest: Option<(u64, u64)>,
+    /// Places that the disk does not give back.
+    pub(super) unreadable: Vec<Place>,
+    /// Whether some place was written and has no valid position: the highest one may have been there.
+    is_damaged: bool,
+}
+
+/// Reads a file, but for what the disk does not give back.
+pub(super) fn read(file: &impl DiskFile, name: &str) -> Result<Said, Error> {
+    let mut said = Said::default();
     for place in 0..PLACES {
-        let mut bytes = [0; PLACE_BYTES];
-        let read = file.read_at(place * PAGE_BYTES, &mut bytes).map_err(Error::io("read", name))?;
-        if read == PLACE_BYTES {
-            highest = highest.max(decode(bytes).map(|position| (position, place)));
+        let (mut bytes, offset) = ([0; PLACE_BYTES], place * PAGE_BYTES);
+        match file.read_at(offset, &mut bytes) {
+            Ok(PLACE_BYTES) => {
+                let position = decode(bytes);
+                said.highest = said.highest.max(position.map(|position| (position, place)));
+                said.is_damaged |= position.is_none() && bytes != [0; PLACE_BYTES];
+            }
+            Ok(_) => {}
+            Err(error) if medium::is_damaged(&error) => {
+                let (name, error) = (name.to_owned(), error.to_string());
+                said.unreadable.push(Place { name, offset, bytes: PAGE_BYTES, error });
+            }
+            Err(error) => return Err(Error::io("read", name)(error)),
         }
     }
-    Ok(highest)
+    said.is_damaged |= !said.unreadable.is_empty();
+    Ok(said)
 }
 
 fn encode(position: u64) -> [u8; PLACE_BYTES] {
@@ -70,26 +94,50 @@ fn decode(bytes: [u8; PLACE_BYTES]) -> Option<u64> {
 
 impl<F: DiskFile> Acks<F> {
     /// Reads the position out of all such files among `names`, and goes on with the last one: a new one may
-    /// not find room.
+    /// not find room. Where the highest position may be gone, what is below `begin` is taken for acknowledged:
+    /// there are no segments of it.
     ///
     /// # Errors
-    /// If one can't be read, or there is none and none can be made.
-    pub(super) fn open<D: Disk<File = F>>(disk: &D, names: &[String]) -> Result<Self, Error> {
+    /// If the system refuses to read one, or there is none and none can be made.
+    pub(super) fn open<D: Disk<File = F>>(
+        disk: &D,
+        names: &[String],
+        begin: u64,
+        unreadable: &mut Vec<Place>,
+    ) -> Result<Self, Error> {
+        let (mut is_damaged, mut is_found) = (false, false);
         let mut acks = Self { file: None, number: 0, place: 0, position: 0, unsynced: true };
         let mut numbers: Vec<u32> = names.iter().filter_map(|name| number(name)).collect();
         numbers.sort_unstable();
         for number in &numbers {
             let name = name(*number);
-            let file = disk.open(&name).map_err(Error::io("open", &name))?;
-            let (position, place) = read(&file, &name)?.unwrap_or_default();
+            acks.number = *number;
+            let Some(file) = given(disk.open(&name), "open", &name, unreadable)? else {
+                (acks.file, is_damaged) = (None, true);
+                continue;
+            };
+            let said = read(&file, &name)?;
+            let (position, place) = said.highest.unwrap_or_default();
             acks.position = acks.position.max(position);
-            let is_whole = file.bytes().map_err(Error::io("inspect", &name))? == BYTES;
+            let bytes = given(file.bytes(), "inspect", &name, unreadable)?;
+            let is_whole = bytes == Some(BYTES) && said.unreadable.is_empty();
             acks.file = is_whole.then(|| Arc::new(file));
-            (acks.number, acks.place) = (*number, place);
+            acks.place = place;
+            is_damaged |= said.is_damaged;
+            is_found |= said.highest.is_some();
+            unreadable.extend(said.unreadable);
+        }
+        if is_damaged || !is_found {
+            acks.position = acks.position.max(begin);
         }
         if acks.file.is_none() {
             acks.number = numbers.last().map_or(0, |last| last.wrapping_add(1));
-            acks.begin(disk)?;
+            let begun = acks.begin(disk);
+            if begun.is_err() && !numbers.is_empty() {
+                // It is made once there is room: until then the others have the position.
+                return Ok(acks);
+            }
+            begun?;
         }
         if numbers.len() > 1 {
             // The position may be that of another file: it stays when that one goes.
@@ -98,7 +146,8 @@ impl<F: DiskFile> Acks<F> {
         }
         for number in numbers.into_iter().filter(|number| *number != acks.number) {
             let name = name(number);
-            disk.remove(&name).map_err(Error::io("remove", &name))?;
+            let removed = disk.remove(&name);
+            given(removed, "remove", &name, &mut Vec::new())?;
         }
         Ok(acks)
     }

@@ -6,8 +6,9 @@ use super::{
     Error, acks,
     disk::{Disk, DiskFile, Folder},
     log::DAMAGED,
-    segment::{self, Cursor, HEADER_BYTES, Step},
+    segment::{self, Cursor, HEADER_BYTES, Place, Step},
 };
+use crate::storage::medium;
 
 /// What a buffer holds.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -41,6 +42,8 @@ pub struct Segment {
     pub damaged_bytes: u64,
     /// Bytes behind the last entry that are none, as a crash leaves them.
     pub torn_bytes: u64,
+    /// Places that the disk does not give back.
+    pub unreadable: Vec<Place>,
 }
 
 /// Whether a file of this name is one that a buffer makes, damaged segments included.
@@ -62,15 +65,23 @@ pub fn inspect(path: &Path) -> Result<Inspection, Error> {
     let mut opened = Vec::new();
     for first in firsts {
         let name = segment::name(first);
-        let file = there(disk.open(&name)).map_err(Error::io("open", &name))?;
-        opened.extend(file.map(|file| (first, file)));
+        match disk.open(&name) {
+            Err(error) if medium::is_damaged(&error) => opened.push((first, Err(error))),
+            file => {
+                let file = there(file).map_err(Error::io("open", &name))?;
+                opened.extend(file.map(|file| (first, Ok(file))));
+            }
+        }
     }
     // Only now: what went before was acknowledged before, and what is open stays.
     let mut inspection = Inspection { acknowledged: acknowledged(&disk)?, ..Inspection::default() };
     let mut opened = opened.into_iter().peekable();
     while let Some((first, file)) = opened.next() {
         let below = opened.peek().map_or(u64::MAX, |(following, _)| *following);
-        let segment = look(file, first, below, inspection.acknowledged, |_, _| {})?;
+        let segment = match file {
+            Ok(file) => look(file, first, below, inspection.acknowledged, |_, _| {})?,
+            Err(error) => Segment::unopened(first, &error),
+        };
         inspection.segments.push(segment);
     }
     let set_aside = names.into_iter().filter(|name| name.ends_with(DAMAGED));
@@ -92,16 +103,20 @@ fn acknowledged(disk: &Folder) -> Result<u64, Error> {
     let names = disk.names().map_err(Error::io("list", "the directory"))?;
     let mut acknowledged = 0;
     for name in names.iter().filter(|name| acks::number(name).is_some()) {
-        if let Some(file) = there(disk.open(name)).map_err(Error::io("open", name))? {
-            let position = acks::read(&file, name)?.map_or(0, |(position, _)| position);
+        let opened = match disk.open(name) {
+            Err(error) if medium::is_damaged(&error) => continue,
+            opened => there(opened).map_err(Error::io("open", name))?,
+        };
+        if let Some(file) = opened {
+            let position = acks::read(&file, name)?.highest.map_or(0, |(position, _)| position);
             acknowledged = acknowledged.max(position);
         }
     }
     Ok(acknowledged)
 }
 
-/// Writes each damaged segment anew with its whole entries, and sets a copy of the damaged one aside. Gives
-/// what the buffer held before.
+/// Writes each damaged segment anew with its whole entries, and sets the damaged one aside. Gives what the
+/// buffer held before.
 ///
 /// # Errors
 /// If the system refuses: a segment is either as it was or repaired.
@@ -112,15 +127,27 @@ pub fn repair(path: &Path) -> Result<Inspection, Error> {
         if segment.is_whole() {
             continue;
         }
+        let aside = format!("{}{DAMAGED}", segment.name);
         let below = found.segments.get(at + 1).map_or(u64::MAX, |following| following.first);
         let mut whole = segment::header(segment.first);
-        let file = disk.open(&segment.name).map_err(Error::io("open", &segment.name))?;
+        let file = match disk.open(&segment.name) {
+            // It is all lost; no file is to stand in its way.
+            Err(error) if medium::is_damaged(&error) => {
+                disk.rename(&segment.name, &aside).map_err(Error::io("rename", &segment.name))?;
+                continue;
+            }
+            file => file.map_err(Error::io("open", &segment.name))?,
+        };
         look(file, segment.first, below, 0, |sequence, payload| {
             segment::write_entry(sequence, payload, &mut whole);
         })?;
-        let damaged = std::fs::read(path.join(&segment.name));
-        let damaged = damaged.map_err(Error::io("read", &segment.name))?;
-        replace(&disk, &format!("{}{DAMAGED}", segment.name), &damaged)?;
+        let linked = there(disk.remove(&aside))
+            .and_then(|_| std::fs::hard_link(path.join(&segment.name), path.join(&aside)));
+        if linked.is_err() {
+            // A file system without links.
+            let damaged = std::fs::read(path.join(&segment.name));
+            replace(&disk, &aside, &damaged.map_err(Error::io("read", &segment.name))?)?;
+        }
         replace(&disk, &segment.name, &whole)?;
     }
     Ok(found)
@@ -157,10 +184,13 @@ fn look(
         header,
         damaged_bytes: 0,
         torn_bytes: 0,
+        unreadable: Vec::new(),
     };
-    let mut cursor = Cursor::new(Arc::new(file), HEADER_BYTES as u64, first, below);
+    let mut cursor = Cursor::new(Arc::new(file), HEADER_BYTES as u64, first, below).leaping();
     loop {
-        match cursor.step(bytes).map_err(Error::io("read", &name))? {
+        let step = cursor.step(bytes).map_err(Error::io("read", &name))?;
+        segment.unreadable.extend(cursor.take_unreadable());
+        match step {
             Step::Entry(entry) => {
                 segment.next = entry.sequence + 1;
                 segment.entries += 1;
@@ -215,6 +245,12 @@ impl fmt::Display for Inspection {
             if segment.torn_bytes > 0 {
                 write!(f, ", torn: {} bytes at its end are no record", segment.torn_bytes)?;
             }
+            for Place { offset, bytes, error, .. } in &segment.unreadable {
+                match bytes {
+                    0 => write!(f, ", can't be opened: {error}")?,
+                    _ => write!(f, ", {bytes} bytes at {offset} can't be read: {error}")?,
+                }
+            }
             writeln!(f)?;
         }
         for name in &self.set_aside {
@@ -233,8 +269,27 @@ impl fmt::Display for Inspection {
 // === impl Segment ===
 
 impl Segment {
+    /// One that the disk does not give back.
+    fn unopened(first: u64, error: &io::Error) -> Self {
+        let name = segment::name(first);
+        let place = Place { name: name.clone(), offset: 0, bytes: 0, error: error.to_string() };
+        Self {
+            name,
+            first,
+            next: first,
+            entries: 0,
+            waiting: 0,
+            bytes: 0,
+            header: false,
+            damaged_bytes: 0,
+            torn_bytes: 0,
+            unreadable: vec![place],
+        }
+    }
+
     /// Whether it is as it was written.
     pub fn is_whole(&self) -> bool {
-        self.header && self.damaged_bytes == 0 && self.torn_bytes == 0
+        let readable = self.unreadable.is_empty();
+        readable && self.header && self.damaged_bytes == 0 && self.torn_bytes == 0
     }
 }

@@ -9,8 +9,9 @@ use super::{
     Error,
     acks::{self, Acks},
     disk::{Disk, DiskFile},
-    segment::{self, Cursor, HEADER_BYTES, Step},
+    segment::{self, Cursor, HEADER_BYTES, Place, Step},
 };
+use crate::storage::medium;
 
 /// A segment is one eighth of the log, but no larger.
 const MAX_SEGMENT_BYTES: u64 = 16 << 20;
@@ -36,7 +37,8 @@ pub struct Log<D: Disk> {
 #[derive(Debug)]
 pub(super) struct Segment<F> {
     pub(super) first: u64,
-    pub(super) file: Arc<F>,
+    /// `None` if the disk does not give it back.
+    pub(super) file: Option<Arc<F>>,
     /// Bytes that were written.
     bytes: u64,
     /// Bytes that may be read: they survive whatever happens.
@@ -48,7 +50,7 @@ pub(super) struct Segment<F> {
 }
 
 /// What was found when a log was opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Found {
     /// Entries that are not acknowledged, as far as sequences tell.
     pub entries: u64,
@@ -56,6 +58,21 @@ pub struct Found {
     pub torn_bytes: u64,
     /// Whether these were all zero.
     pub torn_zero: bool,
+    /// Places that the disk does not give back.
+    pub unreadable: Vec<Place>,
+}
+
+/// How a segment ends.
+#[derive(Debug)]
+struct End {
+    /// The sequence behind its last whole entry.
+    next: u64,
+    /// Bytes that stand behind that.
+    rest: u64,
+    /// Whether these are all zero.
+    zero: bool,
+    /// Whether some of them can't be read.
+    unreadable: bool,
 }
 
 /// Entries that were written and are not synced yet.
@@ -88,19 +105,45 @@ impl<D: Disk> Appended<D> {
     }
 }
 
-/// The sequence behind the last whole entry of a segment, and how many bytes stand behind it, whether
-/// these are all zero.
-fn end_of<F: DiskFile>(segment: &Segment<F>, name: &str) -> Result<(u64, u64, bool), Error> {
+/// How a segment ends, and what of it can't be read.
+fn end_of<F: DiskFile>(segment: &Segment<F>, name: &str) -> Result<(End, Vec<Place>), Error> {
+    let mut end = End { next: segment.first, rest: 0, zero: true, unreadable: true };
+    let Some(file) = &segment.file else { return Ok((end, Vec::new())) };
     let begin = HEADER_BYTES as u64;
-    let mut cursor = Cursor::new(Arc::clone(&segment.file), begin, segment.first, u64::MAX);
-    let mut next = segment.first;
+    let mut cursor = Cursor::new(Arc::clone(file), begin, segment.first, u64::MAX).leaping();
+    let mut unreadable = Vec::new();
+    end.unreadable = false;
     loop {
-        match cursor.step(segment.bytes).map_err(Error::io("read", name))? {
-            Step::Entry(entry) => next = entry.sequence + 1,
+        let step = cursor.step(segment.bytes).map_err(Error::io("read", name))?;
+        let places = cursor.take_unreadable();
+        end.unreadable |= !places.is_empty();
+        unreadable.extend(places);
+        match step {
+            Step::Entry(entry) => (end.next, end.unreadable) = (entry.sequence + 1, false),
             Step::Damaged { .. } => {}
-            Step::End { rest, zero } => return Ok((next, rest, zero)),
+            Step::End { rest, zero } => {
+                (end.rest, end.zero) = (rest, zero);
+                return Ok((end, unreadable));
+            }
         }
         cursor.forget_read();
+    }
+}
+
+/// What the disk gives; nothing if it is damaged there, which is noted.
+pub(super) fn given<T>(
+    given: io::Result<T>,
+    action: &'static str,
+    name: &str,
+    unreadable: &mut Vec<Place>,
+) -> Result<Option<T>, Error> {
+    match given {
+        Err(error) if medium::is_damaged(&error) => {
+            let (name, error) = (name.to_owned(), error.to_string());
+            unreadable.push(Place { name, offset: 0, bytes: 0, error });
+            Ok(None)
+        }
+        given => given.map(Some).map_err(Error::io(action, name)),
     }
 }
 
@@ -108,7 +151,7 @@ fn end_of<F: DiskFile>(segment: &Segment<F>, name: &str) -> Result<(u64, u64, bo
 
 impl<D: Disk> Log<D> {
     /// Opens the log of at most `max_bytes` that is on a disk, or makes one. Reads the headers of all
-    /// segments, and the last one whole.
+    /// segments, and the last one whole. What the disk does not give back is passed over.
     ///
     /// # Errors
     /// If the system refuses, or a later version wrote it.
@@ -117,18 +160,23 @@ impl<D: Disk> Log<D> {
         let names = disk.names().map_err(Error::io("list", "the directory"))?;
         let mut firsts: Vec<u64> = names.iter().filter_map(|name| segment::first(name)).collect();
         firsts.sort_unstable();
-        let mut segments = VecDeque::new();
+        let (mut segments, mut unreadable) = (VecDeque::new(), Vec::new());
         for first in firsts {
             let name = segment::name(first);
-            let file = disk.open(&name).map_err(Error::io("open", &name))?;
-            let bytes = file.bytes().map_err(Error::io("inspect", &name))?;
-            let damaged = !segment::check_header(&file, &name, first)?;
-            let file = Arc::new(file);
+            let file = given(disk.open(&name), "open", &name, &mut unreadable)?;
+            let bytes = file.as_ref().map_or(Ok(0), DiskFile::bytes);
+            let bytes = given(bytes, "inspect", &name, &mut unreadable)?;
+            // What has no length is as one that can't be opened.
+            let file = file.filter(|_| bytes.is_some());
+            let whole = |file| segment::check_header(file, &name, first);
+            let damaged = !file.as_ref().map_or(Ok(false), whole)?;
+            let (file, bytes) = (file.map(Arc::new), bytes.unwrap_or(0));
             segments.push_back(Segment { first, file, bytes, synced: bytes, open: false, damaged });
         }
-        let acks = Acks::open(&*disk, &names)?;
+        let begin = segments.front().map_or(0, |front| front.first);
+        let acks = Acks::open(&*disk, &names, begin, &mut unreadable)?;
         let mut log = Self { disk, max_bytes, segments, acks, next: 0, synced: 0 };
-        let mut found = log.recover_last()?;
+        let mut found = log.recover_last(unreadable)?;
         log.next = log.next.max(log.acks.position());
         log.synced = log.next;
         log.remove_acknowledged()?;
@@ -138,23 +186,31 @@ impl<D: Disk> Log<D> {
 
     /// Finds the end of the last segment that has entries, and cuts off what a crash left behind it. Those
     /// behind it without entries go: else what a failed sync had left in the one before would come back
-    /// under sequences that are given again.
-    fn recover_last(&mut self) -> Result<Found, Error> {
-        let mut found = Found::default();
+    /// under sequences that are given again. What can't be read at the end may be records: it is kept, and counts
+    /// as one.
+    fn recover_last(&mut self, unreadable: Vec<Place>) -> Result<Found, Error> {
+        let mut found = Found { unreadable, ..Found::default() };
         while let Some(last) = self.segments.back_mut() {
             let name = segment::name(last.first);
-            let (next, rest, zero) = end_of(last, &name)?;
+            let (end, places) = end_of(last, &name)?;
+            let End { next, rest, zero, unreadable } = end;
+            found.unreadable.extend(places);
+            if unreadable {
+                last.damaged = true;
+                self.next = self.next.max(next + 1);
+                break;
+            }
             self.next = self.next.max(next);
             if rest > 0 {
                 found.torn_bytes += rest;
                 found.torn_zero = zero;
             }
             if next > last.first {
-                if rest > 0 {
+                if let Some(file) = last.file.as_ref().filter(|_| rest > 0) {
                     last.bytes = last.bytes.saturating_sub(rest);
                     last.synced = last.bytes;
-                    last.file.cut(last.bytes).map_err(Error::io("cut", &name))?;
-                    last.file.sync().map_err(Error::io("sync", &name))?;
+                    file.cut(last.bytes).map_err(Error::io("cut", &name))?;
+                    file.sync().map_err(Error::io("sync", &name))?;
                 }
                 break;
             }
@@ -214,15 +270,14 @@ impl<D: Disk> Log<D> {
             next += 1;
         }
         let written = match self.segments.back_mut() {
-            Some(last) => {
-                let file = Arc::clone(&last.file);
-                let written = file.write_at(last.bytes, &entries);
+            Some(Segment { file: Some(file), bytes, .. }) => {
+                let written = file.write_at(*bytes, &entries);
                 written.map(|()| {
-                    last.bytes += entries.len() as u64;
-                    file
+                    *bytes += entries.len() as u64;
+                    Arc::clone(file)
                 })
             }
-            None => Err(io::Error::from(io::ErrorKind::NotFound)),
+            _ => Err(io::Error::from(io::ErrorKind::NotFound)),
         };
         match written {
             Ok(file) => {
@@ -275,10 +330,16 @@ impl<D: Disk> Log<D> {
         if let Some(last) = self.segments.back_mut() {
             last.open = false;
         }
-        let (file, bytes) = (Arc::new(file), header.len() as u64);
+        let (file, bytes) = (Some(Arc::new(file)), header.len() as u64);
         let segment = Segment { first, file, bytes, synced: 0, open: true, damaged: false };
         self.segments.push_back(segment);
         Ok(true)
+    }
+
+    /// The first sequence behind a segment, once nothing is written to it any more.
+    pub(super) fn behind(&self, at: usize) -> Option<u64> {
+        let closed = || self.segments.get(at).filter(|segment| !segment.open).map(|_| self.next);
+        self.segments.get(at + 1).map(|segment| segment.first).or_else(closed)
     }
 
     fn segment_bytes(&self) -> u64 {
@@ -293,7 +354,9 @@ impl<D: Disk> Log<D> {
         last.bytes = last.synced;
         if last.first < self.synced {
             // Room for others; what stays nonetheless has sequences that the next segment has too.
-            last.file.cut(last.synced).unwrap_or_default();
+            if let Some(file) = &last.file {
+                file.cut(last.synced).unwrap_or_default();
+            }
         } else {
             let name = segment::name(last.first);
             self.segments.pop_back();
@@ -337,9 +400,11 @@ impl<D: Disk> Log<D> {
                 self.acks.sync(&*self.disk)?;
             }
             let name = segment::name(front.first);
-            // One that somebody else has removed is gone as well, and takes no room.
+            // One that somebody else has removed is gone as well, and takes no room; one that the disk does not
+            // give back stays where it is.
             let gone = |error: io::Error| match error.kind() {
                 io::ErrorKind::NotFound => Ok(()),
+                _ if front.file.is_none() && medium::is_damaged(&error) => Ok(()),
                 _ => Err(error),
             };
             if front.damaged {

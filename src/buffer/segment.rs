@@ -4,13 +4,13 @@
 //! the payload (u32), sequence (u64), CRC of length, sequence and payload (u32), payload. The name has the
 //! first sequence too, so that a file whose header is damaged is still read.
 
-use std::{io, sync::Arc};
+use std::{fmt, io, sync::Arc};
 
 use crc32fast::Hasher;
 use memchr::memmem;
 
 use super::{Error, disk::DiskFile};
-use crate::codec::wire;
+use crate::{codec::wire, storage::medium};
 
 /// The version that is written: that of the wire form, which entries have. So an earlier program, which could
 /// not read them, does not begin with them. A reader reads all earlier ones; version 1 was written with the wire
@@ -26,12 +26,17 @@ pub(super) const MAX_PAYLOAD_BYTES: usize = 64 << 20;
 const MAGIC: &[u8; 8] = b"TGBUFFER";
 const MARK: [u8; 4] = 0x6e74_7279_u32.to_le_bytes();
 const CHUNK_BYTES: usize = 256 << 10;
+/// What a disk fails to give back is a page, and then twice as much each time.
+const PAGE_BYTES: usize = 4 << 10;
+const MAX_LEAP_BYTES: usize = 1 << 20;
 const SUFFIX: &str = ".segment";
 
 /// Reads entries of a segment, from some place on up to its end.
 #[derive(Debug)]
 pub(super) struct Cursor<F> {
     file: Arc<F>,
+    /// Its segment.
+    first: u64,
     /// Where the buffer begins in the file.
     base: u64,
     buffer: Vec<u8>,
@@ -39,6 +44,22 @@ pub(super) struct Cursor<F> {
     /// Sequences that its entries may have.
     next: u64,
     below: u64,
+    /// Bytes that are passed over where nothing can be read; `None` where that is an error.
+    leap: Option<usize>,
+    unreadable: Vec<Place>,
+}
+
+/// A place of a file that can't be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The file.
+    pub name: String,
+    /// Where it begins, in bytes.
+    pub offset: u64,
+    /// How long it is; 0 if the file as a whole can't be opened.
+    pub bytes: u64,
+    /// What the system said.
+    pub error: String,
 }
 
 /// What a cursor comes to next.
@@ -94,13 +115,17 @@ fn header_in(version: u32, first: u64) -> Vec<u8> {
     header
 }
 
-/// Whether the file has a whole header of the segment that begins with `first`.
+/// Whether the file has a whole header of the segment that begins with `first`. One that the disk does not give
+/// back is damaged.
 ///
 /// # Errors
 /// If it can't be read, or was written by a later version.
 pub(super) fn check_header(file: &impl DiskFile, name: &str, first: u64) -> Result<bool, Error> {
     let mut there = [0; HEADER_BYTES];
-    let read = file.read_at(0, &mut there).map_err(Error::io("read", name))?;
+    let read = match file.read_at(0, &mut there) {
+        Err(error) if medium::is_damaged(&error) => return Ok(false),
+        read => read.map_err(Error::io("read", name))?,
+    };
     let number = there.get(8..12).and_then(|bytes| bytes.try_into().ok());
     let version = number.map_or(0, u32::from_le_bytes);
     if read < HEADER_BYTES || there != *header_in(version, first) {
@@ -130,13 +155,47 @@ fn crc(length: u32, sequence: u64, payload: &[u8]) -> u32 {
     hasher.finalize()
 }
 
+// === impl Place ===
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, offset, bytes, error } = self;
+        match bytes {
+            0 => write!(f, "{name}: {error}"),
+            _ => write!(f, "{name}: {bytes} bytes at {offset}: {error}"),
+        }
+    }
+}
+
 // === impl Cursor ===
 
 impl<F: DiskFile> Cursor<F> {
-    /// A cursor over the entries from `offset` on, with sequences from `next` up to, not including,
+    /// A cursor over the entries of the segment that begins with `next`, from `offset` on, with sequences below
     /// `below`. What has another sequence is damage.
     pub(super) fn new(file: Arc<F>, offset: u64, next: u64, below: u64) -> Self {
-        Self { file, base: offset, buffer: Vec::new(), at: 0, next, below }
+        Self {
+            file,
+            first: next,
+            base: offset,
+            buffer: Vec::new(),
+            at: 0,
+            next,
+            below,
+            leap: None,
+            unreadable: Vec::new(),
+        }
+    }
+
+    /// From now on it goes on behind places that the disk does not give back: they read as zeros.
+    pub(super) fn leaping(mut self) -> Self {
+        self.leap = Some(PAGE_BYTES);
+        self
+    }
+
+    /// The places up to where it stands that could not be read, each but once.
+    pub(super) fn take_unreadable(&mut self) -> Vec<Place> {
+        let here = self.offset();
+        self.unreadable.extract_if(.., |place| place.offset < here).collect()
     }
 
     /// Where it stands in the file.
@@ -172,6 +231,7 @@ impl<F: DiskFile> Cursor<F> {
             at = 0;
             if !self.fill(0, MARK.len() + 1, end)? {
                 zero &= self.buffer.iter().all(|byte| *byte == 0);
+                zero &= self.unreadable.is_empty();
                 let rest = end.saturating_sub(from);
                 self.at = self.buffer.len();
                 return Ok(Step::End { rest, zero });
@@ -241,14 +301,48 @@ impl<F: DiskFile> Cursor<F> {
         while self.buffer.len() < needed {
             let have = self.buffer.len();
             self.buffer.resize(needed.max(have + CHUNK_BYTES).min(there), 0);
+            let offset = self.base + have as u64;
             let into = self.buffer.get_mut(have..).unwrap_or_default();
-            let read = self.file.read_at(self.base + have as u64, into);
-            self.buffer.truncate(have + *read.as_ref().unwrap_or(&0));
-            if read? == 0 {
-                break;
+            let mut read = self.file.read_at(offset, into);
+            // Without what else was asked for the place may be read.
+            let to_page = PAGE_BYTES - usize::try_from(offset).unwrap_or_default() % PAGE_BYTES;
+            if let (Err(_), Some(_), Some(page)) = (&read, self.leap, into.get_mut(..to_page)) {
+                read = self.file.read_at(offset, page);
+            }
+            match (read, &mut self.leap) {
+                (Ok(0), _) => {
+                    self.buffer.truncate(have);
+                    break;
+                }
+                (Ok(read), leap) => {
+                    self.buffer.truncate(have + read);
+                    *leap = leap.map(|_| PAGE_BYTES);
+                }
+                (Err(error), Some(leap)) if medium::is_damaged(&error) => {
+                    let bytes = (to_page + *leap - PAGE_BYTES).min(there - have);
+                    *leap = (*leap * 2).min(MAX_LEAP_BYTES);
+                    self.buffer.truncate(have);
+                    self.buffer.resize(have + bytes, 0);
+                    self.pass_over(offset, bytes as u64, &error);
+                }
+                (Err(error), _) => {
+                    self.buffer.truncate(have);
+                    return Err(error);
+                }
             }
         }
         Ok(())
+    }
+
+    /// Notes a place that can't be read. Neighbours are one.
+    fn pass_over(&mut self, offset: u64, bytes: u64, error: &io::Error) {
+        match self.unreadable.last_mut() {
+            Some(last) if last.offset + last.bytes == offset => last.bytes += bytes,
+            _ => {
+                let (name, error) = (name(self.first), error.to_string());
+                self.unreadable.push(Place { name, offset, bytes, error });
+            }
+        }
     }
 
     /// What was read is no longer needed: it must not pile up.

@@ -2,6 +2,7 @@
 //!
 //! Two loops share the log: one takes batches, appends and syncs them in groups, and acknowledges them; the
 //! other reads what is synced, hands it on under new receipts, and acknowledges it in the log in its order.
+//! Once a run is stopped and all that came is synced, the sink need not wait for its destination any more.
 //! What it takes in counts as absorbed, what it hands on as made; what stays on disk at the end as stored
 //! (docs/adr/0022-what-a-disk-buffer-takes-is-absorbed.md).
 
@@ -25,6 +26,7 @@ use super::{
     disk::Folder,
     log::{Log, bytes_of},
     reader::{Reader, lock},
+    segment::Place,
 };
 use crate::{
     ack::{Ack, End, Receipts},
@@ -138,6 +140,7 @@ impl Stage for Buffer {
             damaged: None,
         };
         let (done, ended) = tokio::sync::watch::channel(false);
+        let stop = input.stop().clone();
         let take = async {
             while let Some(batch) = input.recv().await {
                 let mut group = Group::default();
@@ -153,7 +156,21 @@ impl Stage for Buffer {
             self.shared.synced.notify_one();
             Ok(())
         };
-        tokio::try_join!(take, forward.run(&out, &ended))?;
+        let spare = async {
+            let mut ended = ended.clone();
+            if ended.wait_for(|ended| *ended).await.is_ok() {
+                stop.cancelled().await;
+                out.spare();
+            }
+            std::future::pending().await
+        };
+        let forward = async {
+            tokio::select! {
+                done = forward.run(&out, &ended) => done,
+                never = spare => never,
+            }
+        };
+        tokio::try_join!(take, forward)?;
         Ok(())
     }
 }
@@ -183,6 +200,9 @@ impl Buffer {
                 zero = found.torn_zero,
                 "the buffer ended in bytes that a crash had left there; they were cut off"
             );
+        }
+        for place in &found.unreadable {
+            unreadable(&context.meter, place);
         }
         let acknowledged = log.acknowledged();
         let shared = Shared {
@@ -374,6 +394,12 @@ impl Shared {
             );
         }
     }
+}
+
+/// Says where the disk does not give back what is there.
+fn unreadable(meter: &Meter, place: &Place) {
+    meter.count(ERRORS, ErrorType::BufferDisk, 1);
+    error!("a place of the disk buffer can't be read, and is passed over: {place}");
 }
 
 fn known(standing: &Mutex<Standing>) -> std::sync::MutexGuard<'_, Standing> {

@@ -3,6 +3,7 @@
 #![expect(clippy::cast_possible_truncation, reason = "the numbers are small")]
 
 mod model;
+mod unreadable;
 
 use std::{collections::HashSet, sync::Mutex};
 

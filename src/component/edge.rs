@@ -12,6 +12,7 @@ use std::{
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     ack::End,
@@ -52,6 +53,7 @@ pub struct EdgeSender {
     when_full: WhenFull,
     consumer: Arc<Meter>,
     coming: Arc<AtomicBool>,
+    spared: CancellationToken,
 }
 
 /// The downstream end.
@@ -62,6 +64,7 @@ pub struct EdgeReceiver {
     head: Option<Held>,
     level: Level,
     coming: Arc<AtomicBool>,
+    spared: CancellationToken,
 }
 
 /// Says that a batch is on its way, until it is dropped.
@@ -96,9 +99,11 @@ pub fn edge(
         when_full,
         consumer: Arc::clone(consumer),
         coming: Arc::default(),
+        spared: CancellationToken::new(),
     };
-    let coming = Arc::clone(&sender.coming);
-    (sender, EdgeReceiver { queue: receiver, head: None, level: consumer.level(), coming })
+    let (coming, spared) = (Arc::clone(&sender.coming), sender.spared.clone());
+    let level = consumer.level();
+    (sender, EdgeReceiver { queue: receiver, head: None, level, coming, spared })
 }
 
 // === impl Bounds ===
@@ -205,6 +210,11 @@ impl EdgeSender {
         }
     }
 
+    /// Tells the consumer that it need not wait for its destination: the next run has what it does not deliver.
+    pub fn spare(&self) {
+        self.spared.cancel();
+    }
+
     /// Tells the consumer that a batch is on its way to it.
     pub(super) fn coming(&self) -> Coming<'_> {
         self.coming.store(true, Ordering::Release);
@@ -267,6 +277,11 @@ impl EdgeReceiver {
         let held = self.head.take()?;
         self.level.remove(held.events.into(), held.bytes.into());
         Some(held.batch)
+    }
+
+    /// Cancelled once the consumer need not wait for its destination.
+    pub fn spared(&self) -> &CancellationToken {
+        &self.spared
     }
 
     /// Whether its sender has a batch for it that it has not placed. To be asked before

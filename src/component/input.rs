@@ -11,6 +11,8 @@ use std::{
     task::{self, Poll},
 };
 
+use tokio_util::sync::CancellationToken;
+
 use super::{
     Clock,
     edge::{EdgeReceiver, MAX_BATCHES},
@@ -33,6 +35,7 @@ pub struct Input {
     next: usize,
     preferred: Kinds,
     meter: Arc<Meter>,
+    stop: CancellationToken,
 }
 
 #[derive(Debug)]
@@ -49,12 +52,40 @@ struct Edge {
 impl Input {
     /// An input of a component that `meter` counts for.
     pub fn new(clock: Clock, meter: Arc<Meter>) -> Self {
-        Self { edges: Vec::new(), clock, next: 0, preferred: Kinds::NONE, meter }
+        Self {
+            edges: Vec::new(),
+            clock,
+            next: 0,
+            preferred: Kinds::NONE,
+            meter,
+            stop: CancellationToken::new(),
+        }
     }
 
     /// Adds an edge that carries `kinds`.
     pub fn add(&mut self, receiver: EdgeReceiver, carries: Kinds) {
         self.edges.push(Edge { receiver, carries, watermark: None, passed_by: 0 });
+    }
+
+    /// The run is stopped by this token.
+    #[must_use]
+    pub fn stopped_by(mut self, stop: CancellationToken) -> Self {
+        self.stop = stop;
+        self
+    }
+
+    /// Cancelled when the run is stopped. What waits on the edges, and what is still made, comes all the same.
+    pub fn stop(&self) -> &CancellationToken {
+        &self.stop
+    }
+
+    /// Cancelled once nothing that came, or is to come, is lost if it is not delivered: the run was stopped, and the
+    /// next one has it. Never, where several edges bring it.
+    pub fn spared(&self) -> CancellationToken {
+        match &self.edges[..] {
+            [edge] => edge.receiver.spared().clone(),
+            _ => CancellationToken::new(),
+        }
     }
 
     /// Counts what the component takes in and does.

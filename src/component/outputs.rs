@@ -106,6 +106,11 @@ impl Outputs {
         }
     }
 
+    /// Tells all consumers that the run was stopped, and that the next one has what they do not deliver.
+    pub fn spare(&self) {
+        self.ports.iter().flatten().for_each(EdgeSender::spare);
+    }
+
     /// Sends a batch that is already counted, to every edge of the port. An edge with room gets it
     /// at once, so a full one holds up the others by no more than this one batch.
     ///

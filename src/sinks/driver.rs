@@ -20,10 +20,10 @@ use tokio::{
     task::JoinSet,
     time::{Instant, MissedTickBehavior},
 };
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 use self::{
-    delivery::Delivery,
+    delivery::{Delivery, Done},
     request::{Filling, Request},
     tries::Waits,
 };
@@ -35,7 +35,7 @@ use super::{
 use crate::{
     ack::End,
     batch::Batch,
-    component::{Clock, Component, Context, Error, Input, Sink, with_causes},
+    component::{Clock, Component, Context, Error, Input, Sink, drain, with_causes},
     log_limit::LogLimit,
     metrics::{DISCARDED, ERRORS, ErrorType, Reason},
     record::Kind,
@@ -58,7 +58,7 @@ struct Driver<S: Sink> {
     taken: Option<Taken>,
     filling: Option<Filling<S::Meta>>,
     ready: Option<Request<S::Meta>>,
-    under_way: JoinSet<Result<(), Error>>,
+    under_way: JoinSet<Result<Done, Error>>,
     /// Records dropped because they could not be encoded.
     unencodable: LogLimit,
     /// Failures of the sink's maintenance.
@@ -160,6 +160,7 @@ impl<S: Sink> Driver<S> {
         let mut maintenance = tokio::time::interval(MAINTENANCE);
         maintenance.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut open = true;
+        self.delivery.waits.spared_by(input.spared());
         loop {
             self.encode();
             // What is taken is encoded, and what is encoded is due, unless a ready request is in the
@@ -172,7 +173,10 @@ impl<S: Sink> Driver<S> {
             let may_send = !idle && self.under_way.len() < self.limits.under_way;
             tokio::select! {
                 biased;
-                Some(done) = self.under_way.join_next() => finished(done)?,
+                Some(done) = self.under_way.join_next() => match finished(done)? {
+                    Done::Ended => {}
+                    Done::Left => return self.leave(input).await,
+                },
                 // Not behind those that may be ready for ever.
                 _ = maintenance.tick() => {
                     if input.is_closed() {
@@ -194,6 +198,23 @@ impl<S: Sink> Driver<S> {
                 () = sleep_until(due), if due.is_some() && idle => self.close_request(),
             }
         }
+        self.delivery.sink.close().await
+    }
+
+    /// A request was left to the next run, which has all that was not delivered: what is under way may still have
+    /// its answer, nothing more is sent.
+    async fn leave(mut self, mut input: Input) -> Result<(), Error> {
+        info!("stopped: what the destination did not take is on disk, for the next start");
+        let answered = async {
+            while let Some(done) = self.under_way.join_next().await {
+                finished(done)?;
+            }
+            Ok::<(), Error>(())
+        };
+        tokio::time::timeout(drain::BETWEEN_TRIES, answered).await.unwrap_or(Ok(()))?;
+        self.under_way.shutdown().await;
+        (self.taken, self.filling, self.ready) = (None, None, None);
+        while input.recv().await.is_some() {}
         self.delivery.sink.close().await
     }
 
@@ -291,7 +312,7 @@ impl Taken {
     }
 }
 
-fn finished(done: Result<Result<(), Error>, tokio::task::JoinError>) -> Result<(), Error> {
+fn finished(done: Result<Result<Done, Error>, tokio::task::JoinError>) -> Result<Done, Error> {
     done.map_err(|join| Error::failure("a request panicked: this is a bug").because(join))?
 }
 

@@ -1,17 +1,19 @@
 //! Dead letters on their way back: each line of dead-letter files goes to the sink that it names.
 //!
 //! files → lines of bounded length → [`read_line`] → a batch for each sink, on a port of its own. A
-//! line that can't be sent again is dropped with its place and its reason.
+//! line that can't be sent again is dropped with its place and its reason; what the disk does not give back is
+//! passed over.
 
 use std::{
     collections::BTreeMap,
+    io::SeekFrom,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use tokio::{
     fs::File,
-    io::{AsyncBufReadExt, AsyncReadExt, BufReader},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncSeekExt, BufReader},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::error;
@@ -23,6 +25,7 @@ use crate::{
     log_limit::LogLimit,
     metrics::{DISCARDED, ERRORS, ErrorType, Reason},
     record::{Kind, Kinds, Record, Records, Returned},
+    storage::medium,
 };
 
 /// What it is called in summaries.
@@ -30,6 +33,9 @@ pub const KIND: &str = "dead_letters";
 
 /// Longer than any line we write: a sink's largest event and what the server said of it.
 const MAX_LINE_BYTES: usize = 16 << 20;
+/// What a disk fails to give back is a page, and then twice as much each time.
+const PAGE_BYTES: u64 = 4 << 10;
+const MAX_LEAP_BYTES: u64 = 1 << 20;
 const BATCH_RECORDS: usize = 1_000;
 const BATCH_BYTES: usize = 1 << 20;
 /// Lines of a file whose faults are logged one by one; the rest are only counted.
@@ -103,6 +109,8 @@ impl DeadLetters {
     ) -> Result<(), Error> {
         let (mut waiting, mut line) = (Waiting::default(), Vec::new());
         let (mut number, faults) = (0_u64, LogLimit::first(MAX_LOGGED));
+        // How far it is to the next try where nothing can be read, and whether the next line lacks its beginning.
+        let (mut far, mut cut) = (PAGE_BYTES, false);
         loop {
             if stop.is_cancelled() {
                 out.meter().count(ERRORS, ErrorType::Interrupted, 1);
@@ -110,8 +118,13 @@ impl DeadLetters {
                 break;
             }
             number += 1;
-            let sorted = match next_line(file, &mut line).await {
+            let next = next_line(file, &mut line).await;
+            if next.is_ok() {
+                far = PAGE_BYTES;
+            }
+            let sorted = match next {
                 Ok(Next::End) => break,
+                Ok(_) if std::mem::take(&mut cut) => continue,
                 Ok(Next::Line) if line.trim_ascii().is_empty() => continue,
                 Ok(Next::Line) => self.sort(&line, &mut waiting),
                 Ok(Next::TooLong) => {
@@ -120,8 +133,17 @@ impl DeadLetters {
                 }
                 Err(error) => {
                     out.meter().count(ERRORS, ErrorType::Unreadable, 1);
-                    error!("{}:{number}: the file can't be read on: {error}", path.display());
-                    break;
+                    let leapt =
+                        if medium::is_damaged(&error) { leap(file, &mut far).await } else { None };
+                    let Some(offset) = leapt else {
+                        error!("{}:{number}: the file can't be read on: {error}", path.display());
+                        break;
+                    };
+                    let path = path.display();
+                    error!("{path}: bytes at {offset} can't be read, and are passed over: {error}");
+                    // What is left of a line stands there.
+                    cut = true;
+                    continue;
                 }
             };
             out.meter().received(1);
@@ -175,6 +197,15 @@ impl Waiting {
         let batch = Batch { records, ack: out.receipts().open(), watermark: None };
         Ok(out.pass(Port(place), batch).await?)
     }
+}
+
+/// Goes on at a later page, each time twice as `far`. Gives where it stood, unless it can't.
+async fn leap(file: &mut BufReader<File>, far: &mut u64) -> Option<u64> {
+    let offset = file.stream_position().await.ok()?;
+    let to = (offset + *far) / PAGE_BYTES * PAGE_BYTES;
+    file.seek(SeekFrom::Start(to)).await.ok()?;
+    *far = far.saturating_mul(2).min(MAX_LEAP_BYTES);
+    Some(offset)
 }
 
 /// Reads a line; one that is too long is skipped.

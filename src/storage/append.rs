@@ -13,7 +13,7 @@ use std::{
 };
 
 use rustix::fs::OFlags;
-use tracing::warn;
+use tracing::{error, warn};
 
 pub use self::tail::Content;
 use super::{
@@ -21,11 +21,18 @@ use super::{
     directory::{create_directory_of, directory_of, sync_directory},
     failed,
     lock::{NotLocked, lock, unlock},
+    medium,
 };
 use crate::component::with_causes;
 
 /// More than this behind the last whole record is no torn write of ours.
 const MAX_TORN_BYTES: u64 = 64 << 20;
+
+/// What was done when a file could not be read.
+const READ: &str = "read";
+
+/// So many files that can't be read are kept beside the first one.
+const MAX_DAMAGED: usize = 9;
 
 /// So many links may lead from one to the next, as for the kernel (`path_resolution(7)`).
 const MAX_LINKS: usize = 40;
@@ -71,12 +78,20 @@ pub struct Opening {
 
 impl AppendFile {
     /// Opens or creates a file, with its directories. A torn record at its end is moved to
-    /// `PATH.torn`. `closed` are files known to have been whole up to some length.
+    /// `PATH.torn`; a file whose end the disk does not give back is moved to `PATH.damaged` as a whole.
+    /// `closed` are files known to have been whole up to some length.
     ///
     /// # Errors
     /// If the system refuses, somebody else has it, or it is not ours to append to.
     pub fn open(path: &Path, opening: Opening, closed: &[Closed]) -> Result<Self, Error> {
-        Self::open_syncing(path, opening, closed, sync_directory)
+        match Self::open_syncing(path, opening, closed, sync_directory) {
+            Err(Error::Io { action: READ, source, .. })
+                if medium::is_damaged(&source) && set_damaged_aside(path, &source) =>
+            {
+                Self::open_syncing(path, opening, closed, sync_directory)
+            }
+            opened => opened,
+        }
     }
 
     fn open_syncing(
@@ -229,7 +244,7 @@ impl AppendFile {
         if bytes > 0 && !content.may_begin_with(&self.read(0, 4)?) {
             return Err(foreign(0));
         }
-        let whole = content.whole_bytes(&self.file, from).map_err(failed("read", &self.path))?;
+        let whole = content.whole_bytes(&self.file, from).map_err(failed(READ, &self.path))?;
         let torn_bytes = bytes.saturating_sub(whole);
         if torn_bytes > MAX_TORN_BYTES {
             return Err(foreign(whole));
@@ -269,7 +284,7 @@ impl AppendFile {
     fn read(&self, offset: u64, bytes: u64) -> Result<Vec<u8>, Error> {
         let available = self.bytes()?.saturating_sub(offset).min(bytes).min(MAX_TORN_BYTES);
         let mut read = vec![0; usize::try_from(available).unwrap_or_default()];
-        self.file.read_exact_at(&mut read, offset).map_err(failed("read", &self.path))?;
+        self.file.read_exact_at(&mut read, offset).map_err(failed(READ, &self.path))?;
         Ok(read)
     }
 }
@@ -278,6 +293,27 @@ impl Drop for AppendFile {
     fn drop(&mut self) {
         unlock(&self.file);
     }
+}
+
+/// Gives a file that can't be read another name; false if that can't be done either.
+fn set_damaged_aside(path: &Path, error: &io::Error) -> bool {
+    let place = behind_links(path);
+    let named = |number: usize| {
+        let mut name = place.clone().into_os_string();
+        name.push(if number == 0 { ".damaged".to_owned() } else { format!(".damaged.{number}") });
+        PathBuf::from(name)
+    };
+    let mut names = (0..=MAX_DAMAGED).map(named);
+    let Some(aside) = names.find(|name| fs::symlink_metadata(name).is_err()) else { return false };
+    let is_done = fs::rename(&place, &aside).is_ok();
+    if is_done {
+        error!(
+            path = %path.display(),
+            "the disk does not give back how it ends: it is now {}, and another one is begun: {error}",
+            aside.display(),
+        );
+    }
+    is_done
 }
 
 /// Where the file at `path` is to be made: where the links lead to, if they lead to nothing yet.

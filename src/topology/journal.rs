@@ -20,7 +20,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::summary::Observed;
 use crate::{
     component::{Role, drain},
-    metrics::{CAPTURE_LOST, FLOW_ACTIVE, LossCause, Meter},
+    metrics::{CAPTURE_LOST, FLOW_ACTIVE, LossCause},
     task,
 };
 
@@ -62,9 +62,9 @@ impl Journal {
                 );
             });
         }
-        let meters = components.iter().map(|component| Arc::clone(&component.meter)).collect();
+        let components = components.to_vec();
         let file = Arc::new(File { path, ended: AtomicBool::new(false), turn: Mutex::default() });
-        let writing = AbortOnDropHandle::new(task::spawn(write(Arc::clone(&file), meters)));
+        let writing = AbortOnDropHandle::new(task::spawn(write(Arc::clone(&file), components)));
         Self { file, writing }
     }
 
@@ -89,13 +89,13 @@ impl Journal {
     }
 }
 
-async fn write(file: Arc<File>, meters: Vec<Arc<Meter>>) {
+async fn write(file: Arc<File>, components: Vec<Observed>) {
     let mut every = interval(WRITE_EVERY);
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut written = None;
     loop {
         every.tick().await;
-        let records = in_memory(&meters);
+        let records = in_memory(&components);
         if written == Some(records) {
             continue;
         }
@@ -108,9 +108,13 @@ async fn write(file: Arc<File>, meters: Vec<Arc<Meter>>) {
     }
 }
 
-/// Records that a component has taken and not ended, and flows that are yet to be reported.
-fn in_memory(meters: &[Arc<Meter>]) -> u64 {
-    meters.iter().map(|meter| meter.balance().held + meter.gauged(FLOW_ACTIVE)).sum()
+/// Records that a component has taken and not ended and that nobody else has, and flows that are yet to be reported.
+fn in_memory(components: &[Observed]) -> u64 {
+    let of = |Observed { meter, kept, .. }: &Observed| {
+        let held = if *kept { 0 } else { meter.balance().held };
+        held + meter.gauged(FLOW_ACTIVE)
+    };
+    components.iter().map(of).sum()
 }
 
 // === impl File ===
@@ -151,12 +155,13 @@ mod tests {
     };
 
     use super::*;
+    use crate::metrics::Meter;
 
     fn component(held: u64) -> Observed {
         let meter = Meter::new("wire", "tshark");
         meter.received(held + 5);
         meter.passed(5);
-        Observed { meter, role: Role::Source }
+        Observed { meter, role: Role::Source, kept: false }
     }
 
     #[tokio::test(start_paused = true)]
@@ -182,6 +187,14 @@ mod tests {
         let last = component(0);
         Journal::start(folder.path(), from_ref(&last)).end().await;
         assert_eq!(last.meter.balance().lost.len(), 0);
+    }
+
+    /// What a disk buffer had in it, or Kafka gave again, counted as lost.
+    #[test]
+    fn what_is_kept_elsewhere_is_not_in_memory_alone_but_for_open_flows() {
+        let kept = Observed { kept: true, ..component(7) };
+        kept.meter.set(FLOW_ACTIVE, 3);
+        assert_eq!(in_memory(&[kept, component(2)]), 5);
     }
 
     /// How many open files of this process are the one at `path`.

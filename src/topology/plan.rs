@@ -5,14 +5,18 @@ use std::sync::Arc;
 use super::{networks::Keeper, renew::Renewer};
 use crate::{
     ack::Receipts,
+    buffer,
     component::{
-        Clock, Component, Port, Role, Signature,
+        Carries, Clock, Component, Port, Role, Signature,
         edge::{Bounds, WhenFull},
     },
     metrics::Meter,
     record::Kinds,
     storage::directory::OwnDirectory,
 };
+
+/// The type of the source that waits for brokers, and reads again what was not acknowledged.
+pub(super) const READS_AGAIN: &str = "kafka";
 
 /// A pipeline that is checked and built, but not connected.
 ///
@@ -61,6 +65,28 @@ pub struct Link {
     pub carries: Kinds,
 }
 
+/// For each part whether what it holds is kept elsewhere until it has ended, so that a run which is killed, or cut
+/// off, loses none of it: a disk buffer has it, or Kafka gives it again.
+pub(super) fn kept(parts: &[Part]) -> Vec<bool> {
+    let mut kept: Vec<_> = parts.iter().map(Part::reads_again).collect();
+    loop {
+        let is_kept = |part: &Part, at: usize| {
+            let gives = |link: &Link| {
+                let from = parts.get(link.from);
+                from.is_some_and(|from| {
+                    from.keeps() || kept[link.from] && from.passes_on(link.port)
+                })
+            };
+            kept[at] || !part.inputs.is_empty() && part.inputs.iter().all(gives)
+        };
+        let next: Vec<_> = (0..).zip(parts).map(|(at, part)| is_kept(part, at)).collect();
+        if next == kept {
+            return kept;
+        }
+        kept = next;
+    }
+}
+
 // === impl Part ===
 
 impl Part {
@@ -71,6 +97,27 @@ impl Part {
             (true, _) => Role::Source,
             (false, false) => Role::Transform,
             (false, true) => Role::Sink,
+        }
+    }
+
+    /// Whether it has what it hands on until that has ended, whatever becomes of the run.
+    fn keeps(&self) -> bool {
+        self.meter.kind() == buffer::stage::KIND
+    }
+
+    /// Whether it reads again what has not ended.
+    fn reads_again(&self) -> bool {
+        self.meter.kind() == READS_AGAIN && self.role() == Role::Source
+    }
+
+    /// Whether what comes out of a port are records that came in, with their receipts; what it makes itself it
+    /// answers for alone.
+    fn passes_on(&self, port: Port) -> bool {
+        let accepts = self.signature.accepts;
+        match self.signature.ports.get(port.0).map(|port| port.carries) {
+            Some(Carries::Inputs) => true,
+            Some(Carries::Only(kind)) => accepts.is_empty() || accepts.contains(kind),
+            None => false,
         }
     }
 }

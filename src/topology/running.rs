@@ -8,7 +8,7 @@ use tracing::{Instrument, Span, error, info, warn};
 
 use super::{
     journal::Journal,
-    plan::{Part, Plan},
+    plan::{Part, Plan, kept},
     summary::{Observed, Summary},
     wire::wire,
 };
@@ -65,8 +65,11 @@ impl Running {
         let receipts = plan.receipts.clone();
         let keeper = plan.networks.take();
         let keeper = keeper.map(|keeper| AbortOnDropHandle::new(task::spawn(keeper.follow())));
-        let observe = |part: &Part| Observed { meter: Arc::clone(&part.meter), role: part.role() };
-        let components: Vec<_> = plan.parts.iter().map(observe).collect();
+        let observe = |(part, kept): (&Part, bool)| {
+            let (meter, role) = (Arc::clone(&part.meter), part.role());
+            Observed { meter, role, kept }
+        };
+        let components: Vec<_> = plan.parts.iter().zip(kept(&plan.parts)).map(observe).collect();
         let own = data_dir.as_ref().filter(|_| plan.clock == Clock::Wall);
         let journal = own.map(|own| Journal::start(own.path(), &components));
         let (mut tasks, mut members) = (JoinSet::new(), HashMap::new());

@@ -4,15 +4,12 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use serde::Serialize;
 
+use super::plan::READS_AGAIN;
 use crate::{
     ack::{End, Receipts},
-    buffer,
     component::Role,
     metrics::{Balance, Meter},
 };
-
-/// The type of the source that waits for brokers, and reads again what was not acknowledged.
-const READS_AGAIN: &str = "kafka";
 
 /// The reason under which a sink counts what its destination refused for good.
 const REFUSED: &str = "refused";
@@ -40,6 +37,8 @@ pub struct Account {
     pub kind: &'static str,
     /// Where it stands.
     pub role: Role,
+    /// Whether what it holds is kept elsewhere: in a disk buffer, or in Kafka.
+    pub kept: bool,
     /// What it counted.
     pub balance: Balance,
     /// The last thing that went wrong, if anything did.
@@ -82,6 +81,8 @@ pub struct Observed {
     pub meter: Arc<Meter>,
     /// Where it stands.
     pub role: Role,
+    /// Whether what it holds is kept elsewhere: in a disk buffer, or in Kafka.
+    pub kept: bool,
 }
 
 // === impl Summary ===
@@ -89,10 +90,11 @@ pub struct Observed {
 impl Summary {
     /// The account so far.
     pub fn of(components: &[Observed], receipts: &Receipts) -> Self {
-        let account = |Observed { meter, role }: &Observed| Account {
+        let account = |Observed { meter, role, kept }: &Observed| Account {
             id: meter.id().to_owned(),
             kind: meter.kind(),
             role: *role,
+            kept: *kept,
             balance: meter.balance(),
             last_error: meter.last_error(),
         };
@@ -128,16 +130,10 @@ impl Summary {
             && self.accounts.iter().all(clean)
     }
 
-    /// Whether a disk buffer stands in front of the component.
-    fn is_buffered(&self, id: &str) -> bool {
-        let buffers = self.accounts.iter().filter(|account| account.kind == buffer::stage::KIND);
-        buffers.filter_map(|account| account.id.strip_suffix(".buffer")).any(|of| of == id)
-    }
-
     /// The totals over all components, of a run that took `seconds`.
     pub fn totals(&self, seconds: f64) -> Totals {
         let mut totals = Totals { seconds, ..Totals::default() };
-        for Account { id, role, balance, .. } in &self.accounts {
+        for Account { id, role, kept, balance, .. } in &self.accounts {
             match role {
                 Role::Source => {
                     totals.packets += balance.received;
@@ -162,8 +158,7 @@ impl Summary {
                 *totals.lost.entry(cause).or_default() += n;
             }
             totals.stored += balance.stored;
-            // What a sink holds is in its disk buffer still, if it has one.
-            let held = if self.is_buffered(id) { 0 } else { balance.held };
+            let held = if *kept { 0 } else { balance.held };
             if held + balance.unmade > 0 {
                 *totals.lost.entry(UNFINISHED).or_default() += held + balance.unmade;
             }
@@ -176,7 +171,7 @@ impl Summary {
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let width = self.accounts.iter().map(|account| account.id.len()).max().unwrap_or(0);
-        for Account { id, kind, role, balance, last_error } in &self.accounts {
+        for Account { id, kind, role, balance, last_error, .. } in &self.accounts {
             write!(
                 f,
                 "{id:width$}  {kind}: in {} = out {} + absorbed {} + filtered {} + dropped {} + held {}",

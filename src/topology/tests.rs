@@ -498,4 +498,5 @@ async fn a_sink_that_fails_stops_the_run_and_is_named_as_the_cause() {
     assert!(ended.failures[1].error.is_downstream());
 }
 
+mod kept;
 mod verdicts;

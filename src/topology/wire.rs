@@ -46,7 +46,8 @@ pub(super) fn wire(plan: Plan, stop: &CancellationToken) -> Vec<Task> {
         .iter()
         .map(|group| {
             let reader = &parts[group[0]];
-            let mut input = Input::new(clock, Arc::clone(&reader.meter));
+            let input = Input::new(clock, Arc::clone(&reader.meter));
+            let mut input = input.stopped_by(stop.child_token());
             for link in &reader.inputs {
                 let sheds = parts[link.from].signature.ports[link.port.0].sheds;
                 let when_full = if sheds { WhenFull::DropNewest } else { reader.when_full };

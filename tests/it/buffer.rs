@@ -4,7 +4,7 @@ use std::{
     collections::HashSet,
     fs::{self, File},
     path::{Path, PathBuf},
-    process::{self, Command},
+    process,
     time::Duration,
 };
 
@@ -16,7 +16,7 @@ use crate::harness::{
     Case, Outcome, Scene, captures, expected,
     memory_disk::MemoryDisk,
     poll::{self, SOON},
-    process::{output, signal},
+    process::{shim, signal},
     tidegate::{Ended, Tidegate},
 };
 
@@ -31,6 +31,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new(a_sync_that_fails_is_made_up_for_in_another_file),
         Case::new(a_full_buffer_holds_the_rest_or_drops_it_as_told),
         Case::new(a_damaged_buffer_is_named_and_the_rest_delivered),
+        Case::new(what_the_disk_does_not_give_back_is_counted_and_the_rest_delivered),
         Case::new(two_processes_never_share_a_buffer),
     ]
 }
@@ -164,14 +165,7 @@ fn a_full_disk_is_waited_for_and_named(scene: &Scene) -> Outcome {
 }
 
 fn a_sync_that_fails_is_made_up_for_in_another_file(scene: &Scene) -> Outcome {
-    let shim = scene.path("failing_sync.so");
-    let source = Scene::project("tests/it/harness/failing_sync.c");
-    output(
-        Command::new("cc")
-            .args(["-Wall", "-Werror", "-shared", "-fPIC", "-o"])
-            .args([&shim, &source])
-            .arg("-ldl"),
-    )?;
+    let shim = shim(scene, "failing_sync")?;
     let (buffer, out) = (scene.path("buffer"), scene.path("records.out"));
     let config = config(scene, &buffer, &out, "");
     let stuck = blocked(&out)?;
@@ -266,6 +260,54 @@ fn a_damaged_buffer_is_named_and_the_rest_delivered(scene: &Scene) -> Outcome {
     // What is damaged was set aside; what is left is whole.
     let seen = inspect(scene, &buffer)?.expect(0)?;
     assert!(seen.stdout.contains(".segment.damaged: set aside"), "{}", seen.stdout);
+    Ok(())
+}
+
+/// A start failed, whichever segment it was.
+fn what_the_disk_does_not_give_back_is_counted_and_the_rest_delivered(scene: &Scene) -> Outcome {
+    let shim = shim(scene, "failing_read")?;
+    for (round, place) in [Some(20 * 4096), Some(0), None].into_iter().enumerate() {
+        let (buffer, out) =
+            (scene.path(&format!("buffer{round}")), scene.path(&format!("{round}.out")));
+        let stuck = blocked(&out)?;
+        let config = config(scene, &buffer, &out, "");
+        let first = numbered(scene, 0..5_000);
+        let running = replay(scene, &config, &first).start()?;
+        poll::until_true("all of them on disk", SOON, || {
+            inspect(scene, &buffer).is_ok_and(|seen| seen.stdout.contains("5000 records waiting"))
+        })?;
+        signal(running.pid(), rustix::process::Signal::KILL);
+        running.wait(SOON)?;
+        drop(stuck);
+        // Else the last page.
+        let segment = fs::metadata(buffer.join("00000000000000000000.segment"))?;
+        let at = place.unwrap_or((segment.len() - 1) / 4096 * 4096);
+        let broken = |command: Tidegate| {
+            command
+                .env("LD_PRELOAD", &shim)
+                .env("FAILING_READ_OF", "/00000000000000000000.segment")
+                .env("FAILING_READ_AT", at.to_string())
+        };
+        let seen = broken(Tidegate::new(scene, ["buffer", "inspect"]).arg(&buffer)).run()?;
+        let told = format!("bytes at {} can't be read", at.max(24));
+        assert!(seen.stdout.contains(&told), "{}", seen.stdout);
+        assert_eq!(seen.code, Some(3), "{}", seen.stdout);
+        let ended = broken(replay(scene, &config, &numbered(scene, 9_000..9_010))).run()?;
+        let ended = ended.expect(3)?;
+        let told = format!("bytes at {}: Input/output error", at.max(24));
+        ended.says(&["a place of the disk buffer can't be read", &told])?;
+        let summary = summary(scene)?;
+        let lost = summary["lost"]["unreadable"].as_u64().unwrap_or(0);
+        assert!((1..100).contains(&lost), "{summary}");
+        let delivered = lines(&out).len() as u64;
+        match place {
+            Some(_) => assert_eq!(delivered + lost, 5_010, "{summary}"),
+            None => assert_eq!((lost, delivered < 5_010), (1, true), "{summary}"),
+        }
+        assert_eq!(summary["stored"], 0, "it is counted once: {summary}");
+        let kept = buffer.join("00000000000000000000.segment.damaged");
+        assert!(kept.exists(), "it is kept");
+    }
     Ok(())
 }
 

@@ -18,6 +18,7 @@ use crate::harness::{
     Case, Outcome, Scene, captures,
     delivery::letters,
     faults::{FaultServer, Reply, Request},
+    process::shim,
     tidegate::{Ended, Tidegate},
 };
 
@@ -28,6 +29,7 @@ pub(crate) fn cases() -> Vec<Case> {
     vec![
         Case::new(what_a_mapping_refused_is_delivered_once_when_it_is_mended),
         Case::new(a_dead_letter_file_in_use_is_not_read),
+        Case::new(dead_letters_that_the_disk_does_not_give_back_stop_nothing),
     ]
 }
 
@@ -165,5 +167,47 @@ fn a_dead_letter_file_in_use_is_not_read(scene: &Scene) -> Outcome {
         let (ended, _) = send_again(scene, &config, &file)?;
         ended.expect(78)?.says(&["is the dead-letter file of the sink siem", "move it away"])?;
     }
+    Ok(())
+}
+
+/// A start failed where the end of the file could not be read; what was sent again ended there.
+fn dead_letters_that_the_disk_does_not_give_back_stop_nothing(scene: &Scene) -> Outcome {
+    let shim = shim(scene, "failing_read")?;
+    let capture = scene.path("packets.pcap");
+    captures::numbered(PACKETS).write(&capture);
+    let index = Arc::new(Index::default());
+    let answers = Arc::clone(&index);
+    let runtime = tokio::runtime::Runtime::new()?;
+    let server = runtime
+        .block_on(FaultServer::start(None, move |request: &Request| answers.answer(request)))?;
+    let config = config(scene, &server.url());
+    let broken = |command: Tidegate, of: &str, at: u32| {
+        command
+            .env("LD_PRELOAD", &shim)
+            .env("FAILING_READ_OF", of)
+            .env("FAILING_READ_AT", at.to_string())
+    };
+    let replay = || Tidegate::new(scene, ["replay", "-c"]).arg(&config).arg(&capture);
+    replay().run()?.expect(3)?;
+    let dead = scene.path("dead.ndjson");
+    let before = fs::read(&dead)?;
+    broken(replay(), "/dead.ndjson", 0).run()?.expect(3)?.says(&["another one is begun"])?;
+    assert!(fs::read(scene.path("dead.ndjson.damaged"))? == before, "it is kept as it was");
+    assert_eq!(letters(&dead).len(), PACKETS as usize);
+
+    index.mended.store(true, Ordering::SeqCst);
+    let mended = scene.path("mended.ndjson");
+    fs::rename(&dead, &mended)?;
+    assert!(fs::metadata(&mended)?.len() > 16_384);
+    let again = Tidegate::new(scene, ["replay", "-c"]).arg(&config).arg("--dead-letters");
+    let ended = broken(again.arg(&mended), "/mended.ndjson", 8_192).run()?.expect(3)?;
+    ended.says(&["bytes at 8192 can't be read, and are passed over"])?;
+    let sent = lock(&index.documents).len();
+    assert!((PACKETS as usize - 20..PACKETS as usize).contains(&sent), "{sent} were sent");
+    let text = fs::read_to_string(&mended)?;
+    let last: Value = serde_json::from_str(text.lines().last().unwrap_or_default())?;
+    let documents = lock(&index.documents);
+    let is_there = documents.values().flatten().any(|document| *document == last["document"]);
+    assert!(is_there, "the last one is sent too");
     Ok(())
 }

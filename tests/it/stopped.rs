@@ -30,6 +30,7 @@ pub(crate) fn cases() -> Vec<Case> {
     vec![
         Case::new(a_replay_that_is_cut_off_counts_every_flow_it_takes_along),
         Case::new(one_stop_that_comes_as_two_signals_cuts_nothing_off),
+        Case::new(a_stop_leaves_what_a_disk_buffer_has_and_the_next_run_sends_it),
     ]
 }
 
@@ -133,4 +134,74 @@ sinks:
     })?;
     takes.store(true, Ordering::SeqCst);
     running.wait(LIMIT)?.expect(0)?.says(&[&format!("delivered {PACKETS}")])
+}
+
+/// It waited as long as the server asked, until it was cut off a minute later, though all of it was on disk.
+fn a_stop_leaves_what_a_disk_buffer_has_and_the_next_run_sends_it(scene: &Scene) -> Outcome {
+    const PACKETS: u32 = 1_000;
+    let capture = scene.path("some.pcap");
+    captures::numbered(PACKETS).write(&capture);
+    let takes = Arc::new(AtomicBool::new(false));
+    let answers = Arc::clone(&takes);
+    let runtime = tokio::runtime::Runtime::new()?;
+    let server = runtime.block_on(FaultServer::start(None, move |_: &Request| {
+        if answers.load(Ordering::SeqCst) {
+            return Reply::Answer(200, json!({"text": "Success", "code": 0}).to_string(), None);
+        }
+        let busy = json!({"text": "Server is busy", "code": 9}).to_string();
+        Reply::Answer(503, busy, Some(("retry-after", "86400".to_owned())))
+    }))?;
+    let config = scene.write(
+        "busy.yaml",
+        format!(
+            "data_dir: {}
+sources:
+  capture: {{ type: tshark, mode: file, files: [replaced.pcap], dissect: headers }}
+transforms:
+  packets: {{ type: extract, inputs: [capture] }}
+sinks:
+  siem:
+    type: splunk_hec
+    inputs: [packets]
+    endpoint: \"{}\"
+    token: some-token
+    batch: {{ max_events: 100 }}
+    acknowledgements: {{ enabled: false }}
+    buffer: {{ type: disk }}
+",
+            scene.path("state").display(),
+            server.url()
+        ),
+    );
+    let replay = |capture: &std::path::Path| {
+        let summary = scene.path("summary.json");
+        Tidegate::new(scene, ["replay", "-c"])
+            .arg(&config)
+            .arg("--summary")
+            .arg(summary)
+            .arg(capture)
+    };
+    let running = replay(&capture).start()?;
+    poll::until_true("the sink to have tried", LIMIT, || {
+        running.stderr().contains("not delivered, kept and sent again")
+    })?;
+    let state = scene.path("state/siem.buffer");
+    poll::until_true("all of it on disk", LIMIT, || {
+        let seen = Tidegate::new(scene, ["buffer", "inspect"]).arg(&state).run();
+        seen.is_ok_and(|seen| seen.stdout.contains(&format!("{PACKETS} records waiting")))
+    })?;
+    running.signal(Signal::TERM);
+    let ended = running.wait(LIMIT)?.expect(3)?;
+    assert!(!ended.stderr.contains("cut off before it had finished"), "{}", ended.stderr);
+    ended.says(&["is on disk, for the next start"])?;
+    let totals: Value = serde_json::from_slice(&fs::read(scene.path("summary.json"))?)?;
+    assert_eq!(
+        (&totals["stored"], &totals["lost"], &totals["delivered"]),
+        (&json!(PACKETS), &json!({}), &json!(0)),
+        "{totals}"
+    );
+    takes.store(true, Ordering::SeqCst);
+    let another = scene.path("another.pcap");
+    captures::numbered_as(PACKETS..PACKETS + 1).write(&another);
+    replay(&another).run()?.expect(0)?.says(&[&format!("delivered {}", PACKETS + 1)])
 }

@@ -6,7 +6,7 @@ use futures_util::{StreamExt, stream::FuturesOrdered};
 use tokio::time::{Instant, sleep_until};
 use tracing::error;
 
-use super::{PAUSE, Shared};
+use super::{PAUSE, Shared, unreadable};
 use crate::{
     ack::{End, Receipts},
     batch::Batch,
@@ -77,6 +77,10 @@ impl Forward {
                 }
                 continue;
             }
+            if is_lost && *ended.borrow() {
+                // The sink has left what it could not deliver, or is gone: what is left is for the next start.
+                break;
+            }
             let is_idle = is_read && self.ready.is_empty() && under_way.is_empty();
             if is_idle && self.newer.is_some() {
                 break;
@@ -84,6 +88,10 @@ impl Forward {
             if is_idle && again.is_none() && *ended.borrow() {
                 // What was synced after the last look is still to be read; what can't be is for the next start.
                 if std::mem::replace(&mut is_last_look, true) {
+                    // No receipt answers for what was counted as lost behind the last record.
+                    if !is_lost {
+                        self.acknowledge(self.read_to()).await;
+                    }
                     break;
                 }
                 is_read = false;
@@ -138,9 +146,13 @@ impl Forward {
         let chunk = match read.await {
             Ok((reader, chunk)) => {
                 self.reader = reader;
-                chunk.map_err(|error| Error::failure("read again").because(error))
+                chunk.map_err(|error| {
+                    (error.is_damage(), Error::failure("read again").because(error))
+                })
             }
-            Err(join) => Err(Error::failure("reading the disk buffer panicked").because(join)),
+            Err(join) => {
+                Err((false, Error::failure("reading the disk buffer panicked").because(join)))
+            }
         };
         match chunk {
             Ok(chunk) => {
@@ -148,24 +160,29 @@ impl Forward {
                 self.take(&chunk).await;
                 if chunk.is_empty() { Read::None } else { Read::Some }
             }
-            Err(error) => {
+            Err((is_damage, error)) => {
                 self.shared.failed(&error);
                 self.failed_reads += 1;
                 if self.failed_reads >= READ_TRIES {
                     self.failed_reads = 0;
-                    self.skip().await;
+                    self.skip(is_damage).await;
                 }
                 Read::Failed
             }
         }
     }
 
-    /// Gives up the rest of what can't be read.
-    async fn skip(&mut self) {
+    /// Gives up what can't be read: a place of the disk that is damaged, or else the rest of its segment.
+    async fn skip(&mut self, is_damage: bool) {
         let shared = Arc::clone(&self.shared);
         let mut reader = std::mem::replace(&mut self.reader, Reader::new(0));
         let skip = task::blocking(move || {
-            let skipped = reader.skip(&shared.log);
+            let skipped = if is_damage {
+                reader.leap(&shared.log);
+                0
+            } else {
+                reader.skip(&shared.log)
+            };
             (reader, skipped)
         });
         if let Ok((reader, skipped)) = skip.await {
@@ -178,6 +195,10 @@ impl Forward {
     async fn take(&mut self, chunk: &Chunk) {
         self.lost(BufferLoss::Missing, chunk.missing);
         self.lost(BufferLoss::Damaged, chunk.damaged);
+        self.lost(BufferLoss::Unreadable, chunk.unreadable);
+        for place in &chunk.places {
+            unreadable(&self.shared.meter, place);
+        }
         let mut records = wire::Reader::default();
         let (mut to, mut unknown) = (Vec::new(), Vec::new());
         for (sequence, payload) in chunk.entries() {

@@ -202,6 +202,33 @@ async fn records_of_a_later_version_stay_where_they_are() {
     assert!(meter.counted(BUFFER_LOST).is_empty());
 }
 
+/// Nothing was said to the sink, which waited for its destination, and the run for its deadline.
+#[tokio::test(start_paused = true)]
+async fn a_stop_spares_the_sink_once_all_that_came_is_on_disk() {
+    let Rig { folder: _folder, buffer, input, out, before, mut behind } = Rig::new(WhenFull::Block);
+    let (shared, receipts) = (Arc::clone(&buffer.shared), buffer.receipts.clone());
+    let stop = tokio_util::sync::CancellationToken::new();
+    let running = task::spawn(buffer.run(input.stopped_by(stop.clone()), out));
+    let send = async |number| {
+        let (ack, receipt) = receipts.open_awaited();
+        let batch = Batch { records: flows(number, 50), ack, watermark: None };
+        before.send(batch).await.unwrap();
+        receipt.ended().await
+    };
+    assert_eq!(send(0).await, End::Delivered);
+    let held = poll_fn(|cx| behind.poll_recv(cx)).await.unwrap();
+    stop.cancel();
+    tokio::time::sleep(SOON).await;
+    assert!(!behind.spared().is_cancelled(), "more may come that is in memory alone");
+    assert_eq!(send(50).await, End::Delivered);
+    drop(before);
+    tokio::time::timeout(SOON, behind.spared().cancelled()).await.expect("all of it is on disk");
+    // The sink leaves it.
+    drop(held);
+    tokio::time::timeout(SOON, running).await.expect("it ends").unwrap().unwrap();
+    assert_eq!(shared.standing().waiting, 100);
+}
+
 /// Somebody held the log while he waited for the disk, and the stage waited for him in the runtime's thread.
 #[test]
 fn a_disk_that_hangs_leaves_the_runtime_to_others() {

@@ -5,6 +5,7 @@
 use std::{
     collections::BTreeMap,
     io,
+    ops::Range,
     sync::{Arc, Mutex, MutexGuard},
 };
 
@@ -33,6 +34,8 @@ struct State {
     fault_every: u64,
     /// The next so many writes and syncs fail.
     faults: usize,
+    /// What can't be read: of these files these bytes, with this error; all of it is a file that can't be opened.
+    unreadable: Vec<(usize, Range<u64>, i32)>,
     random: Random,
 }
 
@@ -203,6 +206,20 @@ impl Model {
         state.inodes[inode].durable = state.inodes[inode].live.clone();
     }
 
+    /// These bytes of a file can't be read any more.
+    pub(super) fn break_at(&self, name: &str, bytes: Range<u64>, errno: i32) {
+        let mut state = self.state();
+        let inode = state.names[name];
+        state.unreadable.push((inode, bytes, errno));
+    }
+
+    fn readable(&self, inode: usize, bytes: &Range<u64>) -> io::Result<()> {
+        let touches = |place: &Range<u64>| place.start < bytes.end && bytes.start < place.end;
+        let state = self.state();
+        let broken = state.unreadable.iter().find(|(of, place, _)| *of == inode && touches(place));
+        broken.map_or(Ok(()), |(.., errno)| Err(io::Error::from_raw_os_error(*errno)))
+    }
+
     pub(super) fn files(&self) -> Vec<String> {
         self.state().names.keys().cloned().collect()
     }
@@ -232,7 +249,12 @@ impl Disk for Model {
         let mut state = self.state();
         state.operate()?;
         let inode = *state.names.get(name).ok_or(io::ErrorKind::NotFound)?;
-        Ok(ModelFile { disk: self.clone(), inode })
+        let whole =
+            |(of, place, _): &&(usize, Range<u64>, i32)| *of == inode && *place == (0..u64::MAX);
+        match state.unreadable.iter().find(whole) {
+            Some((.., errno)) => Err(io::Error::from_raw_os_error(*errno)),
+            None => Ok(ModelFile { disk: self.clone(), inode }),
+        }
     }
 
     fn rename(&self, name: &str, to: &str) -> io::Result<()> {
@@ -268,6 +290,7 @@ impl DiskFile for ModelFile {
     }
 
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
+        self.disk.readable(self.inode, &(offset..offset + into.len() as u64))?;
         let state = self.disk.state();
         let content = &state.inodes[self.inode].live;
         let from = (offset as usize).min(content.len());

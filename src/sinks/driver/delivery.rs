@@ -45,6 +45,15 @@ pub(super) struct Delivery<S> {
     pub(super) delivered: AtomicU64,
 }
 
+/// What became of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Done {
+    /// Each of its items has its end.
+    Ended,
+    /// The run was stopped, and the next one has what is left of it.
+    Left,
+}
+
 /// What is left of a request: parts of it, to be sent in this order.
 type Parts<M> = VecDeque<Vec<Item<M>>>;
 
@@ -60,21 +69,34 @@ impl<S: Sink> Delivery<S> {
         self: Arc<Self>,
         mut request: Request<S::Meta>,
         place: OwnedSemaphorePermit,
-    ) -> Result<(), Error> {
+    ) -> Result<Done, Error> {
         let mut place = Some(place);
         let mut tries = self.waits.tries();
         let mut parts = Parts::from([std::mem::take(&mut request.items)]);
         while let Some(part) = parts.pop_front() {
+            if tries.are_spared() {
+                return Ok(Done::Left);
+            }
             if place.is_none() {
                 place = Arc::clone(&self.in_flight).acquire_owned().await.ok();
             }
-            let answer = self.sink.send(&request.items(&part)).await;
+            let items = request.items(&part);
+            let answer = tokio::select! {
+                biased;
+                answer = self.sink.send(&items) => answer,
+                () = self.waits.sent_in_vain() => return Ok(Done::Left),
+            };
             tries.tried(&answer);
             match answer {
                 Ok(SendOutcome::Delivered) => self.delivered(&mut request, &part, &mut tries),
                 Ok(SendOutcome::Pending(pending)) => {
                     place = None;
-                    match self.sink.confirm(pending).await {
+                    let confirmed = tokio::select! {
+                        biased;
+                        confirmed = self.sink.confirm(pending) => confirmed,
+                        () = self.waits.sent_in_vain() => return Ok(Done::Left),
+                    };
+                    match confirmed {
                         Ok(true) => self.delivered(&mut request, &part, &mut tries),
                         unconfirmed => {
                             let reason = unconfirmed.err().map_or_else(
@@ -133,7 +155,7 @@ impl<S: Sink> Delivery<S> {
                 Err(SendError::Gone { reason }) => return Err(Error::failure(reason)),
             }
         }
-        Ok(())
+        Ok(if tries.are_spared() { Done::Left } else { Done::Ended })
     }
 
     fn delivered(

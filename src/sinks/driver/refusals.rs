@@ -29,7 +29,7 @@ impl<S: Sink> Delivery<S> {
         };
         let mut waited = false;
         let mut left = refused;
-        while !left.is_empty() {
+        while !left.is_empty() && !tries.are_spared() {
             let (written, rest) = dead_letter.write(self.letters(request, left)).await;
             let (done, not_yet) = left.split_at(written.min(left.len()));
             self.meter.dead_lettered(done.len() as u64);

@@ -751,3 +751,62 @@ async fn without_a_wait_a_request_takes_what_is_there() {
     assert!(started.elapsed() < Duration::from_millis(100));
     assert_eq!(bench.requests().await, [vec!["a1", "a2"]]);
 }
+
+/// It waited as long as the server asked, or until the run was cut off, though all of it was on disk.
+#[tokio::test(start_paused = true)]
+async fn what_waits_is_left_once_the_next_run_has_it_and_nothing_more_is_sent() {
+    let bench = Bench::start((0..3).map(|_| retry(Some(86_400))), &options());
+    let waiting = bench.send(&["a1"]).await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    let behind = bench.send(&["a2"]).await;
+    bench.edge.spare();
+    let ends = async { (waiting.ended().await, behind.ended().await) };
+    let ends = tokio::time::timeout(drain::RUN, ends).await;
+    assert_eq!(ends, Ok((End::Lost, End::Lost)), "nobody acknowledges them");
+    drop(bench.edge);
+    bench.driver.await.unwrap().unwrap();
+    assert_eq!(*lock(&bench.destination.requests), [vec!["a1"]]);
+    assert_eq!(bench.meter.balance().held, 2);
+}
+
+/// A destination that takes what it gets has all of it, also after the stop.
+#[tokio::test(start_paused = true)]
+async fn what_is_taken_is_delivered_though_the_next_run_has_it_too() {
+    let bench = Bench::start([], &options());
+    bench.edge.spare();
+    let receipt = bench.send(&["a1", "a2"]).await;
+    assert_eq!(receipt.ended().await, End::Delivered);
+    assert_eq!(bench.requests().await, [vec!["a1", "a2"]]);
+}
+
+/// A sink that waits within a request, as that to Kafka does, kept the run until it was cut off.
+#[tokio::test(start_paused = true)]
+async fn a_request_to_a_destination_that_is_away_is_not_waited_for_once_the_next_run_has_it() {
+    for is_away in [true, false] {
+        let context = context();
+        context.meter.set_state(State::Running);
+        let Ok(Component::Sink(run)) =
+            component(Stuck::default(), Requests::default(), &options(), &context)
+        else {
+            panic!("a driver is a sink");
+        };
+        let (edge, receiver) = edge(Bounds::default(), WhenFull::Block, &context.meter);
+        let mut input = Input::new(Clock::Wall, Arc::clone(&context.meter));
+        input.add(receiver, Kinds::of(&[Kind::Raw]));
+        let mut driver = tokio::spawn(run(input));
+        let raw = Raw {
+            line: Bytes::from_static(b"line"),
+            epoch: 0,
+            first: 0,
+            origin: crate::record::ObservationPoint::default(),
+        };
+        edge.send(Batch::unacknowledged(Records::Raw(Arc::new(vec![raw])))).await.unwrap();
+        tokio::time::sleep(Duration::from_mins(1)).await;
+        let _away = is_away.then(|| context.meter.holding());
+        edge.spare();
+        drop(edge);
+        let ended = tokio::time::timeout(Duration::from_mins(10), &mut driver).await;
+        assert_eq!(ended.is_ok(), is_away, "its answer may still come");
+        driver.abort();
+    }
+}

@@ -3,19 +3,20 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use tokio::{sync::watch, time::Instant};
+use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use crate::{
     component::{Clock, ItemEnd, SendError, SendOutcome, drain},
     log_limit::LogLimit,
-    metrics::{ERRORS, ErrorType, Holding, Meter},
+    metrics::{ERRORS, ErrorType, Holding, Meter, State},
     retry::{Delays, jitter},
 };
 
@@ -38,6 +39,8 @@ pub(super) struct Waits {
     input_ended: watch::Sender<Option<Instant>>,
     /// Tries that delivered nothing at all, but for those of items that were set aside.
     in_vain: AtomicU64,
+    /// Cancelled once nobody need wait: the run was stopped, and the next one has what is left.
+    spared: OnceLock<CancellationToken>,
 }
 
 /// How often one request failed in a row, and how long to wait now.
@@ -58,6 +61,8 @@ pub(super) struct Tries<'a> {
     items_failed: u32,
     /// How the sink did at the first of these failures.
     at_first: AtFirst,
+    /// Whether the last wait was ended as nobody need wait any more.
+    is_spared: bool,
 }
 
 /// How a sink did when its destination first failed at items.
@@ -77,7 +82,34 @@ impl Waits {
     pub(super) fn new(meter: Arc<Meter>, retry_initial: Duration, retry_max: Duration) -> Self {
         let logged = LogLimit::series();
         let input_ended = watch::Sender::new(None);
-        Self { meter, retry_initial, retry_max, logged, input_ended, in_vain: AtomicU64::new(0) }
+        let (in_vain, spared) = (AtomicU64::new(0), OnceLock::new());
+        Self { meter, retry_initial, retry_max, logged, input_ended, in_vain, spared }
+    }
+
+    /// Once this is cancelled, nobody waits for the destination: the next run has what is left.
+    pub(super) fn spared_by(&self, token: CancellationToken) {
+        self.spared.set(token).unwrap_or_default();
+    }
+
+    async fn spared(&self) {
+        match self.spared.get() {
+            Some(spared) => spared.cancelled().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Comes once nobody need wait any more, and the destination has been away for a while then: what is on its
+    /// way to it is not waited for.
+    pub(super) async fn sent_in_vain(&self) {
+        self.spared().await;
+        loop {
+            let is_away = || self.meter.state() == State::Holding;
+            let was_away = is_away();
+            tokio::time::sleep(drain::BETWEEN_TRIES).await;
+            if was_away && is_away() {
+                return;
+            }
+        }
     }
 
     /// The longest wait that nobody asked for.
@@ -106,13 +138,17 @@ impl Waits {
             unclear: 0,
             items_failed: 0,
             at_first: AtFirst::default(),
+            is_spared: false,
         }
     }
 
-    async fn sleep(&self, delay: Duration) {
+    /// False if the wait was ended as nobody need wait any more.
+    async fn sleep(&self, delay: Duration) -> bool {
         tokio::select! {
-            () = tokio::time::sleep(delay) => {}
-            () = self.drain_wait() => {}
+            biased;
+            () = self.spared() => false,
+            () = tokio::time::sleep(delay) => true,
+            () = self.drain_wait() => true,
         }
     }
 
@@ -206,7 +242,12 @@ impl Tries<'_> {
                 "not delivered, kept and sent again: {reason}",
             );
         }
-        self.waits.sleep(delay).await;
+        self.is_spared = !self.waits.sleep(delay).await;
+    }
+
+    /// Whether it is not to be tried any more: the run was stopped, and the next one has what is left.
+    pub(super) fn are_spared(&self) -> bool {
+        self.is_spared
     }
 
     /// A try succeeded.

@@ -1,9 +1,11 @@
 //! What `/proc` says of processes, and signals by process id.
 
-use std::{collections::BTreeMap, fs, process::Command};
+use std::{collections::BTreeMap, fs, path::PathBuf, process::Command};
 
 use libtest_mimic::Failed;
 use rustix::process::{Pid, Signal, kill_process};
+
+use super::Scene;
 
 /// One live process.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +20,19 @@ pub(crate) struct Process {
     pub(crate) name: String,
     /// The kernel's one-letter state; `Z` is dead but not yet waited for.
     pub(crate) state: char,
+}
+
+/// What is preloaded to have a system call fail.
+pub(crate) fn shim(scene: &Scene, name: &str) -> Result<PathBuf, Failed> {
+    let shim = scene.path(&format!("{name}.so"));
+    let source = Scene::project(&format!("tests/it/harness/{name}.c"));
+    output(
+        Command::new("cc")
+            .args(["-Wall", "-Werror", "-shared", "-fPIC", "-o"])
+            .args([&shim, &source])
+            .arg("-ldl"),
+    )?;
+    Ok(shim)
 }
 
 /// Every process that can be seen.
