@@ -57,14 +57,12 @@ sources:
 transforms:
   some: { type: filter, inputs: [topics.flows], condition: { field: source.ip, exists: true } }
   scored: { type: score, inputs: [some, topics.contacts] }
-  flows: { type: flow, inputs: [topics.packets] }
 sinks:
   judged: { type: blackhole, inputs: [scored] }
   alerts: { type: blackhole, inputs: [scored.alerts] }
   mixed: { type: blackhole, inputs: [scored, self] }
-  made: { type: blackhole, inputs: [flows] }
 ",
     )
     .await;
-    assert_eq!(kept, ["flows", "judged", "scored", "some", "topics"]);
+    assert_eq!(kept, ["judged", "scored", "some", "topics"]);
 }
