@@ -382,7 +382,7 @@ pub fn mtu(interface: &str) -> io::Result<u32> {
 }
 
 /// Whether frames of an interface begin with an Ethernet header, as the program takes it: those of a tunnel of IP
-/// packets (tun, WireGuard, GRE) don't.
+/// packets (tun, `WireGuard`, GRE) don't.
 ///
 /// # Errors
 /// If there is no such interface.

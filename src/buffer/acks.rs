@@ -132,12 +132,12 @@ impl<F: DiskFile> Acks<F> {
         }
         if acks.file.is_none() {
             acks.number = numbers.last().map_or(0, |last| last.wrapping_add(1));
-            let begun = acks.begin(disk);
-            if begun.is_err() && !numbers.is_empty() {
+            let made = acks.begin(disk);
+            if made.is_err() && !numbers.is_empty() {
                 // It is made once there is room: until then the others have the position.
                 return Ok(acks);
             }
-            begun?;
+            made?;
         }
         if numbers.len() > 1 {
             // The position may be that of another file: it stays when that one goes.

@@ -160,7 +160,7 @@ pub fn is_id(text: &str) -> bool {
 
 /// Gives the last problem the key's own range, where it names that of every number of the field's size.
 fn narrow(error: &crate::document::de::Error, range: Option<String>, problems: &mut [Diagnostic]) {
-    let crate::document::de::Fault::Mismatch { expected, .. } = &error.fault else { return };
+    let crate::document::de::Fault::Mismatch { expected, .. } = &*error.fault else { return };
     if let (Some(range), Some(problem)) = (range, problems.last_mut())
         && expected.starts_with("a whole number from ")
     {
@@ -299,7 +299,7 @@ impl Draft<'_> {
         let more = if key.contains('.') { &[] } else { more };
         let (message, hint) = error.explain(more);
         let span = error.span.unwrap_or(self.span);
-        let unknown_key = matches!(error.fault, crate::document::de::Fault::UnknownKey(..));
+        let unknown_key = matches!(*error.fault, crate::document::de::Fault::UnknownKey(..));
         let message = if wrong_type {
             format!("unknown {} type `{}`", self.role.name(), self.kind)
         } else {

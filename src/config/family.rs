@@ -148,7 +148,7 @@ pub(super) fn types<F: Family>() -> &'static [&'static str] {
             secret: false,
         }),
     };
-    match F::deserialize(Deserializer::new(&none)).err().map(|error| error.fault) {
+    match F::deserialize(Deserializer::new(&none)).err().map(|error| *error.fault) {
         Some(Fault::UnknownWord(_, known)) => known,
         _ => &[],
     }

@@ -99,14 +99,14 @@ impl Globals {
             let more = if error.key.contains('.') { &[] } else { others };
             let (message, hint) = error.explain(more);
             let mut problem = Diagnostic::error(span, format!("{}: {message}", error.key));
-            if matches!(error.fault, crate::document::de::Fault::UnknownKey(..)) {
+            if matches!(*error.fault, crate::document::de::Fault::UnknownKey(..)) {
                 problem.message = message;
             }
             problem.hint = hint;
             let is_component =
-                |key: &&str| root.get(key).is_some_and(|entry| entry.value.get("type").is_some());
-            if let crate::document::de::Fault::UnknownKey(key, _) = &error.fault
-                && Some(key.as_str()).filter(is_component).is_some()
+                |key: &str| root.get(key).is_some_and(|entry| entry.value.get("type").is_some());
+            if let crate::document::de::Fault::UnknownKey(key, _) = &*error.fault
+                && is_component(key)
             {
                 let hint = format!("indent `{key}` under `sources`, `transforms` or `sinks`");
                 problem.hint = Some(hint);

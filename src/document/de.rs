@@ -50,7 +50,7 @@ pub(crate) fn read<T: DeserializeOwned>(mut node: Node, floor: usize) -> Reading
             .is_some_and(|scalar| scalar.origin == Origin::Unset);
         let pruned = steps.len() > floor && node.prune(&steps);
         // What an unset variable stands in has been said; a key that nobody knows has not.
-        if !unset || matches!(error.fault, Fault::UnknownKey(..)) {
+        if !unset || matches!(*error.fault, Fault::UnknownKey(..)) {
             errors.push(error);
         }
         if !pruned || errors.len() >= MAX_ERRORS {

@@ -303,8 +303,8 @@ fn set_damaged_aside(path: &Path, error: &io::Error) -> bool {
         name.push(if number == 0 { ".damaged".to_owned() } else { format!(".damaged.{number}") });
         PathBuf::from(name)
     };
-    let mut names = (0..=MAX_DAMAGED).map(named);
-    let Some(aside) = names.find(|name| fs::symlink_metadata(name).is_err()) else { return false };
+    let mut free = (0..=MAX_DAMAGED).map(named);
+    let Some(aside) = free.find(|name| fs::symlink_metadata(name).is_err()) else { return false };
     let is_done = fs::rename(&place, &aside).is_ok();
     if is_done {
         error!(

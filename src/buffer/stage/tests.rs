@@ -205,7 +205,8 @@ async fn records_of_a_later_version_stay_where_they_are() {
 /// Nothing was said to the sink, which waited for its destination, and the run for its deadline.
 #[tokio::test(start_paused = true)]
 async fn a_stop_spares_the_sink_once_all_that_came_is_on_disk() {
-    let Rig { folder: _folder, buffer, input, out, before, mut behind } = Rig::new(WhenFull::Block);
+    let Rig { folder: _folder, buffer, input, out, before, mut behind, .. } =
+        Rig::new(WhenFull::Block);
     let (shared, receipts) = (Arc::clone(&buffer.shared), buffer.receipts.clone());
     let stop = tokio_util::sync::CancellationToken::new();
     let running = task::spawn(buffer.run(input.stopped_by(stop.clone()), out));

@@ -15,7 +15,7 @@ use crate::document::{
 #[derive(Debug, Clone)]
 pub(crate) struct Error {
     /// What is wrong.
-    pub fault: Fault,
+    pub fault: Box<Fault>,
     /// Where; `None` for the node that was read itself.
     pub span: Option<Span>,
     /// The way to it, innermost first.
@@ -50,7 +50,7 @@ pub(crate) enum Fault {
 
 impl Error {
     pub(super) fn new(fault: Fault) -> Self {
-        Self { fault, span: None, steps: Vec::new(), key: String::new() }
+        Self { fault: Box::new(fault), span: None, steps: Vec::new(), key: String::new() }
     }
 
     pub(super) fn mismatch(node: &Node, expected: impl Into<String>) -> Self {
@@ -59,7 +59,7 @@ impl Error {
 
     /// Notes which keys the mapping has that was expected.
     pub(super) fn with_keys(mut self, known: &'static [&'static str]) -> Self {
-        if let Fault::Mismatch { keys, .. } = &mut self.fault {
+        if let Fault::Mismatch { keys, .. } = &mut *self.fault {
             *keys = known;
         }
         self
@@ -90,7 +90,7 @@ impl Error {
     /// Takes out the text of a secret.
     pub(super) fn about(mut self, scalar: &Scalar) -> Self {
         if scalar.secret && !scalar.text.is_empty() {
-            match &mut self.fault {
+            match &mut *self.fault {
                 Fault::Mismatch { found, .. } => "a hidden value".clone_into(found),
                 Fault::UnknownWord(word, _) => "(hidden)".clone_into(word),
                 Fault::Other(message) => *message = hide_value(message, &scalar.text),
@@ -102,7 +102,7 @@ impl Error {
 
     /// The message and the remedy; `more` are names that are known beside the field's own.
     pub(crate) fn explain(&self, more: &[&str]) -> (String, Option<String>) {
-        match &self.fault {
+        match &*self.fault {
             Fault::UnknownKey(name, known) => {
                 let known = || known.iter().copied().chain(more.iter().copied());
                 let hint = choose(name, known, "known keys");
@@ -147,7 +147,7 @@ impl Error {
 
     /// The name that was probably meant.
     pub(crate) fn meant(&self) -> Option<&'static str> {
-        match &self.fault {
+        match &*self.fault {
             Fault::UnknownKey(name, known) => nearest(name, known.iter().copied()),
             _ => None,
         }

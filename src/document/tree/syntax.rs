@@ -132,9 +132,8 @@ fn without_colon(line: Line<'_>) -> Option<(Span, String)> {
     }
     let remedy = match rest.chars().next() {
         None if item.is_none() => format!("write `{key}:`"),
-        Some(' ') => format!("write `{key}: …`"),
         Some(':') => format!("write `{key}: …`, with a space behind the colon"),
-        Some('=') => format!("write `{key}: …`"),
+        Some(' ' | '=') => format!("write `{key}: …`"),
         _ => return None,
     };
     let start = line.start + line.text.len() - text.len();

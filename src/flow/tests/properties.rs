@@ -56,7 +56,7 @@ fn any_header() -> impl Strategy<Value = Header> {
 }
 
 /// Packets whose time mostly goes on by seconds.
-fn any_packets() -> impl Strategy<Value = Vec<Packet>> {
+fn any_packets() -> BoxedStrategy<Vec<Packet>> {
     let step = prop_oneof![
         10 => -1_i64..5,
         1 => -100_i64..400,
@@ -64,7 +64,7 @@ fn any_packets() -> impl Strategy<Value = Vec<Packet>> {
     ];
     let inner = prop::collection::vec(any_header(), 0..3);
     let one = (any_header(), inner, step, 0_u16..3, any::<bool>());
-    prop::collection::vec(one, 0..120).prop_map(|all| {
+    let packets = prop::collection::vec(one, 0..120).prop_map(|all| {
         let mut seconds = 1000;
         let mut packets = Vec::new();
         for (number, (outer, inner, step, vlan, wild)) in (1..).zip(all) {
@@ -80,7 +80,8 @@ fn any_packets() -> impl Strategy<Value = Vec<Packet>> {
             packets.push(packet);
         }
         packets
-    })
+    });
+    packets.boxed()
 }
 
 /// The same, seen at three points whose clocks differ, in one file or several.
@@ -97,7 +98,7 @@ fn any_packets_anywhere() -> impl Strategy<Value = Vec<Packet>> {
         });
         let seen = packets.into_iter().zip(places).map(|(packet, (epoch, origin, ahead))| {
             let time = Timestamp::from_nanos(packet.time.nanos() + ahead);
-            Packet { epoch, origin, time, ..packet }
+            Packet { time, epoch, origin, ..packet }
         });
         seen.collect()
     })
