@@ -185,7 +185,7 @@ sinks:
     poll::until_true("the sink to have tried", LIMIT, || {
         running.stderr().contains("not delivered, kept and sent again")
     })?;
-    let state = scene.path("state/siem.buffer");
+    let state = scene.path("state/buffers/siem");
     poll::until_true("all of it on disk", LIMIT, || {
         let seen = Tidegate::new(scene, ["buffer", "inspect"]).arg(&state).run();
         seen.is_ok_and(|seen| seen.stdout.contains(&format!("{PACKETS} records waiting")))
