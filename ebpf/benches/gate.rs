@@ -76,6 +76,13 @@ fn measure() -> Fallible<()> {
             ours(with("203.0.113.0/24", deadline, guarded)?, syn.clone()),
         ),
         (
+            "the same, around one that is observed",
+            ours(
+                around("203.0.113.0/24", Block { enforce: 0, ..deadline }, deadline, guarded)?,
+                syn.clone(),
+            ),
+        ),
+        (
             "the same, a datagram (a look-up of its socket)",
             ours(with("203.0.113.7/32", deadline, guarded)?, datagram),
         ),
@@ -165,6 +172,13 @@ fn denied(network: &str, block: Block, settings: Settings) -> Fallible<Loaded> {
 fn with(network: &str, block: Block, settings: Settings) -> Fallible<Loaded> {
     let (gate, mut maps) = gate(settings)?;
     maps.insert(network.parse()?, block)?;
+    Ok((gate, maps))
+}
+
+/// One with a verdict on a network, and a milder one on the bad source in it.
+fn around(network: &str, milder: Block, block: Block, settings: Settings) -> Fallible<Loaded> {
+    let (gate, mut maps) = with(network, block, settings)?;
+    maps.insert(IpNet::new(BAD.into(), 32)?, milder)?;
     Ok((gate, maps))
 }
 
