@@ -1,17 +1,22 @@
 //! The maps, typed.
 
+mod heart;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
 };
 
 use aya::maps::{
     Array, HashMap, LpmTrie, Map, MapData, MapError, MapInfo, PerCpuArray, lpm_trie::Key,
 };
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use heart::counted;
+pub use heart::{Heart, LetThrough};
 
 use crate::{
     Error, Mode,
@@ -33,16 +38,8 @@ pub struct Maps {
     stats: Arc<PerCpuArray<MapData, Count>>,
 }
 
-/// What the daemon alone writes. It takes no more than its own lock, which is held for two calls of the kernel.
-#[derive(Clone)]
-pub struct Heart(Arc<Mutex<Array<MapData, Daemon>>>);
-
 /// Verdicts that other maps held when they were copied, by their ids.
 pub(crate) type Copied = BTreeMap<IpNet, [u8; 16]>;
-
-/// How many packets passed because the daemon was silent.
-#[derive(Clone)]
-pub struct LetThrough(Arc<PerCpuArray<MapData, Count>>);
 
 /// A map of this name by its type, of whatever finds maps by their names.
 pub(crate) fn typed<T: TryFrom<Map, Error = MapError>>(
@@ -426,82 +423,6 @@ fn kept(block: &Block, enforce: bool) -> Option<Block> {
     // What the program knows of the allow list goes by the generation of the other maps' list.
     let kept = Block { enforce: u8::from(enforce), unlisted: 0, ..*block };
     (block.enforce != 0 || !enforce).then_some(kept)
-}
-
-// === impl Heart ===
-
-impl Heart {
-    fn new(map: Array<MapData, Daemon>) -> Self {
-        Self(Arc::new(Mutex::new(map)))
-    }
-
-    /// Says that the daemon lives. What it had written before.
-    ///
-    /// # Errors
-    /// If it can't be written.
-    pub fn beat(&self) -> Result<Daemon, Error> {
-        self.change(|daemon| Daemon { heartbeat_ns: now_ns(), ..daemon })
-    }
-
-    /// What the daemon wrote last.
-    ///
-    /// # Errors
-    /// If it can't be read.
-    pub fn daemon(&self) -> Result<Daemon, Error> {
-        read(&self.locked())
-    }
-
-    /// Writes what becomes of it, and gives what it was. Nobody comes in between.
-    fn change(&self, to: impl FnOnce(Daemon) -> Daemon) -> Result<Daemon, Error> {
-        let mut map = self.locked();
-        let before = read(&map)?;
-        let done = map.set(0, to(before), 0);
-        done.map_err(|error| Error::of_map("tg_daemon", error))?;
-        Ok(before)
-    }
-
-    fn locked(&self) -> MutexGuard<'_, Array<MapData, Daemon>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl fmt::Debug for Heart {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Heart").finish_non_exhaustive()
-    }
-}
-
-// === impl LetThrough ===
-
-impl LetThrough {
-    /// How many there were since the maps were made.
-    ///
-    /// # Errors
-    /// If the statistics can't be read.
-    pub fn packets(&self) -> Result<u64, Error> {
-        Ok(counted(&self.0, Outcome::FailOpen)?.packets)
-    }
-}
-
-impl fmt::Debug for LetThrough {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LetThrough").finish_non_exhaustive()
-    }
-}
-
-fn read(map: &Array<MapData, Daemon>) -> Result<Daemon, Error> {
-    map.get(&0, 0).map_err(|error| Error::of_map("tg_daemon", error))
-}
-
-/// Over all processors.
-fn counted(stats: &PerCpuArray<MapData, Count>, outcome: Outcome) -> Result<Count, Error> {
-    let mut sum = Count::default();
-    let values = stats.get(&(outcome as u32), 0);
-    for count in values.map_err(|error| Error::of_map("tg_stats", error))?.iter() {
-        sum.packets += count.packets;
-        sum.bytes += count.bytes;
-    }
-    Ok(sum)
 }
 
 /// Length of a tick of the kernel, ns.
