@@ -220,7 +220,7 @@ impl fmt::Display for Summary {
         }
         let without_end = self.lost_receipts + self.open_receipts;
         if without_end > 0 {
-            writeln!(f, "{without_end} batches were on their way when it was cut off")?;
+            writeln!(f, "{without_end} batches were on their way at its end")?;
         }
         Ok(())
     }
