@@ -164,6 +164,22 @@ fn a_full_disk_is_waited_for_and_named(scene: &Scene) -> Outcome {
     Ok(())
 }
 
+/// A replay of 5,000 records, killed once all of them are on disk.
+fn killed_once_stored(
+    scene: &Scene,
+    config: &Path,
+    buffer: &Path,
+    capture: &Path,
+) -> Result<(), Failed> {
+    let running = replay(scene, config, capture).start()?;
+    poll::until_true("all of them on disk", SOON, || {
+        inspect(scene, buffer).is_ok_and(|seen| seen.stdout.contains("5000 records waiting"))
+    })?;
+    signal(running.pid(), rustix::process::Signal::KILL);
+    running.wait(SOON)?;
+    Ok(())
+}
+
 fn a_sync_that_fails_is_made_up_for_in_another_file(scene: &Scene) -> Outcome {
     let shim = shim(scene, "failing_sync")?;
     let (buffer, out) = (scene.path("buffer"), scene.path("records.out"));
@@ -171,12 +187,7 @@ fn a_sync_that_fails_is_made_up_for_in_another_file(scene: &Scene) -> Outcome {
     let stuck = blocked(&out)?;
     // What an earlier run has synced.
     let (first, second) = (numbered(scene, 0..5_000), numbered(scene, 5_000..25_000));
-    let running = replay(scene, &config, &first).start()?;
-    poll::until_true("all of them on disk", SOON, || {
-        inspect(scene, &buffer).is_ok_and(|seen| seen.stdout.contains("5000 records waiting"))
-    })?;
-    signal(running.pid(), rustix::process::Signal::KILL);
-    running.wait(SOON)?;
+    killed_once_stored(scene, &config, &buffer, &first)?;
     let failing = scene.path("failing");
     fs::write(&failing, "")?;
     let mut running = replay(scene, &config, &second)
@@ -272,12 +283,7 @@ fn what_the_disk_does_not_give_back_is_counted_and_the_rest_delivered(scene: &Sc
         let stuck = blocked(&out)?;
         let config = config(scene, &buffer, &out, "");
         let first = numbered(scene, 0..5_000);
-        let running = replay(scene, &config, &first).start()?;
-        poll::until_true("all of them on disk", SOON, || {
-            inspect(scene, &buffer).is_ok_and(|seen| seen.stdout.contains("5000 records waiting"))
-        })?;
-        signal(running.pid(), rustix::process::Signal::KILL);
-        running.wait(SOON)?;
+        killed_once_stored(scene, &config, &buffer, &first)?;
         drop(stuck);
         // Else the last page.
         let segment = fs::metadata(buffer.join("00000000000000000000.segment"))?;

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -103,25 +104,7 @@ fn one_stop_that_comes_as_two_signals_cuts_nothing_off(scene: &Scene) -> Outcome
             if answers.load(Ordering::SeqCst) { (200, "Success") } else { (503, "busy") };
         Reply::Answer(status, json!({"text": text, "code": 0}).to_string(), None)
     }))?;
-    let config = scene.write(
-        "busy.yaml",
-        format!(
-            "sources:
-  capture: {{ type: tshark, mode: file, files: [replaced.pcap], dissect: headers }}
-transforms:
-  packets: {{ type: extract, inputs: [capture] }}
-sinks:
-  siem:
-    type: splunk_hec
-    inputs: [packets]
-    endpoint: \"{}\"
-    token: some-token
-    acknowledgements: {{ enabled: false }}
-    request: {{ retry_max_secs: 1 }}
-",
-            server.url()
-        ),
-    );
+    let config = busy(scene, &server.url(), "request: { retry_max_secs: 1 }");
     let running = Tidegate::new(scene, ["replay", "-c"]).arg(&config).arg(&capture).start()?;
     poll::until_true("the sink to have tried", LIMIT, || {
         running.stderr().contains("not delivered, kept and sent again")
@@ -134,6 +117,28 @@ sinks:
     })?;
     takes.store(true, Ordering::SeqCst);
     running.wait(LIMIT)?.expect(0)?.says(&[&format!("delivered {PACKETS}")])
+}
+
+/// A replay config with a collector at `url`.
+fn busy(scene: &Scene, url: &str, keys: &str) -> PathBuf {
+    let text = format!(
+        "data_dir: {}
+sources:
+  capture: {{ type: tshark, mode: file, files: [replaced.pcap], dissect: headers }}
+transforms:
+  packets: {{ type: extract, inputs: [capture] }}
+sinks:
+  siem:
+    type: splunk_hec
+    inputs: [packets]
+    endpoint: \"{url}\"
+    token: some-token
+    acknowledgements: {{ enabled: false }}
+    {keys}
+",
+        scene.path("state").display()
+    );
+    scene.write("busy.yaml", text)
 }
 
 /// It waited as long as the server asked, until it was cut off a minute later, though all of it was on disk.
@@ -151,28 +156,8 @@ fn a_stop_leaves_what_a_disk_buffer_has_and_the_next_run_sends_it(scene: &Scene)
         let busy = json!({"text": "Server is busy", "code": 9}).to_string();
         Reply::Answer(503, busy, Some(("retry-after", "86400".to_owned())))
     }))?;
-    let config = scene.write(
-        "busy.yaml",
-        format!(
-            "data_dir: {}
-sources:
-  capture: {{ type: tshark, mode: file, files: [replaced.pcap], dissect: headers }}
-transforms:
-  packets: {{ type: extract, inputs: [capture] }}
-sinks:
-  siem:
-    type: splunk_hec
-    inputs: [packets]
-    endpoint: \"{}\"
-    token: some-token
-    batch: {{ max_events: 100 }}
-    acknowledgements: {{ enabled: false }}
-    buffer: {{ type: disk }}
-",
-            scene.path("state").display(),
-            server.url()
-        ),
-    );
+    let keys = "batch: { max_events: 100 }\n    buffer: { type: disk }";
+    let config = busy(scene, &server.url(), keys);
     let replay = |capture: &std::path::Path| {
         let summary = scene.path("summary.json");
         Tidegate::new(scene, ["replay", "-c"])
