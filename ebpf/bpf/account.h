@@ -29,6 +29,7 @@ volatile const __u32 tg_insert_fails = 0;
 /* What is known of a packet when it is counted. */
 #define TG_SHOWS_PAYLOAD 1   /* of TCP */
 #define TG_SHOWS_CHALLENGE 2 /* a SYN that changes nothing in its flow */
+#define TG_SHOWS_ANSWER 4    /* a datagram whose content answers */
 
 /* So many packets of an end have their exact time, what comes later that of the kernel's tick. */
 #define TG_EXACT_TIMES 16
@@ -94,7 +95,7 @@ static __noinline struct tg_flow *tg_begin_flow(const struct tg_packet *packet,
 
 /* Takes note of what a packet of this end shows of its flow. */
 static __always_inline void tg_note(struct tg_flow *flow, const struct tg_packet *packet, __u32 end,
-				    __u64 numbers, __u32 has_payload)
+				    __u64 numbers, __u32 shows)
 {
 	__u32 *own = &flow->seen[end & 1];
 	__u32 *peer = &flow->seen[~end & 1];
@@ -111,9 +112,11 @@ static __always_inline void tg_note(struct tg_flow *flow, const struct tg_packet
 		} else {
 			seen |= TG_SEEN_MORE;
 		}
-		if (has_payload)
+		if (shows & TG_SHOWS_PAYLOAD)
 			seen |= TG_SEEN_PAYLOAD;
 	}
+	if (shows & TG_SHOWS_ANSWER && !flow->packets[0] && !flow->packets[1])
+		seen |= TG_SEEN_ANSWERS;
 	if (packet->damaged)
 		seen |= TG_SEEN_DAMAGED;
 	if (packet->fragment == TG_LATER)
@@ -178,7 +181,7 @@ __noinline int tg_count_flow(const struct tg_packet *packet, __u32 packets, __u3
 	}
 	end = !from_low;
 	if (!(shows & TG_SHOWS_CHALLENGE))
-		tg_note(flow, packet, end, numbers, shows & TG_SHOWS_PAYLOAD);
+		tg_note(flow, packet, end, numbers, shows);
 	now = __sync_fetch_and_add(&flow->packets[end & 1], packets);
 	__sync_fetch_and_add(&flow->bytes[end & 1], bytes);
 	daemon = bpf_map_lookup_elem(&tg_daemon, &zero);
@@ -193,15 +196,60 @@ __noinline int tg_count_flow(const struct tg_packet *packet, __u32 packets, __u3
 	return 0;
 }
 
-/* Reads the numbers of a TCP segment whose header was read, and what it is to a connection that is there. */
-static __always_inline __u32 tg_look_at_segment(const struct tg_cursor *cursor, const struct tg_packet *packet,
+/*
+ * Whether a datagram answers, by protocols whose two ends may both use the server's port, as src/decode/role.rs has
+ * it: 1 if it does, -1 if it asks, 0 if that is not known.
+ */
+static __always_inline int tg_role_at(const struct tg_cursor *cursor, __u16 port)
+{
+	__u8 *bytes;
+
+	switch (port) {
+	case 123:
+		if (!tg_at(cursor, 8 + 48, &bytes))
+			return 0;
+		return (bytes[8] & 7) == 4 ? 1 : (bytes[8] & 7) == 3 ? -1 : 0;
+	case 53:
+	case 5353:
+	case 5355:
+	case 137:
+		if (!tg_at(cursor, 8 + 12, &bytes))
+			return 0;
+		/* Queries, notifications and updates; others may be anything. */
+		if (port != 137 && (bytes[10] & 0x78) && (bytes[10] & 0x78) != 4 << 3 && (bytes[10] & 0x78) != 5 << 3)
+			return 0;
+		return bytes[10] & 0x80 ? 1 : -1;
+	default:
+		return 0;
+	}
+}
+
+/* What a datagram shows of its flow. */
+static __always_inline __u32 tg_look_at_datagram(const struct tg_cursor *cursor, const struct tg_packet *packet)
+{
+	int role;
+
+	if (packet->transport != TG_UDP || packet->layer4 != TG_READ)
+		return 0;
+	/* The receiver's port tells more than the sender's. */
+	role = tg_role_at(cursor, packet->destination_port);
+	if (!role)
+		role = tg_role_at(cursor, packet->source_port);
+	return role > 0 ? TG_SHOWS_ANSWER : 0;
+}
+
+/*
+ * What a packet shows of its flow; of a TCP segment whose header was read also its numbers, and what it is to a
+ * connection that is there.
+ */
+static __always_inline __u32 tg_look_at_packet(const struct tg_cursor *cursor, const struct tg_packet *packet,
 						__u64 *numbers)
 {
 	__u32 shows = 0;
 	__u8 *bytes;
 
 	if (packet->transport != TG_TCP || packet->layer4 != TG_READ || !tg_at(cursor, 14, &bytes))
-		return 0;
+		return tg_look_at_datagram(cursor, packet);
 	*numbers = (__u64)bpf_ntohl(*(__be32 *)(bytes + 4)) << 32 | bpf_ntohl(*(__be32 *)(bytes + 8));
 	if (cursor->limit - cursor->at > (__u32)(bytes[12] >> 4) * 4)
 		shows = TG_SHOWS_PAYLOAD;
@@ -223,7 +271,7 @@ static __always_inline void tg_account_in(const struct tg_cursor *cursor, const 
 		if (account)
 			account->oversized += 1;
 	}
-	shows = tg_look_at_segment(cursor, packet, &numbers);
+	shows = tg_look_at_packet(cursor, packet, &numbers);
 	tg_count_flow(packet, 1, packet->ip_bytes, numbers, shows);
 }
 
@@ -249,7 +297,7 @@ static __always_inline void tg_account_out(struct __sk_buff *ctx, const struct t
 		if (account)
 			account->segmented += 1;
 	}
-	shows = tg_look_at_segment(cursor, packet, &numbers);
+	shows = tg_look_at_packet(cursor, packet, &numbers);
 	tg_count_flow(packet, packets, bytes, numbers, shows);
 }
 

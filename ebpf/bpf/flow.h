@@ -38,6 +38,7 @@ struct tg_flow_key {
 #define TG_SEEN_DAMAGED (1 << 17)
 #define TG_SEEN_LATER (1 << 18)	  /* a later fragment */
 #define TG_SEEN_PLACED (1 << 19)  /* nothing that was sent: its tg_flow.start is known */
+#define TG_SEEN_ANSWERS (1 << 20) /* the flow's first packet, a datagram whose content answers */
 
 /* Since the flow began; of pairs the low end is the first. */
 struct tg_flow {

@@ -137,6 +137,8 @@ pub const RESET: u32 = 1 << 16;
 pub const DAMAGED: u32 = 1 << 17;
 /// A later fragment.
 pub const LATER: u32 = 1 << 18;
+/// The flow's first packet, a datagram whose content answers.
+pub const ANSWERS: u32 = 1 << 20;
 
 /// What became of packets, and of tries to begin a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

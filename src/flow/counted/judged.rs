@@ -137,8 +137,12 @@ fn is_flipped(totals: &Totals, policy: &Policy, sees_replies: bool) -> bool {
         }
     }
     let [source, destination] = totals.ends;
-    if policy.sender_is_responder(totals.transport, &layer4, ports, crate::record::Marks::default())
-    {
+    let told = if first.marks.has(Marks::ANSWERS) {
+        crate::record::Marks::ANSWERS
+    } else {
+        crate::record::Marks::default()
+    };
+    if policy.sender_is_responder(totals.transport, &layer4, ports, told) {
         !policy.is_group(destination, None)
     } else {
         is_certain_group(source) && !is_certain_group(destination)

@@ -344,6 +344,20 @@ fn who_began_is_told_by_syns_then_by_answers_then_by_ports() {
             true,
             false,
         ),
+        (
+            "an answer between two ports of servers",
+            of(Transport::UDP, Layer4::Udp(Ports { source: 123, destination: 123 }, 0)),
+            [sent(1, 0, &[Marks::ANSWERS]), sent(1, 0, &[])],
+            true,
+            true,
+        ),
+        (
+            "a question between them",
+            of(Transport::UDP, Layer4::Udp(Ports { source: 123, destination: 123 }, 0)),
+            [sent(1, 0, &[]), sent(1, 0, &[])],
+            true,
+            false,
+        ),
     ];
     for (what, totals, sent, sees_replies, is_flipped) in rows {
         let totals = Totals { sent, ..totals };

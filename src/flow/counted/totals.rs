@@ -40,7 +40,7 @@ pub struct Sent {
 
 /// What was among the packets of one end, as a set of bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Marks(pub u8);
+pub struct Marks(pub u16);
 
 /// A moment by the clock of the counts, and by the wall's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +68,8 @@ impl Marks {
     pub const DAMAGED: Self = Self(1 << 5);
     /// A later fragment.
     pub const LATER: Self = Self(1 << 6);
+    /// The flow's first packet, a datagram whose content answers.
+    pub const ANSWERS: Self = Self(1 << 8);
 
     /// Whether one of `others` is there.
     pub const fn has(self, others: Self) -> bool {

@@ -40,7 +40,7 @@ const MAX_BATCHES: usize = 16;
 const FLAGS: u32 = 0x0fff;
 const MARKS: u32 = 12;
 /// As many marks as there are.
-const ALL_MARKS: u32 = 0x7f;
+const ALL_MARKS: u32 = 0x17f;
 
 /// What runs in the thread.
 struct Sweep {
@@ -249,7 +249,7 @@ fn totals(key: &FlowKey, counted: &Counted) -> Totals {
             packets: counted.packets[at],
             bytes: counted.bytes[at],
             flags: TcpFlags(u16::try_from(seen & FLAGS).unwrap_or(0)),
-            marks: Marks(u8::try_from(seen >> MARKS & ALL_MARKS).unwrap_or(0)),
+            marks: Marks(u16::try_from(seen >> MARKS & ALL_MARKS).unwrap_or(0)),
         }
     };
     Totals {
@@ -280,6 +280,7 @@ mod tests {
             (flows::RESET, Marks::RESET),
             (flows::DAMAGED, Marks::DAMAGED),
             (flows::LATER, Marks::LATER),
+            (flows::ANSWERS, Marks::ANSWERS),
         ] {
             assert_eq!(bit, u32::from(mark.0) << MARKS);
             assert!(bit >> MARKS & ALL_MARKS != 0);

@@ -138,6 +138,7 @@ fn words(key: &FlowKey, counted: &Counted) -> String {
             (1, "F"),
             (flows::DAMAGED, "!"),
             (flows::LATER, "/"),
+            (flows::ANSWERS, "<"),
         ];
         let set = marks.iter().filter(|(bit, _)| counted.seen[at] & bit != 0);
         let letters: String = set.map(|(_, letter)| *letter).collect();
@@ -164,7 +165,7 @@ fn back(flags: u8, payload: &'static [u8]) -> Frame {
 
 fn each_packet_is_counted_to_its_flow_and_its_end(_: &Scene) -> Outcome {
     let mut wrong = Vec::new();
-    for (what, frames, expected) in [of_tcp(), of_others()].concat() {
+    for (what, frames, expected) in [of_tcp(), of_equals(), of_others()].concat() {
         let (mut gate, _maps, mut flows) = counting(&COUNTING)?;
         for frame in frames {
             match frame {
@@ -444,6 +445,50 @@ fn the_verifier_is_far_from_its_limit(_: &Scene) -> Outcome {
         );
     }
     Ok(())
+}
+
+/// Between two ends that both use the server's port the content of the first datagram tells who asked.
+fn of_equals() -> Vec<Row> {
+    let ntp = |way, mode: u8| {
+        on_ethernet(&udp(way, [123; 2], &[[0x20 | mode].as_slice(), &[0; 47]].concat()))
+    };
+    let dns = |way, port: u16, flags: u8| {
+        on_ethernet(&udp(way, [port; 2], &[&[0, 7, flags][..], &[0; 9]].concat()))
+    };
+    vec![
+        (
+            "a server's time first",
+            vec![Out(ntp(Back, 4)), In(ntp(There, 3))],
+            &["17 123>123 1:76< 1:76"],
+        ),
+        (
+            "a client's time first",
+            vec![In(ntp(There, 3)), Out(ntp(Back, 4))],
+            &["17 123>123 1:76 1:76"],
+        ),
+        ("peers' times", vec![In(ntp(There, 1)), Out(ntp(Back, 2))], &["17 123>123 1:76 1:76"]),
+        (
+            "an answer of DNS first",
+            vec![In(dns(Back, 53, 0x80)), Out(dns(There, 53, 0))],
+            &["17 53>53 1:40< 1:40"],
+        ),
+        (
+            "a question first, then answers",
+            vec![In(dns(There, 53, 0)), Out(dns(Back, 53, 0x80)), Out(dns(Back, 53, 0x84))],
+            &["17 53>53 1:40 2:80"],
+        ),
+        ("what is no DNS", vec![In(dns(There, 53, 0xf8))], &["17 53>53 1:40 0:0"]),
+        (
+            "a name's registration, answered",
+            vec![In(dns(Back, 137, 0xa8))],
+            &["17 137>137 1:40< 0:0"],
+        ),
+        (
+            "too short",
+            vec![In(on_ethernet(&udp(Back, [123; 2], &[4; 47])))],
+            &["17 123>123 1:75 0:0"],
+        ),
+    ]
 }
 
 fn of_others() -> Vec<Row> {
